@@ -1,0 +1,352 @@
+//! The command line: what can be asked, and which positional means what.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use alluvium_runs::OpenOptions;
+
+use crate::{exit, logging};
+
+/// Run a pipeline of SQL views with durable, exact caches.
+#[derive(Debug, Parser)]
+#[command(
+    name = "alluvium",
+    version,
+    max_term_width = 100,
+    after_help = format!("{}\n\n{}", exit::HELP, logging::HELP)
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring every selected view and output up to date
+    Run(RunArgs),
+    /// Show what a run would do and why, without computing
+    Plan(PlanArgs),
+    /// Query sources, views, outputs, and the ledgers (schema `alluvium`)
+    Sql(SqlArgs),
+    /// Make a small project that runs
+    Init(InitArgs),
+    /// The schemas of everything that Alluvium writes for others to read
+    Contracts(ContractsArgs),
+}
+
+/// How a document is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DocumentFormat {
+    /// For people
+    Text,
+    /// One enveloped document on standard output
+    Json,
+}
+
+/// How rows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RowFormat {
+    /// For people
+    #[value(alias = "text")]
+    Table,
+    /// An array of objects
+    Json,
+    /// Comma-separated, with a header
+    Csv,
+}
+
+/// What every command on a project takes.
+#[derive(Debug, Args)]
+pub struct ProjectArgs {
+    /// The directory of the project, instead of the first positional
+    #[arg(short = 'C', value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Where caches lie, before ALLUVIUM_CACHE_ROOT and the pipeline file
+    #[arg(long, value_name = "DIR")]
+    cache_root: Option<PathBuf>,
+}
+
+impl ProjectArgs {
+    /// The project's directory: `-C`, else the positional, else the working directory.
+    pub fn directory<'a>(&'a self, positional: Option<&'a Path>) -> &'a Path {
+        self.directory.as_deref().or(positional).unwrap_or(Path::new("."))
+    }
+
+    /// How the pipeline is opened.
+    pub fn open_options(&self) -> OpenOptions {
+        OpenOptions {
+            cache_root: self.cache_root.clone(),
+            env_cache_root: std::env::var_os("ALLUVIUM_CACHE_ROOT"),
+        }
+    }
+}
+
+/// `run [DIR]`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The directory of the project [default: .]
+    #[arg(value_name = "DIR", conflicts_with = "directory")]
+    pub dir: Option<PathBuf>,
+    /// The project.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    /// Only this view and what it needs; may be repeated
+    #[arg(long, value_name = "VIEW")]
+    pub select: Vec<String>,
+    /// Compute everything anew, and cache the new results
+    #[arg(long)]
+    pub fresh: bool,
+    /// After a failure, go on with what does not depend on it
+    #[arg(long)]
+    pub keep_going: bool,
+    /// How the report is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = DocumentFormat::Text)]
+    pub format: DocumentFormat,
+}
+
+/// `plan [DIR]`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The directory of the project [default: .]
+    #[arg(value_name = "DIR", conflicts_with = "directory")]
+    pub dir: Option<PathBuf>,
+    /// The project.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    /// Only this view and what it needs; may be repeated
+    #[arg(long, value_name = "VIEW")]
+    pub select: Vec<String>,
+    /// How the plan is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = DocumentFormat::Text)]
+    pub format: DocumentFormat,
+}
+
+/// `sql [DIR] SQL`
+#[derive(Debug, Args)]
+#[command(override_usage = "alluvium sql [OPTIONS] [DIR] <SQL>")]
+pub struct SqlArgs {
+    /// The project's directory, then the query. One alone is the query. A query that starts with
+    /// `-` goes behind `--`.
+    #[arg(value_name = "[DIR] SQL", num_args = 1..=2, required = true)]
+    words: Vec<OsString>,
+    /// The project.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    /// How rows are printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = RowFormat::Table)]
+    pub format: RowFormat,
+}
+
+impl SqlArgs {
+    /// The directory, if one was given as a positional.
+    pub fn dir(&self) -> Option<&Path> {
+        match self.words.as_slice() {
+            [dir, _] => Some(Path::new(dir)),
+            _ => None,
+        }
+    }
+
+    /// The query. [`Cli::from_arguments`] made sure that it is text.
+    pub fn sql(&self) -> &str {
+        self.words.last().and_then(|sql| sql.to_str()).unwrap_or_default()
+    }
+
+    fn check(&self) -> Result<(), (ErrorKind, String)> {
+        if self.dir().is_some() && self.project.directory.is_some() {
+            let message = "the project's directory is given twice, with '-C <DIR>' and as a positional";
+            return Err((ErrorKind::ArgumentConflict, message.to_owned()));
+        }
+        if self.words.last().is_some_and(|sql| sql.to_str().is_none()) {
+            return Err((ErrorKind::InvalidUtf8, "the query is not UTF-8".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// `init DIR`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The directory to make the project in
+    #[arg(value_name = "DIR", required_unless_present = "directory", conflicts_with = "directory")]
+    dir: Option<PathBuf>,
+    /// The directory, instead of the positional
+    #[arg(short = 'C', value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+impl InitArgs {
+    /// The directory; clap made sure that there is one.
+    pub fn directory(&self) -> &Path {
+        self.directory.as_deref().or(self.dir.as_deref()).unwrap_or(Path::new("."))
+    }
+}
+
+/// `contracts …`
+#[derive(Debug, Args)]
+pub struct ContractsArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub command: ContractsCommand,
+}
+
+/// What can be done with the contracts.
+#[derive(Debug, Subcommand)]
+pub enum ContractsCommand {
+    /// List every contract
+    Ls,
+    /// Print the JSON Schema of one contract
+    Show {
+        /// Its kind
+        #[arg(value_name = "KIND", value_parser = kinds())]
+        kind: String,
+    },
+    /// Write every schema and an index page
+    Export {
+        /// Where to; made if it is not there
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+fn kinds() -> PossibleValuesParser {
+    PossibleValuesParser::new(alluvium_contracts::contracts().into_iter().map(|contract| contract.kind))
+}
+
+impl Cli {
+    /// Parses the arguments of a process, its name first.
+    pub fn from_arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        let cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        if let Command::Sql(sql) = &cli.command
+            && let Err((kind, message)) = sql.check()
+        {
+            let command = command.find_subcommand_mut("sql");
+            return Err(match command {
+                Some(command) => command.error(kind, message),
+                None => clap::Error::raw(kind, message),
+            });
+        }
+        Ok(cli)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &[&str]) -> Result<Command, String> {
+        let words = std::iter::once("alluvium").chain(line.iter().copied()).map(OsString::from);
+        Cli::from_arguments(words).map(|cli| cli.command).map_err(|error| {
+            assert_eq!(error.exit_code(), 2, "{error}");
+            error.to_string()
+        })
+    }
+
+    fn project_of(line: &[&str]) -> PathBuf {
+        match parse(line).unwrap() {
+            Command::Run(run) => run.project.directory(run.dir.as_deref()).to_owned(),
+            Command::Plan(plan) => plan.project.directory(plan.dir.as_deref()).to_owned(),
+            Command::Sql(sql) => sql.project.directory(sql.dir()).to_owned(),
+            Command::Init(init) => init.directory().to_owned(),
+            Command::Contracts(_) => panic!("no project"),
+        }
+    }
+
+    fn sql_of(line: &[&str]) -> String {
+        match parse(line).unwrap() {
+            Command::Sql(sql) => sql.sql().to_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_directory_is_a_flag_or_the_first_positional() {
+        for words in [["run"], ["plan"]] {
+            assert_eq!(project_of(&words), Path::new("."));
+            assert_eq!(project_of(&[words[0], "flights"]), Path::new("flights"));
+            assert_eq!(project_of(&[words[0], "-C", "flights"]), Path::new("flights"));
+            assert_eq!(project_of(&["init", "flights"]), project_of(&["init", "-C", "flights"]));
+        }
+        assert_eq!(project_of(&["sql", "select 1"]), Path::new("."));
+        assert_eq!(project_of(&["sql", "flights", "select 1"]), Path::new("flights"));
+        assert_eq!(project_of(&["sql", "-C", "flights", "select 1"]), Path::new("flights"));
+    }
+
+    #[test]
+    fn a_directory_given_twice_is_a_usage_error() {
+        for line in [
+            &["run", "a", "-C", "a"][..],
+            &["plan", "-C", "a", "a"],
+            &["sql", "a", "select 1", "-C", "a"],
+            &["init", "a", "-C", "a"],
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains("-C <DIR>") && error.contains("Usage"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_lone_positional_of_sql_is_the_query() {
+        assert_eq!(sql_of(&["sql", "select 1"]), "select 1");
+        assert_eq!(sql_of(&["sql", "a", "select 1", "--format", "csv"]), "select 1");
+        assert_eq!(sql_of(&["sql", "--", "-- a comment\nselect 1"]), "-- a comment\nselect 1");
+        for line in [&["sql"][..], &["sql", "a", "b", "c"], &["sql", "-C", "a"], &["init"]] {
+            assert!(parse(line).unwrap_err().contains("Usage"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn formats_are_those_of_the_command() {
+        let format = |name: &str| match parse(&["sql", "select 1", "--format", name]) {
+            Ok(Command::Sql(sql)) => Ok(sql.format),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error),
+        };
+        assert_eq!(format("text").unwrap(), RowFormat::Table);
+        assert_eq!(format("table").unwrap(), RowFormat::Table);
+        assert_eq!(format("json").unwrap(), RowFormat::Json);
+        assert_eq!(format("csv").unwrap(), RowFormat::Csv);
+        assert!(format("yaml").is_err());
+        assert!(parse(&["run", "--format", "csv"]).is_err());
+    }
+
+    #[test]
+    fn selections_add_up_and_flags_are_read() {
+        let Command::Run(run) =
+            parse(&["run", "--select", "a", "--fresh", "--select", "b", "--keep-going", "--cache-root", "c"]).unwrap()
+        else {
+            panic!("not a run");
+        };
+        assert_eq!(run.select, ["a", "b"]);
+        assert!(run.fresh && run.keep_going);
+        assert_eq!(run.project.open_options().cache_root.as_deref(), Some(Path::new("c")));
+        let Command::Run(run) = parse(&["run"]).unwrap() else { panic!("not a run") };
+        assert!(!run.fresh && !run.keep_going && run.select.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_contract_is_answered_with_the_nearest() {
+        let error = parse(&["contracts", "show", "run_documnet"]).unwrap_err();
+        assert!(error.contains("run_document"), "{error}");
+    }
+
+    #[test]
+    fn help_documents_exit_codes_and_variables() {
+        let help = Cli::command().render_help().to_string();
+        for word in ["130", "143", "ALLUVIUM_LOG", "ALLUVIUM_CACHE_ROOT"] {
+            assert!(help.contains(word), "{word}: {help}");
+        }
+    }
+}

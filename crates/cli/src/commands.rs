@@ -1,0 +1,44 @@
+//! The commands, one module each.
+
+mod contracts;
+mod init;
+mod plan;
+mod run;
+mod sql;
+
+use std::path::Path;
+
+use alluvium_runs::{Pipeline, Project};
+use tokio::runtime::Runtime;
+
+use crate::args::{Command, ProjectArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// Does what was asked.
+pub fn dispatch(command: Command, terminal: &Terminal) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(args) => run::run(&args, terminal),
+        Command::Plan(args) => plan::plan(&args, terminal),
+        Command::Sql(args) => sql::sql(&args, terminal),
+        Command::Init(args) => init::init(&args, terminal),
+        Command::Contracts(args) => contracts::contracts(&args.command),
+    }
+}
+
+/// The runtime that queries run on: a worker thread a core.
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Planning recurses with the depth of a query; tokio's 2 MiB are too few for deep ones.
+        .thread_stack_size(8 * 1024 * 1024)
+        .build()
+        .map_err(|error| Failure::failed("cannot start worker threads".to_owned()).because(error))
+}
+
+/// Opens the project of `args`. Within [`runtime`]: stores may register with it.
+fn open(args: &ProjectArgs, positional: Option<&Path>) -> Result<Pipeline, Failure> {
+    let project = Project::load(args.directory(positional))?;
+    Ok(Pipeline::open(project, args.open_options())?)
+}

@@ -1,0 +1,40 @@
+//! `alluvium run`: bring views and outputs up to date.
+
+use alluvium_runs::RunOptions;
+
+use super::{open, runtime};
+use crate::args::{DocumentFormat, RunArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::progress::{Lines, Live, Show};
+use crate::signals::Stop;
+use crate::terminal::Terminal;
+use crate::{output, report, table};
+
+/// Runs the pipeline, shows its progress, and prints its report.
+pub fn run(args: &RunArgs, terminal: &Terminal) -> Result<Exit, Failure> {
+    let runtime = runtime()?;
+    let stop = Stop::listen(terminal)
+        .map_err(|error| Failure::failed("cannot listen for signals".to_owned()).because(error))?;
+    let options =
+        RunOptions { select: args.select.clone(), fresh: args.fresh, keep_going: args.keep_going };
+    let show: Box<dyn Show> = if args.format == DocumentFormat::Text && terminal.is_live() {
+        Box::new(Live::new(terminal))
+    } else {
+        Box::new(Lines::new(terminal))
+    };
+    let document = {
+        let _inside = runtime.enter();
+        let pipeline = open(&args.project, args.dir.as_deref())?;
+        runtime.block_on(pipeline.run(options, show.observer(), stop.token()))
+    };
+    show.end();
+    let document = document.map_err(Failure::from)?;
+    let exit = Exit::of_run(&document, stop.signal());
+    match args.format {
+        DocumentFormat::Text => output::print(&report::run(&document, &table::Style::of_stdout(terminal)))?,
+        DocumentFormat::Json => output::print_document(document)?,
+    }
+    runtime.shutdown_background();
+    Ok(exit)
+}

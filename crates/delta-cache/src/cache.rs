@@ -1,0 +1,596 @@
+//! The cache itself: lookup, and an entry's life from lease to publication.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use alluvium_contracts::{
+    CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheScope,
+    DeltaWritePolicy, LookupResult, MissExplanation, RunId,
+};
+use alluvium_datasets::{ChangedError, FileStamp, PinnedFile, PinnedFiles};
+use alluvium_plans::{PlanBundle, explain};
+use alluvium_profile::{CacheRoot, KvKind, Session};
+use alluvium_telemetry::{Seam, Stopwatch, record};
+use alluvium_write_policy::{DataFile, ResolvedWritePolicy, commit_create, write_files};
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
+use fail::fail_point;
+
+use crate::entry::{Check, Entry, EntryFile, check};
+use crate::error::CacheError;
+use crate::index::{Index, Publication, Row};
+use crate::lease::Lease;
+use crate::materialize;
+use crate::provider::ComputedView;
+
+/// Asked right before a publication: have the sources changed since they were pinned?
+pub type BeforePublish<'a> = &'a (dyn Fn() -> Result<(), ChangedError> + Send + Sync);
+
+/// The caches under one root. Cheap to share behind an [`Arc`].
+#[derive(Debug)]
+pub struct DeltaCache {
+    root: Arc<CacheRoot>,
+    pub(crate) index: Index,
+    pub(crate) seam: Seam,
+    memory: Mutex<HashMap<CacheKey, (Arc<MemTable>, u64)>>,
+    notices: Mutex<Vec<String>>,
+    lease_deadline: Duration,
+}
+
+/// The answer of a lookup.
+#[must_use]
+#[derive(Debug, Clone)]
+pub enum Lookup {
+    /// A checked entry.
+    Hit(Arc<Entry>),
+    /// No valid entry, with the difference to the view's nearest earlier one.
+    Miss(MissExplanation),
+}
+
+/// What to write.
+#[derive(Debug, Clone, Copy)]
+pub struct WriteRequest<'a> {
+    /// The view, with its key.
+    pub bundle: &'a PlanBundle,
+    /// Its key: only a view that has one can be written.
+    pub key: CacheKey,
+    /// The run on whose behalf.
+    pub run_id: RunId,
+    /// Compute even if a valid entry is there.
+    pub fresh: bool,
+}
+
+/// How a write ended.
+#[must_use]
+#[derive(Debug, Clone)]
+pub enum Written {
+    /// Computed and published here.
+    Computed(Arc<Entry>),
+    /// Another process published it while this one waited for the lease.
+    Shared(Arc<Entry>),
+}
+
+impl DeltaCache {
+    /// How long a waiter gives the owner of a lease before it takes over: ten minutes.
+    pub const DEFAULT_LEASE_DEADLINE: Duration = Duration::from_secs(600);
+
+    /// Opens the caches under `root`.
+    ///
+    /// # Errors
+    /// [`CacheError::Root`] when the index cannot be opened.
+    pub fn open(root: Arc<CacheRoot>, seam: Seam) -> Result<Self, CacheError> {
+        let index = Index::new(root.kv(KvKind::Index)?.clone());
+        Ok(Self {
+            root,
+            index,
+            seam,
+            memory: Mutex::default(),
+            notices: Mutex::default(),
+            lease_deadline: Self::DEFAULT_LEASE_DEADLINE,
+        })
+    }
+
+    /// Sets how long a waiter gives the owner of a lease.
+    #[must_use]
+    pub fn with_lease_deadline(mut self, deadline: Duration) -> Self {
+        self.lease_deadline = deadline;
+        self
+    }
+
+    /// What was found damaged and set aside since the last call.
+    #[must_use]
+    pub fn take_notices(&self) -> Vec<String> {
+        std::mem::take(&mut self.notices.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks for a valid entry of the view. Reads the index and stats the entry's files; hashes those whose stamp moved.
+    /// A damaged entry is set aside, noticed, and answered as a miss. A view without a key always misses.
+    ///
+    /// # Errors
+    /// [`CacheError::Index`] when the index cannot be read, [`CacheError::Io`] when a damaged entry cannot be set aside.
+    pub fn lookup(&self, bundle: &PlanBundle) -> Result<Lookup, CacheError> {
+        let watch = self.seam.stopwatch();
+        let found = match bundle.cache_key() {
+            Some(key) => self.valid_entry(key, bundle)?,
+            None => None,
+        };
+        let lookup = match found {
+            Some(entry) => Lookup::Hit(entry),
+            None => {
+                let latest = self.index.latest(bundle.name())?;
+                let earlier = latest
+                    .as_ref()
+                    .map(|latest| (latest.key, &latest.components));
+                Lookup::Miss(explain(earlier, bundle.components()))
+            }
+        };
+        let result = match &lookup {
+            Lookup::Hit(_) => LookupResult::Hit,
+            Lookup::Miss(_) => LookupResult::Miss,
+        };
+        self.record(CacheOperation::Read, bundle, result, &watch, None, None);
+        Ok(lookup)
+    }
+
+    /// Computes and publishes a view: lease, re-check, fresh directory, one Delta commit, one publishing transaction.
+    /// Where another process publishes the key meanwhile, its entry is taken instead.
+    ///
+    /// # Errors
+    /// [`CacheError::Compute`] when the query fails, [`CacheError::SourceChanged`] when `before_publish` finds a source
+    /// changed, and what files, commits and the index may fail with. Nothing is published then.
+    pub async fn write(
+        &self,
+        session: &Session,
+        request: WriteRequest<'_>,
+        before_publish: BeforePublish<'_>,
+    ) -> Result<Written, CacheError> {
+        let watch = self.seam.stopwatch();
+        let written = self
+            .write_under_lease(session, request, before_publish)
+            .await;
+        let (result, bytes, kind) = match &written {
+            Ok(Written::Computed(entry)) => (LookupResult::Ok, Some(entry.size_bytes()), None),
+            Ok(Written::Shared(_)) => return written,
+            Err(error) => (LookupResult::Error, None, Some(error.kind())),
+        };
+        self.record(
+            CacheOperation::Write,
+            request.bundle,
+            result,
+            &watch,
+            bytes,
+            kind,
+        );
+        written
+    }
+
+    /// What scans an entry.
+    ///
+    /// # Errors
+    /// [`CacheError::Scan`] when its record does not fit `schema`.
+    pub fn provider(
+        &self,
+        entry: &Entry,
+        schema: &SchemaRef,
+    ) -> Result<Arc<dyn TableProvider>, CacheError> {
+        self.files_provider(
+            &entry.view,
+            &entry.table_dir(self.root.path()),
+            &entry.files,
+            Vec::new(),
+            schema,
+        )
+    }
+
+    /// The view's rows in memory, kept for the rest of the process where it has a key. Returns what scans them, how many
+    /// there are, and whether they were there already.
+    ///
+    /// # Errors
+    /// [`CacheError::Compute`] when the query fails, [`CacheError::SourceChanged`] when `before_publish` finds a source
+    /// changed; nothing is kept then.
+    pub async fn memory(
+        &self,
+        session: &Session,
+        bundle: &PlanBundle,
+        before_publish: BeforePublish<'_>,
+    ) -> Result<(Arc<dyn TableProvider>, u64, bool), CacheError> {
+        if let Some((table, rows)) = self.in_memory(bundle) {
+            return Ok((table, rows, true));
+        }
+        let (table, rows) = materialize::in_memory(session, bundle)
+            .await
+            .map_err(compute(bundle.name()))?;
+        before_publish().map_err(|source| CacheError::SourceChanged {
+            name: bundle.name().to_owned(),
+            source,
+        })?;
+        let table = Arc::new(table);
+        if let Some(key) = bundle.cache_key() {
+            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            memory.insert(key, (Arc::clone(&table), rows));
+        }
+        Ok((table, rows, false))
+    }
+
+    /// The view's rows, if an earlier call kept them in memory.
+    #[must_use]
+    pub fn in_memory(&self, bundle: &PlanBundle) -> Option<(Arc<dyn TableProvider>, u64)> {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let (table, rows) = memory.get(&bundle.cache_key()?)?;
+        Some((Arc::clone(table) as Arc<dyn TableProvider>, *rows))
+    }
+
+    /// What scans a view that nothing keeps: its query, computed inside the reader's.
+    #[must_use]
+    pub fn computed(&self, bundle: &PlanBundle) -> Arc<dyn TableProvider> {
+        Arc::new(ComputedView::new(
+            bundle.plan().clone(),
+            Arc::clone(bundle.published().arrow()),
+        ))
+    }
+
+    /// Executes a view that nothing reads, for its errors and its number of rows.
+    ///
+    /// # Errors
+    /// [`CacheError::Compute`] when the query fails.
+    pub async fn count(&self, session: &Session, bundle: &PlanBundle) -> Result<u64, CacheError> {
+        materialize::count(session, bundle)
+            .await
+            .map_err(compute(bundle.name()))
+    }
+
+    fn valid_entry(
+        &self,
+        key: CacheKey,
+        bundle: &PlanBundle,
+    ) -> Result<Option<Arc<Entry>>, CacheError> {
+        let entry = match self.index.entry(key)? {
+            Row::Absent => return Ok(None),
+            Row::Damaged => {
+                self.notice(format!(
+                    "the index row of view `{}` was damaged and is dropped",
+                    bundle.name()
+                ));
+                self.index.remove(key, None)?;
+                return Ok(None);
+            }
+            Row::Found(entry) => entry,
+        };
+        match check(&entry.table_dir(self.root.path()), &entry.files) {
+            Check::Untouched => Ok(Some(Arc::new(entry))),
+            Check::Restamped(files) => {
+                let entry = Entry { files, ..entry };
+                self.index.restamp(&entry)?;
+                Ok(Some(Arc::new(entry)))
+            }
+            Check::Damaged(what) => {
+                self.set_aside(&entry, &what)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes a damaged entry out of the index first, then moves its directory where nobody looks for entries.
+    fn set_aside(&self, entry: &Entry, what: &str) -> Result<(), CacheError> {
+        if !self.index.remove(entry.key, Some(entry.id))? {
+            return Ok(());
+        }
+        let aside = self.root.path().join("quarantine");
+        std::fs::create_dir_all(&aside).map_err(|source| CacheError::Io {
+            action: "create the directory",
+            path: aside.clone(),
+            source,
+        })?;
+        let from = entry.table_dir(self.root.path());
+        let to = aside.join(entry.id.to_string());
+        match std::fs::rename(&from, &to) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => {
+                return Err(CacheError::Io {
+                    action: "set aside the damaged entry",
+                    path: from,
+                    source,
+                });
+            }
+        }
+        self.notice(format!(
+            "the entry of view `{}` was damaged ({what}); it is set aside in {}",
+            entry.view,
+            to.display()
+        ));
+        Ok(())
+    }
+
+    async fn write_under_lease(
+        &self,
+        session: &Session,
+        request: WriteRequest<'_>,
+        before_publish: BeforePublish<'_>,
+    ) -> Result<Written, CacheError> {
+        let WriteRequest {
+            bundle,
+            key,
+            run_id,
+            fresh,
+        } = request;
+        let seen_before = self.held(key)?;
+        let lease = self.lease(key.as_bytes(), bundle).await?;
+        fail_point!("view.lease.acquired");
+        // Whoever held the lease before may have published; a fresh run too takes what is newer than itself.
+        let seen = self.held(key)?;
+        if (!fresh || seen != seen_before)
+            && let Some(entry) = self.valid_entry(key, bundle)?
+        {
+            return Ok(Written::Shared(entry));
+        }
+        let seen = self.held(key)?;
+
+        let watch = self.seam.stopwatch();
+        let id = self.seam.entry_id();
+        let parent = format!("view_cache/{}__{}", segment(bundle.name()), key.hex());
+        let dir = format!("{parent}/{id}");
+        let table_dir = self.root.path().join(&dir);
+        let unpublished = Unpublished(Some(table_dir.clone()));
+
+        let schema = Arc::clone(bundle.published().arrow());
+        let streams = materialize::streams(session, bundle)
+            .await
+            .map_err(compute(bundle.name()))?;
+        let policy = ResolvedWritePolicy::resolve(&DeltaWritePolicy::default(), &schema).map_err(
+            |source| CacheError::Policy {
+                output: bundle.name().to_owned(),
+                source,
+            },
+        )?;
+        let staged = write_files(&table_dir, Arc::clone(&schema), streams, &policy)
+            .await
+            .map_err(|source| CacheError::Write {
+                name: bundle.name().to_owned(),
+                path: table_dir.clone(),
+                source,
+            })?;
+        fail_point!("view.files.written");
+        before_publish().map_err(|source| CacheError::SourceChanged {
+            name: bundle.name().to_owned(),
+            source,
+        })?;
+        let row_count = staged.row_count();
+        let compute_ms = watch.elapsed_ms();
+        let metadata = CacheCommitMetadata {
+            cache_operation: CacheOperation::Write,
+            cache_scope: CacheScope::View,
+            cache_policy: CachePolicy::DeltaStaging,
+            cache_result: LookupResult::Ok,
+            name: bundle.name().to_owned(),
+            run_id,
+            cache_key: Some(key),
+            schema_hash: Some(bundle.published().hash()),
+            plan_hash: Some(bundle.identity().plan_fingerprint),
+            layout_hash: Some(policy.layout_hash()),
+            delta_inputs: bundle.inputs().to_vec(),
+            artifact_ids: Vec::new(),
+            fencing_token: Some(lease.token),
+            traceparent: None,
+            row_count: Some(row_count),
+            compute_ms: Some(compute_ms),
+        };
+        fail_point!("view.commit.before");
+        let committed = commit_create(&table_dir, schema, staged, &policy, &metadata.to_map())
+            .await
+            .map_err(|source| CacheError::Commit {
+                name: bundle.name().to_owned(),
+                path: table_dir.clone(),
+                source,
+            })?;
+        fail_point!("view.commit.after");
+        let entry = Entry {
+            key,
+            view: bundle.name().to_owned(),
+            id,
+            dir,
+            fencing_token: lease.token,
+            run_id,
+            created_unix_ms: self.seam.unix_ms(),
+            plan_fingerprint: bundle.identity().plan_fingerprint,
+            schema_hash: bundle.published().hash(),
+            stability: bundle.identity().stability,
+            compute_ms,
+            row_count,
+            files: stamped(&table_dir, &committed.files)?,
+            components: bundle.components().clone(),
+        };
+        match self.index.publish(&entry, seen)? {
+            Publication::Published => {}
+            Publication::Superseded => {
+                return Err(CacheError::Superseded {
+                    name: bundle.name().to_owned(),
+                });
+            }
+        }
+        fail_point!("view.published");
+        unpublished.keep();
+        Ok(Written::Computed(Arc::new(entry)))
+    }
+
+    fn held(&self, key: CacheKey) -> Result<Option<alluvium_contracts::EntryId>, CacheError> {
+        Ok(match self.index.entry(key)? {
+            Row::Found(entry) => Some(entry.id),
+            Row::Absent | Row::Damaged => None,
+        })
+    }
+
+    pub(crate) async fn lease(
+        &self,
+        resource: &[u8; 32],
+        bundle: &PlanBundle,
+    ) -> Result<Lease, CacheError> {
+        let watch = self.seam.stopwatch();
+        let dir = self.root.path().join("leases");
+        let lease =
+            Lease::acquire(&self.index, &dir, resource, self.lease_deadline, &self.seam).await?;
+        if !lease.waited.is_zero() {
+            self.record(
+                CacheOperation::LeaseWait,
+                bundle,
+                LookupResult::Ok,
+                &watch,
+                None,
+                None,
+            );
+        }
+        Ok(lease)
+    }
+
+    pub(crate) fn files_provider(
+        &self,
+        name: &str,
+        table_dir: &Path,
+        files: &[EntryFile],
+        partition_columns: Vec<String>,
+        schema: &SchemaRef,
+    ) -> Result<Arc<dyn TableProvider>, CacheError> {
+        let pinned = files
+            .iter()
+            .map(|file| PinnedFile {
+                path: table_dir.join(&file.path),
+                size_bytes: file.stamp.size_bytes,
+                modified_unix_ns: file.stamp.modified_unix_ns,
+                row_count: Some(file.row_count),
+                partition_values: file.partition_values.clone(),
+            })
+            .collect();
+        PinnedFiles::try_new(Arc::clone(schema), partition_columns, pinned)
+            .map(|provider| Arc::new(provider) as Arc<dyn TableProvider>)
+            .map_err(|source| CacheError::Scan {
+                name: name.to_owned(),
+                source: Box::new(source.into()),
+            })
+    }
+
+    pub(crate) fn notice(&self, notice: String) {
+        tracing::warn!(target: "alluvium.cache", notice);
+        self.notices
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(notice);
+    }
+
+    fn record(
+        &self,
+        operation: CacheOperation,
+        bundle: &PlanBundle,
+        result: LookupResult,
+        watch: &Stopwatch,
+        bytes: Option<u64>,
+        error_type: Option<&str>,
+    ) {
+        record(&CacheOutcome {
+            operation,
+            scope: CacheScope::View,
+            policy: CachePolicy::DeltaStaging,
+            result,
+            name: bundle.name().to_owned(),
+            cache_key: bundle.cache_key(),
+            duration_ms: watch.elapsed_ms(),
+            bytes,
+            error_type: error_type.map(str::to_owned),
+        });
+    }
+}
+
+/// Removes a directory that was never published, however the write ended.
+pub(crate) struct Unpublished(pub(crate) Option<PathBuf>);
+
+impl Unpublished {
+    pub(crate) fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unpublished {
+    fn drop(&mut self) {
+        let Some(dir) = &self.0 else { return };
+        let _ = std::fs::remove_dir_all(dir);
+        // The view's own directory goes too where this was its only entry: it is removed only when empty.
+        if let Some(parent) = dir.parent() {
+            let _ = std::fs::remove_dir(parent);
+        }
+    }
+}
+
+pub(crate) fn stamped(table_dir: &Path, files: &[DataFile]) -> Result<Vec<EntryFile>, CacheError> {
+    files
+        .iter()
+        .map(|file| {
+            let path = table_dir.join(&file.path);
+            let io = |source| CacheError::Io {
+                action: "stat the written file",
+                path: path.clone(),
+                source,
+            };
+            let stamp = FileStamp::of(&path).map_err(io)?;
+            let digest = match file.digest {
+                Some(digest) => digest,
+                None => {
+                    alluvium_datasets::hash_file(&path)
+                        .map_err(|error| io(std::io::Error::other(error)))?
+                        .0
+                }
+            };
+            Ok(EntryFile {
+                path: file.path.clone(),
+                stamp,
+                digest,
+                row_count: file.row_count,
+                partition_values: file.partition_values.clone(),
+            })
+        })
+        .collect()
+}
+
+pub(crate) fn compute(
+    name: &str,
+) -> impl FnOnce(datafusion::common::DataFusionError) -> CacheError {
+    let view = name.to_owned();
+    move |source| CacheError::Compute {
+        view,
+        source: Box::new(source),
+    }
+}
+
+/// A name as one path segment that can neither escape nor collide: everything but letters, digits, `_` and `-` is
+/// percent-encoded, and a name too long for a file system ends in its digest.
+fn segment(name: &str) -> String {
+    const LONGEST: usize = 120;
+    let encoded: String = name
+        .bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect();
+    if encoded.len() <= LONGEST {
+        return encoded;
+    }
+    let digest = alluvium_contracts::ContentDigest::of(name.as_bytes()).hex();
+    format!("{}~{}", &encoded[..LONGEST - 17], &digest[..16])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_neither_escape_nor_collide() {
+        assert_eq!(segment("route_delays"), "route_delays");
+        assert_eq!(segment("../x"), "%2E%2E%2Fx");
+        assert_ne!(segment("a/b"), segment("a%2Fb"));
+        let long = "x".repeat(300);
+        assert!(segment(&long).len() <= 120);
+        assert_ne!(segment(&long), segment(&format!("{long}y")));
+    }
+}

@@ -1,0 +1,128 @@
+//! A published entry: the row of the index that a hit is served from.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use alluvium_contracts::{
+    CacheKey, ContentDigest, EntryId, PlanFingerprint, RunId, SchemaHash, Stability,
+};
+use alluvium_datasets::{FileStamp, HashError, hash_file};
+use serde::{Deserialize, Serialize};
+
+/// One cached view: a Delta table of one version, and what it takes to serve it without reading its log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The key of the rows.
+    pub key: CacheKey,
+    /// The view that wrote it. Another view of the same identity may be served by it.
+    pub view: String,
+    /// The name of its fresh directory.
+    pub id: EntryId,
+    /// Its directory, relative to the cache root, `/`-separated.
+    pub dir: String,
+    /// The token of the lease under which it was published.
+    pub fencing_token: u64,
+    /// The run that published it.
+    pub run_id: RunId,
+    /// When it was published, in milliseconds since 1970-01-01 UTC.
+    pub created_unix_ms: i64,
+    /// The plan fingerprint inside the key.
+    pub plan_fingerprint: PlanFingerprint,
+    /// The digest of the published schema.
+    pub schema_hash: SchemaHash,
+    /// Whether computing it again must give the same rows.
+    pub stability: Stability,
+    /// How long computing and writing it took: what a hit saves.
+    pub compute_ms: f64,
+    /// Its rows.
+    pub row_count: u64,
+    /// Its data files.
+    pub files: Vec<EntryFile>,
+    /// The components of its identity, against which a later miss is explained.
+    pub components: BTreeMap<String, String>,
+}
+
+/// One data file, as it was when it was published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryFile {
+    /// Relative to the table's directory, `/`-separated.
+    pub path: String,
+    /// Device, inode, size and times.
+    pub stamp: FileStamp,
+    /// The digest of its bytes.
+    pub digest: ContentDigest,
+    /// Its rows.
+    pub row_count: u64,
+    /// The values of the partition columns that its directory stands for.
+    pub partition_values: BTreeMap<String, Option<String>>,
+}
+
+/// What checking a table's files found.
+#[derive(Debug)]
+pub(crate) enum Check {
+    /// Every stamp is as recorded.
+    Untouched,
+    /// Some stamps moved (a copy, a restored backup), but every byte is as recorded: the files with today's stamps.
+    Restamped(Vec<EntryFile>),
+    /// Something is missing or changed.
+    Damaged(String),
+}
+
+impl Entry {
+    /// Bytes in its data files.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.stamp.size_bytes).sum()
+    }
+
+    pub(crate) fn table_dir(&self, root: &Path) -> PathBuf {
+        root.join(&self.dir)
+    }
+}
+
+/// Compares files with their record: by stamp, and by digest where a stamp moved.
+pub(crate) fn check(table_dir: &Path, files: &[EntryFile]) -> Check {
+    let mut today = Vec::with_capacity(files.len());
+    let mut moved = false;
+    for file in files {
+        let path = table_dir.join(&file.path);
+        match FileStamp::of(&path) {
+            Ok(stamp) if stamp == file.stamp => today.push(file.clone()),
+            Ok(stamp) if stamp.size_bytes != file.stamp.size_bytes => {
+                return Check::Damaged(format!(
+                    "{} has {} bytes instead of {}",
+                    file.path, stamp.size_bytes, file.stamp.size_bytes
+                ));
+            }
+            Ok(_) => match hash_file(&path) {
+                Ok((digest, stamp)) if digest == file.digest => {
+                    moved = true;
+                    today.push(EntryFile {
+                        stamp,
+                        ..file.clone()
+                    });
+                }
+                Ok(_) => {
+                    return Check::Damaged(format!(
+                        "{} has other bytes than it was written with",
+                        file.path
+                    ));
+                }
+                Err(error) => return Check::Damaged(unreadable(&file.path, &error)),
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Check::Damaged(format!("{} is missing", file.path));
+            }
+            Err(error) => return Check::Damaged(format!("{} cannot be read: {error}", file.path)),
+        }
+    }
+    if moved {
+        Check::Restamped(today)
+    } else {
+        Check::Untouched
+    }
+}
+
+fn unreadable(path: &str, error: &HashError) -> String {
+    format!("{path} cannot be read: {error}")
+}

@@ -1,0 +1,152 @@
+//! Why a cache operation failed.
+
+use std::path::PathBuf;
+
+use alluvium_datasets::ChangedError;
+use alluvium_disk_kv_cache::StoreError;
+use alluvium_profile::RootError;
+use alluvium_write_policy::{CommitError, PolicyError, ReadError, WriteError};
+use datafusion::common::DataFusionError;
+
+/// An operation of the cache failed. Nothing that was published before is touched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// The view's query failed while it ran.
+    #[error("view `{view}` failed while it ran")]
+    Compute {
+        /// The view.
+        view: String,
+        /// The engine's error.
+        #[source]
+        source: Box<DataFusionError>,
+    },
+    /// A source changed while the view was computed: nothing was published; run again.
+    #[error("a source of `{name}` changed while it was read; nothing was published")]
+    SourceChanged {
+        /// The view or output.
+        name: String,
+        /// Which file, and how.
+        #[source]
+        source: ChangedError,
+    },
+    /// Another process took the lease over because this one was past its deadline: its result stands, ours was dropped.
+    #[error(
+        "the lease on `{name}` was taken over after its deadline; the other process's result stands, run again to use it"
+    )]
+    Superseded {
+        /// The view or output.
+        name: String,
+    },
+    /// Somebody else committed to an output's table.
+    #[error(
+        "version {version} of output `{output}` at {} was committed by somebody else; to publish over it, set foreign_commit = \"overwrite\" under [outputs.{output}]",
+        path.display()
+    )]
+    ForeignCommit {
+        /// The output.
+        output: String,
+        /// Its directory.
+        path: PathBuf,
+        /// The version at its head.
+        version: u64,
+    },
+    /// Others committed to an output faster than we could, several times in a row.
+    #[error(
+        "output `{output}` was committed to by others {attempts} times while it was published; run again when they are done"
+    )]
+    Contended {
+        /// The output.
+        output: String,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// The write policy does not fit the view's columns.
+    #[error("the write policy of output `{output}` does not fit its columns")]
+    Policy {
+        /// The output.
+        output: String,
+        /// Which field, and what to do.
+        #[source]
+        source: PolicyError,
+    },
+    /// Data files could not be written.
+    #[error("`{name}` could not be written to {}", path.display())]
+    Write {
+        /// The view or output.
+        name: String,
+        /// The table's directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: WriteError,
+    },
+    /// The commit failed.
+    #[error("`{name}` could not be committed at {}", path.display())]
+    Commit {
+        /// The view or output.
+        name: String,
+        /// The table's directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: CommitError,
+    },
+    /// A table could not be read.
+    #[error("the table at {} cannot be read", path.display())]
+    Read {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ReadError,
+    },
+    /// The index could not be read or written.
+    #[error("the cache index failed")]
+    Index(#[from] StoreError),
+    /// The cache root could not be used.
+    #[error("the cache root failed")]
+    Root(#[from] RootError),
+    /// A file of the cache could not be made, locked or moved.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An entry's files cannot be scanned.
+    #[error("the entry of `{name}` cannot be scanned")]
+    Scan {
+        /// The view or output.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<DataFusionError>,
+    },
+}
+
+impl CacheError {
+    /// A word of few values, for `error.type`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Compute { .. } => "compute",
+            Self::SourceChanged { .. } => "source_changed",
+            Self::Superseded { .. } => "superseded",
+            Self::ForeignCommit { .. } => "foreign_commit",
+            Self::Contended { .. } => "contended",
+            Self::Policy { .. } => "policy",
+            Self::Write { .. } => "write",
+            Self::Commit { .. } => "commit",
+            Self::Read { .. } => "read",
+            Self::Index(_) => "index",
+            Self::Root(_) => "root",
+            Self::Io { .. } => "io",
+            Self::Scan { .. } => "scan",
+        }
+    }
+}

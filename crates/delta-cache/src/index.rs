@@ -1,0 +1,202 @@
+//! The index: which entry holds a key, and which token may publish one.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `entries` | the 32 bytes of a cache key | the entry |
+//! | `latest` | a view's name | key and components of its newest entry, kept when the entry goes |
+//! | `outputs` | an output's name and path | its last publication |
+//! | `tokens` | what is leased | the current fencing token |
+//! | `meta` | `next_token` | the last token drawn, over all that is leased |
+
+use std::collections::BTreeMap;
+
+use alluvium_contracts::{CacheKey, EntryId};
+use alluvium_disk_kv_cache::{Store, StoreError};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::entry::{Entry, EntryFile};
+
+const ENTRIES: &str = "entries";
+const LATEST: &str = "latest";
+const OUTPUTS: &str = "outputs";
+const TOKENS: &str = "tokens";
+const META: &str = "meta";
+const NEXT_TOKEN: &[u8] = b"next_token";
+
+/// The newest identity of a view.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Latest {
+    pub(crate) key: CacheKey,
+    pub(crate) components: BTreeMap<String, String>,
+}
+
+/// The last publication of an output from this root.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct OutputRow {
+    pub(crate) version: u64,
+    pub(crate) row_count: u64,
+    pub(crate) compute_ms: f64,
+    pub(crate) files: Vec<EntryFile>,
+}
+
+/// What a row holds: damage is told from absence.
+#[derive(Debug)]
+pub(crate) enum Row<T> {
+    Absent,
+    Found(T),
+    /// The bytes do not decode.
+    Damaged,
+}
+
+/// How a guarded publication ended.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Publication {
+    Published,
+    /// The token is no longer current, or the entry is no longer what was seen.
+    Superseded,
+}
+
+/// The tables above, in one store: a publication is one transaction over them.
+#[derive(Debug, Clone)]
+pub(crate) struct Index {
+    store: Store,
+}
+
+impl Index {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    pub(crate) fn entry(&self, key: CacheKey) -> Result<Row<Entry>, StoreError> {
+        self.row(ENTRIES, key.as_bytes())
+    }
+
+    pub(crate) fn latest(&self, view: &str) -> Result<Option<Latest>, StoreError> {
+        // Only explains a miss: damage costs the explanation, no more.
+        Ok(match self.row(LATEST, view.as_bytes())? {
+            Row::Found(latest) => Some(latest),
+            Row::Absent | Row::Damaged => None,
+        })
+    }
+
+    pub(crate) fn output(&self, output: &str) -> Result<Option<OutputRow>, StoreError> {
+        // The table's own log says the same, at the price of reading it.
+        Ok(match self.row(OUTPUTS, output.as_bytes())? {
+            Row::Found(row) => Some(row),
+            Row::Absent | Row::Damaged => None,
+        })
+    }
+
+    /// Draws the next token and makes it the current one of `resource`.
+    pub(crate) fn take_token(&self, resource: &[u8]) -> Result<u64, StoreError> {
+        self.store.write(|txn| {
+            let last = txn
+                .get(META, NEXT_TOKEN)?
+                .and_then(|bytes| bytes.try_into().ok())
+                .map_or(0, u64::from_be_bytes);
+            let token = last + 1;
+            txn.put(META, NEXT_TOKEN, &token.to_be_bytes())?;
+            txn.put(TOKENS, resource, &token.to_be_bytes())?;
+            Ok(token)
+        })
+    }
+
+    /// Publishes `entry` if its token is current and the index still holds what was `seen` for its key.
+    pub(crate) fn publish(
+        &self,
+        entry: &Entry,
+        seen: Option<EntryId>,
+    ) -> Result<Publication, StoreError> {
+        let key = entry.key.as_bytes();
+        let value = encode(entry);
+        let latest = encode(&Latest {
+            key: entry.key,
+            components: entry.components.clone(),
+        });
+        self.store.write(|txn| {
+            if !is_current(txn.get(TOKENS, key)?, entry.fencing_token) {
+                return Ok(Publication::Superseded);
+            }
+            let held = txn
+                .get(ENTRIES, key)?
+                .and_then(decode::<Entry>)
+                .map(|entry| entry.id);
+            if held != seen {
+                return Ok(Publication::Superseded);
+            }
+            txn.put(ENTRIES, key, &value)?;
+            txn.put(LATEST, entry.view.as_bytes(), &latest)?;
+            Ok(Publication::Published)
+        })
+    }
+
+    /// Records today's stamps of an entry that was hashed again; does nothing when another entry took its place.
+    pub(crate) fn restamp(&self, entry: &Entry) -> Result<(), StoreError> {
+        let value = encode(entry);
+        self.store.write(|txn| {
+            let held = txn
+                .get(ENTRIES, entry.key.as_bytes())?
+                .and_then(decode::<Entry>)
+                .map(|held| held.id);
+            if held == Some(entry.id) {
+                txn.put(ENTRIES, entry.key.as_bytes(), &value)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Removes the row of `key` if it is still `id`, or still does not decode.
+    pub(crate) fn remove(&self, key: CacheKey, id: Option<EntryId>) -> Result<bool, StoreError> {
+        self.store.write(|txn| {
+            let held = txn
+                .get(ENTRIES, key.as_bytes())?
+                .map(|bytes| decode::<Entry>(bytes).map(|entry| entry.id));
+            match held {
+                Some(held) if held == id => txn.delete(ENTRIES, key.as_bytes()),
+                Some(_) | None => Ok(false),
+            }
+        })
+    }
+
+    /// Records a publication of an output, if the token is current.
+    pub(crate) fn publish_output(
+        &self,
+        output: &str,
+        resource: &[u8],
+        token: u64,
+        row: &OutputRow,
+    ) -> Result<Publication, StoreError> {
+        let value = encode(row);
+        self.store.write(|txn| {
+            if !is_current(txn.get(TOKENS, resource)?, token) {
+                return Ok(Publication::Superseded);
+            }
+            txn.put(OUTPUTS, output.as_bytes(), &value)?;
+            Ok(Publication::Published)
+        })
+    }
+
+    fn row<T: DeserializeOwned>(&self, table: &str, key: &[u8]) -> Result<Row<T>, StoreError> {
+        self.store.read(|txn| {
+            Ok(match txn.get(table, key)? {
+                None => Row::Absent,
+                Some(bytes) => decode(bytes).map_or(Row::Damaged, Row::Found),
+            })
+        })
+    }
+}
+
+fn is_current(held: Option<&[u8]>, token: u64) -> bool {
+    held == Some(token.to_be_bytes().as_slice())
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    // Structs of strings, finite numbers and maps with string keys always encode.
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    serde_json::from_slice(bytes).ok()
+}

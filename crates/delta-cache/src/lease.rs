@@ -1,0 +1,117 @@
+//! The lease on a cold key: one process computes it, the others wait.
+//!
+//! Liveness is a lock that the kernel holds for an open file and drops with its process, so that a dead owner is
+//! replaced at once, in containers too. A stuck owner loses its lease at the deadline of whoever waits: the waiter draws
+//! the next token without the lock, and the owner, should it wake, finds that its token is no longer current.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use alluvium_telemetry::Seam;
+
+use crate::error::CacheError;
+use crate::index::Index;
+
+/// How often a waiter looks again: the time that a hit may lag behind the publication it waited for.
+const POLL: Duration = Duration::from_millis(5);
+
+/// A lease with its fencing token. Dropping it lets the next process in.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) token: u64,
+    pub(crate) waited: Duration,
+    lock: Option<Lock>,
+}
+
+#[derive(Debug)]
+struct Lock {
+    path: PathBuf,
+    /// Holds the kernel's lock until it is closed.
+    _file: File,
+}
+
+impl Lease {
+    /// Waits for the lease on `resource`, at most until `deadline`, then takes it over.
+    pub(crate) async fn acquire(
+        index: &Index,
+        dir: &Path,
+        resource: &[u8; 32],
+        deadline: Duration,
+        seam: &Seam,
+    ) -> Result<Self, CacheError> {
+        std::fs::create_dir_all(dir).map_err(|source| io("create the directory", dir, source))?;
+        let name: String = resource.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = dir.join(format!("{name}.lock"));
+        let watch = seam.stopwatch();
+        let lock = loop {
+            if let Some(file) = try_lock(&path)? {
+                break Some(Lock { path, _file: file });
+            }
+            if watch.elapsed() >= deadline {
+                tracing::warn!(lease = %path.display(), "the owner of a lease is past its deadline; taking over");
+                break None;
+            }
+            tokio::time::sleep(POLL).await;
+        };
+        let token = index.take_token(resource)?;
+        Ok(Self {
+            token,
+            waited: watch.elapsed(),
+            lock,
+        })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Removed while still locked, so that nobody can have locked a file that is about to lose its name unnoticed.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.lock.take();
+    }
+}
+
+/// The locked file, or none while another process (or another task of this one) holds it.
+fn try_lock(path: &Path) -> Result<Option<File>, CacheError> {
+    loop {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(|source| io("open the lease file", path, source))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(source)) => {
+                return Err(io("lock the lease file", path, source));
+            }
+        }
+        // An earlier owner may have removed the name between our open and our lock: then this lock guards nothing.
+        let opened = file
+            .metadata()
+            .map_err(|source| io("stat the lease file", path, source))?;
+        match std::fs::metadata(path) {
+            Ok(named) if (named.dev(), named.ino()) == (opened.dev(), opened.ino()) => {
+                return Ok(Some(file));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(io("stat the lease file", path, source)),
+        }
+    }
+}
+
+fn io(action: &'static str, path: &Path, source: std::io::Error) -> CacheError {
+    CacheError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}

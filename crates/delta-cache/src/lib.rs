@@ -1,0 +1,36 @@
+//! Exact, durable caches: a view's rows as a Delta table under a key that says what they are.
+//!
+//! [`DeltaCache::lookup`] answers from an index and the stat of a few files: no log replay, no ledger scan, no source
+//! data. [`DeltaCache::write`] computes a view once, however many processes ask, and publishes it in one transaction; a
+//! process killed anywhere leaves the old state or the new one. [`DeltaCache::publish`] does the same for an output,
+//! which is a Delta table that others read.
+//!
+//! # What this crate is not
+//! It knows no pipeline and no order of views, and it does not decide what a key is: `alluvium-plans` does.
+//!
+//! # Invariants
+//! - An entry's directory is written once, under a name that was never used, and never changed after publication.
+//! - A row of the index is written only by the holder of the current token of its key.
+//! - A hit was checked: every file of the entry has the stamp that it had at publication, or was hashed again and has
+//!   the digest that it had then.
+//! - What is damaged is set aside and named, never read as absent, and never served.
+
+#![doc = include_str!("../README.md")]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod cache;
+mod entry;
+mod error;
+mod index;
+mod lease;
+mod materialize;
+mod output;
+mod provider;
+mod published;
+
+pub use cache::{BeforePublish, DeltaCache, Lookup, WriteRequest, Written};
+pub use entry::{Entry, EntryFile};
+pub use error::CacheError;
+pub use output::{OutputState, OutputTarget, Published};
+pub use provider::ComputedView;
+pub use published::LostValue;

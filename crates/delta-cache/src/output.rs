@@ -1,0 +1,444 @@
+//! Outputs: views published as Delta tables that others read.
+//!
+//! An output is up to date only if the head of its table is a commit of ours with the view's key and layout, and the
+//! files that it names are there. It is replaced by compare-and-swap on the version that was seen; whoever loses the
+//! race looks again before it tries again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use alluvium_contracts::{
+    CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheScope,
+    DeltaWritePolicy, ForeignCommit, LookupResult, PinDigest, RunId,
+};
+use alluvium_plans::PlanBundle;
+use alluvium_profile::Session;
+use alluvium_telemetry::record;
+use alluvium_write_policy::{
+    CommitOutcome, ResolvedWritePolicy, active_files, commit_replace, head_commit, write_files,
+};
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream_partitioned};
+use fail::fail_point;
+
+use crate::cache::{BeforePublish, DeltaCache, compute, stamped};
+use crate::entry::{Check, EntryFile, check};
+use crate::error::CacheError;
+use crate::index::OutputRow;
+use crate::materialize;
+
+/// How often a publication is tried against others that commit at the same time.
+const ATTEMPTS: u32 = 5;
+
+/// Where and how a view is published.
+#[derive(Debug, Clone)]
+pub struct OutputTarget {
+    /// The output's name.
+    pub name: String,
+    /// The directory of its Delta table.
+    pub path: PathBuf,
+    /// The directory as the pipeline file says it: what identifies the output inside its project.
+    pub declared_path: String,
+    /// How the table is written.
+    pub policy: DeltaWritePolicy,
+    /// What to do about somebody else's commit.
+    pub foreign_commit: ForeignCommit,
+}
+
+/// What an output's table holds, compared with what it should.
+#[must_use]
+#[derive(Debug, Clone)]
+pub enum OutputState {
+    /// Up to date.
+    Hit(Published),
+    /// To be published.
+    Stale {
+        /// Why.
+        reason: String,
+        /// The version at the head; none when there is no table.
+        head: Option<u64>,
+    },
+    /// The head is somebody else's commit, and the target says that this is an error.
+    Foreign {
+        /// The version at the head.
+        version: u64,
+    },
+}
+
+/// A published version of an output.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The table's version.
+    pub version: u64,
+    /// Its rows, where known.
+    pub row_count: Option<u64>,
+    /// How long the content took to compute, where known.
+    pub compute_ms: Option<f64>,
+    /// Bytes in its files.
+    pub size_bytes: u64,
+    /// Whether this call committed it.
+    pub written: bool,
+    files: Vec<EntryFile>,
+}
+
+impl Published {
+    /// Data files in the table.
+    #[must_use]
+    pub fn file_count(&self) -> u64 {
+        self.files.len() as u64
+    }
+}
+
+impl DeltaCache {
+    /// Compares an output's table with what it should hold: one directory listing, one commit file and the stat of its
+    /// data files.
+    ///
+    /// # Errors
+    /// [`CacheError::Policy`] when the policy does not fit the view's columns, [`CacheError::Read`] when the table's log
+    /// cannot be read.
+    pub async fn output_state(
+        &self,
+        target: &OutputTarget,
+        bundle: &PlanBundle,
+    ) -> Result<OutputState, CacheError> {
+        let policy = self.resolve(target, bundle.published().arrow())?;
+        let stale = |reason: String, head| Ok(OutputState::Stale { reason, head });
+        let Some(head) = head_commit(&target.path).map_err(self.read(target))? else {
+            return stale("first publication".to_owned(), None);
+        };
+        let version = head.version;
+        let ours = CacheCommitMetadata::from_commit_info(&head.commit_info)
+            .ok()
+            .flatten()
+            .filter(|metadata| {
+                metadata.cache_scope == CacheScope::Output && metadata.name == target.name
+            });
+        let Some(ours) = ours else {
+            return match target.foreign_commit {
+                ForeignCommit::Error => Ok(OutputState::Foreign { version }),
+                ForeignCommit::Overwrite => stale(
+                    format!("version {version} was committed by somebody else"),
+                    Some(version),
+                ),
+            };
+        };
+        let Some(key) = bundle.cache_key() else {
+            return stale("its view is uncacheable".to_owned(), Some(version));
+        };
+        if ours.cache_key != Some(key) {
+            return stale("its view changed".to_owned(), Some(version));
+        }
+        if ours.layout_hash != Some(policy.layout_hash()) {
+            return stale("its write policy changed".to_owned(), Some(version));
+        }
+        match self.output_files(target, version).await? {
+            Ok((files, compute_ms)) => Ok(OutputState::Hit(Published {
+                version,
+                row_count: ours.row_count,
+                compute_ms: ours.compute_ms.or(compute_ms),
+                size_bytes: files.iter().map(|file| file.stamp.size_bytes).sum(),
+                written: false,
+                files,
+            })),
+            Err(damage) => {
+                self.notice(format!(
+                    "output `{}` was damaged ({damage}); it is published anew",
+                    target.name
+                ));
+                stale(format!("it was damaged: {damage}"), Some(version))
+            }
+        }
+    }
+
+    /// Publishes a view as the next version of the output, unless its table holds it already. `source` scans the view's
+    /// rows; without one the view is computed into the output directly.
+    ///
+    /// # Errors
+    /// [`CacheError::ForeignCommit`] when the head is not ours, [`CacheError::SourceChanged`] when `before_publish` finds
+    /// a source changed, [`CacheError::Contended`] when others kept committing. The last good version stays the head.
+    pub async fn publish(
+        &self,
+        session: &Session,
+        target: &OutputTarget,
+        bundle: &PlanBundle,
+        source: Option<Arc<dyn TableProvider>>,
+        run_id: RunId,
+        before_publish: BeforePublish<'_>,
+    ) -> Result<Published, CacheError> {
+        let watch = self.seam.stopwatch();
+        let published = self
+            .publish_under_lease(session, target, bundle, source, run_id, before_publish)
+            .await;
+        if !matches!(&published, Ok(published) if !published.written) {
+            record(&CacheOutcome {
+                operation: CacheOperation::Write,
+                scope: CacheScope::Output,
+                policy: CachePolicy::DeltaOutput,
+                result: if published.is_ok() {
+                    LookupResult::Ok
+                } else {
+                    LookupResult::Error
+                },
+                name: target.name.clone(),
+                cache_key: bundle.cache_key(),
+                duration_ms: watch.elapsed_ms(),
+                bytes: published
+                    .as_ref()
+                    .ok()
+                    .map(|published| published.size_bytes),
+                error_type: published
+                    .as_ref()
+                    .err()
+                    .map(|error| error.kind().to_owned()),
+            });
+        }
+        published
+    }
+
+    /// What scans a published version of the output.
+    ///
+    /// # Errors
+    /// [`CacheError::Scan`] when its files do not fit `schema`.
+    pub fn output_provider(
+        &self,
+        target: &OutputTarget,
+        published: &Published,
+        schema: &SchemaRef,
+    ) -> Result<Arc<dyn TableProvider>, CacheError> {
+        let partitions = target.policy.partition_by.clone();
+        self.files_provider(
+            &target.name,
+            &target.path,
+            &published.files,
+            partitions,
+            schema,
+        )
+    }
+
+    async fn publish_under_lease(
+        &self,
+        session: &Session,
+        target: &OutputTarget,
+        bundle: &PlanBundle,
+        source: Option<Arc<dyn TableProvider>>,
+        run_id: RunId,
+        before_publish: BeforePublish<'_>,
+    ) -> Result<Published, CacheError> {
+        let schema = Arc::clone(bundle.published().arrow());
+        let policy = self.resolve(target, &schema)?;
+        let resource = resource(target);
+        let lease = self.lease(&resource, bundle).await?;
+        for _ in 0..ATTEMPTS {
+            let head = match self.output_state(target, bundle).await? {
+                OutputState::Hit(published) => return Ok(published),
+                OutputState::Foreign { version } => {
+                    return Err(CacheError::ForeignCommit {
+                        output: target.name.clone(),
+                        path: target.path.clone(),
+                        version,
+                    });
+                }
+                OutputState::Stale { head, .. } => head,
+            };
+            let watch = self.seam.stopwatch();
+            let streams = match &source {
+                Some(source) => scan(session, source.as_ref(), bundle.name()).await?,
+                None => materialize::streams(session, bundle)
+                    .await
+                    .map_err(compute(bundle.name()))?,
+            };
+            let staged = write_files(&target.path, Arc::clone(&schema), streams, &policy)
+                .await
+                .map_err(|source| CacheError::Write {
+                    name: target.name.clone(),
+                    path: target.path.clone(),
+                    source,
+                })?;
+            fail_point!("output.files.written");
+            if let Err(source) = before_publish() {
+                self.discard(target, staged.files());
+                return Err(CacheError::SourceChanged {
+                    name: target.name.clone(),
+                    source,
+                });
+            }
+            let compute_ms = watch.elapsed_ms();
+            let row_count = staged.row_count();
+            let metadata = metadata(
+                target,
+                bundle,
+                &policy,
+                run_id,
+                lease.token,
+                row_count,
+                compute_ms,
+            );
+            fail_point!("output.commit.before");
+            let outcome = commit_replace(
+                &target.path,
+                head,
+                Arc::clone(&schema),
+                staged,
+                &policy,
+                &metadata.to_map(),
+                Some((
+                    &app_id(target),
+                    i64::try_from(lease.token).unwrap_or(i64::MAX),
+                )),
+            )
+            .await
+            .map_err(|source| CacheError::Commit {
+                name: target.name.clone(),
+                path: target.path.clone(),
+                source,
+            })?;
+            fail_point!("output.commit.after");
+            let committed = match outcome {
+                CommitOutcome::Committed(committed) => committed,
+                CommitOutcome::Conflict { .. } => continue,
+            };
+            let files = stamped(&target.path, &committed.files)?;
+            let row = OutputRow {
+                version: committed.version,
+                row_count,
+                compute_ms,
+                files: files.clone(),
+            };
+            // The table is the truth; a lease that was taken over meanwhile only loses this record of it.
+            let _ = self
+                .index
+                .publish_output(&row_key(target), &resource, lease.token, &row)?;
+            fail_point!("output.published");
+            return Ok(Published {
+                version: committed.version,
+                row_count: Some(row_count),
+                compute_ms: Some(compute_ms),
+                size_bytes: files.iter().map(|file| file.stamp.size_bytes).sum(),
+                written: true,
+                files,
+            });
+        }
+        Err(CacheError::Contended {
+            output: target.name.clone(),
+            attempts: ATTEMPTS,
+        })
+    }
+
+    /// The files of a version, checked; or what is wrong with them. From our record of it, else from the table's log.
+    async fn output_files(
+        &self,
+        target: &OutputTarget,
+        version: u64,
+    ) -> Result<Result<(Vec<EntryFile>, Option<f64>), String>, CacheError> {
+        if let Some(row) = self.index.output(&row_key(target))?
+            && row.version == version
+        {
+            return Ok(match check(&target.path, &row.files) {
+                Check::Untouched => Ok((row.files, Some(row.compute_ms))),
+                Check::Restamped(files) => Ok((files, Some(row.compute_ms))),
+                Check::Damaged(what) => Err(what),
+            });
+        }
+        // Published by another root, or the index is new: the log names the files and their sizes.
+        let active = active_files(&target.path, version)
+            .await
+            .map_err(self.read(target))?;
+        for file in &active {
+            match std::fs::metadata(target.path.join(&file.path)) {
+                Ok(found) if found.len() == file.size_bytes => {}
+                Ok(found) => {
+                    return Ok(Err(format!(
+                        "{} has {} bytes instead of {}",
+                        file.path,
+                        found.len(),
+                        file.size_bytes
+                    )));
+                }
+                Err(error) => return Ok(Err(format!("{} cannot be read: {error}", file.path))),
+            }
+        }
+        Ok(Ok((stamped(&target.path, &active)?, None)))
+    }
+
+    fn discard(&self, target: &OutputTarget, files: &[alluvium_write_policy::DataFile]) {
+        for file in files {
+            let _ = std::fs::remove_file(target.path.join(&file.path));
+        }
+    }
+
+    fn resolve(
+        &self,
+        target: &OutputTarget,
+        schema: &SchemaRef,
+    ) -> Result<ResolvedWritePolicy, CacheError> {
+        ResolvedWritePolicy::resolve(&target.policy, schema).map_err(|source| CacheError::Policy {
+            output: target.name.clone(),
+            source,
+        })
+    }
+
+    fn read(
+        &self,
+        target: &OutputTarget,
+    ) -> impl FnOnce(alluvium_write_policy::ReadError) -> CacheError {
+        let path = target.path.clone();
+        move |source| CacheError::Read { path, source }
+    }
+}
+
+async fn scan(
+    session: &Session,
+    source: &dyn TableProvider,
+    view: &str,
+) -> Result<Vec<SendableRecordBatchStream>, CacheError> {
+    let state = session.context().state();
+    let exec = source
+        .scan(&state, None, &[], None)
+        .await
+        .map_err(compute(view))?;
+    execute_stream_partitioned(exec, session.context().task_ctx()).map_err(compute(view))
+}
+
+fn metadata(
+    target: &OutputTarget,
+    bundle: &PlanBundle,
+    policy: &ResolvedWritePolicy,
+    run_id: RunId,
+    token: u64,
+    row_count: u64,
+    compute_ms: f64,
+) -> CacheCommitMetadata {
+    CacheCommitMetadata {
+        cache_operation: CacheOperation::Write,
+        cache_scope: CacheScope::Output,
+        cache_policy: CachePolicy::DeltaOutput,
+        cache_result: LookupResult::Ok,
+        name: target.name.clone(),
+        run_id,
+        cache_key: bundle.cache_key(),
+        schema_hash: Some(bundle.published().hash()),
+        plan_hash: Some(bundle.identity().plan_fingerprint),
+        layout_hash: Some(policy.layout_hash()),
+        delta_inputs: bundle.inputs().to_vec(),
+        artifact_ids: Vec::new(),
+        fencing_token: Some(token),
+        traceparent: None,
+        row_count: Some(row_count),
+        compute_ms: Some(compute_ms),
+    }
+}
+
+fn app_id(target: &OutputTarget) -> String {
+    format!("alluvium-output-{}", target.name)
+}
+
+fn row_key(target: &OutputTarget) -> String {
+    // Keys have at most 511 bytes; a path may have more.
+    PinDigest::of(format!("{}\0{}", target.name, target.declared_path).as_bytes()).to_string()
+}
+
+fn resource(target: &OutputTarget) -> [u8; 32] {
+    *CacheKey::of(format!("output\0{}\0{}", target.name, target.declared_path).as_bytes())
+        .as_bytes()
+}

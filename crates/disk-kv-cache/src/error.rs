@@ -1,0 +1,488 @@
+//! Errors, one enum per operation: [`OpenError`] for opening a store, [`StoreError`] for using it.
+//!
+//! `Display` gives the context and what to do next; the cause is in `source()`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use heed::MdbError;
+use thiserror::Error;
+
+use crate::Settings;
+
+/// The error of the engine underneath, kept as a `source()`.
+pub type EngineError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// What is wrong with a data file.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// The file ends before the data that its header speaks of.
+    #[error("the data file is {bytes} bytes long but must have at least {needed_bytes}")]
+    TooShort {
+        /// The length found, in bytes.
+        bytes: u64,
+        /// The length that the header requires, in bytes.
+        needed_bytes: u64,
+    },
+    /// A meta page has no LMDB magic number or is not marked as a meta page: some other file, or overwritten.
+    #[error("meta page {page} of the data file is not one of LMDB's")]
+    NotMeta {
+        /// 0 or 1.
+        page: u64,
+    },
+    /// The data file has a format version this crate does not read.
+    #[error("the data file has format version {found}, not {expected}")]
+    Version {
+        /// The version found.
+        found: u32,
+        /// The version this crate reads and writes.
+        expected: u32,
+    },
+    /// A number in a meta page is impossible.
+    #[error("{field} is {value} in meta page {page} of the data file, which cannot be")]
+    Field {
+        /// 0 or 1.
+        page: u64,
+        /// The field.
+        field: &'static str,
+        /// The value found.
+        value: u64,
+    },
+    /// The page at the root of a tree is not a page of a tree.
+    #[error("page {page} of the data file should be the root of a tree and is not")]
+    Root {
+        /// The page number.
+        page: u64,
+    },
+    /// `data.mdb` or `lock.mdb` is a symbolic link, a directory or another special file.
+    #[error("{} is not a regular file", file.display())]
+    NotAFile {
+        /// The offending path.
+        file: PathBuf,
+    },
+    /// The engine found the damage.
+    #[error("the engine found the data inconsistent")]
+    Engine(#[source] EngineError),
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// There is no store at this path (only [`Store::open_read_only`](crate::Store::open_read_only)).
+    #[error("there is no store in {}: open it for writing once to create it", path.display())]
+    Absent {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The path, or one of its parents, is a file.
+    #[error("{} is not a directory: name a directory, or move the file away", path.display())]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system refused access to the directory or to its files.
+    #[error(
+        "no permission to open the store in {}: it needs read and write access to the directory and its files, even for \
+         reading only (readers register in lock.mdb)",
+        path.display()
+    )]
+    PermissionDenied {
+        /// The directory.
+        path: PathBuf,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// The device, a quota or a file-size limit is exhausted.
+    #[error("no room to open the store in {}: free some space there or raise the quota", path.display())]
+    NoSpace {
+        /// The directory.
+        path: PathBuf,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// The directory lies on a network file system, where memory maps and locks cannot be trusted.
+    #[error(
+        "{} is on a network file system ({file_system}): use a local directory, or set allow_network_fs if only one host \
+         ever uses it",
+        path.display()
+    )]
+    NetworkFileSystem {
+        /// The directory.
+        path: PathBuf,
+        /// The file system's name.
+        file_system: &'static str,
+    },
+    /// The files of the store are not what they should be. Nothing was changed.
+    #[error("the store in {} is damaged: move the directory away and let it be created anew", path.display())]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        damage: Damage,
+    },
+    /// A setting is out of its range.
+    #[error("{field} = {value} cannot be: {rule}")]
+    InvalidSettings {
+        /// The field of [`Settings`].
+        field: &'static str,
+        /// The value given.
+        value: u64,
+        /// What is allowed.
+        rule: &'static str,
+    },
+    /// A table name is empty, too long, or has a NUL byte.
+    #[error("{name:?} cannot name a table: use 1 to 511 bytes without NUL")]
+    InvalidTable {
+        /// The name given.
+        name: &'static str,
+    },
+    /// This process would use more tables of one directory than it can.
+    #[error("more than {max} tables of one directory: split them over several directories")]
+    TooManyTables {
+        /// The limit.
+        max: u32,
+    },
+    /// A store opened for reading only has no such table.
+    #[error("the store in {} has no table {table:?}: open it for writing once to create it", path.display())]
+    MissingTable {
+        /// The directory.
+        path: PathBuf,
+        /// The table.
+        table: &'static str,
+    },
+    /// This process has the same directory open with other settings.
+    #[error(
+        "{} is already open in this process with {open:?}, now asked for with {requested:?}: use equal settings, or drop \
+         the other handles first",
+        path.display()
+    )]
+    SettingsConflict {
+        /// The directory.
+        path: PathBuf,
+        /// The settings in use.
+        open: Box<Settings>,
+        /// The settings asked for.
+        requested: Box<Settings>,
+    },
+    /// This process has the same directory open for reading only.
+    #[error(
+        "{} is already open in this process for reading only: drop those handles first, or open it for writing before them",
+        path.display()
+    )]
+    OpenForReading {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// This process has a store open that used to be at this path, but another directory has taken its place.
+    #[error(
+        "another directory has taken the place of the store in {} while it is open here: drop its handles first",
+        path.display()
+    )]
+    Replaced {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Other code in this process has opened the directory with the engine directly.
+    #[error("{} is open in this process outside this crate: close that first", path.display())]
+    OpenedElsewhere {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Opening new tables inside a transaction on the same store would wait for itself.
+    #[error("new tables of {} opened inside a transaction on it: open them before", path.display())]
+    Nested {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The store was opened before a fork, by the parent.
+    #[error(
+        "{} was opened by process {opened_by} before it forked: open it after the fork, or exec first",
+        path.display()
+    )]
+    Forked {
+        /// The directory.
+        path: PathBuf,
+        /// The process that opened it.
+        opened_by: u32,
+    },
+    /// A running process holds the lock file in a format of another engine version.
+    #[error(
+        "lock.mdb in {} is in use by a program with another version of the engine: stop that program, or build both alike",
+        path.display()
+    )]
+    LockFile {
+        /// The directory.
+        path: PathBuf,
+        /// The engine's word.
+        source: EngineError,
+    },
+    /// Using the store for the first time failed.
+    #[error("the store in {} was opened but cannot be used", path.display())]
+    Unusable {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: StoreError,
+    },
+    /// Any other error of the operating system.
+    #[error("could not {action} for the store in {}", path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Any other error of the engine.
+    #[error("the engine could not open the store in {}", path.display())]
+    Engine {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: EngineError,
+    },
+}
+
+/// Why a read or a write failed. A write that fails has changed nothing.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A key is empty or too long.
+    #[error("a key of {bytes} bytes for table {table:?}: keys have 1 to {max} bytes, hash or shorten longer ones", max = crate::MAX_KEY_BYTES)]
+    KeyLength {
+        /// The table.
+        table: String,
+        /// The key's length in bytes.
+        bytes: usize,
+    },
+    /// A value is longer than the engine can store.
+    #[error(
+        "a value of {bytes} bytes for table {table:?}: the limit is 4 GiB less one byte, keep it in a file of its own"
+    )]
+    ValueLength {
+        /// The table.
+        table: String,
+        /// The value's length in bytes.
+        bytes: usize,
+    },
+    /// The table was not named when this handle was opened.
+    #[error("table {table:?} was not named when the store in {} was opened: add it to the tables of `open`", path.display())]
+    UnknownTable {
+        /// The directory.
+        path: PathBuf,
+        /// The table.
+        table: String,
+    },
+    /// `read` or `write` was called inside a transaction of the same thread on the same store.
+    #[error(
+        "a transaction on {} was begun inside another one of the same thread: pass the outer one down instead",
+        path.display()
+    )]
+    Nested {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The store was opened before a fork, by the parent.
+    #[error(
+        "{} was opened by process {opened_by} before it forked: open it after the fork, or exec first",
+        path.display()
+    )]
+    Forked {
+        /// The directory.
+        path: PathBuf,
+        /// The process that opened it.
+        opened_by: u32,
+    },
+    /// The handle was opened for reading only.
+    #[error("the store in {} was opened for reading only: use `Store::open` to write", path.display())]
+    ReadOnly {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The map is full. Inside `f` of [`Store::write`](crate::Store::write) it means: return, the map grows and `f` runs
+    /// again. From `write` itself it means that the map may not grow further.
+    #[error(
+        "the store in {} is full: {map_bytes} of at most {max_map_bytes} bytes mapped; raise max_map_bytes, or store less",
+        path.display()
+    )]
+    Full {
+        /// The directory.
+        path: PathBuf,
+        /// The size of the map, in bytes.
+        map_bytes: u64,
+        /// The bound of [`Settings::with_max_map_bytes`].
+        max_map_bytes: u64,
+    },
+    /// One transaction changed too many pages.
+    #[error("a transaction on {} changed too much at once: split it into several", path.display())]
+    TransactionTooLarge {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// All reader slots of the environment are taken.
+    #[error(
+        "more than {max} transactions read the store in {} at once, over all processes: shorten them, or use fewer threads",
+        path.display()
+    )]
+    TooManyReaders {
+        /// The directory.
+        path: PathBuf,
+        /// The limit over all processes.
+        max: u32,
+    },
+    /// The device, a quota or a file-size limit is exhausted.
+    #[error("no room for the store in {}: free some space there or raise the quota, then try again", path.display())]
+    NoSpace {
+        /// The directory.
+        path: PathBuf,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// The data is inconsistent.
+    #[error("the store in {} is damaged: move the directory away and let it be created anew", path.display())]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        damage: Damage,
+    },
+    /// An earlier failure left this process's view of the store unusable.
+    #[error("the store in {} failed earlier in this process: drop all its handles and open it again", path.display())]
+    Broken {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Any other error of the operating system.
+    #[error("could not {action} for the store in {}", path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Any other error of the engine.
+    #[error("the engine failed on the store in {}", path.display())]
+    Engine {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: EngineError,
+    },
+}
+
+/// Whether the system says that there is no room: device, quota, or the process's file-size limit.
+fn is_no_space(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG)
+    )
+}
+
+impl OpenError {
+    /// Sorts an error of the operating system.
+    pub(crate) fn io(path: &Path, action: &'static str, source: io::Error) -> OpenError {
+        let path = path.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                OpenError::PermissionDenied { path, source }
+            }
+            io::ErrorKind::NotADirectory => OpenError::NotADirectory { path },
+            _ if is_no_space(&source) => OpenError::NoSpace { path, source },
+            _ => OpenError::Io {
+                path,
+                action,
+                source,
+            },
+        }
+    }
+
+    /// Sorts an error of the engine met while it opens the environment. The data file's header has been checked by
+    /// then, so a wrong version or magic is that of the lock file.
+    pub(crate) fn engine(path: &Path, error: heed::Error) -> OpenError {
+        match error {
+            heed::Error::Io(source) => OpenError::io(path, "open the environment", source),
+            heed::Error::Mdb(MdbError::Invalid | MdbError::VersionMismatch) => {
+                OpenError::LockFile {
+                    path: path.to_path_buf(),
+                    source: error.into(),
+                }
+            }
+            heed::Error::Mdb(MdbError::Corrupted | MdbError::PageNotFound) => OpenError::Damaged {
+                path: path.to_path_buf(),
+                damage: Damage::Engine(error.into()),
+            },
+            other => OpenError::Engine {
+                path: path.to_path_buf(),
+                source: other.into(),
+            },
+        }
+    }
+}
+
+impl StoreError {
+    /// Sorts an error of the operating system.
+    pub(crate) fn io(path: &Path, action: &'static str, source: io::Error) -> StoreError {
+        let path = path.to_path_buf();
+        if is_no_space(&source) {
+            StoreError::NoSpace { path, source }
+        } else {
+            StoreError::Io {
+                path,
+                action,
+                source,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_the_system_are_sorted() {
+        let at = Path::new("/store");
+        let os = io::Error::from_raw_os_error;
+        for code in [libc::ENOSPC, libc::EDQUOT, libc::EFBIG] {
+            assert!(
+                matches!(OpenError::io(at, "x", os(code)), OpenError::NoSpace { .. }),
+                "{code}"
+            );
+            assert!(
+                matches!(
+                    StoreError::io(at, "x", os(code)),
+                    StoreError::NoSpace { .. }
+                ),
+                "{code}"
+            );
+        }
+        for code in [libc::EACCES, libc::EPERM, libc::EROFS] {
+            assert!(
+                matches!(
+                    OpenError::io(at, "x", os(code)),
+                    OpenError::PermissionDenied { .. }
+                ),
+                "{code}"
+            );
+        }
+        assert!(matches!(
+            OpenError::io(at, "x", os(libc::ENOTDIR)),
+            OpenError::NotADirectory { .. }
+        ));
+        assert!(matches!(
+            OpenError::io(at, "x", os(libc::EIO)),
+            OpenError::Io { .. }
+        ));
+        assert!(matches!(
+            StoreError::io(at, "x", os(libc::EIO)),
+            StoreError::Io { .. }
+        ));
+    }
+}

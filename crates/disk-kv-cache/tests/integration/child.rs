@@ -1,0 +1,83 @@
+//! Child processes: this test binary again, running one of the roles below.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use alluvium_disk_kv_cache::{Durability, Settings, Store, StoreError};
+
+const ROLE: &str = "ALLUVIUM_KV_TEST_ROLE";
+const DIR: &str = "ALLUVIUM_KV_TEST_DIR";
+
+pub const TABLES: &[&str] = &["a", "b"];
+
+/// Settings that spare the disk: what is tested is the death of processes, not of the machine.
+pub fn quick() -> Settings {
+    Settings::new()
+        .with_durability(Durability::Process)
+        .with_initial_map_bytes(64 << 10)
+}
+
+/// Starts a child in a role. Its standard input is open, and its lines can be read.
+pub fn start(role: &str, dir: &Path) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "child::entry",
+            "--ignored",
+            "--nocapture",
+            "--quiet",
+            "--test-threads=1",
+        ])
+        .env(ROLE, role)
+        .env(DIR, dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, lines)
+}
+
+/// Runs a child to its end, which must be a good one.
+pub fn run(role: &str, dir: &Path) {
+    let (mut child, lines) = start(role, dir);
+    let said = lines.map(Result::unwrap).collect::<Vec<_>>().join("\n");
+    assert!(child.wait().unwrap().success(), "{role}: {said}");
+}
+
+/// Says a line to the parent, past the test harness.
+pub fn say(line: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").unwrap();
+    out.flush().unwrap();
+}
+
+#[test]
+#[ignore = "the entry point of child processes, which other tests start"]
+fn entry() {
+    let dir = std::env::var_os(DIR).unwrap();
+    let dir = Path::new(&dir);
+    match std::env::var(ROLE).unwrap().as_str() {
+        "count" => super::processes::count(dir),
+        "write-for-ever" => super::processes::write_for_ever(dir),
+        "hold-a-read" => super::processes::hold_a_read(dir),
+        "grow" => super::growth::grow(dir),
+        "small-files" => super::system::small_files(dir),
+        "no-permission" => super::system::no_permission(dir),
+        "full-device" => super::system::full_device(dir),
+        role => panic!("no role {role}"),
+    }
+}
+
+pub fn number(bytes: Option<&[u8]>) -> u64 {
+    bytes.map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().unwrap()))
+}
+
+pub fn increment(store: &Store, key: &[u8]) -> Result<u64, StoreError> {
+    store.write(|txn| {
+        let next = number(txn.get("a", key)?) + 1;
+        txn.put("a", key, &next.to_be_bytes())?;
+        Ok(next)
+    })
+}

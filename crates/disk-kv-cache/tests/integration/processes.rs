@@ -1,0 +1,226 @@
+//! Several threads and several processes on one store; processes killed in the middle of it.
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+
+use alluvium_disk_kv_cache::{Durability, Order, ReadTxn, Settings, Store, StoreError};
+
+use crate::child::{self, TABLES, increment, number, quick, say};
+
+const PROCESSES: u64 = 4;
+const EACH: u64 = 1_500;
+
+#[test]
+fn threads_count_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), TABLES, quick()).unwrap();
+    thread::scope(|threads| {
+        for _ in 0..8 {
+            threads.spawn(|| {
+                for _ in 0..100 {
+                    increment(&store, b"sum").unwrap();
+                }
+            });
+        }
+    });
+    let sum = store
+        .read::<_, StoreError>(|txn| Ok(number(txn.get("a", b"sum")?)))
+        .unwrap();
+    assert_eq!(sum, 800);
+}
+
+/// Counts once its standard input is closed.
+pub fn count(dir: &Path) {
+    let store = Store::open(dir, TABLES, quick()).unwrap();
+    say("ready");
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
+    for _ in 0..EACH {
+        increment(&store, b"sum").unwrap();
+    }
+}
+
+#[test]
+fn processes_count_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("made by whoever is first");
+    // They all create the store at once, and then all count at once.
+    let mut children: Vec<_> = (0..PROCESSES)
+        .map(|_| child::start("count", &dir))
+        .collect();
+    for (_, lines) in &mut children {
+        assert!(lines.any(|line| line.unwrap() == "ready"));
+    }
+    for (child, _) in &mut children {
+        drop(child.stdin.take());
+    }
+    for (mut child, lines) in children {
+        let said: Vec<_> = lines.map(Result::unwrap).collect();
+        assert!(child.wait().unwrap().success(), "{said:?}");
+    }
+    let store = Store::open_read_only(&dir, TABLES).unwrap();
+    let sum = store
+        .read::<_, StoreError>(|txn| Ok(number(txn.get("a", b"sum")?)))
+        .unwrap();
+    assert_eq!(sum, PROCESSES * EACH);
+}
+
+#[test]
+fn a_read_is_a_snapshot_over_all_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), TABLES, quick()).unwrap();
+    let put = |n: u64| {
+        store.write::<_, StoreError>(|txn| {
+            txn.put("a", b"n", &n.to_be_bytes())?;
+            txn.put("b", b"n", &n.to_be_bytes())
+        })
+    };
+    put(1).unwrap();
+    let both = |txn: &ReadTxn<'_>| {
+        Ok::<_, StoreError>((number(txn.get("a", b"n")?), number(txn.get("b", b"n")?)))
+    };
+    thread::scope(|threads| {
+        let (begun, wait_for_begin) = mpsc::channel();
+        let (written, wait_for_write) = mpsc::channel();
+        let writer = threads.spawn(move || {
+            wait_for_begin.recv().unwrap();
+            put(2).unwrap();
+            written.send(()).unwrap();
+            for n in 3..500 {
+                put(n).unwrap();
+            }
+        });
+        let seen = store.read(|txn| {
+            begun.send(()).unwrap();
+            wait_for_write.recv().unwrap();
+            both(txn)
+        });
+        assert_eq!(seen.unwrap(), (1, 1));
+        while !writer.is_finished() {
+            let (a, b) = store.read(both).unwrap();
+            assert_eq!(a, b);
+            assert!(a >= 2);
+        }
+    });
+    assert_eq!(store.read(both).unwrap(), (499, 499));
+}
+
+/// Writes n = 1, 2, 3 …, each to both tables in one transaction, and says n when it is acknowledged.
+pub fn write_for_ever(dir: &Path) {
+    let store = Store::open(dir, TABLES, quick()).unwrap();
+    loop {
+        let acknowledged = store.write::<_, StoreError>(|txn| {
+            let n = number(txn.last("a")?.map(|(key, _)| key)) + 1;
+            // Sizes that make the map grow now and then, and pages overflow.
+            txn.put(
+                "a",
+                &n.to_be_bytes(),
+                &vec![n as u8; (n % 50) as usize * 100],
+            )?;
+            txn.put("b", &n.to_be_bytes(), &n.to_be_bytes())?;
+            Ok(n)
+        });
+        say(acknowledged.unwrap());
+    }
+}
+
+#[test]
+fn a_killed_writer_loses_nothing_it_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    // Held open for half of the rounds: the survivors' view, and that of whoever comes after all are dead.
+    let mut held = Some(Store::open(dir.path(), TABLES, quick()).unwrap());
+    let mut last = 0;
+    for round in 0..24_u64 {
+        if round == 12 {
+            held = None;
+        }
+        let (mut one, mut lines) = child::start("write-for-ever", dir.path());
+        let (mut two, other_lines) = child::start("write-for-ever", dir.path());
+        let mut acknowledged = Vec::new();
+        let mut numbers = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .filter_map(|line| line.parse::<u64>().ok());
+        acknowledged.extend(numbers.by_ref().take(1 + (round as usize * 7) % 40));
+        one.kill().unwrap();
+        two.kill().unwrap();
+        acknowledged.extend(numbers);
+        acknowledged.extend(
+            other_lines
+                .map_while(Result::ok)
+                .filter_map(|line| line.parse::<u64>().ok()),
+        );
+        one.wait().unwrap();
+        two.wait().unwrap();
+
+        let store = held
+            .clone()
+            .unwrap_or_else(|| Store::open(dir.path(), TABLES, quick()).unwrap());
+        assert!(!acknowledged.is_empty());
+        store
+            .read::<_, StoreError>(|txn| {
+                for n in &acknowledged {
+                    let key = n.to_be_bytes();
+                    assert_eq!(
+                        txn.get("b", &key)?,
+                        Some(key.as_slice()),
+                        "round {round}: {n} was acknowledged"
+                    );
+                }
+                // Both tables, without a gap: no write was done by half.
+                let mut entries = 0;
+                for (index, entry) in txn.scan("a", .., Order::Ascending)?.enumerate() {
+                    let (key, value) = entry?;
+                    let n = index as u64 + 1;
+                    assert_eq!(number(Some(key)), n);
+                    assert_eq!(value, vec![n as u8; (n % 50) as usize * 100]);
+                    entries = n;
+                }
+                assert_eq!(entries, txn.len("a")?);
+                assert_eq!(entries, txn.len("b")?);
+                assert!(entries >= last);
+                last = entries;
+                Ok(())
+            })
+            .unwrap();
+    }
+}
+
+/// Reads for ever.
+pub fn hold_a_read(dir: &Path) {
+    let store = Store::open_read_only(dir, TABLES).unwrap();
+    store
+        .read::<(), StoreError>(|_txn| {
+            say("reading");
+            loop {
+                thread::park();
+            }
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_killed_reader_does_not_keep_the_file_growing() {
+    let dir = tempfile::tempdir().unwrap();
+    // Room for a few versions of the value, but not for all that a reader would keep alive.
+    let settings = Settings::new()
+        .with_durability(Durability::Process)
+        .with_initial_map_bytes(256 << 10)
+        .with_max_map_bytes(256 << 10);
+    let store = Store::open(dir.path(), TABLES, settings).unwrap();
+    let rewrite =
+        |n: u8| store.write::<_, StoreError>(|txn| txn.put("a", b"value", &[n; 16 << 10]));
+    rewrite(0).unwrap();
+    let (mut child, mut lines) = child::start("hold-a-read", dir.path());
+    assert!(lines.any(|line| line.unwrap() == "reading"));
+    let full = (0..100).find_map(|n| rewrite(n).err());
+    assert!(
+        matches!(full, Some(StoreError::Full { .. })),
+        "a live reader keeps its pages: {full:?}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for n in 0..100 {
+        rewrite(n).unwrap();
+    }
+}

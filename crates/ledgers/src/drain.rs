@@ -1,0 +1,239 @@
+//! From the outbox into the Delta ledgers, each event exactly once.
+//!
+//! A commit carries the app transaction (`alluvium-outbox-<store id>`, highest sequence number in it). Sequence numbers are
+//! given out in the order of the queue's transactions, so a ledger at number *n* holds each of its events up to *n*: after a
+//! crash between a commit and the emptying of the outbox, those are only taken out, not written again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use alluvium_contracts::{
+    CacheCommitMetadata, CacheOperation, CachePolicy, CacheScope, LedgerEvent, LookupResult, RunId,
+};
+
+use crate::queue::{self, Queue, Queued};
+use crate::rows::{self, Row};
+use crate::table::{self, Access, Found};
+use crate::{Ledger, LedgerError};
+
+/// What a drain did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Rows committed, by ledger; a ledger without new rows is not named.
+    pub rows: BTreeMap<Ledger, u64>,
+    /// Delta commits made: at most one a ledger.
+    pub commits: u64,
+    /// Events that stay in the outbox, because their ledger has a newer format than this build writes.
+    pub kept: u64,
+    /// Events that decode as no row of a ledger; they were put aside in the queue store.
+    pub rejected: u64,
+    /// What a person should know: damage that was set aside, events kept or rejected.
+    pub notices: Vec<String>,
+}
+
+/// An event on its way.
+struct Moving {
+    sequence: u64,
+    run_id: RunId,
+    row: Row,
+}
+
+/// Drains `queue` into the tables under `dir`. The caller holds the drain lock.
+pub(crate) async fn drain(queue: &Queue, dir: &Path) -> Result<DrainReport, LedgerError> {
+    let mut report = DrainReport::default();
+    let (moving, rejected) = sort(queue.events()?);
+    if !rejected.is_empty() {
+        let sequences: Vec<u64> = rejected.iter().map(|(sequence, _)| *sequence).collect();
+        queue.reject(&sequences)?;
+        report.rejected = sequences.len() as u64;
+        report
+            .notices
+            .extend(rejected.into_iter().map(|(sequence, reason)| {
+                format!("ledger event {sequence} was put aside in the queue store: {reason}")
+            }));
+    }
+    // A ledger that fails does not keep the others from being drained; the first failure is the answer.
+    let mut failed = None;
+    for (ledger, events) in moving {
+        match drain_one(
+            queue,
+            ledger,
+            &dir.join(ledger.dir_name()),
+            &events,
+            &mut report,
+        )
+        .await
+        {
+            Ok(()) => {}
+            Err(error @ LedgerError::NewerFormat { .. }) => {
+                report.kept += events.len() as u64;
+                report.notices.push(format!(
+                    "{error}; {} of its events stay in the outbox",
+                    events.len()
+                ));
+            }
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(report), Err)
+}
+
+/// Looks at a ledger and sets it aside if it is damaged; then there is none. The caller holds the drain lock.
+pub(crate) async fn open(
+    queue: &Queue,
+    ledger: Ledger,
+    dir: &Path,
+    access: Access,
+    notices: &mut Vec<String>,
+) -> Result<Option<Box<deltalake_core::DeltaTable>>, LedgerError> {
+    match table::look(ledger, dir, queue.is_made(ledger)?, access).await? {
+        Found::Absent => Ok(None),
+        Found::Sound(table) => Ok(Some(table)),
+        Found::Damaged(why) => {
+            let aside = table::set_aside(dir)?;
+            // After the renaming: killed between the two, the next to look finds nothing where something should be, and
+            // says so.
+            queue.unmake(ledger)?;
+            let now = match aside {
+                Some(aside) => format!("it was set aside as {}", aside.display()),
+                None => "there was nothing left to set aside".to_owned(),
+            };
+            notices.push(format!(
+                "ledger {ledger} in {} was damaged: {why}; {now}",
+                dir.display()
+            ));
+            Ok(None)
+        }
+    }
+}
+
+async fn drain_one(
+    queue: &Queue,
+    ledger: Ledger,
+    dir: &Path,
+    events: &[Moving],
+    report: &mut DrainReport,
+) -> Result<(), LedgerError> {
+    let app_id = format!("alluvium-outbox-{}", queue.id());
+    let applied = match open(queue, ledger, dir, Access::Append, &mut report.notices).await? {
+        None => 0,
+        Some(table) => applied(ledger, dir, &table, &app_id).await?,
+    };
+    let fresh = &events[events.partition_point(|event| event.sequence <= applied)..];
+    if let Some(last) = fresh.last() {
+        let batch = rows::batch(ledger.schema(), fresh.iter().map(|event| &event.row))
+            .map_err(|source| LedgerError::Assemble { ledger, source })?;
+        fail::fail_point!("ledger.drain.before_commit");
+        commit(ledger, dir, batch, last, app_id).await?;
+        fail::fail_point!("ledger.drain.after_commit");
+        report.rows.insert(ledger, fresh.len() as u64);
+        report.commits += 1;
+    }
+    let sequences: Vec<u64> = events.iter().map(|event| event.sequence).collect();
+    queue.drained(ledger, &sequences)
+}
+
+/// The highest sequence number that the table holds; 0 for none.
+async fn applied(
+    ledger: Ledger,
+    dir: &Path,
+    table: &deltalake_core::DeltaTable,
+    app_id: &str,
+) -> Result<u64, LedgerError> {
+    let progress = |source| LedgerError::Progress {
+        ledger,
+        path: dir.to_path_buf(),
+        source: Box::new(source),
+    };
+    let state = table.snapshot().map_err(progress)?;
+    let version = state
+        .transaction_version(table.log_store().as_ref(), app_id)
+        .await
+        .map_err(progress)?;
+    Ok(version
+        .and_then(|version| u64::try_from(version).ok())
+        .unwrap_or(0))
+}
+
+async fn commit(
+    ledger: Ledger,
+    dir: &Path,
+    batch: arrow::array::RecordBatch,
+    last: &Moving,
+    app_id: String,
+) -> Result<(), LedgerError> {
+    let metadata = CacheCommitMetadata {
+        cache_operation: CacheOperation::Write,
+        cache_scope: CacheScope::Ledger,
+        // No view's policy applies.
+        cache_policy: CachePolicy::None,
+        cache_result: LookupResult::Ok,
+        name: ledger.sql_name().to_owned(),
+        // The run whose end made it drain; of a drain that somebody asked for, the last run in it.
+        run_id: last.run_id,
+        cache_key: None,
+        schema_hash: None,
+        plan_hash: None,
+        layout_hash: None,
+        delta_inputs: Vec::new(),
+        artifact_ids: Vec::new(),
+        fencing_token: None,
+        traceparent: None,
+        row_count: None,
+        compute_ms: None,
+    };
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| LedgerError::Append {
+        ledger,
+        path: dir.to_path_buf(),
+        source,
+    };
+    let version = i64::try_from(last.sequence).map_err(|error| failed(error.into()))?;
+    // Already applied is as good as applied: the app transaction says that these very events are in the table.
+    alluvium_write_policy::append(
+        dir,
+        ledger.schema(),
+        vec![batch],
+        &metadata.to_map(),
+        (app_id, version),
+    )
+    .await
+    .map_err(|error| failed(error.into()))?;
+    Ok(())
+}
+
+type Rejected = Vec<(u64, String)>;
+
+/// By ledger, in order; and what is no row of a ledger, with the reason.
+fn sort(queued: Vec<Queued>) -> (BTreeMap<Ledger, Vec<Moving>>, Rejected) {
+    let mut moving: BTreeMap<Ledger, Vec<Moving>> = BTreeMap::new();
+    let mut rejected = Vec::new();
+    for Queued { sequence, bytes } in queued {
+        let event = match queue::decode(&bytes) {
+            Ok(event) => event,
+            Err(error) => {
+                rejected.push((sequence, error.to_string()));
+                continue;
+            }
+        };
+        match rows::row(&event) {
+            Ok(row) => {
+                let moved = Moving {
+                    sequence,
+                    run_id: run_of(&event),
+                    row,
+                };
+                moving.entry(Ledger::of(&event)).or_default().push(moved);
+            }
+            Err(error) => rejected.push((sequence, error.to_string())),
+        }
+    }
+    (moving, rejected)
+}
+
+fn run_of(event: &LedgerEvent) -> RunId {
+    match event {
+        LedgerEvent::CacheInventory(entry) => entry.run_id,
+        LedgerEvent::CacheRuns(summary) => summary.run_id,
+    }
+}

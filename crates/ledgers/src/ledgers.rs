@@ -1,0 +1,214 @@
+//! The one handle: runs and events go in, tables come out.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use alluvium_contracts::{CacheRunSummary, LedgerEvent, RunId};
+use alluvium_disk_kv_cache::Store;
+use alluvium_telemetry::Seam;
+use datafusion::catalog::TableProvider;
+
+use crate::drain::{self, DrainReport};
+use crate::lock::{DrainLock, RunFiles};
+use crate::queue::Queue;
+use crate::run::{self, RunGuard};
+use crate::table::{self, Access, Found};
+use crate::{Ledger, LedgerError};
+
+/// The ledgers of one cache root and the outbox before them. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Ledgers {
+    shared: Arc<Shared>,
+    drain_wait: Duration,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    queue: Queue,
+    run_files: RunFiles,
+    seam: Seam,
+    notices: Mutex<Vec<String>>,
+}
+
+impl Ledgers {
+    /// Opens the ledgers in `ledger_dir` (`<root>/cache_ledgers`), whose outbox is `queue`: a store with the tables `outbox`
+    /// and `meta`. Run files lie beside the ledgers, in `<root>/run_locks`. Directories are made when they are first needed.
+    ///
+    /// # Errors
+    /// [`LedgerError::Store`] and [`LedgerError::Record`] if the queue store cannot be used, [`LedgerError::Io`] if a relative
+    /// `ledger_dir` cannot be made absolute.
+    pub fn open(ledger_dir: PathBuf, queue: Store, seam: Seam) -> Result<Ledgers, LedgerError> {
+        let dir = std::path::absolute(&ledger_dir).map_err(LedgerError::io(&ledger_dir, "find"))?;
+        let root = dir.parent().unwrap_or(&dir);
+        Ok(Ledgers {
+            shared: Arc::new(Shared {
+                queue: Queue::open(queue, &seam)?,
+                run_files: RunFiles::new(root.join("run_locks")),
+                seam,
+                notices: Mutex::default(),
+                dir,
+            }),
+            drain_wait: Duration::from_secs(30),
+        })
+    }
+
+    /// How long a drain waits for another one to finish. Default: 30 seconds.
+    #[must_use]
+    pub fn with_drain_wait(mut self, wait: Duration) -> Ledgers {
+        self.drain_wait = wait;
+        self
+    }
+
+    /// Begins a run, durably: a locked file, then a row in one transaction. The lock is the kernel's and goes with the process,
+    /// however it dies.
+    ///
+    /// # Errors
+    /// [`LedgerError::RunBegun`] if there is such a run, [`LedgerError::Io`], [`LedgerError::Store`].
+    pub fn begin_run(
+        &self,
+        run_id: RunId,
+        profile_name: Option<&str>,
+    ) -> Result<RunGuard, LedgerError> {
+        let Shared {
+            queue,
+            run_files,
+            seam,
+            ..
+        } = &*self.shared;
+        run::begin(queue, run_files, seam, run_id, profile_name)
+    }
+
+    /// Records events in one transaction, with consecutive sequence numbers, and counts those of scope `view` in the rows of
+    /// their runs. When it returns they are as durable as the queue store makes its commits.
+    ///
+    /// The summary of a run is not recorded so: [`end_run`](Ledgers::end_run) does it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Store`], [`LedgerError::Encode`], [`LedgerError::Record`]; then nothing was recorded.
+    pub fn record(&self, events: &[LedgerEvent]) -> Result<(), LedgerError> {
+        self.shared.queue.record(events)
+    }
+
+    /// Ends a run: its summary is recorded and its row removed in one transaction, then its file is removed.
+    ///
+    /// # Errors
+    /// [`LedgerError::OtherRun`] if the summary is not of this run, [`LedgerError::RunNotOpen`] if somebody closed it meanwhile,
+    /// [`LedgerError::Store`], [`LedgerError::Encode`]; after any of them the run counts as killed.
+    pub fn end_run(&self, guard: RunGuard, summary: CacheRunSummary) -> Result<(), LedgerError> {
+        run::end(&self.shared.queue, guard, &summary)
+    }
+
+    /// Finds runs that hold no lock any more and records each as `killed`, with the counts of the events that it recorded,
+    /// drained or not. A run whose own row is damaged is reported by [`take_notices`](Ledgers::take_notices).
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`], [`LedgerError::Store`]; runs that were closed before the failure stay closed.
+    pub fn close_killed_runs(&self) -> Result<Vec<RunId>, LedgerError> {
+        let Shared {
+            queue,
+            run_files,
+            seam,
+            ..
+        } = &*self.shared;
+        let (closed, notices) = run::close_killed(queue, run_files, seam)?;
+        self.notice(notices);
+        Ok(closed)
+    }
+
+    /// The number of events that wait in the outbox.
+    ///
+    /// # Errors
+    /// [`LedgerError::Store`].
+    pub fn pending(&self) -> Result<u64, LedgerError> {
+        self.shared.queue.len()
+    }
+
+    /// Moves the outbox into the ledgers, with at most one commit for each; none, and no lock, if the outbox is empty. Waits for
+    /// another drainer. Killed anywhere, the next drain neither loses an event nor writes one twice.
+    ///
+    /// A damaged ledger is set aside as `<name>.damaged-<n>` and begun anew, and the report says so; events of a ledger with a
+    /// newer format stay in the outbox.
+    ///
+    /// # Errors
+    /// [`LedgerError::Busy`] after [`with_drain_wait`](Ledgers::with_drain_wait); [`LedgerError::Append`],
+    /// [`LedgerError::Unreadable`] and others for one ledger, after the rest was drained: its events stay in the outbox.
+    pub async fn drain(&self) -> Result<DrainReport, LedgerError> {
+        if self.pending()? == 0 {
+            return Ok(DrainReport::default());
+        }
+        let Shared { dir, queue, .. } = &*self.shared;
+        let _lock = self.drain_lock().await?;
+        let report = drain::drain(queue, dir).await?;
+        for notice in &report.notices {
+            tracing::warn!(target: "alluvium.ledgers", "{notice}");
+        }
+        Ok(report)
+    }
+
+    /// The newest committed version of a ledger as a table for SQL, with the schema of [`Ledger::schema`]. It cannot be written
+    /// through. Events that still wait are not in it: [`drain`](Ledgers::drain) first.
+    ///
+    /// A ledger that was never committed to is a table without rows. So is a damaged one, after it was set aside as
+    /// `<name>.damaged-<n>`; [`take_notices`](Ledgers::take_notices) tells. Its files are checked for presence and length here,
+    /// their contents when they are scanned.
+    ///
+    /// # Errors
+    /// [`LedgerError::NewerFormat`]; [`LedgerError::Unreadable`] and [`LedgerError::Io`] where the system refuses;
+    /// [`LedgerError::Busy`] if a damaged ledger cannot be set aside because somebody is draining.
+    pub async fn table(&self, ledger: Ledger) -> Result<Arc<dyn TableProvider>, LedgerError> {
+        let queue = &self.shared.queue;
+        let dir = self.shared.dir.join(ledger.dir_name());
+        let found = match table::look(ledger, &dir, queue.is_made(ledger)?, Access::Read).await? {
+            Found::Absent => None,
+            Found::Sound(table) => Some(table),
+            Found::Damaged(_) => {
+                // Look again when no drainer is at work: what looked like damage may have been a commit under way.
+                let _lock = self.drain_lock().await?;
+                let mut notices = Vec::new();
+                let found = drain::open(queue, ledger, &dir, Access::Read, &mut notices).await;
+                self.notice(notices);
+                found?
+            }
+        };
+        match found {
+            Some(table) => table::provider(ledger, &dir, &table),
+            None => Ok(table::empty(ledger)),
+        }
+    }
+
+    /// What [`table`](Ledgers::table) and [`close_killed_runs`](Ledgers::close_killed_runs) found that a person should know,
+    /// each told once. ([`drain`](Ledgers::drain) tells in its report.)
+    #[must_use]
+    pub fn take_notices(&self) -> Vec<String> {
+        std::mem::take(
+            &mut *self
+                .shared
+                .notices
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// The directory that holds the ledgers, as an absolute path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    async fn drain_lock(&self) -> Result<DrainLock, LedgerError> {
+        DrainLock::acquire(&self.shared.dir, self.drain_wait, &self.shared.seam).await
+    }
+
+    fn notice(&self, notices: Vec<String>) {
+        for notice in &notices {
+            tracing::warn!(target: "alluvium.ledgers", "{notice}");
+        }
+        self.shared
+            .notices
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(notices);
+    }
+}

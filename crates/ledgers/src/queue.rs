@@ -1,0 +1,414 @@
+//! The queue store: events in the order of their global sequence numbers, and the rows of open runs beside them.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `outbox` | sequence number, big-endian u64 | the event's contract in its envelope, as JSON |
+//! | `meta` | `ledgers/store_id` | the id of this store, as text |
+//! | `meta` | `ledgers/next_sequence` | the next sequence number, big-endian u64 |
+//! | `meta` | `ledgers/run/` + run id | the row of a run that has not ended, as JSON |
+//! | `meta` | `ledgers/made/` + directory name | empty: the ledger has been committed to |
+//! | `meta` | `ledgers/rejected/event/` + sequence number | what stood in `outbox` and does not decode |
+//! | `meta` | `ledgers/rejected/run/` + run id | what stood in `ledgers/run/` and does not decode |
+//!
+//! A run's row lies in the store of its events, not in that of the leases, because an event and the count of it, and the
+//! last event and the end of the run, have to be one transaction.
+
+use std::collections::BTreeMap;
+
+use alluvium_contracts::{
+    CacheInventoryEntry, CacheRunSummary, CacheScope, Contract, Envelope, EnvelopeError,
+    LedgerEvent, RunId, RunResult, StoreId, ViewResult,
+};
+use alluvium_disk_kv_cache::{Order, ReadTxn, Store, StoreError, WriteTxn};
+use alluvium_telemetry::Seam;
+use serde::{Deserialize, Serialize};
+
+use crate::{Ledger, LedgerError};
+
+const OUTBOX: &str = "outbox";
+const META: &str = "meta";
+const STORE_ID: &[u8] = b"ledgers/store_id";
+const NEXT_SEQUENCE: &[u8] = b"ledgers/next_sequence";
+const RUN: &str = "ledgers/run/";
+const MADE: &str = "ledgers/made/";
+const REJECTED_EVENT: &str = "ledgers/rejected/event/";
+const REJECTED_RUN: &str = "ledgers/rejected/run/";
+
+/// The queue store, as the ledgers use it.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    store: Store,
+    id: StoreId,
+}
+
+/// One event of the outbox, still encoded.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) sequence: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A run that has begun and not ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunRow {
+    pub(crate) profile_name: Option<String>,
+    pub(crate) started_unix_ms: i64,
+    pub(crate) counts: Counts,
+}
+
+/// What a run's recorded events add up to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    hit: u64,
+    write: u64,
+    computed: u64,
+    skipped: u64,
+    error: u64,
+    saved_ms: f64,
+}
+
+/// What became of a run that was to be closed.
+#[derive(Debug)]
+pub(crate) enum Closed {
+    /// It has its summary now.
+    Killed,
+    /// It had ended meanwhile.
+    Ended,
+    /// Its row did not decode and was put aside, so that there is nothing to make a summary of.
+    Rejected(String),
+}
+
+/// An event that is none that this build can write into a ledger.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DecodeError {
+    #[error("it is not a contract in an envelope: {0}")]
+    Tag(serde_json::Error),
+    #[error("no ledger has rows of kind `{0}`")]
+    Kind(String),
+    #[error("{0}{cause}", cause = cause(.0))]
+    Contract(EnvelopeError),
+}
+
+fn cause(error: &EnvelopeError) -> String {
+    std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"))
+}
+
+impl Queue {
+    /// Takes the store into use, drawing its id if nobody has before.
+    pub(crate) fn open(store: Store, seam: &Seam) -> Result<Queue, LedgerError> {
+        let known = store.read::<_, LedgerError>(|txn| store_id(txn))?;
+        let id = match known {
+            Some(id) => id,
+            None => {
+                let drawn = seam.store_id();
+                store.write::<_, LedgerError>(|txn| {
+                    // Another process may have been quicker.
+                    if let Some(id) = store_id(txn)? {
+                        return Ok(id);
+                    }
+                    txn.put(META, STORE_ID, drawn.to_string().as_bytes())?;
+                    Ok(drawn)
+                })?
+            }
+        };
+        Ok(Queue { store, id })
+    }
+
+    pub(crate) fn id(&self) -> StoreId {
+        self.id
+    }
+
+    /// The number of events that wait.
+    pub(crate) fn len(&self) -> Result<u64, LedgerError> {
+        Ok(self.store.read(|txn| txn.len(OUTBOX))?)
+    }
+
+    /// Appends events and counts them in the rows of their runs.
+    pub(crate) fn record(&self, events: &[LedgerEvent]) -> Result<(), LedgerError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let encoded = events.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+        let mut counts: BTreeMap<RunId, Counts> = BTreeMap::new();
+        for event in events {
+            if let LedgerEvent::CacheInventory(entry) = event {
+                counts.entry(entry.run_id).or_default().count(entry);
+            }
+        }
+        self.store.write::<_, LedgerError>(|txn| {
+            append(txn, &encoded)?;
+            for (run_id, counts) in &counts {
+                // An event of a run that was never begun here is an event all the same. A row that does not decode is left
+                // for `close` to put aside.
+                if let Some(Ok(mut row)) = run_row(txn, *run_id)? {
+                    row.counts.add(counts);
+                    put_run(txn, *run_id, &row)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes the row of a run that begins.
+    pub(crate) fn begin(&self, run_id: RunId, row: &RunRow) -> Result<(), LedgerError> {
+        self.store.write(|txn| {
+            if run_row(txn, run_id)?.is_some() {
+                return Err(LedgerError::RunBegun { run_id });
+            }
+            put_run(txn, run_id, row)
+        })
+    }
+
+    /// Appends the summary of a run and removes its row.
+    pub(crate) fn end(&self, summary: &CacheRunSummary) -> Result<(), LedgerError> {
+        let encoded = [encode(&LedgerEvent::CacheRuns(summary.clone()))?];
+        self.store.write(|txn| {
+            let run_id = summary.run_id;
+            if !txn.delete(META, &run_key(RUN, run_id))? {
+                return Err(LedgerError::RunNotOpen { run_id });
+            }
+            append(txn, &encoded)
+        })
+    }
+
+    /// Ends a run that was killed, with the counts of the events that it recorded.
+    pub(crate) fn close(&self, run_id: RunId, found_unix_ms: i64) -> Result<Closed, LedgerError> {
+        self.store.write(|txn| match run_row(txn, run_id)? {
+            None => Ok(Closed::Ended),
+            Some(Err((bytes, error))) => {
+                txn.put(META, &run_key(REJECTED_RUN, run_id), &bytes)?;
+                txn.delete(META, &run_key(RUN, run_id))?;
+                Ok(Closed::Rejected(error.to_string()))
+            }
+            Some(Ok(row)) => {
+                let summary = row.killed(run_id, found_unix_ms);
+                append(txn, &[encode(&LedgerEvent::CacheRuns(summary))?])?;
+                txn.delete(META, &run_key(RUN, run_id))?;
+                Ok(Closed::Killed)
+            }
+        })
+    }
+
+    /// The runs that have begun and not ended.
+    pub(crate) fn open_runs(&self) -> Result<Vec<RunId>, LedgerError> {
+        self.store.read(|txn| {
+            txn.scan_prefix(META, RUN.as_bytes(), Order::Ascending)?
+                .map(|entry| {
+                    let (key, _) = entry?;
+                    let text = String::from_utf8_lossy(key);
+                    let run_id = text.strip_prefix(RUN).and_then(|id| id.parse().ok());
+                    run_id.ok_or_else(|| LedgerError::Record {
+                        key: text.into_owned(),
+                    })
+                })
+                .collect()
+        })
+    }
+
+    /// Every event that waits, in order.
+    pub(crate) fn events(&self) -> Result<Vec<Queued>, LedgerError> {
+        self.store.read(|txn| {
+            txn.scan(OUTBOX, .., Order::Ascending)?
+                .map(|entry| {
+                    let (key, value) = entry?;
+                    Ok(Queued {
+                        sequence: sequence(OUTBOX, key)?,
+                        bytes: value.to_vec(),
+                    })
+                })
+                .collect()
+        })
+    }
+
+    /// Takes events out of the outbox that can never be drained, and keeps them.
+    pub(crate) fn reject(&self, sequences: &[u64]) -> Result<(), LedgerError> {
+        self.store.write::<_, LedgerError>(|txn| {
+            for sequence in sequences {
+                let key = sequence.to_be_bytes();
+                let Some(bytes) = txn.get(OUTBOX, &key)?.map(<[u8]>::to_vec) else {
+                    continue;
+                };
+                let rejected = [REJECTED_EVENT.as_bytes(), &key].concat();
+                txn.put(META, &rejected, &bytes)?;
+                txn.delete(OUTBOX, &key)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes events out of the outbox that their ledger holds, and notes that the ledger exists.
+    pub(crate) fn drained(&self, ledger: Ledger, sequences: &[u64]) -> Result<(), LedgerError> {
+        self.store.write::<_, LedgerError>(|txn| {
+            for sequence in sequences {
+                txn.delete(OUTBOX, &sequence.to_be_bytes())?;
+            }
+            txn.put(META, &made_key(ledger), b"")?;
+            Ok(())
+        })
+    }
+
+    /// Whether the ledger has been committed to and was not set aside since: it should be there.
+    pub(crate) fn is_made(&self, ledger: Ledger) -> Result<bool, LedgerError> {
+        Ok(self
+            .store
+            .read::<_, StoreError>(|txn| Ok(txn.get(META, &made_key(ledger))?.is_some()))?)
+    }
+
+    /// Forgets that the ledger exists.
+    pub(crate) fn unmake(&self, ledger: Ledger) -> Result<(), LedgerError> {
+        self.store.write::<_, LedgerError>(|txn| {
+            txn.delete(META, &made_key(ledger))?;
+            Ok(())
+        })
+    }
+}
+
+impl RunRow {
+    fn killed(self, run_id: RunId, found_unix_ms: i64) -> CacheRunSummary {
+        let Counts {
+            hit,
+            write,
+            computed,
+            skipped,
+            error,
+            saved_ms,
+        } = self.counts;
+        CacheRunSummary {
+            run_id,
+            profile_name: self.profile_name,
+            started_unix_ms: self.started_unix_ms,
+            finished_unix_ms: found_unix_ms,
+            result: RunResult::Killed,
+            hit_count: hit,
+            write_count: write,
+            computed_count: computed,
+            skipped_count: skipped,
+            error_count: error,
+            saved_ms,
+        }
+    }
+}
+
+impl Counts {
+    /// Counts views, as a summary does; the row of an output says what its view's row says.
+    fn count(&mut self, entry: &CacheInventoryEntry) {
+        if entry.cache_scope != CacheScope::View {
+            return;
+        }
+        match entry.result {
+            ViewResult::Hit => self.hit += 1,
+            ViewResult::Write => self.write += 1,
+            ViewResult::Computed => self.computed += 1,
+            ViewResult::Skipped => self.skipped += 1,
+            ViewResult::Error => self.error += 1,
+        }
+        self.saved_ms += entry.saved_ms.unwrap_or(0.0);
+    }
+
+    fn add(&mut self, other: &Counts) {
+        let Counts {
+            hit,
+            write,
+            computed,
+            skipped,
+            error,
+            saved_ms,
+        } = other;
+        self.hit += hit;
+        self.write += write;
+        self.computed += computed;
+        self.skipped += skipped;
+        self.error += error;
+        self.saved_ms += saved_ms;
+    }
+}
+
+/// Decodes what [`Queue::record`] wrote.
+pub(crate) fn decode(bytes: &[u8]) -> Result<LedgerEvent, DecodeError> {
+    #[derive(Deserialize)]
+    struct Tag {
+        kind: String,
+    }
+    let Tag { kind } = serde_json::from_slice(bytes).map_err(DecodeError::Tag)?;
+    match kind.as_str() {
+        CacheInventoryEntry::KIND => payload(bytes).map(LedgerEvent::CacheInventory),
+        CacheRunSummary::KIND => payload(bytes).map(LedgerEvent::CacheRuns),
+        _ => Err(DecodeError::Kind(kind)),
+    }
+}
+
+fn payload<T: Contract>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match Envelope::from_json(bytes) {
+        Ok(envelope) => Ok(envelope.payload),
+        Err(error) => Err(DecodeError::Contract(error)),
+    }
+}
+
+fn encode(event: &LedgerEvent) -> Result<Vec<u8>, LedgerError> {
+    fn enveloped<T: Contract>(row: &T) -> Result<Vec<u8>, LedgerError> {
+        let envelope = Envelope {
+            kind: T::KIND.to_owned(),
+            version: T::VERSION,
+            payload: row,
+        };
+        serde_json::to_vec(&envelope).map_err(LedgerError::Encode)
+    }
+    match event {
+        LedgerEvent::CacheInventory(entry) => enveloped(entry),
+        LedgerEvent::CacheRuns(summary) => enveloped(summary),
+    }
+}
+
+/// Gives the events the next sequence numbers. The first is 1, so that 0 stands before every event.
+fn append(txn: &mut WriteTxn<'_>, encoded: &[Vec<u8>]) -> Result<(), LedgerError> {
+    let mut next = match txn.get(META, NEXT_SEQUENCE)? {
+        Some(bytes) => sequence("ledgers/next_sequence", bytes)?,
+        None => 1,
+    };
+    for event in encoded {
+        txn.put(OUTBOX, &next.to_be_bytes(), event)?;
+        next += 1;
+    }
+    txn.put(META, NEXT_SEQUENCE, &next.to_be_bytes())?;
+    Ok(())
+}
+
+fn sequence(key: &str, bytes: &[u8]) -> Result<u64, LedgerError> {
+    let bytes = bytes.try_into().map_err(|_| LedgerError::Record {
+        key: key.to_owned(),
+    })?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+fn store_id(txn: &ReadTxn<'_>) -> Result<Option<StoreId>, LedgerError> {
+    let Some(bytes) = txn.get(META, STORE_ID)? else {
+        return Ok(None);
+    };
+    let id = std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    id.map(Some).ok_or_else(|| LedgerError::Record {
+        key: "ledgers/store_id".to_owned(),
+    })
+}
+
+/// The row of an open run; if it does not decode, its bytes and why.
+type Found = Option<Result<RunRow, (Vec<u8>, serde_json::Error)>>;
+
+fn run_row(txn: &ReadTxn<'_>, run_id: RunId) -> Result<Found, LedgerError> {
+    let bytes = txn.get(META, &run_key(RUN, run_id))?;
+    Ok(bytes.map(|bytes| serde_json::from_slice(bytes).map_err(|error| (bytes.to_vec(), error))))
+}
+
+fn put_run(txn: &mut WriteTxn<'_>, run_id: RunId, row: &RunRow) -> Result<(), LedgerError> {
+    let bytes = serde_json::to_vec(row).map_err(LedgerError::Encode)?;
+    Ok(txn.put(META, &run_key(RUN, run_id), &bytes)?)
+}
+
+fn run_key(prefix: &str, run_id: RunId) -> Vec<u8> {
+    format!("{prefix}{run_id}").into_bytes()
+}
+
+fn made_key(ledger: Ledger) -> Vec<u8> {
+    format!("{MADE}{}", ledger.dir_name()).into_bytes()
+}

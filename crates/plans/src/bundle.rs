@@ -1,0 +1,304 @@
+//! The plan bundle: a view's plan with its identity and everything that went into it.
+
+use std::collections::BTreeMap;
+
+use alluvium_contracts::{
+    CacheKey, CanonicalError, DeltaInput, Identity, PinDigest, PlanFingerprint, Stability,
+    canonical_json,
+};
+use alluvium_datasets::PinnedDataset;
+use alluvium_profile::{QueryError, Session};
+use datafusion::logical_expr::{LogicalPlan, TableScan};
+use serde_json::json;
+
+use crate::canonical::{Canonical, canonicalize};
+use crate::engine::engine_versions;
+use crate::functions;
+use crate::published::{PublishError, PublishedSchema};
+use crate::stability::instabilities;
+
+/// What a scan reference of a query stands for.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A pinned source.
+    Dataset(PinnedDataset),
+    /// An upstream view.
+    View {
+        /// Its cache key; none when it is uncacheable, which makes its readers uncacheable too.
+        key: Option<CacheKey>,
+        /// Whether its own rows are exact.
+        stability: Stability,
+    },
+}
+
+/// A view's analyzed plan and its identity. Nothing was executed to make it.
+#[derive(Debug, Clone)]
+pub struct PlanBundle {
+    name: String,
+    plan: LogicalPlan,
+    published: PublishedSchema,
+    reads: Vec<String>,
+    identity: Identity,
+    components: BTreeMap<String, String>,
+    inputs: Vec<DeltaInput>,
+}
+
+/// A view cannot be planned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The query itself is wrong: correct the SQL at the stated place.
+    #[error("the query of view `{view}` is wrong")]
+    Query {
+        /// The view.
+        view: String,
+        /// What and where.
+        #[source]
+        source: QueryError,
+    },
+    /// Its columns cannot be published.
+    #[error("the result of view `{view}` cannot be published")]
+    Publish {
+        /// The view.
+        view: String,
+        /// Which column, and what to do.
+        #[source]
+        source: PublishError,
+    },
+    /// The identity has no canonical encoding: a defect of this crate.
+    #[error("the identity of view `{view}` cannot be encoded; please report this")]
+    Encode {
+        /// The view.
+        view: String,
+        /// Why.
+        #[source]
+        source: CanonicalError,
+    },
+}
+
+/// Plans `sql` over the tables that are registered in `session`, and derives its identity from `inputs`: what each
+/// registered name stands for. A table that is no key of `inputs` has no pin and makes the view uncacheable.
+///
+/// # Errors
+/// [`PlanError::Query`] when the SQL is wrong or is no single query, [`PlanError::Publish`] when a column cannot be
+/// published.
+pub async fn plan_view(
+    session: &Session,
+    view: &str,
+    sql: &str,
+    inputs: &BTreeMap<String, Input>,
+) -> Result<PlanBundle, PlanError> {
+    let planned = session
+        .plan_query(sql)
+        .await
+        .map_err(|source| PlanError::Query {
+            view: view.to_owned(),
+            source,
+        })?;
+    let plan = planned.plan;
+    let published = PublishedSchema::of(plan.schema()).map_err(|source| PlanError::Publish {
+        view: view.to_owned(),
+        source,
+    })?;
+    let canonical = canonicalize(&plan);
+    let leaves = Leaves::of(&canonical, inputs);
+    let functions = functions::judge(&canonical.functions, session.builtins());
+
+    let settings = session.semantic_settings();
+    let engine = engine_versions();
+    let encode = |source| PlanError::Encode {
+        view: view.to_owned(),
+        source,
+    };
+    let fingerprint = PlanFingerprint::of(
+        &canonical_json(&json!({
+            "plan": canonical.text,
+            "published": published.canonical(),
+            "functions": functions.versions,
+            "settings": settings,
+            "engine": engine,
+        }))
+        .map_err(encode)?,
+    );
+
+    let denials: Vec<String> = canonical
+        .denials
+        .iter()
+        .chain(&functions.denials)
+        .chain(&leaves.denials)
+        .cloned()
+        .collect();
+    let cache_key = match denials.is_empty() {
+        true => Some(CacheKey::of(
+            &canonical_json(&json!({ "plan_fingerprint": fingerprint, "pins": leaves.pins }))
+                .map_err(encode)?,
+        )),
+        false => None,
+    };
+    let mut unstable = instabilities(&plan);
+    unstable.extend(leaves.unstable);
+    let stability = if unstable.is_empty() {
+        Stability::Exact
+    } else {
+        Stability::Unstable
+    };
+
+    let mut components = leaves.components;
+    components.insert(
+        "plan".to_owned(),
+        PlanFingerprint::of(canonical.text.as_bytes()).to_string(),
+    );
+    components.insert("columns".to_owned(), published.hash().to_string());
+    let named = [
+        ("function", functions.versions),
+        ("setting", settings),
+        ("engine", engine),
+    ];
+    for (prefix, values) in named {
+        components.extend(
+            values
+                .into_iter()
+                .map(|(name, value)| (format!("{prefix} {name}"), value)),
+        );
+    }
+
+    Ok(PlanBundle {
+        name: view.to_owned(),
+        plan,
+        published,
+        reads: leaves.reads,
+        identity: Identity {
+            plan_fingerprint: fingerprint,
+            cache_key,
+            stability,
+            reasons: if denials.is_empty() {
+                unstable.into_iter().collect()
+            } else {
+                denials
+            },
+        },
+        components,
+        inputs: leaves.inputs,
+    })
+}
+
+impl PlanBundle {
+    /// The view's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The analyzed, unoptimised plan: what is executed.
+    #[must_use]
+    pub fn plan(&self) -> &LogicalPlan {
+        &self.plan
+    }
+
+    /// The schema at the view's boundary.
+    #[must_use]
+    pub fn published(&self) -> &PublishedSchema {
+        &self.published
+    }
+
+    /// The sources and views that it scans, sorted.
+    #[must_use]
+    pub fn reads(&self) -> &[String] {
+        &self.reads
+    }
+
+    /// Fingerprint, key, stability and the reasons.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The key; none when the view is uncacheable.
+    #[must_use]
+    pub fn cache_key(&self) -> Option<CacheKey> {
+        self.identity.cache_key
+    }
+
+    /// Every component of the identity by name, as stored with an entry so that a later miss can be explained.
+    #[must_use]
+    pub fn components(&self) -> &BTreeMap<String, String> {
+        &self.components
+    }
+
+    /// The pinned inputs, as commits record them.
+    #[must_use]
+    pub fn inputs(&self) -> &[DeltaInput] {
+        &self.inputs
+    }
+}
+
+/// What the scans of a plan contribute.
+#[derive(Default)]
+struct Leaves {
+    reads: Vec<String>,
+    pins: BTreeMap<String, PinDigest>,
+    inputs: Vec<DeltaInput>,
+    components: BTreeMap<String, String>,
+    unstable: Vec<String>,
+    denials: Vec<String>,
+}
+
+impl Leaves {
+    fn of(canonical: &Canonical, inputs: &BTreeMap<String, Input>) -> Self {
+        let mut leaves = Self::default();
+        let mut scans: Vec<&TableScan> = canonical.scans.iter().collect();
+        scans.sort_by_key(|scan| scan.table_name.to_string());
+        scans.dedup_by_key(|scan| scan.table_name.to_string());
+        for scan in scans {
+            leaves.add(scan, inputs);
+        }
+        leaves
+    }
+
+    fn add(&mut self, scan: &TableScan, inputs: &BTreeMap<String, Input>) {
+        let name = scan.table_name.to_string();
+        // Only a bare name can be an input: what is qualified lives in a schema of the engine's or of the ledgers.
+        let bare = scan
+            .table_name
+            .schema()
+            .is_none()
+            .then(|| scan.table_name.table());
+        let Some((name, input)) = bare.and_then(|bare| inputs.get_key_value(bare)) else {
+            self.denials
+                .push(format!("{name} has no pin: its content has no identity"));
+            return;
+        };
+        self.reads.push(name.clone());
+        let (pin, version) = match input {
+            Input::Dataset(dataset) => {
+                self.components.extend(
+                    dataset
+                        .components()
+                        .iter()
+                        .map(|(part, value)| (format!("source {name}: {part}"), value.clone())),
+                );
+                (dataset.digest(), dataset.delta_version())
+            }
+            Input::View { key, stability } => {
+                if *stability == Stability::Unstable {
+                    self.unstable
+                        .push(format!("reads the unstable view {name}"));
+                }
+                let Some(key) = key else {
+                    self.denials
+                        .push(format!("reads the uncacheable view {name}"));
+                    return;
+                };
+                self.components
+                    .insert(format!("view {name}"), key.to_string());
+                (PinDigest::of(format!("view {key}").as_bytes()), None)
+            }
+        };
+        self.pins.insert(name.clone(), pin);
+        self.inputs.push(DeltaInput {
+            name: name.clone(),
+            pin,
+            version,
+        });
+    }
+}

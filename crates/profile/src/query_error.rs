@@ -1,0 +1,293 @@
+//! What is wrong with a query, where, and what was probably meant.
+
+use std::fmt;
+
+use datafusion::common::diagnostic::Diagnostic;
+use datafusion::common::utils::quote_identifier;
+use datafusion::common::{Column, SchemaError, TableReference};
+use datafusion::error::DataFusionError;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::Span;
+use strsim::normalized_damerau_levenshtein;
+
+use crate::statement::{position_of_column, position_of_table};
+
+/// A place in an SQL text; both numbers start at 1, columns count characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The line.
+    pub line: u64,
+    /// The column in it.
+    pub column: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+impl Position {
+    /// The start of a span, unless the parser recorded none.
+    pub(crate) fn of(span: Span) -> Option<Self> {
+        let start = span.start;
+        (start.line > 0).then_some(Self {
+            line: start.line,
+            column: start.column,
+        })
+    }
+
+    fn of_diagnostic(diagnostic: &Diagnostic) -> Option<Self> {
+        let start = diagnostic.span?.start;
+        (start.line > 0).then_some(Self {
+            line: start.line,
+            column: start.column,
+        })
+    }
+
+    /// Just behind the last character that is not white space: where something is missing.
+    fn end_of(sql: &str) -> Self {
+        let sql = sql.trim_end();
+        let last = sql.rsplit('\n').next().unwrap_or_default();
+        Self {
+            line: count(sql.matches('\n').count()) + 1,
+            column: count(last.chars().count()) + 1,
+        }
+    }
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// Why SQL is not a query that can be planned. Nothing was run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// The text holds no statement.
+    #[error("there is no SQL here: write one query")]
+    Empty,
+    /// The text is not SQL.
+    #[error("the SQL does not parse{}: {message}", at(*position))]
+    Parse {
+        /// Where the parser stopped.
+        position: Option<Position>,
+        /// What it expected or found.
+        message: String,
+    },
+    /// The statement is something else than a query.
+    #[error("{statement} is not allowed{}: write one query (SELECT, VALUES, TABLE or WITH … SELECT)", at(*position))]
+    NotAQuery {
+        /// Its first word.
+        statement: String,
+        /// Where it begins, if it hides inside a query and the parser recorded it.
+        position: Option<Position>,
+    },
+    /// The text holds several statements.
+    #[error(
+        "{count} statements where one query is expected: keep one, and move the others to views of their own"
+    )]
+    ManyStatements {
+        /// How many.
+        count: usize,
+    },
+    /// No table of this name is registered.
+    #[error("unknown table `{table}`{}{}", at(*position), meant(suggestion.as_deref()))]
+    UnknownTable {
+        /// The name, with dots if it was qualified.
+        table: String,
+        /// The most similar name that is registered.
+        suggestion: Option<String>,
+        /// Where it is first named.
+        position: Option<Position>,
+    },
+    /// No column of this name is in scope.
+    #[error("unknown column `{column}`{}{}", at(*position), meant(suggestion.as_deref()))]
+    UnknownColumn {
+        /// The name, with its qualifier if it was written.
+        column: String,
+        /// The most similar name in scope, quoted if SQL needs it.
+        suggestion: Option<String>,
+        /// Where it is named.
+        position: Option<Position>,
+    },
+    /// The query has a parameter (`$1`), and nobody to give it a value.
+    #[error("the query has the parameter `{name}`: write a value in its place")]
+    Parameter {
+        /// Its name.
+        name: String,
+    },
+    /// The engine cannot plan the query: a wrong type, an unknown function, something it does not support.
+    #[error("the query cannot be planned{}", at(*position))]
+    Plan {
+        /// Where, if the engine says.
+        position: Option<Position>,
+        /// The engine's word, which names the fault.
+        source: Box<DataFusionError>,
+    },
+}
+
+fn at(position: Option<Position>) -> String {
+    position
+        .map(|position| format!(" at {position}"))
+        .unwrap_or_default()
+}
+
+fn meant(suggestion: Option<&str>) -> String {
+    suggestion
+        .map(|name| format!(": did you mean `{name}`?"))
+        .unwrap_or_default()
+}
+
+impl QueryError {
+    /// Where in the SQL text, if known.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        match self {
+            Self::Parse { position, .. }
+            | Self::NotAQuery { position, .. }
+            | Self::UnknownTable { position, .. }
+            | Self::UnknownColumn { position, .. }
+            | Self::Plan { position, .. } => *position,
+            Self::Empty | Self::ManyStatements { .. } | Self::Parameter { .. } => None,
+        }
+    }
+
+    /// An error of the parser, which has the place only in its text.
+    pub(crate) fn parse(sql: &str, error: DataFusionError) -> Self {
+        let DataFusionError::SQL(parser, _) = error.find_root() else {
+            return Self::plan(error, None);
+        };
+        let text = match parser.as_ref() {
+            ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.as_str(),
+            ParserError::RecursionLimitExceeded => {
+                "it is nested too deeply: move parts of it to WITH or to other views"
+            }
+        };
+        let (message, position) = match text.rsplit_once(" at Line: ") {
+            Some((message, place)) => (
+                message,
+                place.split_once(", Column: ").and_then(|(line, column)| {
+                    Some(Position {
+                        line: line.parse().ok()?,
+                        column: column.parse().ok()?,
+                    })
+                }),
+            ),
+            // The end of the text has no place of its own in the parser.
+            None => (
+                text,
+                text.ends_with("found: EOF").then(|| Position::end_of(sql)),
+            ),
+        };
+        Self::Parse {
+            position,
+            message: message.to_owned(),
+        }
+    }
+
+    /// An error of the planner that needs no closer look.
+    pub(crate) fn plan(error: DataFusionError, position: Option<Position>) -> Self {
+        Self::Plan {
+            position,
+            source: Box::new(error),
+        }
+    }
+
+    /// An error of the planner. `missing` are the tables of the query that are not registered, each with the name by
+    /// which the engine would miss it; `known` are those that are.
+    pub(crate) fn of_planner(
+        error: DataFusionError,
+        statement: &Statement,
+        missing: &[(TableReference, String)],
+        known: &[String],
+    ) -> Self {
+        let text = error.to_string();
+        if let Some((table, _)) = missing
+            .iter()
+            .find(|(_, name)| text.contains(&format!("table '{name}' not found")))
+        {
+            let name = table.to_string();
+            return Self::UnknownTable {
+                suggestion: closest(&name, known.iter().map(String::as_str)).map(str::to_owned),
+                position: position_of_table(statement, table),
+                table: name,
+            };
+        }
+        let diagnosed = error.diagnostic().and_then(Position::of_diagnostic);
+        match error.find_root() {
+            DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+                SchemaError::FieldNotFound {
+                    field,
+                    valid_fields,
+                } => unknown_column(field, valid_fields, |relation| {
+                    diagnosed.or_else(|| position_of_column(statement, relation, &field.name))
+                }),
+                SchemaError::AmbiguousReference { field } => {
+                    let position = diagnosed.or_else(|| {
+                        position_of_column(
+                            statement,
+                            field.relation.as_ref().map(TableReference::table),
+                            &field.name,
+                        )
+                    });
+                    Self::plan(error, position)
+                }
+                _ => Self::plan(error, diagnosed),
+            },
+            _ => Self::plan(error, diagnosed),
+        }
+    }
+}
+
+fn unknown_column(
+    field: &Column,
+    valid: &[Column],
+    position: impl Fn(Option<&str>) -> Option<Position>,
+) -> QueryError {
+    let relation = field.relation.as_ref().map(TableReference::table);
+    // Of the relation that was written, if there is one: another's column would be no fix.
+    let of_relation = |column: &&Column| {
+        relation.is_none_or(|relation| {
+            column
+                .relation
+                .as_ref()
+                .is_none_or(|found| found.table() == relation)
+        })
+    };
+    let suggestion = closest(
+        &field.name,
+        valid
+            .iter()
+            .filter(of_relation)
+            .map(|column| column.name.as_str()),
+    );
+    QueryError::UnknownColumn {
+        column: match relation {
+            Some(relation) => format!("{relation}.{}", field.name),
+            None => field.name.clone(),
+        },
+        suggestion: suggestion.map(|name| match relation {
+            Some(relation) => format!("{}.{}", quote_identifier(relation), quote_identifier(name)),
+            None => quote_identifier(name).into_owned(),
+        }),
+        position: position(relation),
+    }
+}
+
+/// The candidate most like `name`, if any is alike at all; case counts for nothing.
+fn closest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    let name = name.to_lowercase();
+    candidates
+        .map(|candidate| {
+            (
+                normalized_damerau_levenshtein(&name, &candidate.to_lowercase()),
+                candidate,
+            )
+        })
+        .filter(|(alike, _)| *alike >= 0.6)
+        // Of equals the first by name, so that a message does not change from run to run.
+        .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)))
+        .map(|(_, candidate)| candidate)
+}

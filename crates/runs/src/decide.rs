@@ -1,0 +1,427 @@
+//! Every decision of a run, taken from identities before anything is computed.
+//!
+//! A key depends on pins, plans and upstream keys, never on rows; so hits and misses of the whole pipeline are known
+//! first, and with them which uncached views are needed at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use alluvium_contracts::{
+    CachePolicy, MissExplanation, OutputResult, PlanDocument, PlannedOutput, PlannedView,
+    ViewResult,
+};
+use alluvium_datasets::{ChangedError, DatasetSpec, PinnedDataset};
+use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published};
+use alluvium_plans::{Input, PlanBundle, ViewRef, one_line, plan_view};
+use alluvium_profile::Session;
+
+use crate::error::RunError;
+use crate::graph::Graph;
+use crate::pipeline::Pipeline;
+
+/// The decisions of one pass over the selected views, and the session that they were planned in.
+pub(crate) struct Decisions {
+    pub(crate) session: Session,
+    pub(crate) graph: Graph,
+    pub(crate) views: BTreeMap<String, ViewDecision>,
+    pub(crate) outputs: BTreeMap<String, OutputDecision>,
+    pins: BTreeMap<String, PinnedDataset>,
+}
+
+pub(crate) struct ViewDecision {
+    pub(crate) bundle: PlanBundle,
+    pub(crate) policy: CachePolicy,
+    pub(crate) reference: Arc<ViewRef>,
+    pub(crate) state: State,
+    /// The sources that its computation reads in this run: its own, and those of upstream views without an entry.
+    live: BTreeSet<String>,
+}
+
+/// What is to be done about a view.
+pub(crate) enum State {
+    /// A checked entry.
+    Hit(Arc<Entry>),
+    /// The published output holds its rows.
+    HitOutput(Published),
+    /// Earlier work of this process holds its rows.
+    HitMemory,
+    /// To be computed.
+    Compute {
+        /// One line that says why.
+        reason: String,
+        explanation: Option<MissExplanation>,
+    },
+    /// Uncached, and nothing reads it in this run.
+    Idle,
+}
+
+pub(crate) struct OutputDecision {
+    pub(crate) target: OutputTarget,
+    pub(crate) view: String,
+    pub(crate) state: OutputState,
+}
+
+impl Decisions {
+    /// Pins the sources, plans the selected views and looks every key up. `fresh` computes what is selected whatever
+    /// the caches hold.
+    pub(crate) async fn take(
+        pipeline: &Pipeline,
+        select: &[String],
+        fresh: bool,
+    ) -> Result<Self, RunError> {
+        let session = pipeline.sessions.build()?;
+        let graph = Graph::of(&pipeline.project, &session, select)?;
+        Self::over(pipeline, session, graph, &BTreeSet::new(), fresh).await
+    }
+
+    /// The decisions for what a query names: these views with their ancestors, and these sources.
+    pub(crate) async fn take_named(
+        pipeline: &Pipeline,
+        views: &BTreeSet<String>,
+        sources: &BTreeSet<String>,
+    ) -> Result<Self, RunError> {
+        let session = pipeline.sessions.build()?;
+        let views: Vec<String> = views.iter().cloned().collect();
+        let graph = match views.as_slice() {
+            [] => Graph::default(),
+            views => Graph::of(&pipeline.project, &session, views)?,
+        };
+        Self::over(pipeline, session, graph, sources, false).await
+    }
+
+    async fn over(
+        pipeline: &Pipeline,
+        session: Session,
+        graph: Graph,
+        sources: &BTreeSet<String>,
+        fresh: bool,
+    ) -> Result<Self, RunError> {
+        let mentioned: BTreeSet<&String> =
+            graph.mentions.values().flatten().chain(sources).collect();
+        let pins = pin_sources(pipeline, &session, &mentioned).await?;
+        let mut decisions = Self {
+            session,
+            graph,
+            views: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            pins,
+        };
+        let mut inputs: BTreeMap<String, Input> = decisions
+            .pins
+            .iter()
+            .map(|(name, pin)| (name.clone(), Input::Dataset(pin.clone())))
+            .collect();
+        for view in decisions.graph.order.clone() {
+            let decision = decisions.decide(pipeline, &view, &inputs, fresh).await?;
+            let identity = decision.bundle.identity();
+            inputs.insert(
+                view.clone(),
+                Input::View {
+                    key: identity.cache_key,
+                    stability: identity.stability,
+                },
+            );
+            decisions.views.insert(view, decision);
+        }
+        decisions.rest_idle();
+        Ok(decisions)
+    }
+
+    /// Whether any source that a computation of `view` reads has changed since it was pinned.
+    pub(crate) fn recheck(&self, view: &str) -> Result<(), ChangedError> {
+        let live = self.views.get(view).map(|decision| &decision.live);
+        live.into_iter()
+            .flatten()
+            .filter_map(|source| self.pins.get(source))
+            .try_for_each(PinnedDataset::recheck)
+    }
+
+    /// The outputs of a view.
+    pub(crate) fn outputs_of<'a>(
+        &'a self,
+        view: &'a str,
+    ) -> impl Iterator<Item = (&'a String, &'a OutputDecision)> {
+        self.outputs
+            .iter()
+            .filter(move |(_, output)| output.view == view)
+    }
+
+    /// The contract document of `plan`.
+    pub(crate) fn document(&self) -> PlanDocument {
+        let views = self.graph.order.iter().filter_map(|name| {
+            let decision = self.views.get(name)?;
+            let (result, saved_ms, reason, explanation) = match &decision.state {
+                State::Hit(entry) => (ViewResult::Hit, Some(entry.compute_ms), None, None),
+                State::HitOutput(published) => (ViewResult::Hit, published.compute_ms, None, None),
+                State::HitMemory => (ViewResult::Hit, None, None, None),
+                State::Idle => (ViewResult::Computed, None, Some(IDLE.to_owned()), None),
+                State::Compute {
+                    reason,
+                    explanation,
+                } => {
+                    let result = if decision.is_kept() {
+                        ViewResult::Write
+                    } else {
+                        ViewResult::Computed
+                    };
+                    (result, None, Some(reason.clone()), explanation.clone())
+                }
+            };
+            Some(PlannedView {
+                name: name.clone(),
+                result,
+                cache_policy: decision.policy,
+                reads: decision.bundle.reads().to_vec(),
+                identity: decision.bundle.identity().clone(),
+                saved_ms,
+                reason,
+                explanation,
+            })
+        });
+        let outputs = self.outputs.iter().map(|(name, output)| {
+            let (result, reason) = match &output.state {
+                OutputState::Hit(_) => (OutputResult::Hit, None),
+                OutputState::Stale { reason, .. } => (OutputResult::Write, Some(reason.clone())),
+                OutputState::Foreign { version } => (
+                    OutputResult::Error,
+                    Some(format!("version {version} was committed by somebody else and foreign_commit = \"error\"")),
+                ),
+            };
+            PlannedOutput { name: name.clone(), view: output.view.clone(), result, reason }
+        });
+        PlanDocument {
+            views: views.collect(),
+            outputs: outputs.collect(),
+        }
+    }
+
+    async fn decide(
+        &mut self,
+        pipeline: &Pipeline,
+        view: &str,
+        inputs: &BTreeMap<String, Input>,
+        fresh: bool,
+    ) -> Result<ViewDecision, RunError> {
+        let project = &pipeline.project;
+        let sql = project
+            .queries()
+            .get(view)
+            .map_or("", |query| query.sql.as_str());
+        let bundle = plan_view(&self.session, view, sql, inputs)
+            .await
+            .map_err(|source| RunError::plan(project, view, source))?;
+        let reference = Arc::new(ViewRef::new(view, Arc::clone(bundle.published().arrow())));
+        register(
+            &self.session,
+            view,
+            Arc::clone(&reference) as Arc<dyn datafusion::catalog::TableProvider>,
+        )
+        .map_err(RunError::execute)?;
+        for (name, spec) in project.outputs_of(view) {
+            let target = OutputTarget {
+                name: name.clone(),
+                path: project.dir().join(&spec.path),
+                declared_path: spec.path.clone(),
+                policy: spec.write.clone(),
+                foreign_commit: spec.foreign_commit,
+            };
+            let state = pipeline.cache.output_state(&target, &bundle).await?;
+            self.outputs.insert(
+                name.clone(),
+                OutputDecision {
+                    target,
+                    view: view.to_owned(),
+                    state,
+                },
+            );
+        }
+        let policy = project
+            .spec()
+            .views
+            .get(view)
+            .map(|spec| spec.cache)
+            .unwrap_or_default();
+        let state = self.state(pipeline, &bundle, policy, fresh)?;
+        let live = self.live_sources(&bundle);
+        Ok(ViewDecision {
+            bundle,
+            policy,
+            reference,
+            state,
+            live,
+        })
+    }
+
+    fn state(
+        &self,
+        pipeline: &Pipeline,
+        bundle: &PlanBundle,
+        policy: CachePolicy,
+        fresh: bool,
+    ) -> Result<State, RunError> {
+        let compute = |reason: &str, explanation| State::Compute {
+            reason: reason.to_owned(),
+            explanation,
+        };
+        if bundle.cache_key().is_none() {
+            return Ok(compute(
+                &format!("uncacheable: {}", bundle.identity().reasons.join("; ")),
+                None,
+            ));
+        }
+        Ok(match policy {
+            CachePolicy::None => compute("uncached: cache = \"none\"", None),
+            CachePolicy::Memory => match pipeline.cache.in_memory(bundle) {
+                Some(_) if !fresh => State::HitMemory,
+                Some(_) | None => compute("kept in memory: cache = \"memory\"", None),
+            },
+            CachePolicy::DeltaStaging => match pipeline.cache.lookup(bundle)? {
+                Lookup::Hit(entry) if !fresh => State::Hit(entry),
+                Lookup::Hit(_) => compute("asked for with --fresh", None),
+                Lookup::Miss(explanation) => compute(&one_line(&explanation), Some(explanation)),
+            },
+            CachePolicy::DeltaOutput => match self.outputs_of(bundle.name()).next() {
+                Some((
+                    _,
+                    OutputDecision {
+                        state: OutputState::Hit(published),
+                        ..
+                    },
+                )) if !fresh => State::HitOutput(published.clone()),
+                Some((
+                    _,
+                    OutputDecision {
+                        state: OutputState::Stale { reason, .. },
+                        ..
+                    },
+                )) => compute(reason, None),
+                Some(_) | None => compute("asked for with --fresh", None),
+            },
+        })
+    }
+
+    fn live_sources(&self, bundle: &PlanBundle) -> BTreeSet<String> {
+        let mut live = BTreeSet::new();
+        for name in bundle.reads() {
+            match self.views.get(name) {
+                Some(upstream) if upstream.is_kept() => {}
+                Some(upstream) => live.extend(upstream.live.iter().cloned()),
+                None => {
+                    live.insert(name.clone());
+                }
+            }
+        }
+        live
+    }
+
+    /// An uncached view is computed only for a reader that is computed, for an output that is written, or because it is
+    /// the end of its line.
+    fn rest_idle(&mut self) {
+        let readers: BTreeMap<String, BTreeSet<String>> = self
+            .graph
+            .readers()
+            .into_iter()
+            .map(|(view, readers)| {
+                (
+                    view.to_owned(),
+                    readers.into_iter().map(str::to_owned).collect(),
+                )
+            })
+            .collect();
+        for view in self.graph.order.clone().into_iter().rev() {
+            let Some(decision) = self.views.get(&view) else {
+                continue;
+            };
+            let idles = matches!(decision.state, State::Compute { .. })
+                && decision.bundle.cache_key().is_some()
+                && matches!(decision.policy, CachePolicy::None | CachePolicy::Memory);
+            if !idles {
+                continue;
+            }
+            let mut read_by = readers.get(&view).into_iter().flatten().peekable();
+            let mut outputs = self.outputs_of(&view).peekable();
+            let is_end = read_by.peek().is_none() && outputs.peek().is_none();
+            let is_read = read_by.any(|reader| {
+                self.views
+                    .get(reader)
+                    .is_some_and(|reader| matches!(reader.state, State::Compute { .. }))
+            });
+            let is_published =
+                outputs.any(|(_, output)| matches!(output.state, OutputState::Stale { .. }));
+            if !is_end
+                && !is_read
+                && !is_published
+                && let Some(decision) = self.views.get_mut(&view)
+            {
+                decision.state = State::Idle;
+            }
+        }
+    }
+}
+
+/// Why an idle view was not computed.
+pub(crate) const IDLE: &str = "not needed: everything that reads it is up to date";
+
+impl ViewDecision {
+    /// Whether its rows are kept in a table of their own, so that its readers do not read its sources.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.bundle.cache_key().is_some()
+            && matches!(
+                self.policy,
+                CachePolicy::DeltaStaging | CachePolicy::DeltaOutput
+            )
+    }
+}
+
+/// Pins every source that is mentioned, and registers what scans exactly the pinned files.
+async fn pin_sources(
+    pipeline: &Pipeline,
+    session: &Session,
+    mentioned: &BTreeSet<&String>,
+) -> Result<BTreeMap<String, PinnedDataset>, RunError> {
+    let project = &pipeline.project;
+    let mut pins = BTreeMap::new();
+    for (name, source) in &project.spec().sources {
+        if !mentioned.contains(name) {
+            continue;
+        }
+        let place = || project.place("sources", name);
+        let pin_error = |source| RunError::Pin {
+            place: place(),
+            name: name.clone(),
+            source,
+        };
+        let spec = DatasetSpec::resolve(name, source, project.dir()).map_err(|source| {
+            RunError::Source {
+                place: place(),
+                name: name.clone(),
+                source,
+            }
+        })?;
+        let pinned = pipeline
+            .pinner
+            .pin(session.context(), &spec)
+            .await
+            .map_err(pin_error)?;
+        register(session, name, pinned.provider().map_err(pin_error)?)
+            .map_err(RunError::execute)?;
+        pins.insert(name.clone(), pinned);
+    }
+    Ok(pins)
+}
+
+/// Registers a table under exactly this name: a bare string would be parsed as SQL and lose its capitals.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where a pipeline's tables enter a session"
+)]
+pub(crate) fn register(
+    session: &Session,
+    name: &str,
+    provider: Arc<dyn datafusion::catalog::TableProvider>,
+) -> datafusion::common::Result<()> {
+    session
+        .context()
+        .register_table(datafusion::common::TableReference::bare(name), provider)
+        .map(drop)
+}

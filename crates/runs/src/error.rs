@@ -1,0 +1,161 @@
+//! Why a run, a plan or a query could not be carried out as a whole.
+//!
+//! A view that fails while it runs is no such error: it is a result in the run's document.
+
+use alluvium_datasets::{PinError, SpecError};
+use alluvium_delta_cache::CacheError;
+use alluvium_ledgers::LedgerError;
+use alluvium_plans::PlanError;
+use alluvium_profile::{QueryError, SessionError};
+use datafusion::common::DataFusionError;
+
+use crate::project::Project;
+
+/// A run, plan or query was refused or broken off.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A selected view is not in the pipeline.
+    #[error("there is no view `{name}`{}", suggestion.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default())]
+    UnknownView {
+        /// The name that was given.
+        name: String,
+        /// The likeliest view.
+        suggestion: Option<String>,
+    },
+    /// Views read each other in a circle.
+    #[error("{place}: the views form a cycle: {}", path.join(" → "))]
+    Cycle {
+        /// `file:line` of one of them.
+        place: String,
+        /// The circle, beginning and ending with the same view.
+        path: Vec<String>,
+    },
+    /// A view's SQL is wrong.
+    #[error("{place}: view `{view}`")]
+    Query {
+        /// File, line and column.
+        place: String,
+        /// The view.
+        view: String,
+        /// What is wrong.
+        #[source]
+        source: QueryError,
+    },
+    /// A view cannot be planned for another reason than its SQL.
+    #[error("{place}")]
+    Plan {
+        /// The file.
+        place: String,
+        /// What is wrong.
+        #[source]
+        source: PlanError,
+    },
+    /// A source's declaration is wrong.
+    #[error("{place}: source `{name}`")]
+    Source {
+        /// `file:line`.
+        place: String,
+        /// The source.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: SpecError,
+    },
+    /// A source's files cannot be pinned.
+    #[error("{place}: source `{name}` cannot be read")]
+    Pin {
+        /// `file:line`.
+        place: String,
+        /// The source.
+        name: String,
+        /// Which file, and why.
+        #[source]
+        source: PinError,
+    },
+    /// The SQL that was asked is wrong.
+    #[error("the query is wrong")]
+    Sql {
+        /// What is wrong.
+        #[source]
+        source: QueryError,
+    },
+    /// The SQL that was asked failed.
+    #[error("the query failed")]
+    Execute {
+        /// The engine's error.
+        #[source]
+        source: Box<DataFusionError>,
+    },
+    /// No session.
+    #[error("no session could be made")]
+    Session(#[from] SessionError),
+    /// The caches cannot be used.
+    #[error("the cache failed")]
+    Cache(#[from] CacheError),
+    /// The ledgers cannot be used.
+    #[error("the ledgers failed")]
+    Ledger(#[from] LedgerError),
+}
+
+impl RunError {
+    /// Whether the user's input is wrong (the command line exits with 2) rather than the machine or the data.
+    #[must_use]
+    pub const fn is_input(&self) -> bool {
+        match self {
+            Self::UnknownView { .. }
+            | Self::Cycle { .. }
+            | Self::Query { .. }
+            | Self::Plan { .. }
+            | Self::Source { .. }
+            | Self::Pin { .. }
+            | Self::Sql { .. }
+            | Self::Cache(CacheError::Policy { .. }) => true,
+            Self::Execute { .. } | Self::Session(_) | Self::Cache(_) | Self::Ledger(_) => false,
+        }
+    }
+
+    /// A query error of a view, with its place in the user's files.
+    pub(crate) fn query(project: &Project, view: &str, source: QueryError) -> Self {
+        let position = source
+            .position()
+            .map(|position| (position.line, position.column));
+        Self::Query {
+            place: project.sql_place(view, position),
+            view: view.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn plan(project: &Project, view: &str, source: PlanError) -> Self {
+        match source {
+            PlanError::Query { source, .. } => Self::query(project, view, source),
+            source => Self::Plan {
+                place: project.sql_place(view, None),
+                source,
+            },
+        }
+    }
+
+    pub(crate) fn execute(source: DataFusionError) -> Self {
+        Self::Execute {
+            source: Box::new(source),
+        }
+    }
+}
+
+/// An error and everything under it, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        // An engine that repeats its cause in its own words says nothing new.
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        source = cause.source();
+    }
+    line
+}

@@ -1,0 +1,596 @@
+//! Carrying decisions out: independent views at once, each after what it reads, each output after its view.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alluvium_contracts::{CachePolicy, LedgerEvent, OutputReport, OutputResult, RunId, ViewResult};
+use alluvium_delta_cache::{CacheError, OutputState, Published, WriteRequest, Written};
+use alluvium_ledgers::LedgerError;
+use fail::fail_point;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::watch;
+
+use crate::decide::{Decisions, IDLE, OutputDecision, State, ViewDecision};
+use crate::error::chain;
+use crate::pipeline::Pipeline;
+use crate::progress::{Observer, Progress};
+use crate::report::{OutputOutcome, ViewOutcome};
+
+/// What has become of views and outputs so far, over both attempts of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    pub(crate) views: BTreeMap<String, ViewOutcome>,
+    pub(crate) outputs: BTreeMap<String, OutputOutcome>,
+}
+
+/// One attempt at carrying the decisions out.
+pub(crate) struct Attempt<'a> {
+    pub(crate) pipeline: &'a Pipeline,
+    pub(crate) decisions: &'a Decisions,
+    pub(crate) run_id: RunId,
+    pub(crate) keep_going: bool,
+    /// Whether a source that changes under us is recomputed afterwards, and so is no failure yet.
+    pub(crate) may_retry: bool,
+    pub(crate) observer: &'a dyn Observer,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Everything has an outcome.
+    Complete,
+    /// A source changed: what has no outcome is to be planned again.
+    SourcesChanged,
+    /// The caller asked to stop: what has no outcome was not tried.
+    Interrupted,
+}
+
+/// What working on one view came to.
+struct Done {
+    view: String,
+    /// None when a source changed and the view is to be planned again.
+    outcome: Option<ViewOutcome>,
+    outputs: Vec<(String, Option<OutputOutcome>)>,
+}
+
+impl Attempt<'_> {
+    pub(crate) async fn carry_out(
+        &self,
+        outcomes: &mut Outcomes,
+        cancel: &mut watch::Receiver<bool>,
+    ) -> Result<Ended, LedgerError> {
+        let mut pending = self.settle(outcomes)?;
+        let mut unresolved: BTreeSet<String> = BTreeSet::new();
+        let mut stopped_by: Option<String> = None;
+        let limit = std::thread::available_parallelism()
+            .map_or(2, usize::from)
+            .max(2);
+        let mut running = FuturesUnordered::new();
+        loop {
+            if stopped_by.is_none() {
+                for view in self.ready(
+                    &pending,
+                    outcomes,
+                    &unresolved,
+                    limit.saturating_sub(running.len()),
+                ) {
+                    pending.remove(&view);
+                    self.observer
+                        .notify(&Progress::ViewStarted { name: view.clone() });
+                    running.push(self.work(view));
+                }
+            }
+            if running.is_empty() {
+                break;
+            }
+            let done = tokio::select! {
+                biased;
+                () = cancelled(cancel) => return Ok(Ended::Interrupted),
+                done = running.next() => done,
+            };
+            let Some(done) = done else { break };
+            let mut events = Vec::new();
+            match done.outcome {
+                Some(outcome) => {
+                    if outcome.report.result == ViewResult::Error && !self.keep_going {
+                        stopped_by = Some(done.view.clone());
+                    }
+                    self.finish_view(outcomes, &done.view, outcome, &mut events);
+                }
+                None => {
+                    unresolved.insert(done.view.clone());
+                }
+            }
+            for (output, outcome) in done.outputs {
+                match outcome {
+                    Some(outcome) => {
+                        if outcome.report.result == OutputResult::Error && !self.keep_going {
+                            stopped_by = Some(done.view.clone());
+                        }
+                        self.finish_output(outcomes, output, outcome, &mut events);
+                    }
+                    None => {
+                        unresolved.insert(done.view.clone());
+                    }
+                }
+            }
+            fail_point!("run.event.before");
+            self.pipeline.ledgers.record(&events)?;
+            fail_point!("run.event.after");
+        }
+        drop(running);
+        if !unresolved.is_empty() {
+            return Ok(Ended::SourcesChanged);
+        }
+        self.skip_rest(&pending, stopped_by.as_deref(), outcomes)?;
+        Ok(Ended::Complete)
+    }
+
+    /// Gives an outcome to all that needs no work, binds its rows, and returns what is left.
+    fn settle(&self, outcomes: &mut Outcomes) -> Result<BTreeSet<String>, LedgerError> {
+        let mut events = Vec::new();
+        let mut pending = BTreeSet::new();
+        for name in &self.decisions.graph.order {
+            let Some(decision) = self.decisions.views.get(name) else {
+                continue;
+            };
+            let outputs_are_published = self
+                .decisions
+                .outputs_of(name)
+                .all(|(_, output)| matches!(output.state, OutputState::Hit(_)));
+            let settled = match &decision.state {
+                State::Idle => Some(ViewOutcome::new(
+                    decision,
+                    ViewResult::Computed,
+                    Some(IDLE.to_owned()),
+                    0.0,
+                )),
+                State::Hit(_) | State::HitOutput(_) | State::HitMemory if outputs_are_published => {
+                    match self.serve(decision) {
+                        Ok(outcome) => Some(outcome),
+                        Err(error) => Some(failed(decision, &error, 0.0)),
+                    }
+                }
+                _ => None,
+            };
+            let Some(outcome) = settled else {
+                pending.insert(name.clone());
+                continue;
+            };
+            self.finish_view(outcomes, name, outcome, &mut events);
+            for (output, decided) in self.decisions.outputs_of(name) {
+                if let OutputState::Hit(published) = &decided.state {
+                    self.finish_output(
+                        outcomes,
+                        output.clone(),
+                        output_hit(decided, published),
+                        &mut events,
+                    );
+                }
+            }
+        }
+        self.pipeline.ledgers.record(&events)?;
+        Ok(pending)
+    }
+
+    fn finish_view(
+        &self,
+        outcomes: &mut Outcomes,
+        view: &str,
+        outcome: ViewOutcome,
+        events: &mut Vec<LedgerEvent>,
+    ) {
+        // What the first attempt wrote is a hit of the second; the run wrote it.
+        let earlier = outcomes
+            .views
+            .get(view)
+            .map(|earlier| (earlier.report.result, earlier.report.cache_key));
+        if outcome.report.result == ViewResult::Hit
+            && earlier == Some((ViewResult::Write, outcome.report.cache_key))
+        {
+            return;
+        }
+        events.push(outcome.event(self.run_id, self.pipeline.seam.unix_ms()));
+        self.observer
+            .notify(&Progress::ViewFinished(outcome.report.clone()));
+        outcomes.views.insert(view.to_owned(), outcome);
+    }
+
+    fn finish_output(
+        &self,
+        outcomes: &mut Outcomes,
+        output: String,
+        outcome: OutputOutcome,
+        events: &mut Vec<LedgerEvent>,
+    ) {
+        let earlier = outcomes
+            .outputs
+            .get(&output)
+            .map(|earlier| (earlier.report.result, earlier.report.delta_version));
+        if outcome.report.result == OutputResult::Hit
+            && earlier == Some((OutputResult::Write, outcome.report.delta_version))
+        {
+            return;
+        }
+        if let Some(view) = self.decisions.views.get(&outcome.report.view) {
+            events.push(outcome.event(self.run_id, self.pipeline.seam.unix_ms(), view));
+        }
+        self.observer
+            .notify(&Progress::OutputFinished(outcome.report.clone()));
+        outcomes.outputs.insert(output, outcome);
+    }
+
+    /// Up to `limit` pending views whose upstream views all succeeded in this attempt.
+    fn ready(
+        &self,
+        pending: &BTreeSet<String>,
+        outcomes: &Outcomes,
+        unresolved: &BTreeSet<String>,
+        limit: usize,
+    ) -> Vec<String> {
+        let is_done = |view: &String| {
+            !pending.contains(view)
+                && !unresolved.contains(view)
+                && self
+                    .decisions
+                    .views
+                    .get(view)
+                    .is_some_and(|decision| decision.reference.is_bound())
+                && outcomes.views.get(view).is_some_and(|outcome| {
+                    !matches!(
+                        outcome.report.result,
+                        ViewResult::Error | ViewResult::Skipped
+                    )
+                })
+        };
+        self.decisions
+            .graph
+            .order
+            .iter()
+            .filter(|view| {
+                pending.contains(*view) && self.decisions.graph.upstream(view).all(is_done)
+            })
+            .take(limit)
+            .cloned()
+            .collect()
+    }
+
+    /// What was never started: below a failure, or after it.
+    fn skip_rest(
+        &self,
+        pending: &BTreeSet<String>,
+        stopped_by: Option<&str>,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), LedgerError> {
+        let mut events = Vec::new();
+        for name in self
+            .decisions
+            .graph
+            .order
+            .iter()
+            .filter(|name| pending.contains(*name))
+        {
+            let Some(decision) = self.decisions.views.get(name) else {
+                continue;
+            };
+            let broken = self.decisions.graph.upstream(name).find(|upstream| {
+                outcomes.views.get(*upstream).is_some_and(|outcome| {
+                    matches!(
+                        outcome.report.result,
+                        ViewResult::Error | ViewResult::Skipped
+                    )
+                })
+            });
+            let reason = match (broken, stopped_by) {
+                (Some(upstream), _) => format!("it reads `{upstream}`, which has no rows"),
+                (None, Some(view)) => {
+                    format!("the run stopped when `{view}` failed; --keep-going goes on")
+                }
+                (None, None) => continue,
+            };
+            let outcome =
+                ViewOutcome::new(decision, ViewResult::Skipped, Some(reason.clone()), 0.0);
+            self.finish_view(outcomes, name, outcome, &mut events);
+            for (output, decided) in self.decisions.outputs_of(name) {
+                let outcome =
+                    output_outcome(decided, OutputResult::Skipped, Some(reason.clone()), 0.0);
+                self.finish_output(outcomes, output.clone(), outcome, &mut events);
+            }
+        }
+        self.pipeline.ledgers.record(&events)
+    }
+
+    async fn work(&self, view: String) -> Done {
+        let Some(decision) = self.decisions.views.get(&view) else {
+            return Done {
+                view,
+                outcome: None,
+                outputs: Vec::new(),
+            };
+        };
+        let watch = self.pipeline.seam.stopwatch();
+        let outcome = match self.view(decision).await {
+            Ok(outcome) => outcome,
+            Err(CacheError::SourceChanged { .. }) if self.may_retry => {
+                return Done {
+                    view,
+                    outcome: None,
+                    outputs: Vec::new(),
+                };
+            }
+            Err(error) => failed(decision, &error, watch.elapsed_ms()),
+        };
+        let mut outputs = Vec::new();
+        for (name, decided) in self.decisions.outputs_of(&view) {
+            outputs.push((name.clone(), self.output(decision, decided, &outcome).await));
+        }
+        Done {
+            view,
+            outcome: Some(outcome),
+            outputs,
+        }
+    }
+
+    /// Serves or computes one view and binds its rows.
+    async fn view(&self, decision: &ViewDecision) -> Result<ViewOutcome, CacheError> {
+        let State::Compute { reason, .. } = &decision.state else {
+            return self.serve(decision);
+        };
+        let Pipeline { cache, .. } = self.pipeline;
+        let session = &self.decisions.session;
+        let bundle = &decision.bundle;
+        let watch = self.pipeline.seam.stopwatch();
+        let before_publish = || self.decisions.recheck(bundle.name());
+        let done =
+            |result| ViewOutcome::new(decision, result, Some(reason.clone()), watch.elapsed_ms());
+        match (bundle.cache_key(), decision.policy) {
+            (Some(_), CachePolicy::None) => {
+                decision.reference.bind(cache.computed(bundle));
+                let is_end = !self.is_read(bundle.name());
+                let rows = if is_end {
+                    Some(cache.count(session, bundle).await?)
+                } else {
+                    None
+                };
+                let outcome = done(ViewResult::Computed);
+                Ok(rows.map_or(outcome.clone(), |rows| outcome.with_rows(rows)))
+            }
+            // An uncacheable view is computed once a run, so that all its readers see the same rows.
+            (None, _) | (Some(_), CachePolicy::Memory) => {
+                let (provider, rows, _) = cache.memory(session, bundle, &before_publish).await?;
+                decision.reference.bind(provider);
+                Ok(done(ViewResult::Computed).with_rows(rows))
+            }
+            (Some(key), CachePolicy::DeltaStaging) => {
+                let fresh = matches!(
+                    &decision.state,
+                    State::Compute {
+                        explanation: None,
+                        ..
+                    }
+                );
+                let request = WriteRequest {
+                    bundle,
+                    key,
+                    run_id: self.run_id,
+                    fresh,
+                };
+                let (entry, result) = match cache.write(session, request, &before_publish).await? {
+                    Written::Computed(entry) => (entry, ViewResult::Write),
+                    Written::Shared(entry) => (entry, ViewResult::Hit),
+                };
+                decision
+                    .reference
+                    .bind(cache.provider(&entry, bundle.published().arrow())?);
+                let outcome = match result {
+                    ViewResult::Hit => {
+                        let reason = Some("another process computed it meanwhile".to_owned());
+                        ViewOutcome::new(decision, ViewResult::Hit, reason, watch.elapsed_ms())
+                    }
+                    result => done(result),
+                };
+                Ok(outcome.with_entry(&entry))
+            }
+            (Some(_), CachePolicy::DeltaOutput) => {
+                // Declared with exactly one output, which the project's loading has checked.
+                let Some((_, output)) = self.decisions.outputs_of(bundle.name()).next() else {
+                    return Ok(done(ViewResult::Computed));
+                };
+                let published = cache
+                    .publish(
+                        session,
+                        &output.target,
+                        bundle,
+                        None,
+                        self.run_id,
+                        &before_publish,
+                    )
+                    .await?;
+                let schema = bundle.published().arrow();
+                decision.reference.bind(cache.output_provider(
+                    &output.target,
+                    &published,
+                    schema,
+                )?);
+                let result = if published.written {
+                    ViewResult::Write
+                } else {
+                    ViewResult::Hit
+                };
+                Ok(done(result).with_published(&published, &output.target.declared_path))
+            }
+        }
+    }
+
+    /// Binds the rows that are there already.
+    fn serve(&self, decision: &ViewDecision) -> Result<ViewOutcome, CacheError> {
+        let cache = &self.pipeline.cache;
+        let bundle = &decision.bundle;
+        let hit = ViewOutcome::new(decision, ViewResult::Hit, None, 0.0);
+        match &decision.state {
+            State::Hit(entry) => {
+                decision
+                    .reference
+                    .bind(cache.provider(entry, bundle.published().arrow())?);
+                Ok(hit.with_entry(entry))
+            }
+            State::HitOutput(published) => match self.decisions.outputs_of(bundle.name()).next() {
+                Some((_, output)) => {
+                    let schema = bundle.published().arrow();
+                    decision.reference.bind(cache.output_provider(
+                        &output.target,
+                        published,
+                        schema,
+                    )?);
+                    Ok(hit.with_published(published, &output.target.declared_path))
+                }
+                None => Ok(hit),
+            },
+            State::HitMemory => match cache.in_memory(bundle) {
+                Some((provider, rows)) => {
+                    decision.reference.bind(provider);
+                    Ok(hit.with_rows(rows))
+                }
+                None => Ok(hit),
+            },
+            State::Compute { .. } | State::Idle => Ok(hit),
+        }
+    }
+
+    /// Publishes one output of a view that is done; none when a source changed meanwhile.
+    async fn output(
+        &self,
+        decision: &ViewDecision,
+        output: &OutputDecision,
+        view: &ViewOutcome,
+    ) -> Option<OutputOutcome> {
+        let watch = self.pipeline.seam.stopwatch();
+        let reason = match &output.state {
+            OutputState::Stale { reason, .. } => Some(reason.clone()),
+            OutputState::Hit(_) | OutputState::Foreign { .. } => None,
+        };
+        if matches!(view.report.result, ViewResult::Error | ViewResult::Skipped) {
+            let reason = format!("its view `{}` has no rows", view.report.name);
+            let result = if decision.policy == CachePolicy::DeltaOutput {
+                OutputResult::Error
+            } else {
+                OutputResult::Skipped
+            };
+            return Some(output_outcome(
+                output,
+                result,
+                Some(reason),
+                watch.elapsed_ms(),
+            ));
+        }
+        if decision.policy == CachePolicy::DeltaOutput && decision.is_kept() {
+            // Publishing the output is how the view was kept.
+            let result = match view.report.result {
+                ViewResult::Write => OutputResult::Write,
+                _ => OutputResult::Hit,
+            };
+            let mut outcome = output_outcome(output, result, reason, view.report.duration_ms);
+            outcome.report.delta_version = view.delta_version;
+            outcome.report.rows = view.report.rows;
+            outcome.size_bytes = view.report.bytes;
+            outcome.file_count = view.file_count;
+            return Some(outcome);
+        }
+        let source = std::sync::Arc::clone(&decision.reference);
+        let before_publish = || match decision.is_kept() {
+            // The rows come from an entry, whose key says what they are, whatever has become of the sources since.
+            true => Ok(()),
+            false => self.decisions.recheck(decision.bundle.name()),
+        };
+        let published = self
+            .pipeline
+            .cache
+            .publish(
+                &self.decisions.session,
+                &output.target,
+                &decision.bundle,
+                Some(source),
+                self.run_id,
+                &before_publish,
+            )
+            .await;
+        match published {
+            Ok(published) => {
+                let result = if published.written {
+                    OutputResult::Write
+                } else {
+                    OutputResult::Hit
+                };
+                let mut outcome = output_hit(output, &published);
+                outcome.report.result = result;
+                outcome.report.reason = if published.written { reason } else { None };
+                outcome.report.duration_ms = watch.elapsed_ms();
+                Some(outcome)
+            }
+            Err(CacheError::SourceChanged { .. }) if self.may_retry => None,
+            Err(error) => Some(output_outcome(
+                output,
+                OutputResult::Error,
+                Some(chain(&error)),
+                watch.elapsed_ms(),
+            )),
+        }
+    }
+
+    fn is_read(&self, view: &str) -> bool {
+        self.decisions.graph.readers().contains_key(view)
+            || self.decisions.outputs_of(view).next().is_some()
+    }
+}
+
+async fn cancelled(cancel: &mut watch::Receiver<bool>) {
+    // A sender that is gone can no longer ask.
+    if cancel.wait_for(|asked| *asked).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn failed(decision: &ViewDecision, error: &CacheError, duration_ms: f64) -> ViewOutcome {
+    ViewOutcome::new(decision, ViewResult::Error, Some(chain(error)), duration_ms)
+}
+
+fn output_hit(output: &OutputDecision, published: &Published) -> OutputOutcome {
+    let mut outcome = output_outcome(output, OutputResult::Hit, None, 0.0);
+    outcome.report.delta_version = Some(published.version);
+    outcome.report.rows = published.row_count;
+    outcome.size_bytes = Some(published.size_bytes);
+    outcome.file_count = Some(published.file_count());
+    outcome
+}
+
+impl OutputOutcome {
+    /// An output that was not tried.
+    pub(crate) fn untried(
+        output: &OutputDecision,
+        result: OutputResult,
+        reason: Option<String>,
+    ) -> Self {
+        output_outcome(output, result, reason, 0.0)
+    }
+}
+
+fn output_outcome(
+    output: &OutputDecision,
+    result: OutputResult,
+    reason: Option<String>,
+    duration_ms: f64,
+) -> OutputOutcome {
+    OutputOutcome {
+        report: OutputReport {
+            name: output.target.name.clone(),
+            view: output.view.clone(),
+            path: output.target.declared_path.clone(),
+            result,
+            delta_version: None,
+            rows: None,
+            duration_ms,
+            reason,
+        },
+        size_bytes: None,
+        file_count: None,
+    }
+}

@@ -1,0 +1,127 @@
+//! A project with what it takes to run it: session factory, cache root, caches, ledgers.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use alluvium_contracts::PlanDocument;
+use alluvium_datasets::{PinCounters, PinMemo, Pinner};
+use alluvium_delta_cache::{CacheError, DeltaCache};
+use alluvium_ledgers::{LedgerError, Ledgers};
+use alluvium_profile::{
+    CacheRoot, KvKind, RootError, RuntimeProfile, SessionFactory, resolve_cache_root,
+};
+use alluvium_telemetry::Seam;
+
+use crate::decide::Decisions;
+use crate::error::RunError;
+use crate::project::Project;
+
+/// What the caller decides about opening.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// The cache root, before everything else that could name one.
+    pub cache_root: Option<PathBuf>,
+    /// The value of `ALLUVIUM_CACHE_ROOT`, where the caller's environment has one.
+    pub env_cache_root: Option<OsString>,
+    /// The session factory, instead of one made from the pipeline file's profile: for object stores of one's own.
+    pub sessions: Option<SessionFactory>,
+    /// Clock and ids, instead of the machine's.
+    pub seam: Option<Seam>,
+}
+
+/// An opened pipeline.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub(crate) project: Project,
+    pub(crate) sessions: SessionFactory,
+    pub(crate) seam: Seam,
+    pub(crate) cache: DeltaCache,
+    pub(crate) ledgers: Ledgers,
+    pub(crate) pinner: Pinner,
+    root: Arc<CacheRoot>,
+}
+
+/// A pipeline cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The cache root cannot be used.
+    #[error("the cache root cannot be used")]
+    Root(#[from] RootError),
+    /// The caches under it cannot be opened.
+    #[error("the caches cannot be opened")]
+    Cache(#[from] CacheError),
+    /// The ledgers under it cannot be opened.
+    #[error("the ledgers cannot be opened")]
+    Ledger(#[from] LedgerError),
+}
+
+impl OpenError {
+    /// Whether the user named a cache root that cannot be one.
+    #[must_use]
+    pub const fn is_input(&self) -> bool {
+        matches!(self, Self::Root(_))
+    }
+}
+
+impl Pipeline {
+    /// Opens a project: resolves and creates the cache root, opens caches and ledgers.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the cache root cannot be used.
+    pub fn open(project: Project, options: OpenOptions) -> Result<Self, OpenError> {
+        let spec = &project.spec().profile;
+        let path = resolve_cache_root(
+            options.cache_root.as_deref(),
+            options.env_cache_root.as_deref(),
+            spec.cache_output_root.as_deref(),
+            project.dir(),
+        )?;
+        let seam = options.seam.unwrap_or_else(Seam::system);
+        let root = Arc::new(CacheRoot::open(&path, &seam)?);
+        let memo = PinMemo::new(
+            root.kv(KvKind::Runtime)?.clone(),
+            root.kv(KvKind::Schema)?.clone(),
+        );
+        let ledgers = Ledgers::open(
+            root.ledgers(),
+            root.kv(KvKind::Queue)?.clone(),
+            root.kv(KvKind::Coordination)?.clone(),
+            seam.clone(),
+        )?;
+        Ok(Self {
+            sessions: options
+                .sessions
+                .unwrap_or_else(|| SessionFactory::new(RuntimeProfile::from(spec))),
+            cache: DeltaCache::open(Arc::clone(&root), seam.clone())?,
+            pinner: Pinner::new(Some(memo), seam.clone()),
+            ledgers,
+            root,
+            seam,
+            project,
+        })
+    }
+
+    /// What a run would decide, without computing anything: a hit or not, and for each miss which component of the
+    /// identity changed from what to what.
+    ///
+    /// # Errors
+    /// [`RunError`] when the pipeline is wrong or its sources cannot be pinned.
+    pub async fn plan(&self, select: &[String]) -> Result<PlanDocument, RunError> {
+        Ok(Decisions::take(self, select, false).await?.document())
+    }
+
+    /// What pinning has hashed and inferred since the pipeline was opened.
+    #[must_use]
+    pub fn pin_counters(&self) -> PinCounters {
+        self.pinner.counters()
+    }
+
+    /// What was found damaged since the last call.
+    pub(crate) fn take_notices(&self) -> Vec<String> {
+        let mut notices = self.root.notices();
+        notices.extend(self.cache.take_notices());
+        notices
+    }
+}

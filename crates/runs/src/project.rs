@@ -1,0 +1,309 @@
+//! A project: an `alluvium.toml`, checked, with the SQL of its views.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use alluvium_contracts::{CachePolicy, OutputSpec, PipelineSpec, validate_name};
+
+use crate::locate::{declaration, meant, of_span};
+use crate::project_error::ProjectError;
+
+/// The name of the pipeline file.
+pub const PROJECT_FILE: &str = "alluvium.toml";
+
+/// A loaded project. Its file and the SQL files were read once; later edits are seen by the next load.
+#[derive(Debug, Clone)]
+pub struct Project {
+    dir: PathBuf,
+    file: PathBuf,
+    text: String,
+    spec: PipelineSpec,
+    queries: BTreeMap<String, Query>,
+}
+
+/// The SQL of a view and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Query {
+    pub(crate) sql: String,
+    /// The SQL file as the pipeline file names it; none when the SQL stands in the pipeline file itself.
+    pub(crate) file: Option<String>,
+}
+
+impl Project {
+    /// Loads the project in `dir` (or the pipeline file that `dir` names) and checks all that can be checked without a
+    /// session: keys, names, references between outputs and views, the SQL files.
+    ///
+    /// # Errors
+    /// [`ProjectError`] with file and line.
+    pub fn load(dir: &Path) -> Result<Self, ProjectError> {
+        let file = if dir.is_file() {
+            dir.to_owned()
+        } else {
+            dir.join(PROJECT_FILE)
+        };
+        let dir = match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            Some(_) | None => PathBuf::from("."),
+        };
+        let text = match std::fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(ProjectError::NotFound { path: file });
+            }
+            Err(source) => {
+                return Err(ProjectError::Read {
+                    path: file,
+                    asked: None,
+                    source,
+                });
+            }
+        };
+        let spec = parse(&file, &text)?;
+        let mut project = Self {
+            dir,
+            file,
+            text,
+            spec,
+            queries: BTreeMap::new(),
+        };
+        project.check_names()?;
+        project.check_sources()?;
+        project.queries = project.read_queries()?;
+        project.check_outputs()?;
+        Ok(project)
+    }
+
+    /// The directory that relative paths are relative to.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The pipeline file, decoded.
+    #[must_use]
+    pub fn spec(&self) -> &PipelineSpec {
+        &self.spec
+    }
+
+    pub(crate) fn queries(&self) -> &BTreeMap<String, Query> {
+        &self.queries
+    }
+
+    /// The outputs of a view, by name.
+    pub(crate) fn outputs_of<'a>(
+        &'a self,
+        view: &'a str,
+    ) -> impl Iterator<Item = (&'a String, &'a OutputSpec)> {
+        self.spec
+            .outputs
+            .iter()
+            .filter(move |(_, output)| output.view == view)
+    }
+
+    /// `file:line` of a declaration, for messages.
+    pub(crate) fn place(&self, section: &str, name: &str) -> String {
+        match declaration(&self.text, section, name) {
+            Some(line) => format!("{}:{line}", self.file.display()),
+            None => self.file.display().to_string(),
+        }
+    }
+
+    /// Where the SQL of a view stands, with a position inside it.
+    pub(crate) fn sql_place(&self, view: &str, position: Option<(u64, u64)>) -> String {
+        match (
+            self.queries.get(view).and_then(|query| query.file.as_ref()),
+            position,
+        ) {
+            (Some(file), Some((line, column))) => {
+                format!("{}:{line}:{column}", self.dir.join(file).display())
+            }
+            (Some(file), None) => self.dir.join(file).display().to_string(),
+            (None, Some((line, column))) => {
+                format!(
+                    "{} (line {line}, column {column} of its sql)",
+                    self.place("views", view)
+                )
+            }
+            (None, None) => self.place("views", view),
+        }
+    }
+
+    fn check_names(&self) -> Result<(), ProjectError> {
+        let spec = &self.spec;
+        let sections: [(&'static str, Vec<&String>); 3] = [
+            ("sources", spec.sources.keys().collect()),
+            ("views", spec.views.keys().collect()),
+            ("outputs", spec.outputs.keys().collect()),
+        ];
+        for (section, names) in sections {
+            for name in names {
+                validate_name(name).map_err(|source| ProjectError::Name {
+                    place: self.place(section, name),
+                    section,
+                    source,
+                })?;
+            }
+        }
+        match spec.views.keys().find(|view| spec.sources.contains_key(*view)) {
+            Some(name) => Err(self.contradiction(
+                "views",
+                name,
+                format!("`{name}` is both a source and a view; queries could not tell them apart: rename one"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn check_sources(&self) -> Result<(), ProjectError> {
+        match self
+            .spec
+            .sources
+            .iter()
+            .find(|(_, source)| source.path.patterns().is_empty())
+        {
+            Some((name, _)) => Err(self.contradiction(
+                "sources",
+                name,
+                format!("source `{name}` has an empty list of paths; name at least one"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn read_queries(&self) -> Result<BTreeMap<String, Query>, ProjectError> {
+        let mut queries = BTreeMap::new();
+        for (name, view) in &self.spec.views {
+            let query = match (&view.sql, &view.file) {
+                (Some(sql), None) => Query {
+                    sql: sql.clone(),
+                    file: None,
+                },
+                (None, Some(file)) => {
+                    let path = self.dir.join(file);
+                    let sql =
+                        std::fs::read_to_string(&path).map_err(|source| ProjectError::Read {
+                            path,
+                            asked: Some(format!(
+                                "the file of view `{name}`, {}",
+                                self.place("views", name)
+                            )),
+                            source,
+                        })?;
+                    Query {
+                        sql,
+                        file: Some(file.clone()),
+                    }
+                }
+                (Some(_), Some(_)) => {
+                    return Err(self.contradiction(
+                        "views",
+                        name,
+                        format!("view `{name}` has both `sql` and `file`; keep one"),
+                    ));
+                }
+                (None, None) => {
+                    return Err(self.contradiction(
+                        "views",
+                        name,
+                        format!("view `{name}` has neither `sql` nor `file`; give it one"),
+                    ));
+                }
+            };
+            queries.insert(name.clone(), query);
+        }
+        Ok(queries)
+    }
+
+    fn check_outputs(&self) -> Result<(), ProjectError> {
+        let mut paths: BTreeMap<PathBuf, &String> = BTreeMap::new();
+        for (name, output) in &self.spec.outputs {
+            if !self.spec.views.contains_key(&output.view) {
+                let hint = meant(&output.view, self.spec.views.keys().map(String::as_str))
+                    .map(|view| format!("; did you mean `{view}`?"))
+                    .unwrap_or_default();
+                let message = format!(
+                    "output `{name}` publishes `{}`, which is no view{hint}",
+                    output.view
+                );
+                return Err(self.contradiction("outputs", name, message));
+            }
+            if output.path.contains("://") {
+                let message = format!(
+                    "output `{name}` lies at {}: this build has no cloud stores; use a local directory",
+                    output.path
+                );
+                return Err(self.contradiction("outputs", name, message));
+            }
+            let path = normal(&self.dir.join(&output.path));
+            if let Some(other) = paths.insert(path, name) {
+                let message =
+                    format!("outputs `{other}` and `{name}` have the same path; give each its own");
+                return Err(self.contradiction("outputs", name, message));
+            }
+        }
+        for (name, view) in &self.spec.views {
+            let outputs = self.outputs_of(name).count();
+            if view.cache == CachePolicy::DeltaOutput && outputs != 1 {
+                let message = format!(
+                    "view `{name}` has cache = \"delta_output\" and {outputs} outputs; its one output would be its cache: \
+                     declare exactly one, or use \"delta_staging\""
+                );
+                return Err(self.contradiction("views", name, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn contradiction(&self, section: &str, name: &str, message: String) -> ProjectError {
+        ProjectError::Contradiction {
+            place: self.place(section, name),
+            message,
+        }
+    }
+}
+
+fn parse(file: &Path, text: &str) -> Result<PipelineSpec, ProjectError> {
+    toml::from_str(text).map_err(|error| {
+        let (line, column) = of_span(text, error.span());
+        ProjectError::Syntax {
+            path: file.to_owned(),
+            line,
+            column,
+            message: with_meant(error.message()),
+        }
+    })
+}
+
+/// serde lists what it expected; the likeliest of it comes first.
+fn with_meant(message: &str) -> String {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    match quoted.split_first() {
+        Some((unknown, expected)) if message.starts_with("unknown ") => {
+            match meant(unknown, expected.iter().copied()) {
+                Some(candidate) => {
+                    format!("unknown key `{unknown}`; did you mean `{candidate}`? ({message})")
+                }
+                None => message.to_owned(),
+            }
+        }
+        _ => message.to_owned(),
+    }
+}
+
+/// Without `.` and `..`, as far as the text alone tells.
+fn normal(path: &Path) -> PathBuf {
+    use std::path::Component;
+    path.components()
+        .fold(PathBuf::new(), |mut normal, component| {
+            match component {
+                Component::CurDir => {}
+                Component::ParentDir
+                    if matches!(normal.components().next_back(), Some(Component::Normal(_))) =>
+                {
+                    normal.pop();
+                }
+                other => normal.push(other),
+            }
+            normal
+        })
+}

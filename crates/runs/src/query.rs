@@ -1,0 +1,206 @@
+//! Asking: SQL over everything that the pipeline knows.
+//!
+//! | name | what |
+//! |---|---|
+//! | `NAME` | a source or view; an output too, where neither has its name |
+//! | `outputs.NAME` | an output, as its table stands |
+//! | `alluvium.NAME` | a ledger |
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use alluvium_delta_cache::OutputState;
+use alluvium_ledgers::Ledger;
+use alluvium_profile::Session;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::common::{DataFusionError, TableReference};
+use datafusion::physical_plan::SendableRecordBatchStream;
+
+use crate::decide::{Decisions, State, register};
+use crate::error::RunError;
+use crate::pipeline::Pipeline;
+
+const OUTPUTS: &str = "outputs";
+const LEDGERS: &str = "alluvium";
+
+/// The rows of an answer, as they come.
+pub struct QueryAnswer {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub batches: SendableRecordBatchStream,
+}
+
+impl Pipeline {
+    /// Answers one query. A view with a valid entry is read from it; any other is computed inside the query, and nothing
+    /// is published.
+    ///
+    /// # Errors
+    /// [`RunError::Sql`] when the query is wrong, [`RunError::Execute`] when it fails; what planning the views that it
+    /// names may fail with.
+    pub async fn sql(&self, sql: &str) -> Result<QueryAnswer, RunError> {
+        let probe = self.sessions.build()?;
+        let mentioned = probe
+            .referenced_tables(sql)
+            .map_err(|source| RunError::Sql { source })?;
+        let wanted = self.wanted(&mentioned);
+        let decisions = Decisions::take_named(self, &wanted.views, &wanted.sources).await?;
+        let session = &decisions.session;
+        for decision in decisions.views.values() {
+            decision.reference.bind(self.rows(&decisions, decision)?);
+        }
+        self.register_outputs(&decisions).await?;
+        if wanted.ledgers {
+            self.register_ledgers(session).await?;
+        }
+        let planned = session
+            .plan_query(sql)
+            .await
+            .map_err(|source| RunError::Sql { source })?;
+        let exec = session
+            .context()
+            .state()
+            .create_physical_plan(&planned.plan)
+            .await
+            .map_err(RunError::execute)?;
+        let batches = datafusion::physical_plan::execute_stream(exec, session.context().task_ctx())
+            .map_err(RunError::execute)?;
+        Ok(QueryAnswer {
+            schema: batches.schema(),
+            batches,
+        })
+    }
+
+    /// What a query needs to be registered: what it names, or everything when it asks for the catalog or for a name
+    /// that nothing has, so that the answer can say what is there.
+    fn wanted(&self, mentioned: &[String]) -> Wanted {
+        let spec = self.project.spec();
+        let mut wanted = Wanted::default();
+        for name in mentioned {
+            let (schema, table) = name.rsplit_once('.').unwrap_or(("", name));
+            match schema {
+                "" if spec.views.contains_key(table) => wanted.views.insert(table.to_owned()),
+                "" if spec.sources.contains_key(table) => wanted.sources.insert(table.to_owned()),
+                "" | OUTPUTS if spec.outputs.contains_key(table) => {
+                    wanted.views.insert(spec.outputs[table].view.clone())
+                }
+                LEDGERS => {
+                    wanted.ledgers = true;
+                    true
+                }
+                _ => {
+                    wanted.views.extend(spec.views.keys().cloned());
+                    wanted.sources.extend(spec.sources.keys().cloned());
+                    wanted.ledgers = true;
+                    true
+                }
+            };
+        }
+        wanted
+    }
+
+    fn rows(
+        &self,
+        decisions: &Decisions,
+        decision: &crate::decide::ViewDecision,
+    ) -> Result<Arc<dyn TableProvider>, RunError> {
+        let schema = decision.bundle.published().arrow();
+        Ok(match &decision.state {
+            State::Hit(entry) => self.cache.provider(entry, schema)?,
+            State::HitOutput(published) => {
+                match decisions.outputs_of(decision.bundle.name()).next() {
+                    Some((_, output)) => {
+                        self.cache
+                            .output_provider(&output.target, published, schema)?
+                    }
+                    None => self.cache.computed(&decision.bundle),
+                }
+            }
+            State::HitMemory | State::Compute { .. } | State::Idle => {
+                match self.cache.in_memory(&decision.bundle) {
+                    Some((provider, _)) => provider,
+                    None => self.cache.computed(&decision.bundle),
+                }
+            }
+        })
+    }
+
+    /// Outputs as their tables stand, whatever the views would give today; those never published are absent.
+    async fn register_outputs(&self, decisions: &Decisions) -> Result<(), RunError> {
+        let tables = schema(&decisions.session, OUTPUTS)?;
+        let spec = self.project.spec();
+        for (name, output) in &decisions.outputs {
+            let provider: Arc<dyn TableProvider> = match &output.state {
+                OutputState::Hit(published) => {
+                    let Some(view) = decisions.views.get(&output.view) else {
+                        continue;
+                    };
+                    self.cache.output_provider(
+                        &output.target,
+                        published,
+                        view.bundle.published().arrow(),
+                    )?
+                }
+                OutputState::Stale { head: None, .. } => continue,
+                OutputState::Stale { .. } | OutputState::Foreign { .. } => {
+                    alluvium_datasets::delta_table(&output.target.path, None)
+                        .await
+                        .map_err(|source| RunError::Pin {
+                            place: self.project.place("outputs", name),
+                            name: name.clone(),
+                            source,
+                        })?
+                }
+            };
+            tables
+                .register_table(name.clone(), Arc::clone(&provider))
+                .map_err(RunError::execute)?;
+            if !spec.views.contains_key(name) && !spec.sources.contains_key(name) {
+                register(&decisions.session, name, provider).map_err(RunError::execute)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn register_ledgers(&self, session: &Session) -> Result<(), RunError> {
+        self.ledgers.close_killed_runs()?;
+        self.ledgers.drain().await?;
+        let tables = schema(session, LEDGERS)?;
+        for ledger in Ledger::all() {
+            let table = self.ledgers.table(*ledger).await?;
+            tables
+                .register_table(ledger.sql_name().to_owned(), table)
+                .map_err(RunError::execute)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Wanted {
+    views: BTreeSet<String>,
+    sources: BTreeSet<String>,
+    ledgers: bool,
+}
+
+/// A new schema of the default catalog.
+fn schema(session: &Session, name: &str) -> Result<Arc<dyn SchemaProvider>, RunError> {
+    let context = session.context();
+    let reference = TableReference::partial(name, "any");
+    let defaults = context.state().config_options().catalog.clone();
+    let resolved = reference.resolve(&defaults.default_catalog, &defaults.default_schema);
+    let tables: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());
+    match context.catalog(&resolved.catalog) {
+        Some(catalog) => {
+            catalog
+                .register_schema(name, Arc::clone(&tables))
+                .map_err(RunError::execute)?;
+            Ok(tables)
+        }
+        None => Err(RunError::execute(DataFusionError::Plan(format!(
+            "no catalog {}",
+            resolved.catalog
+        )))),
+    }
+}

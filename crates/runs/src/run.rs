@@ -1,0 +1,148 @@
+//! The life of a run: begin, decide, carry out, end; and what is left of it in the ledgers.
+
+use alluvium_contracts::{OutputResult, RunDocument, ViewResult};
+use tokio::sync::watch;
+
+use crate::decide::Decisions;
+use crate::error::RunError;
+use crate::execute::{Attempt, Ended, Outcomes};
+use crate::pipeline::Pipeline;
+use crate::progress::{Observer, Progress};
+use crate::report::{OutputOutcome, ViewOutcome, result_of, summary};
+
+/// Events that may wait in the outbox before an all-hit run drains them: such a run commits to no ledger until then.
+const OUTBOX_PATIENCE: u64 = 5_000;
+
+/// What a run is asked to do.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// The views to bring up to date, with their ancestors. Empty: all.
+    pub select: Vec<String>,
+    /// Compute even what the caches hold.
+    pub fresh: bool,
+    /// Go on with what does not depend on a view that failed.
+    pub keep_going: bool,
+}
+
+impl Pipeline {
+    /// Brings the selected views and their outputs up to date.
+    ///
+    /// A view or output that fails is a result in the document, not an error. When `cancel` turns true, the run stops
+    /// what it is doing, publishes nothing more, and ends as interrupted.
+    ///
+    /// # Errors
+    /// [`RunError`] when the pipeline is wrong, its sources cannot be pinned, or the ledgers cannot be written; nothing
+    /// was computed then, or all that was published stays.
+    pub async fn run(
+        &self,
+        options: RunOptions,
+        observer: &dyn Observer,
+        mut cancel: watch::Receiver<bool>,
+    ) -> Result<RunDocument, RunError> {
+        let watch = self.seam.stopwatch();
+        let started_unix_ms = self.seam.unix_ms();
+        // A pipeline that is wrong is refused before there is a run.
+        let mut decisions = Decisions::take(self, &options.select, options.fresh).await?;
+        self.ledgers.close_killed_runs()?;
+        let run_id = self.seam.run_id();
+        let profile_name = self.project.spec().profile.name.as_deref();
+        let guard = self.ledgers.begin_run(run_id, profile_name)?;
+        observer.notify(&Progress::RunStarted {
+            run_id,
+            views: decisions.graph.order.clone(),
+        });
+
+        let mut outcomes = Outcomes::default();
+        let mut may_retry = true;
+        let ended = loop {
+            let attempt = Attempt {
+                pipeline: self,
+                decisions: &decisions,
+                run_id,
+                keep_going: options.keep_going,
+                may_retry,
+                observer,
+            };
+            match attempt.carry_out(&mut outcomes, &mut cancel).await? {
+                Ended::SourcesChanged if may_retry => {
+                    may_retry = false;
+                    // Pinned anew; what the first attempt published under a key that still holds is a hit now.
+                    decisions = Decisions::take(self, &options.select, false).await?;
+                }
+                ended => break ended,
+            }
+        };
+        let document = self.document(run_id, &decisions, &mut outcomes, ended, watch.elapsed_ms());
+        let summary = summary(
+            &document,
+            profile_name,
+            started_unix_ms,
+            self.seam.unix_ms(),
+        );
+        self.ledgers.end_run(guard, summary)?;
+        self.drain_if_due(document).await
+    }
+
+    fn document(
+        &self,
+        run_id: alluvium_contracts::RunId,
+        decisions: &Decisions,
+        outcomes: &mut Outcomes,
+        ended: Ended,
+        duration_ms: f64,
+    ) -> RunDocument {
+        let reason = || Some("the run was interrupted".to_owned());
+        let views: Vec<_> = decisions
+            .graph
+            .order
+            .iter()
+            .filter_map(|name| match outcomes.views.remove(name) {
+                Some(outcome) => Some(outcome.report),
+                None => {
+                    let decision = decisions.views.get(name)?;
+                    Some(ViewOutcome::new(decision, ViewResult::Skipped, reason(), 0.0).report)
+                }
+            })
+            .collect();
+        let outputs: Vec<_> = decisions
+            .outputs
+            .iter()
+            .map(|(name, output)| match outcomes.outputs.remove(name) {
+                Some(outcome) => outcome.report,
+                None => OutputOutcome::untried(output, OutputResult::Skipped, reason()).report,
+            })
+            .collect();
+        RunDocument {
+            run_id,
+            result: result_of(&views, &outputs, ended == Ended::Interrupted),
+            duration_ms,
+            saved_ms: views.iter().filter_map(|view| view.saved_ms).sum(),
+            views,
+            outputs,
+            notices: self.take_notices(),
+        }
+    }
+
+    /// Moves the outbox into the ledgers when the run wrote something, or when much has gathered.
+    async fn drain_if_due(&self, mut document: RunDocument) -> Result<RunDocument, RunError> {
+        let wrote = document
+            .views
+            .iter()
+            .any(|view| view.result != ViewResult::Hit)
+            || document
+                .outputs
+                .iter()
+                .any(|output| output.result != OutputResult::Hit);
+        if wrote || self.ledgers.pending()? > OUTBOX_PATIENCE {
+            // What cannot be drained now stays in the outbox; the run's own work is done and stands.
+            match self.ledgers.drain().await {
+                Ok(report) => document.notices.extend(report.notices),
+                Err(error) => document.notices.push(format!(
+                    "the ledgers could not be written, their rows wait in the outbox: {}",
+                    crate::error::chain(&error)
+                )),
+            }
+        }
+        Ok(document)
+    }
+}

@@ -1,0 +1,150 @@
+//! Data files, staged and committed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use alluvium_contracts::ContentDigest;
+use arrow::datatypes::SchemaRef;
+use deltalake_core::kernel::{Action, Add};
+
+use crate::policy::ResolvedWritePolicy;
+
+/// What a commit says of itself beside the engine's own keys. Opaque here.
+pub type CommitMetadata = BTreeMap<String, serde_json::Value>;
+
+/// One data file of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataFile {
+    /// Relative to the table, decoded, `/`-separated.
+    pub path: String,
+    /// The size of the file in bytes.
+    pub size_bytes: u64,
+    /// The rows in it.
+    pub row_count: u64,
+    /// The value of each partition column as the log writes it; `None` is NULL.
+    pub partition_values: BTreeMap<String, Option<String>>,
+    /// The BLAKE3 of the file's bytes. Always there for files that this process wrote; a log does not hold it.
+    pub digest: Option<ContentDigest>,
+}
+
+/// Data files written but not yet committed. Dropping it removes them.
+#[derive(Debug)]
+#[must_use = "dropping staged files removes them"]
+pub struct StagedFiles {
+    pub(crate) table: PathBuf,
+    pub(crate) table_is_new: bool,
+    pub(crate) schema: SchemaRef,
+    pub(crate) policy: ResolvedWritePolicy,
+    pub(crate) files: Vec<DataFile>,
+    pub(crate) adds: Vec<Add>,
+    pub(crate) settled: bool,
+}
+
+impl StagedFiles {
+    /// The files: by stream, and in the order of rows within a stream and partition.
+    #[must_use]
+    pub fn files(&self) -> &[DataFile] {
+        &self.files
+    }
+
+    /// The rows in all files.
+    #[must_use]
+    pub fn row_count(&self) -> u64 {
+        self.files.iter().map(|file| file.row_count).sum()
+    }
+
+    /// The size of all files in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size_bytes).sum()
+    }
+
+    pub(crate) fn actions(&self) -> impl Iterator<Item = Action> {
+        self.adds.iter().cloned().map(Action::Add)
+    }
+
+    /// The files now belong to the table.
+    pub(crate) fn committed(mut self, version: u64) -> Committed {
+        self.settled = true;
+        Committed {
+            version,
+            files: std::mem::take(&mut self.files),
+        }
+    }
+
+    /// Leaves the files where they are: whether the table refers to them is not known.
+    pub(crate) fn abandon(mut self) {
+        self.settled = true;
+    }
+}
+
+impl Drop for StagedFiles {
+    fn drop(&mut self) {
+        if !self.settled {
+            remove(
+                &self.table,
+                self.table_is_new,
+                self.files.iter().map(|file| file.path.as_str()),
+            );
+        }
+    }
+}
+
+/// Removes files that no commit refers to, and the directories that were made for them. What cannot be removed is an
+/// orphan that nobody reads: it is not worth failing over.
+pub(crate) fn remove<'a>(table: &Path, table_is_new: bool, paths: impl Iterator<Item = &'a str>) {
+    for path in paths {
+        let file = table.join(path);
+        if let Err(error) = fs::remove_file(&file)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %file.display(), %error, "an uncommitted data file could not be removed");
+        }
+        // A directory that still holds something refuses to go, which is what we want.
+        for parent in file
+            .ancestors()
+            .skip(1)
+            .take_while(|parent| *parent != table)
+        {
+            if fs::remove_dir(parent).is_err() {
+                break;
+            }
+        }
+    }
+    if table_is_new {
+        let _ = fs::remove_dir(table);
+    }
+}
+
+/// A commit that landed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The version that it made.
+    pub version: u64,
+    /// The files that it added.
+    pub files: Vec<DataFile>,
+}
+
+/// How a replacement ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a conflict means that nothing was committed"]
+pub enum CommitOutcome {
+    /// It landed.
+    Committed(Committed),
+    /// Somebody else committed first. Nothing was changed and the staged files are gone: look at the table, and decide anew.
+    Conflict {
+        /// The newest version of the table.
+        head: u64,
+    },
+}
+
+/// How an append ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "an append that was applied before adds no files"]
+pub enum AppendOutcome {
+    /// It landed.
+    Committed(Committed),
+    /// The table has this transaction, or a later one of the same application, already. Nothing was written.
+    AlreadyApplied,
+}

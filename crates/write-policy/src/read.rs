@@ -1,0 +1,137 @@
+//! Reading back by replaying the log.
+
+use std::fs::File;
+use std::path::Path;
+
+use deltalake_core::kernel::LogicalFileView;
+use parquet::file::metadata::ParquetMetaDataReader;
+
+use crate::error::ReadError;
+use crate::files::DataFile;
+use crate::log::head_version;
+use crate::table::{Loaded, TableDir};
+use crate::write::row_count;
+
+/// The version of the application transaction that the table records for `app_id`. `None`: no table, or no such
+/// transaction.
+///
+/// # Errors
+/// [`ReadError`] when the log cannot be read.
+///
+/// # Panics
+/// Outside a Tokio runtime.
+pub async fn transaction_version(table_dir: &Path, app_id: &str) -> Result<Option<i64>, ReadError> {
+    if head_version(table_dir)?.is_none() {
+        return Ok(None);
+    }
+    let loaded = open(table_dir)?.load(None).await?;
+    recorded_transaction(table_dir, &loaded, app_id).await
+}
+
+pub(crate) async fn recorded_transaction(
+    table_dir: &Path,
+    loaded: &Loaded,
+    app_id: &str,
+) -> Result<Option<i64>, ReadError> {
+    loaded
+        .state
+        .transaction_version(&loaded.log_store, app_id)
+        .await
+        .map_err(|source| ReadError::Log {
+            path: table_dir.to_path_buf(),
+            source: source.into(),
+        })
+}
+
+/// The data files of a version, by log replay; in order of their paths, without digests.
+///
+/// # Errors
+/// [`ReadError::NotPlainFiles`] when the files do not tell the rows (deletion vectors, column mapping, files outside the
+/// table), another [`ReadError`] when the log cannot be read.
+///
+/// # Panics
+/// Outside a Tokio runtime.
+pub async fn active_files(table_dir: &Path, version: u64) -> Result<Vec<DataFile>, ReadError> {
+    match head_version(table_dir)? {
+        None => {
+            return Err(ReadError::NotATable {
+                path: table_dir.to_path_buf(),
+            });
+        }
+        Some(head) if version > head => {
+            return Err(ReadError::NoSuchVersion {
+                path: table_dir.to_path_buf(),
+                version,
+            });
+        }
+        Some(_) => {}
+    }
+    let table = open(table_dir)?;
+    let loaded = table.load(Some(version)).await?;
+    let not_plain = |feature| {
+        Err(ReadError::NotPlainFiles {
+            path: table_dir.to_path_buf(),
+            feature,
+        })
+    };
+    let mapping = loaded
+        .state
+        .metadata()
+        .configuration()
+        .get("delta.columnMapping.mode");
+    if mapping.is_some_and(|mode| mode != "none") {
+        return not_plain("column mapping");
+    }
+    let mut files = Vec::new();
+    for file in loaded.state.log_data().iter() {
+        if file.deletion_vector_descriptor().is_some() {
+            return not_plain("deletion vectors");
+        }
+        let path = file.path().into_owned();
+        if path.starts_with('/') || path.contains("://") || path.starts_with("file:") {
+            return not_plain("files outside the table");
+        }
+        files.push(DataFile {
+            row_count: match file.stats().as_deref().and_then(row_count) {
+                Some(rows) => rows,
+                // Statistics are optional in Delta: what the log does not say, the file does.
+                None => footer_rows(&table.path().join(&path))?,
+            },
+            size_bytes: size(&file, table_dir)?,
+            partition_values: file.partition_values_map().into_iter().collect(),
+            digest: None,
+            path,
+        });
+    }
+    files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+fn open(table_dir: &Path) -> Result<TableDir, ReadError> {
+    TableDir::open(table_dir).map_err(|source| ReadError::Io {
+        path: table_dir.to_path_buf(),
+        source,
+    })
+}
+
+fn size(file: &LogicalFileView, table_dir: &Path) -> Result<u64, ReadError> {
+    u64::try_from(file.size()).map_err(|source| ReadError::Log {
+        path: table_dir.to_path_buf(),
+        source: source.into(),
+    })
+}
+
+fn footer_rows(path: &Path) -> Result<u64, ReadError> {
+    let file = File::open(path).map_err(|source| ReadError::Io {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let footer = |source| ReadError::Footer {
+        path: path.to_path_buf(),
+        source,
+    };
+    let metadata = ParquetMetaDataReader::new()
+        .parse_and_finish(&file)
+        .map_err(|error| footer(error.into()))?;
+    u64::try_from(metadata.file_metadata().num_rows()).map_err(|error| footer(error.into()))
+}

@@ -1,0 +1,59 @@
+//! Developer tasks, run as `cargo xtask TASK`: the whole check and its parts.
+//!
+//! `ci` is what must pass before a change lands; every other task is one of its steps, or a check too
+//! slow to be one. Tasks orchestrate cargo and git and hold no product logic.
+
+mod cargo;
+mod ci;
+mod consumers;
+mod contracts;
+mod layers;
+mod metadata;
+mod snapshots;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer tasks of the Alluvium workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run the whole check, in order, stopping at the first failure.
+    Ci(ci::Args),
+    /// Compare the dependency graph with the declared layers.
+    Layers,
+    /// Check module docs, file lengths, licences, manifests and committed text.
+    Tidy,
+    /// Regenerate the golden snapshots, or check that they are current.
+    Snapshots(snapshots::Args),
+    /// Export the contract schemas to docs/contracts, or check that they are current.
+    Contracts(contracts::Args),
+    /// Build each library crate from a throwaway consumer, then package it.
+    Consumers(consumers::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = cargo::workspace_root().and_then(|root| match Cli::parse().task {
+        Task::Ci(args) => ci::run(&root, &args),
+        Task::Layers => layers::run(&root),
+        Task::Tidy => tidy::run(&root),
+        Task::Snapshots(args) => snapshots::run(&root, &args),
+        Task::Contracts(args) => contracts::run(&root, &args),
+        Task::Consumers(args) => consumers::run(&root, &args),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
