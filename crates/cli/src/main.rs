@@ -8,14 +8,15 @@
 mod args;
 mod commands;
 mod exit;
-mod failure;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod failure;
 mod human;
 mod logging;
 mod output;
 mod progress;
 mod report;
+mod rows;
 mod signals;
 mod table;
 mod terminal;
@@ -33,7 +34,12 @@ fn main() -> ExitCode {
             // Help and versions are "errors" of clap's that go to standard output with code 0. A reader that has
             // gone away is no reason to fail.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Input } else { Exit::Done }.into();
+            return if error.use_stderr() {
+                Exit::Input
+            } else {
+                Exit::Done
+            }
+            .into();
         }
     };
     let terminal = Terminal::detect();

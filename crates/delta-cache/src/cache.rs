@@ -458,7 +458,7 @@ impl DeltaCache {
             .map(|file| PinnedFile {
                 path: table_dir.join(&file.path),
                 size_bytes: file.stamp.size_bytes,
-                modified_unix_ns: file.stamp.modified_unix_ns,
+                modified_unix_ns: file.stamp.modified_ns,
                 row_count: Some(file.row_count),
                 partition_values: file.partition_values.clone(),
             })
@@ -467,7 +467,7 @@ impl DeltaCache {
             .map(|provider| Arc::new(provider) as Arc<dyn TableProvider>)
             .map_err(|source| CacheError::Scan {
                 name: name.to_owned(),
-                source: Box::new(source.into()),
+                source,
             })
     }
 

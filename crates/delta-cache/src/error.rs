@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use alluvium_datasets::ChangedError;
+use alluvium_datasets::{ChangedError, PinnedFilesError};
 use alluvium_disk_kv_cache::StoreError;
 use alluvium_profile::RootError;
 use alluvium_write_policy::{CommitError, PolicyError, ReadError, WriteError};
@@ -125,7 +125,7 @@ pub enum CacheError {
         name: String,
         /// Why.
         #[source]
-        source: Box<DataFusionError>,
+        source: PinnedFilesError,
     },
 }
 

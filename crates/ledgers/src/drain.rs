@@ -10,6 +10,9 @@ use std::path::Path;
 use alluvium_contracts::{
     CacheCommitMetadata, CacheOperation, CachePolicy, CacheScope, LedgerEvent, LookupResult, RunId,
 };
+use alluvium_write_policy::AppendOutcome;
+use arrow::array::RecordBatch;
+use deltalake_core::DeltaTable;
 
 use crate::queue::{self, Queue, Queued};
 use crate::rows::{self, Row};
@@ -86,7 +89,7 @@ pub(crate) async fn open(
     dir: &Path,
     access: Access,
     notices: &mut Vec<String>,
-) -> Result<Option<Box<deltalake_core::DeltaTable>>, LedgerError> {
+) -> Result<Option<Box<DeltaTable>>, LedgerError> {
     match table::look(ledger, dir, queue.is_made(ledger)?, access).await? {
         Found::Absent => Ok(None),
         Found::Sound(table) => Ok(Some(table)),
@@ -125,10 +128,13 @@ async fn drain_one(
         let batch = rows::batch(ledger.schema(), fresh.iter().map(|event| &event.row))
             .map_err(|source| LedgerError::Assemble { ledger, source })?;
         fail::fail_point!("ledger.drain.before_commit");
-        commit(ledger, dir, batch, last, app_id).await?;
+        let outcome = commit(ledger, dir, batch, last, &app_id).await?;
         fail::fail_point!("ledger.drain.after_commit");
-        report.rows.insert(ledger, fresh.len() as u64);
-        report.commits += 1;
+        // Already applied is as good as applied: the app transaction says that these very events are in the table.
+        if let AppendOutcome::Committed(_) = outcome {
+            report.rows.insert(ledger, fresh.len() as u64);
+            report.commits += 1;
+        }
     }
     let sequences: Vec<u64> = events.iter().map(|event| event.sequence).collect();
     queue.drained(ledger, &sequences)
@@ -138,7 +144,7 @@ async fn drain_one(
 async fn applied(
     ledger: Ledger,
     dir: &Path,
-    table: &deltalake_core::DeltaTable,
+    table: &DeltaTable,
     app_id: &str,
 ) -> Result<u64, LedgerError> {
     let progress = |source| LedgerError::Progress {
@@ -159,10 +165,10 @@ async fn applied(
 async fn commit(
     ledger: Ledger,
     dir: &Path,
-    batch: arrow::array::RecordBatch,
+    batch: RecordBatch,
     last: &Moving,
-    app_id: String,
-) -> Result<(), LedgerError> {
+    app_id: &str,
+) -> Result<AppendOutcome, LedgerError> {
     let metadata = CacheCommitMetadata {
         cache_operation: CacheOperation::Write,
         cache_scope: CacheScope::Ledger,
@@ -189,7 +195,6 @@ async fn commit(
         source,
     };
     let version = i64::try_from(last.sequence).map_err(|error| failed(error.into()))?;
-    // Already applied is as good as applied: the app transaction says that these very events are in the table.
     alluvium_write_policy::append(
         dir,
         ledger.schema(),
@@ -198,8 +203,7 @@ async fn commit(
         (app_id, version),
     )
     .await
-    .map_err(|error| failed(error.into()))?;
-    Ok(())
+    .map_err(|error| failed(error.into()))
 }
 
 type Rejected = Vec<(u64, String)>;

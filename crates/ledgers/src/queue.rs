@@ -96,7 +96,7 @@ fn cause(error: &EnvelopeError) -> String {
 impl Queue {
     /// Takes the store into use, drawing its id if nobody has before.
     pub(crate) fn open(store: Store, seam: &Seam) -> Result<Queue, LedgerError> {
-        let known = store.read::<_, LedgerError>(|txn| store_id(txn))?;
+        let known = store.read(store_id)?;
         let id = match known {
             Some(id) => id,
             None => {

@@ -211,7 +211,9 @@ fn read_log(dir: &Path) -> Result<(), (PathBuf, io::Error)> {
 }
 
 async fn load(dir: &Path) -> Result<DeltaTable, DeltaTableError> {
-    let url = Url::from_directory_path(dir)
+    // The engine's URLs know no `..`.
+    let dir = fs::canonicalize(dir)?;
+    let url = Url::from_directory_path(&dir)
         .map_err(|()| DeltaTableError::InvalidTableLocation(dir.display().to_string()))?;
     DeltaTableBuilder::from_url(url)?.load().await
 }

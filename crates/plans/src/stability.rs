@@ -79,11 +79,13 @@ fn of_aggregates(expr: &Expr, input: &DFSchema, reasons: &mut BTreeSet<String>) 
 /// Aggregates that do not depend on the order in which rows arrive.
 fn of_aggregate(name: &str, args: &[Expr], input: &DFSchema, reasons: &mut BTreeSet<String>) {
     let type_of_first = args.first().and_then(|arg| arg.get_type(input).ok());
+    let is_integer = type_of_first.as_ref().is_some_and(|t| t.is_integer());
+    let is_decimal = type_of_first.as_ref().is_some_and(|t| t.is_decimal());
     let exact = match name {
         "count" | "min" | "max" | "bool_and" | "bool_or" | "bit_and" | "bit_or" | "bit_xor"
         | "grouping" => true,
-        "sum" => type_of_first.is_some_and(|t| t.is_integer() || t.is_decimal()),
-        "avg" => type_of_first.is_some_and(|t| t.is_decimal()),
+        "sum" => is_integer || is_decimal,
+        "avg" => is_decimal,
         _ => false,
     };
     if !exact {

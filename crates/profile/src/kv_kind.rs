@@ -44,7 +44,7 @@ impl KvKind {
     #[must_use]
     pub const fn tables(self) -> &'static [&'static str] {
         match self {
-            Self::Index => &["entries", "latest", "outputs", "meta"],
+            Self::Index => &["entries", "latest", "outputs", "tokens", "meta"],
             Self::Queue => &["outbox", "meta"],
             Self::Coordination => &["tokens", "runs", "meta"],
             Self::Runtime => &["pins", "meta"],

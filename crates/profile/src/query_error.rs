@@ -77,7 +77,7 @@ pub enum QueryError {
         message: String,
     },
     /// The statement is something else than a query.
-    #[error("{statement} is not allowed{}: write one query (SELECT, VALUES, TABLE or WITH … SELECT)", at(*position))]
+    #[error("{statement} is not allowed{}: write one query (SELECT, VALUES, or WITH … SELECT)", at(*position))]
     NotAQuery {
         /// Its first word.
         statement: String,

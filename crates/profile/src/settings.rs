@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(base, of(|o| o.execution.target_partitions = 64));
         assert_eq!(
             base,
-            of(|o| o.execution.batch_size = 17.try_into().unwrap())
+            of(|o| o.set("datafusion.execution.batch_size", "17").unwrap())
         );
     }
 

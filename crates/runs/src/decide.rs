@@ -314,6 +314,16 @@ impl Decisions {
         live
     }
 
+    fn is_wanted(&self, view: &str, readers: Option<&BTreeSet<String>>) -> bool {
+        let mut outputs = self.outputs_of(view).peekable();
+        let is_end = readers.is_none() && outputs.peek().is_none();
+        let is_published = outputs.any(|(_, output)| matches!(output.state, OutputState::Stale { .. }));
+        let is_read = readers.into_iter().flatten().any(|reader| {
+            self.views.get(reader).is_some_and(|reader| matches!(reader.state, State::Compute { .. }))
+        });
+        is_end || is_published || is_read
+    }
+
     /// An uncached view is computed only for a reader that is computed, for an output that is written, or because it is
     /// the end of its line.
     fn rest_idle(&mut self) {
@@ -338,19 +348,7 @@ impl Decisions {
             if !idles {
                 continue;
             }
-            let mut read_by = readers.get(&view).into_iter().flatten().peekable();
-            let mut outputs = self.outputs_of(&view).peekable();
-            let is_end = read_by.peek().is_none() && outputs.peek().is_none();
-            let is_read = read_by.any(|reader| {
-                self.views
-                    .get(reader)
-                    .is_some_and(|reader| matches!(reader.state, State::Compute { .. }))
-            });
-            let is_published =
-                outputs.any(|(_, output)| matches!(output.state, OutputState::Stale { .. }));
-            if !is_end
-                && !is_read
-                && !is_published
+            if !self.is_wanted(&view, readers.get(&view))
                 && let Some(decision) = self.views.get_mut(&view)
             {
                 decision.state = State::Idle;

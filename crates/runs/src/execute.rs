@@ -526,7 +526,7 @@ impl Attempt<'_> {
                 outcome.report.duration_ms = watch.elapsed_ms();
                 Some(outcome)
             }
-            Err(CacheError::SourceChanged { .. }) if self.may_retry => None,
+            Err(_) if self.may_retry && before_publish().is_err() => None,
             Err(error) => Some(output_outcome(
                 output,
                 OutputResult::Error,

@@ -18,7 +18,7 @@ use crate::error::RunError;
 use crate::project::Project;
 
 /// What the caller decides about opening.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct OpenOptions {
     /// The cache root, before everything else that could name one.
     pub cache_root: Option<PathBuf>,
@@ -87,7 +87,6 @@ impl Pipeline {
         let ledgers = Ledgers::open(
             root.ledgers(),
             root.kv(KvKind::Queue)?.clone(),
-            root.kv(KvKind::Coordination)?.clone(),
             seam.clone(),
         )?;
         Ok(Self {

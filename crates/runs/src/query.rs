@@ -6,9 +6,11 @@
 //! | `outputs.NAME` | an output, as its table stands |
 //! | `alluvium.NAME` | a ledger |
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use alluvium_contracts::{SourceFormat, SourcePath, SourceSpec};
+use alluvium_datasets::DatasetSpec;
 use alluvium_delta_cache::OutputState;
 use alluvium_ledgers::Ledger;
 use alluvium_profile::Session;
@@ -144,13 +146,7 @@ impl Pipeline {
                 }
                 OutputState::Stale { head: None, .. } => continue,
                 OutputState::Stale { .. } | OutputState::Foreign { .. } => {
-                    alluvium_datasets::delta_table(&output.target.path, None)
-                        .await
-                        .map_err(|source| RunError::Pin {
-                            place: self.project.place("outputs", name),
-                            name: name.clone(),
-                            source,
-                        })?
+                    self.delta_table(&decisions.session, name, &output.target.declared_path).await?
                 }
             };
             tables
@@ -163,12 +159,32 @@ impl Pipeline {
         Ok(())
     }
 
+    /// A table as it stands at its head, whoever committed that.
+    async fn delta_table(
+        &self,
+        session: &Session,
+        name: &str,
+        path: &str,
+    ) -> Result<Arc<dyn TableProvider>, RunError> {
+        let source = SourceSpec {
+            format: SourceFormat::Delta,
+            path: SourcePath::One(path.to_owned()),
+            options: BTreeMap::new(),
+            version: None,
+        };
+        let place = || self.project.place("outputs", name);
+        let pin_error = |source| RunError::Pin { place: place(), name: name.to_owned(), source };
+        let spec = DatasetSpec::resolve(name, &source, self.project.dir())
+            .map_err(|source| RunError::Source { place: place(), name: name.to_owned(), source })?;
+        self.pinner.pin(session.context(), &spec).await.map_err(pin_error)?.provider().map_err(pin_error)
+    }
+
     async fn register_ledgers(&self, session: &Session) -> Result<(), RunError> {
         self.ledgers.close_killed_runs()?;
         self.ledgers.drain().await?;
         let tables = schema(session, LEDGERS)?;
         for ledger in Ledger::all() {
-            let table = self.ledgers.table(*ledger).await?;
+            let table = self.ledgers.table(ledger).await?;
             tables
                 .register_table(ledger.sql_name().to_owned(), table)
                 .map_err(RunError::execute)?;

@@ -116,7 +116,8 @@ impl Pipeline {
             run_id,
             result: result_of(&views, &outputs, ended == Ended::Interrupted),
             duration_ms,
-            saved_ms: views.iter().filter_map(|view| view.saved_ms).sum(),
+            // Not `sum`, which gives -0.0 for no hits.
+            saved_ms: views.iter().filter_map(|view| view.saved_ms).fold(0.0, |sum, ms| sum + ms),
             views,
             outputs,
             notices: self.take_notices(),

@@ -70,32 +70,11 @@ pub async fn append(
         let table = open(table_dir)?;
         let transaction = Some(Transaction::new(app_id, version));
         let outcome = match &existing {
-            None => {
-                create(
-                    &table,
-                    &schema,
-                    staged,
-                    &policy,
-                    metadata,
-                    transaction,
-                    Retention::CleanUp,
-                )
-                .await?
-            }
+            None => create(&table, &schema, staged, &policy, metadata, transaction, Retention::CleanUp).await?,
             Some(loaded) => {
                 let actions = staged.actions().collect();
-                let operation = DeltaOperation::Write {
-                    mode: SaveMode::Append,
-                    partition_by: None,
-                    predicate: None,
-                };
-                let change = Change {
-                    actions,
-                    operation,
-                    metadata,
-                    transaction,
-                    retention: Retention::CleanUp,
-                };
+                let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+                let change = Change { actions, operation, metadata, transaction, retention: Retention::CleanUp };
                 commit(&table, loaded, change, staged).await?.0
             }
         };
@@ -104,29 +83,17 @@ pub async fn append(
             CommitOutcome::Conflict { .. } => tokio::task::yield_now().await,
         }
     }
-    Err(CommitError::Contended {
-        path: table_dir.to_path_buf(),
-        attempts: MAX_ATTEMPTS,
-    })
+    Err(CommitError::Contended { path: table_dir.to_path_buf(), attempts: MAX_ATTEMPTS })
 }
 
 fn open(table_dir: &Path) -> Result<TableDir, CommitError> {
     TableDir::open(table_dir)
-        .map_err(|source| WriteError::Directory {
-            path: table_dir.to_path_buf(),
-            source,
-        })
+        .map_err(|source| WriteError::Directory { path: table_dir.to_path_buf(), source })
         .map_err(CommitError::from)
 }
 
-async fn applied(
-    table_dir: &Path,
-    loaded: &Loaded,
-    app_id: &str,
-) -> Result<Option<i64>, CommitError> {
-    crate::read::recorded_transaction(table_dir, loaded, app_id)
-        .await
-        .map_err(CommitError::from)
+async fn applied(table_dir: &Path, loaded: &Loaded, app_id: &str) -> Result<Option<i64>, CommitError> {
+    crate::read::recorded_transaction(table_dir, loaded, app_id).await.map_err(CommitError::from)
 }
 
 /// Whether rows of `schema` are rows of the table: same columns, in order, of the same types, and none that may be NULL
@@ -158,10 +125,7 @@ fn check_schema(table_dir: &Path, loaded: &Loaded, schema: &SchemaRef) -> Result
             };
             return Err(CommitError::SchemaChanged {
                 path: table_dir.to_path_buf(),
-                column: found
-                    .or(expected)
-                    .map(|field| field.name().clone())
-                    .unwrap_or_default(),
+                column: found.or(expected).map(|field| field.name().clone()).unwrap_or_default(),
                 expected: name(expected),
                 found: name(found),
             });

@@ -64,22 +64,9 @@ pub async fn commit_create(
     metadata: &CommitMetadata,
 ) -> Result<Committed, CommitError> {
     let table = open(table_dir, &schema, &staged, policy, metadata)?;
-    match create(
-        &table,
-        &schema,
-        staged,
-        policy,
-        metadata,
-        None,
-        Retention::Keep,
-    )
-    .await?
-    {
+    match create(&table, &schema, staged, policy, metadata, None, Retention::Keep).await? {
         CommitOutcome::Committed(committed) => Ok(committed),
-        CommitOutcome::Conflict { head } => Err(CommitError::TableExists {
-            path: table_dir.to_path_buf(),
-            head,
-        }),
+        CommitOutcome::Conflict { head } => Err(CommitError::TableExists { path: table_dir.to_path_buf(), head }),
     }
 }
 
@@ -106,38 +93,21 @@ pub async fn commit_replace(
     let table = open(table_dir, &schema, &staged, policy, metadata)?;
     let transaction = transaction.map(|(app_id, version)| Transaction::new(app_id, version));
     let Some(expected) = expected else {
-        return create(
-            &table,
-            &schema,
-            staged,
-            policy,
-            metadata,
-            transaction,
-            Retention::Keep,
-        )
-        .await;
+        return create(&table, &schema, staged, policy, metadata, transaction, Retention::Keep).await;
     };
     match head_version(table.path())? {
         Some(head) if head == expected => {}
         Some(head) => return Ok(CommitOutcome::Conflict { head }),
         None => {
-            return Err(ReadError::NotATable {
-                path: table_dir.to_path_buf(),
-            }
-            .into());
+            return Err(ReadError::NotATable { path: table_dir.to_path_buf() }.into());
         }
     }
     let loaded = table.load(Some(expected)).await?;
     check_writable(table_dir, &loaded)?;
 
-    let failed = |source: EngineError| CommitError::Failed {
-        path: table_dir.to_path_buf(),
-        source,
-    };
-    let mut actions: Vec<Action> = changed_metadata(&table, &loaded, &schema, policy)?
-        .map(Action::Metadata)
-        .into_iter()
-        .collect();
+    let failed = |source: EngineError| CommitError::Failed { path: table_dir.to_path_buf(), source };
+    let mut actions: Vec<Action> =
+        changed_metadata(&table, &loaded, &schema, policy)?.map(Action::Metadata).into_iter().collect();
     let removed: Vec<Action> = loaded
         .state
         .snapshot()
@@ -153,13 +123,7 @@ pub async fn commit_replace(
         partition_by: Some(policy.partition_by().to_vec()),
         predicate: None,
     };
-    let change = Change {
-        actions,
-        operation,
-        metadata,
-        transaction,
-        retention: Retention::Keep,
-    };
+    let change = Change { actions, operation, metadata, transaction, retention: Retention::Keep };
     let (outcome, state) = commit(&table, &loaded, change, staged).await?;
     if let (CommitOutcome::Committed(committed), Some(state)) = (&outcome, state) {
         verify_replaced(&table, committed, &state)?;
@@ -177,10 +141,7 @@ fn open(
 ) -> Result<TableDir, CommitError> {
     check_metadata(metadata)?;
     let table = TableDir::open(table_dir)
-        .map_err(|source| ReadError::Io {
-            path: table_dir.to_path_buf(),
-            source,
-        })
+        .map_err(|source| ReadError::Io { path: table_dir.to_path_buf(), source })
         .map_err(CommitError::from)?;
     let differs = [
         ("table directory", staged.table != table.path()),
@@ -194,10 +155,7 @@ fn open(
 }
 
 pub(crate) fn check_metadata(metadata: &CommitMetadata) -> Result<(), CommitError> {
-    match metadata
-        .keys()
-        .find(|key| RESERVED_KEYS.contains(&key.as_str()))
-    {
+    match metadata.keys().find(|key| RESERVED_KEYS.contains(&key.as_str())) {
         Some(key) => Err(CommitError::ReservedKey { key: key.clone() }),
         None => Ok(()),
     }
@@ -205,19 +163,12 @@ pub(crate) fn check_metadata(metadata: &CommitMetadata) -> Result<(), CommitErro
 
 pub(crate) fn check_writable(table_dir: &Path, loaded: &Loaded) -> Result<(), CommitError> {
     match unwritable(&loaded.state) {
-        Some(feature) => Err(CommitError::Unsupported {
-            path: table_dir.to_path_buf(),
-            feature,
-        }),
+        Some(feature) => Err(CommitError::Unsupported { path: table_dir.to_path_buf(), feature }),
         None => Ok(()),
     }
 }
 
-fn properties(
-    metadata: &CommitMetadata,
-    transaction: Option<Transaction>,
-    retention: Retention,
-) -> CommitProperties {
+fn properties(metadata: &CommitMetadata, transaction: Option<Transaction>, retention: Retention) -> CommitProperties {
     CommitProperties::default()
         .with_max_retries(0)
         .with_metadata(metadata.clone())
@@ -242,10 +193,7 @@ pub(crate) async fn create(
     if let Some(head) = head_version(table.path())? {
         return Ok(CommitOutcome::Conflict { head });
     }
-    let failed = |source: EngineError| CommitError::Failed {
-        path: table.path().to_path_buf(),
-        source,
-    };
+    let failed = |source: EngineError| CommitError::Failed { path: table.path().to_path_buf(), source };
     let mut builder = CreateBuilder::new()
         .with_log_store(table.log_store().map_err(|error| failed(error.into()))?)
         .with_columns(delta_schema(schema)?.fields().cloned())
@@ -253,8 +201,7 @@ pub(crate) async fn create(
         .with_actions(staged.actions())
         .with_commit_properties(properties(metadata, transaction, retention));
     if retention == Retention::Keep {
-        builder = builder
-            .with_configuration_property(TableProperty::EnableExpiredLogCleanup, Some("false"));
+        builder = builder.with_configuration_property(TableProperty::EnableExpiredLogCleanup, Some("false"));
     }
     match builder.await {
         Ok(_) => Ok(CommitOutcome::Committed(staged.committed(0))),
@@ -279,26 +226,15 @@ pub(crate) async fn commit(
     change: Change<'_>,
     staged: StagedFiles,
 ) -> Result<(CommitOutcome, Option<DeltaTableState>), CommitError> {
-    let Change {
-        actions,
-        operation,
-        metadata,
-        transaction,
-        retention,
-    } = change;
+    let Change { actions, operation, metadata, transaction, retention } = change;
     let version = loaded.state.version() + 1;
     let result = CommitBuilder::from(properties(metadata, transaction, retention))
         .with_actions(actions)
         .build(Some(&loaded.state), loaded.log_store.clone(), operation)
         .await;
     match result {
-        Ok(done) => Ok((
-            CommitOutcome::Committed(staged.committed(done.version)),
-            Some(done.snapshot),
-        )),
-        Err(error) => {
-            settle(table, version, staged, metadata, error).map(|outcome| (outcome, None))
-        }
+        Ok(done) => Ok((CommitOutcome::Committed(staged.committed(done.version)), Some(done.snapshot))),
+        Err(error) => settle(table, version, staged, metadata, error).map(|outcome| (outcome, None)),
     }
 }
 
@@ -319,48 +255,28 @@ fn settle(
         }
         Ok(false) => match head_version(table.path())? {
             Some(head) if head >= version => Ok(CommitOutcome::Conflict { head }),
-            _ => Err(CommitError::Failed {
-                path,
-                source: error.into(),
-            }),
+            _ => Err(CommitError::Failed { path, source: error.into() }),
         },
         Err(_) => {
             staged.abandon();
-            Err(CommitError::Unclear {
-                path,
-                version,
-                source: error.into(),
-            })
+            Err(CommitError::Unclear { path, version, source: error.into() })
         }
     }
 }
 
 /// Whether the commit of `version` is ours. File names hold a fresh UUID; without files the metadata has to tell.
-fn landed(
-    table: &Path,
-    version: u64,
-    staged: &StagedFiles,
-    metadata: &CommitMetadata,
-) -> Result<bool, ReadError> {
+fn landed(table: &Path, version: u64, staged: &StagedFiles, metadata: &CommitMetadata) -> Result<bool, ReadError> {
     let bytes = match read_commit(table, version) {
         Ok(bytes) => bytes,
         Err(ReadError::NoSuchVersion { .. }) => return Ok(false),
         Err(error) => return Err(error),
     };
     if let Some(file) = staged.files.first() {
-        let name = file
-            .path
-            .rsplit('/')
-            .next()
-            .unwrap_or(&file.path)
-            .as_bytes();
+        let name = file.path.rsplit('/').next().unwrap_or(&file.path).as_bytes();
         return Ok(bytes.windows(name.len()).any(|window| window == name));
     }
     let info = commit_info(table, version)?;
-    Ok(!metadata.is_empty()
-        && metadata
-            .iter()
-            .all(|(key, value)| info.get(key) == Some(value)))
+    Ok(!metadata.is_empty() && metadata.iter().all(|(key, value)| info.get(key) == Some(value)))
 }
 
 /// The table's metadata with the schema, partitioning and retention that are to be; `None` when they are so already.
@@ -370,10 +286,8 @@ fn changed_metadata(
     schema: &SchemaRef,
     policy: &ResolvedWritePolicy,
 ) -> Result<Option<Metadata>, CommitError> {
-    let failed = |source: serde_json::Error| CommitError::Failed {
-        path: table.path().to_path_buf(),
-        source: source.into(),
-    };
+    let failed =
+        |source: serde_json::Error| CommitError::Failed { path: table.path().to_path_buf(), source: source.into() };
     let old = loaded.state.metadata();
     let new_schema = delta_schema(schema)?;
     // The engine's metadata has no way to set the partitioning; its serialised form does.
@@ -392,22 +306,12 @@ fn changed_metadata(
 
 /// Reads back that a replacement replaced: the engine re-encodes the paths that it removes, and a path that another
 /// engine encoded differently would stay active.
-fn verify_replaced(
-    table: &TableDir,
-    committed: &Committed,
-    state: &DeltaTableState,
-) -> Result<(), CommitError> {
-    match state
-        .log_data()
-        .num_files()
-        .checked_sub(committed.files.len())
-    {
+fn verify_replaced(table: &TableDir, committed: &Committed, state: &DeltaTableState) -> Result<(), CommitError> {
+    match state.log_data().num_files().checked_sub(committed.files.len()) {
         Some(0) | None => Ok(()),
-        Some(unexpected) => Err(CommitError::Diverged {
-            path: table.path().to_path_buf(),
-            version: committed.version,
-            unexpected,
-        }),
+        Some(unexpected) => {
+            Err(CommitError::Diverged { path: table.path().to_path_buf(), version: committed.version, unexpected })
+        }
     }
 }
 
@@ -429,11 +333,7 @@ mod tests {
     fn staged(text: &str) -> (tempfile::TempDir, TableDir, StagedFiles) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("_delta_log")).unwrap();
-        std::fs::write(
-            dir.path().join("_delta_log/00000000000000000000.json"),
-            text,
-        )
-        .unwrap();
+        std::fs::write(dir.path().join("_delta_log/00000000000000000000.json"), text).unwrap();
         std::fs::write(dir.path().join("part-1.parquet"), "data").unwrap();
         let table = TableDir::open(dir.path()).unwrap();
         let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
@@ -460,13 +360,7 @@ mod tests {
     fn files_of_a_commit_that_landed_before_the_engine_failed_are_kept() {
         let (dir, table, staged) = staged(r#"{"add":{"path":"part-1.parquet"}}"#);
         let outcome = settle(&table, 0, staged, &CommitMetadata::new(), error()).unwrap();
-        assert!(
-            matches!(
-                outcome,
-                CommitOutcome::Committed(Committed { version: 0, .. })
-            ),
-            "{outcome:?}"
-        );
+        assert!(matches!(outcome, CommitOutcome::Committed(Committed { version: 0, .. })), "{outcome:?}");
         assert!(dir.path().join("part-1.parquet").exists());
     }
 
@@ -482,10 +376,7 @@ mod tests {
     fn a_commit_that_never_was_is_a_failure() {
         let (dir, table, staged) = staged("{}");
         let result = settle(&table, 1, staged, &CommitMetadata::new(), error());
-        assert!(
-            matches!(result, Err(CommitError::Failed { .. })),
-            "{result:?}"
-        );
+        assert!(matches!(result, Err(CommitError::Failed { .. })), "{result:?}");
         assert!(!dir.path().join("part-1.parquet").exists());
     }
 
@@ -494,28 +385,20 @@ mod tests {
         let (dir, table, staged) = staged("{}");
         std::fs::create_dir(dir.path().join("_delta_log/00000000000000000001.json")).unwrap();
         let result = settle(&table, 1, staged, &CommitMetadata::new(), error());
-        assert!(
-            matches!(result, Err(CommitError::Unclear { version: 1, .. })),
-            "{result:?}"
-        );
+        assert!(matches!(result, Err(CommitError::Unclear { version: 1, .. })), "{result:?}");
         assert!(dir.path().join("part-1.parquet").exists());
     }
 
     #[test]
     fn a_commit_without_files_is_known_by_its_metadata() {
         let ours = CommitMetadata::from([("run_id".to_owned(), Value::from("r1"))]);
-        for (text, landed) in [
-            (r#"{"commitInfo":{"run_id":"r1"}}"#, true),
-            (r#"{"commitInfo":{"run_id":"r2"}}"#, false),
-        ] {
+        for (text, landed) in
+            [(r#"{"commitInfo":{"run_id":"r1"}}"#, true), (r#"{"commitInfo":{"run_id":"r2"}}"#, false)]
+        {
             let (_dir, table, mut staged) = staged(text);
             staged.files.clear();
             let outcome = settle(&table, 0, staged, &ours, error()).unwrap();
-            assert_eq!(
-                matches!(outcome, CommitOutcome::Committed(_)),
-                landed,
-                "{text}"
-            );
+            assert_eq!(matches!(outcome, CommitOutcome::Committed(_)), landed, "{text}");
         }
     }
 }

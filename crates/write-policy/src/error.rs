@@ -23,9 +23,7 @@ pub enum PolicyError {
         column: String,
     },
     /// `target_file_size_bytes` is zero.
-    #[error(
-        "`target_file_size_bytes` is 0; give the size of a file in bytes, such as 100663296 for 96 MiB"
-    )]
+    #[error("`target_file_size_bytes` is 0; give the size of a file in bytes, such as 100663296 for 96 MiB")]
     ZeroFileSize,
     /// `partition_by` names no column.
     #[error("`partition_by` names `{column}`, which is no column{}; the columns are {}", hint(.suggestion), .available.join(", "))]
@@ -57,9 +55,7 @@ pub enum PolicyError {
         data_type: DataType,
     },
     /// Delta has no such type, or would change it in silence.
-    #[error(
-        "column `{column}` has the type {data_type}, which a Delta table cannot hold exactly; {instead}"
-    )]
+    #[error("column `{column}` has the type {data_type}, which a Delta table cannot hold exactly; {instead}")]
     UnsupportedType {
         /// The column, or the path to a nested field.
         column: String,
@@ -78,10 +74,7 @@ pub enum PolicyError {
 }
 
 fn hint(suggestion: &Option<String>) -> String {
-    suggestion
-        .as_ref()
-        .map(|name| format!(" (did you mean `{name}`?)"))
-        .unwrap_or_default()
+    suggestion.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }
 
 /// Data files could not be written. Nothing of them is left behind.

@@ -67,10 +67,7 @@ impl StagedFiles {
     /// The files now belong to the table.
     pub(crate) fn committed(mut self, version: u64) -> Committed {
         self.settled = true;
-        Committed {
-            version,
-            files: std::mem::take(&mut self.files),
-        }
+        Committed { version, files: std::mem::take(&mut self.files) }
     }
 
     /// Leaves the files where they are: whether the table refers to them is not known.
@@ -82,11 +79,7 @@ impl StagedFiles {
 impl Drop for StagedFiles {
     fn drop(&mut self) {
         if !self.settled {
-            remove(
-                &self.table,
-                self.table_is_new,
-                self.files.iter().map(|file| file.path.as_str()),
-            );
+            remove(&self.table, self.table_is_new, self.files.iter().map(|file| file.path.as_str()));
         }
     }
 }
@@ -102,11 +95,7 @@ pub(crate) fn remove<'a>(table: &Path, table_is_new: bool, paths: impl Iterator<
             tracing::warn!(path = %file.display(), %error, "an uncommitted data file could not be removed");
         }
         // A directory that still holds something refuses to go, which is what we want.
-        for parent in file
-            .ancestors()
-            .skip(1)
-            .take_while(|parent| *parent != table)
-        {
+        for parent in file.ancestors().skip(1).take_while(|parent| *parent != table) {
             if fs::remove_dir(parent).is_err() {
                 break;
             }

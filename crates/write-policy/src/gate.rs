@@ -18,16 +18,10 @@ pub(crate) fn unwritable(state: &DeltaTableState) -> Option<String> {
         Err(other) => return Some(other.to_string()),
     }
     let properties = state.metadata().configuration();
-    if properties
-        .get("delta.columnMapping.mode")
-        .is_some_and(|mode| mode != "none")
-    {
+    if properties.get("delta.columnMapping.mode").is_some_and(|mode| mode != "none") {
         return Some("delta.columnMapping.mode".to_owned());
     }
-    let mut constraints: Vec<&String> = properties
-        .keys()
-        .filter(|key| key.starts_with("delta.constraints."))
-        .collect();
+    let mut constraints: Vec<&String> = properties.keys().filter(|key| key.starts_with("delta.constraints.")).collect();
     constraints.sort_unstable();
     if let Some(constraint) = constraints.first() {
         return Some((*constraint).clone());

@@ -27,10 +27,7 @@ pub fn head_commit(table_dir: &Path) -> Result<Option<HeadCommit>, ReadError> {
     let Some(version) = head_version(table_dir)? else {
         return Ok(None);
     };
-    Ok(Some(HeadCommit {
-        version,
-        commit_info: commit_info(table_dir, version)?,
-    }))
+    Ok(Some(HeadCommit { version, commit_info: commit_info(table_dir, version)? }))
 }
 
 /// The `commitInfo` of one version. Empty when the writer left none.
@@ -53,12 +50,11 @@ pub fn commit_info(table_dir: &Path, version: u64) -> Result<Map<String, Value>,
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let line: Line =
-            serde_json::from_slice(line).map_err(|source| ReadError::DamagedCommit {
-                path: path.clone(),
-                line: index + 1,
-                source,
-            })?;
+        let line: Line = serde_json::from_slice(line).map_err(|source| ReadError::DamagedCommit {
+            path: path.clone(),
+            line: index + 1,
+            source,
+        })?;
         info = info.or(line.commit_info);
         actions += 1;
     }
@@ -71,10 +67,7 @@ pub fn commit_info(table_dir: &Path, version: u64) -> Result<Map<String, Value>,
 /// The newest version by the names in `_delta_log`.
 pub(crate) fn head_version(table_dir: &Path) -> Result<Option<u64>, ReadError> {
     let log = table_dir.join("_delta_log");
-    let io = |source| ReadError::Io {
-        path: log.clone(),
-        source,
-    };
+    let io = |source| ReadError::Io { path: log.clone(), source };
     let entries = match fs::read_dir(&log) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -94,10 +87,9 @@ pub(crate) fn head_version(table_dir: &Path) -> Result<Option<u64>, ReadError> {
     }
     match checkpoint {
         // A checkpoint is only ever written of a commit: without it the head is unknown, and no table is the wrong answer.
-        Some(version) if checkpoint > commit => Err(ReadError::CommitMissing {
-            path: table_dir.to_path_buf(),
-            version,
-        }),
+        Some(version) if checkpoint > commit => {
+            Err(ReadError::CommitMissing { path: table_dir.to_path_buf(), version })
+        }
         _ => Ok(commit),
     }
 }
@@ -106,26 +98,18 @@ pub(crate) fn head_version(table_dir: &Path) -> Result<Option<u64>, ReadError> {
 pub(crate) fn read_commit(table_dir: &Path, version: u64) -> Result<Vec<u8>, ReadError> {
     let path = commit_path(table_dir, version);
     fs::read(&path).map_err(|source| match source.kind() {
-        ErrorKind::NotFound => ReadError::NoSuchVersion {
-            path: table_dir.to_path_buf(),
-            version,
-        },
+        ErrorKind::NotFound => ReadError::NoSuchVersion { path: table_dir.to_path_buf(), version },
         _ => ReadError::Io { path, source },
     })
 }
 
 fn commit_path(table_dir: &Path, version: u64) -> std::path::PathBuf {
-    table_dir
-        .join("_delta_log")
-        .join(format!("{version:020}.json"))
+    table_dir.join("_delta_log").join(format!("{version:020}.json"))
 }
 
 fn split_version(name: &str) -> Option<(u64, &str)> {
     let (digits, rest) = name.split_at_checked(20)?;
-    digits
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then_some(())?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(())?;
     Some((digits.parse().ok()?, rest))
 }
 
@@ -148,11 +132,7 @@ mod tests {
         assert_eq!(head_commit(&dir.path().join("nowhere")).unwrap(), None);
         assert_eq!(head_commit(dir.path()).unwrap(), None);
         // What a killed commit leaves behind is no commit.
-        let leftovers = table(&[
-            ("00000000000000000000.json#1", "x"),
-            ("_commit_x.json.tmp", "x"),
-            ("junk", "x"),
-        ]);
+        let leftovers = table(&[("00000000000000000000.json#1", "x"), ("_commit_x.json.tmp", "x"), ("junk", "x")]);
         assert_eq!(head_commit(leftovers.path()).unwrap(), None);
     }
 
@@ -160,59 +140,29 @@ mod tests {
     fn the_newest_commit_wins_and_its_info_may_stand_anywhere() {
         let dir = table(&[
             ("00000000000000000009.json", r#"{"commitInfo":{"a":1}}"#),
-            (
-                "00000000000000000010.json",
-                "{\"add\":{}}\n{\"commitInfo\":{\"a\":2}}\n",
-            ),
+            ("00000000000000000010.json", "{\"add\":{}}\n{\"commitInfo\":{\"a\":2}}\n"),
             ("00000000000000000009.checkpoint.parquet", ""),
         ]);
         let head = head_commit(dir.path()).unwrap().unwrap();
-        assert_eq!(
-            (head.version, &head.commit_info["a"]),
-            (10, &Value::from(2))
-        );
+        assert_eq!((head.version, &head.commit_info["a"]), (10, &Value::from(2)));
         assert_eq!(commit_info(dir.path(), 9).unwrap()["a"], 1);
-        assert!(matches!(
-            commit_info(dir.path(), 8),
-            Err(ReadError::NoSuchVersion { version: 8, .. })
-        ));
+        assert!(matches!(commit_info(dir.path(), 8), Err(ReadError::NoSuchVersion { version: 8, .. })));
     }
 
     #[test]
     fn damage_is_an_error_that_says_where() {
-        let garbage = table(&[(
-            "00000000000000000000.json",
-            "{\"commitInfo\":{}}\n{\"add\":{\"path\":\"x",
-        )]);
-        assert!(matches!(
-            head_commit(garbage.path()),
-            Err(ReadError::DamagedCommit { line: 2, .. })
-        ));
+        let garbage = table(&[("00000000000000000000.json", "{\"commitInfo\":{}}\n{\"add\":{\"path\":\"x")]);
+        assert!(matches!(head_commit(garbage.path()), Err(ReadError::DamagedCommit { line: 2, .. })));
         for text in ["", "\n \n"] {
             let empty = table(&[("00000000000000000000.json", text)]);
-            assert!(
-                matches!(
-                    head_commit(empty.path()),
-                    Err(ReadError::EmptyCommit { .. })
-                ),
-                "{text:?}"
-            );
+            assert!(matches!(head_commit(empty.path()), Err(ReadError::EmptyCommit { .. })), "{text:?}");
         }
         let number = table(&[("00000000000000000000.json", "17")]);
-        assert!(matches!(
-            head_commit(number.path()),
-            Err(ReadError::DamagedCommit { line: 1, .. })
-        ));
+        assert!(matches!(head_commit(number.path()), Err(ReadError::DamagedCommit { line: 1, .. })));
         let headless = table(&[("00000000000000000003.checkpoint.parquet", "")]);
-        assert!(matches!(
-            head_commit(headless.path()),
-            Err(ReadError::CommitMissing { version: 3, .. })
-        ));
+        assert!(matches!(head_commit(headless.path()), Err(ReadError::CommitMissing { version: 3, .. })));
         let file = tempfile::tempdir().unwrap();
         fs::write(file.path().join("_delta_log"), "no directory").unwrap();
-        assert!(matches!(
-            head_commit(file.path()),
-            Err(ReadError::Io { .. })
-        ));
+        assert!(matches!(head_commit(file.path()), Err(ReadError::Io { .. })));
     }
 }

@@ -37,10 +37,7 @@ pub(crate) async fn recorded_transaction(
         .state
         .transaction_version(&loaded.log_store, app_id)
         .await
-        .map_err(|source| ReadError::Log {
-            path: table_dir.to_path_buf(),
-            source: source.into(),
-        })
+        .map_err(|source| ReadError::Log { path: table_dir.to_path_buf(), source: source.into() })
 }
 
 /// The data files of a version, by log replay; in order of their paths, without digests.
@@ -54,31 +51,17 @@ pub(crate) async fn recorded_transaction(
 pub async fn active_files(table_dir: &Path, version: u64) -> Result<Vec<DataFile>, ReadError> {
     match head_version(table_dir)? {
         None => {
-            return Err(ReadError::NotATable {
-                path: table_dir.to_path_buf(),
-            });
+            return Err(ReadError::NotATable { path: table_dir.to_path_buf() });
         }
         Some(head) if version > head => {
-            return Err(ReadError::NoSuchVersion {
-                path: table_dir.to_path_buf(),
-                version,
-            });
+            return Err(ReadError::NoSuchVersion { path: table_dir.to_path_buf(), version });
         }
         Some(_) => {}
     }
     let table = open(table_dir)?;
     let loaded = table.load(Some(version)).await?;
-    let not_plain = |feature| {
-        Err(ReadError::NotPlainFiles {
-            path: table_dir.to_path_buf(),
-            feature,
-        })
-    };
-    let mapping = loaded
-        .state
-        .metadata()
-        .configuration()
-        .get("delta.columnMapping.mode");
+    let not_plain = |feature| Err(ReadError::NotPlainFiles { path: table_dir.to_path_buf(), feature });
+    let mapping = loaded.state.metadata().configuration().get("delta.columnMapping.mode");
     if mapping.is_some_and(|mode| mode != "none") {
         return not_plain("column mapping");
     }
@@ -108,30 +91,16 @@ pub async fn active_files(table_dir: &Path, version: u64) -> Result<Vec<DataFile
 }
 
 fn open(table_dir: &Path) -> Result<TableDir, ReadError> {
-    TableDir::open(table_dir).map_err(|source| ReadError::Io {
-        path: table_dir.to_path_buf(),
-        source,
-    })
+    TableDir::open(table_dir).map_err(|source| ReadError::Io { path: table_dir.to_path_buf(), source })
 }
 
 fn size(file: &LogicalFileView, table_dir: &Path) -> Result<u64, ReadError> {
-    u64::try_from(file.size()).map_err(|source| ReadError::Log {
-        path: table_dir.to_path_buf(),
-        source: source.into(),
-    })
+    u64::try_from(file.size()).map_err(|source| ReadError::Log { path: table_dir.to_path_buf(), source: source.into() })
 }
 
 fn footer_rows(path: &Path) -> Result<u64, ReadError> {
-    let file = File::open(path).map_err(|source| ReadError::Io {
-        path: path.to_path_buf(),
-        source,
-    })?;
-    let footer = |source| ReadError::Footer {
-        path: path.to_path_buf(),
-        source,
-    };
-    let metadata = ParquetMetaDataReader::new()
-        .parse_and_finish(&file)
-        .map_err(|error| footer(error.into()))?;
+    let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_path_buf(), source })?;
+    let footer = |source| ReadError::Footer { path: path.to_path_buf(), source };
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| footer(error.into()))?;
     u64::try_from(metadata.file_metadata().num_rows()).map_err(|error| footer(error.into()))
 }

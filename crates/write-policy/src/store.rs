@@ -14,8 +14,8 @@ use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
 /// What was written under a path.
@@ -37,10 +37,7 @@ pub(crate) struct RecordingStore {
 
 impl RecordingStore {
     pub(crate) fn new(inner: LocalFileSystem) -> Self {
-        Self {
-            inner,
-            log: Arc::default(),
-        }
+        Self { inner, log: Arc::default() }
     }
 
     /// What was written in full under `path`.
@@ -74,10 +71,7 @@ impl Digester {
     }
 
     fn finish(&self) -> Written {
-        Written {
-            size_bytes: self.size_bytes,
-            digest: ContentDigest::from_bytes(self.hasher.finalize().into()),
-        }
+        Written { size_bytes: self.size_bytes, digest: ContentDigest::from_bytes(self.hasher.finalize().into()) }
     }
 }
 
@@ -90,12 +84,7 @@ impl fmt::Display for RecordingStore {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl ObjectStore for RecordingStore {
-    async fn put_opts(
-        &self,
-        location: &Path,
-        payload: PutPayload,
-        opts: PutOptions,
-    ) -> Result<PutResult> {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         lock(&self.log).insert(location.to_string(), None);
         let mut digester = Digester::default();
         digester.update(&payload);
@@ -104,11 +93,7 @@ impl ObjectStore for RecordingStore {
         Ok(result)
     }
 
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        opts: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         lock(&self.log).insert(location.to_string(), None);
         let inner = self.inner.put_multipart_opts(location, opts).await?;
         Ok(Box::new(RecordingUpload {
@@ -123,18 +108,11 @@ impl ObjectStore for RecordingStore {
         self.inner.get_opts(location, options).await
     }
 
-    async fn get_ranges(
-        &self,
-        location: &Path,
-        ranges: &[Range<u64>],
-    ) -> Result<Vec<bytes::Bytes>> {
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<bytes::Bytes>> {
         self.inner.get_ranges(location, ranges).await
     }
 
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         self.inner.delete_stream(locations)
     }
 
@@ -142,11 +120,7 @@ impl ObjectStore for RecordingStore {
         self.inner.list(prefix)
     }
 
-    fn list_with_offset(
-        &self,
-        prefix: Option<&Path>,
-        offset: &Path,
-    ) -> BoxStream<'static, Result<ObjectMeta>> {
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
         self.inner.list_with_offset(prefix, offset)
     }
 

@@ -3,10 +3,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use deltalake_core::logstore::{LogStoreRef, StorageConfig, logstore_for};
+use deltalake_core::logstore::{LogStoreRef, ObjectStoreRef, StorageConfig, default_logstore};
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaResult, DeltaTableError};
+use object_store::local::LocalFileSystem;
 use url::Url;
 
 use crate::error::ReadError;
@@ -36,10 +38,17 @@ impl TableDir {
         &self.path
     }
 
+    /// A log store whose root is the table itself. Under a URL that holds the directory's own path the engine decodes
+    /// that path twice, and a directory called `%20` is looked for under the name of a space.
     pub(crate) fn log_store(&self) -> DeltaResult<LogStoreRef> {
-        let url = Url::from_directory_path(&self.path)
-            .map_err(|()| DeltaTableError::InvalidTableLocation(self.path.display().to_string()))?;
-        logstore_for(&url, StorageConfig::default())
+        let root = Url::parse("file:///").map_err(|error| DeltaTableError::InvalidTableLocation(error.to_string()))?;
+        let store: ObjectStoreRef = Arc::new(self.store()?);
+        Ok(default_logstore(Arc::clone(&store), store, &root, &StorageConfig::default()))
+    }
+
+    /// The table's files, under their paths relative to the table.
+    pub(crate) fn store(&self) -> object_store::Result<LocalFileSystem> {
+        LocalFileSystem::new_with_prefix(&self.path)
     }
 
     /// Replays the log up to `version`, or to its end.
@@ -50,13 +59,8 @@ impl TableDir {
             Ok(Loaded { state, log_store })
         };
         load.await.map_err(|error| match error {
-            DeltaTableError::NotATable(_) => ReadError::NotATable {
-                path: self.path.clone(),
-            },
-            source => ReadError::Log {
-                path: self.path.clone(),
-                source: source.into(),
-            },
+            DeltaTableError::NotATable(_) => ReadError::NotATable { path: self.path.clone() },
+            source => ReadError::Log { path: self.path.clone(), source: source.into() },
         })
     }
 }

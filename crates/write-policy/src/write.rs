@@ -12,7 +12,6 @@ use datafusion::execution::SendableRecordBatchStream;
 use deltalake_core::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake_core::kernel::Add;
 use futures::StreamExt as _;
-use object_store::local::LocalFileSystem;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -48,27 +47,18 @@ pub async fn write_files(
     policy: &ResolvedWritePolicy,
 ) -> Result<StagedFiles, WriteError> {
     policy.check(&schema)?;
-    let directory = |source| WriteError::Directory {
-        path: table_dir.to_path_buf(),
-        source,
-    };
+    let directory = |source| WriteError::Directory { path: table_dir.to_path_buf(), source };
     let table_is_new = !table_dir.exists();
     fs::create_dir_all(table_dir).map_err(directory)?;
     let table = TableDir::open(table_dir).map_err(directory)?;
     if head_version(table.path())?.is_some() {
         let loaded = table.load(None).await?;
         if let Some(feature) = unwritable(&loaded.state) {
-            return Err(WriteError::Unsupported {
-                path: table_dir.to_path_buf(),
-                feature,
-            });
+            return Err(WriteError::Unsupported { path: table_dir.to_path_buf(), feature });
         }
     }
     let store =
-        LocalFileSystem::new_with_prefix(table.path()).map_err(|source| WriteError::Store {
-            path: table_dir.to_path_buf(),
-            source: source.into(),
-        })?;
+        table.store().map_err(|source| WriteError::Store { path: table_dir.to_path_buf(), source: source.into() })?;
     let mut unfinished = Unfinished {
         table: table.path().to_path_buf(),
         table_is_new,
@@ -87,10 +77,8 @@ pub async fn write_files(
         None,
     );
     let adds = write_streams(&unfinished, &schema, streams, policy, &config).await?;
-    let files: Vec<(DataFile, Add)> = adds
-        .into_iter()
-        .map(|add| describe(add, &unfinished))
-        .collect::<Result<_, WriteError>>()?;
+    let files: Vec<(DataFile, Add)> =
+        adds.into_iter().map(|add| describe(add, &unfinished)).collect::<Result<_, WriteError>>()?;
     unfinished.done = true;
     let (files, adds) = files.into_iter().unzip();
     Ok(StagedFiles {
@@ -115,11 +103,7 @@ struct Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.done {
-            remove(
-                &self.table,
-                self.table_is_new,
-                self.store.paths().iter().map(String::as_str),
-            );
+            remove(&self.table, self.table_is_new, self.store.paths().iter().map(String::as_str));
         }
     }
 }
@@ -148,10 +132,7 @@ async fn write_streams(
     // Every task is waited for, also after a failure: one that is still flushing would write after we cleaned up.
     while let Some(joined) = tasks.join_next().await {
         let result = joined
-            .map_err(|source| WriteError::Panicked {
-                path: unfinished.table.clone(),
-                source,
-            })
+            .map_err(|source| WriteError::Panicked { path: unfinished.table.clone(), source })
             .and_then(|result| result);
         match result {
             Ok(adds) => written.push(adds),
@@ -184,11 +165,7 @@ impl StreamWriter {
     ) -> Result<Vec<Add>, WriteError> {
         match self.drain(stream, cancelled).await {
             Ok(true) => {
-                let mut adds = self
-                    .writer
-                    .close()
-                    .await
-                    .map_err(|error| store_error(&self.table, error))?;
+                let mut adds = self.writer.close().await.map_err(|error| store_error(&self.table, error))?;
                 // Partitions close in no order of their own.
                 adds.sort_unstable_by(|a, b| a.path.cmp(&b.path));
                 Ok(adds)
@@ -223,26 +200,16 @@ impl StreamWriter {
                 next = stream.next() => next,
             };
             let Some(batch) = next else { return Ok(true) };
-            let batch = batch.map_err(|source| WriteError::Stream {
-                source: Box::new(source),
-            })?;
+            let batch = batch.map_err(|source| WriteError::Stream { source: Box::new(source) })?;
             let batch = conform(batch, &self.schema)?;
-            self.partition_by
-                .iter()
-                .try_for_each(|column| check_partition_values(&batch, column))?;
-            self.writer
-                .write(&batch)
-                .await
-                .map_err(|error| store_error(&self.table, error))?;
+            self.partition_by.iter().try_for_each(|column| check_partition_values(&batch, column))?;
+            self.writer.write(&batch).await.map_err(|error| store_error(&self.table, error))?;
         }
     }
 }
 
 fn store_error(table: &Path, error: deltalake_core::DeltaTableError) -> WriteError {
-    WriteError::Store {
-        path: table.to_path_buf(),
-        source: error.into(),
-    }
+    WriteError::Store { path: table.to_path_buf(), source: error.into() }
 }
 
 /// The batch under the declared schema: same names, same types, and no NULL where none is allowed. No column is copied.
@@ -254,18 +221,12 @@ fn conform(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, WriteE
     let actual = batch.schema();
     let actual = actual.fields();
     let name = |field: Option<&arrow::datatypes::FieldRef>| {
-        field
-            .map(|field| format!("{} {}", field.name(), field.data_type()))
-            .unwrap_or_default()
+        field.map(|field| format!("{} {}", field.name(), field.data_type())).unwrap_or_default()
     };
     for index in 0..declared.len().max(actual.len()) {
         let (expected, found) = (name(declared.get(index)), name(actual.get(index)));
         if expected != found {
-            return Err(WriteError::Schema {
-                index,
-                expected,
-                found,
-            });
+            return Err(WriteError::Schema { index, expected, found });
         }
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -279,9 +240,7 @@ fn check_partition_values(batch: &RecordBatch, column: &str) -> Result<(), Write
     let Some(array) = batch.column_by_name(column) else {
         return Ok(());
     };
-    let bad = |value: Option<&str>| {
-        value.is_some_and(|value| value.is_empty() || value == NULL_DIRECTORY)
-    };
+    let bad = |value: Option<&str>| value.is_some_and(|value| value.is_empty() || value == NULL_DIRECTORY);
     let found = match array.data_type() {
         DataType::Utf8 => array.as_string::<i32>().iter().find(|value| bad(*value)),
         DataType::LargeUtf8 => array.as_string::<i64>().iter().find(|value| bad(*value)),
@@ -289,10 +248,7 @@ fn check_partition_values(batch: &RecordBatch, column: &str) -> Result<(), Write
         _ => None,
     };
     match found.flatten() {
-        Some(value) => Err(WriteError::PartitionValue {
-            column: column.to_owned(),
-            value: value.to_owned(),
-        }),
+        Some(value) => Err(WriteError::PartitionValue { column: column.to_owned(), value: value.to_owned() }),
         None => Ok(()),
     }
 }
@@ -303,17 +259,9 @@ fn describe(mut add: Add, unfinished: &Unfinished) -> Result<(DataFile, Add), Wr
         path: unfinished.table.join(&add.path),
         source: format!("the engine's writer gave {what}").into(),
     };
-    let written = unfinished
-        .store
-        .written(&add.path)
-        .ok_or_else(|| unknown("a file that it never finished"))?;
-    let row_count = add
-        .stats
-        .as_deref()
-        .and_then(row_count)
-        .ok_or_else(|| unknown("no row count"))?;
-    add.size =
-        i64::try_from(written.size_bytes).map_err(|_| unknown("a file beyond 2^63 bytes"))?;
+    let written = unfinished.store.written(&add.path).ok_or_else(|| unknown("a file that it never finished"))?;
+    let row_count = add.stats.as_deref().and_then(row_count).ok_or_else(|| unknown("no row count"))?;
+    add.size = i64::try_from(written.size_bytes).map_err(|_| unknown("a file beyond 2^63 bytes"))?;
     let file = DataFile {
         path: add.path.clone(),
         size_bytes: written.size_bytes,

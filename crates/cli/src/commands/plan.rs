@@ -22,7 +22,9 @@ pub fn plan(args: &PlanArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     runtime.shutdown_background();
     let document = document.map_err(Failure::stopped)??;
     match args.format {
-        DocumentFormat::Text => output::print(&report::plan(&document, &table::Style::of_stdout(terminal)))?,
+        DocumentFormat::Text => {
+            output::print(&report::plan(&document, &table::Style::of_stdout(terminal)))?;
+        }
         DocumentFormat::Json => output::print_document(document)?,
     }
     Ok(Exit::Done)

@@ -16,8 +16,11 @@ pub fn run(args: &RunArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let runtime = runtime()?;
     let stop = Stop::listen(terminal)
         .map_err(|error| Failure::failed("cannot listen for signals".to_owned()).because(error))?;
-    let options =
-        RunOptions { select: args.select.clone(), fresh: args.fresh, keep_going: args.keep_going };
+    let options = RunOptions {
+        select: args.select.clone(),
+        fresh: args.fresh,
+        keep_going: args.keep_going,
+    };
     let show: Box<dyn Show> = if args.format == DocumentFormat::Text && terminal.is_live() {
         Box::new(Live::new(terminal))
     } else {
@@ -32,7 +35,9 @@ pub fn run(args: &RunArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let document = document.map_err(Failure::from)?;
     let exit = Exit::of_run(&document, stop.signal());
     match args.format {
-        DocumentFormat::Text => output::print(&report::run(&document, &table::Style::of_stdout(terminal)))?,
+        DocumentFormat::Text => {
+            output::print(&report::run(&document, &table::Style::of_stdout(terminal)))?;
+        }
         DocumentFormat::Json => output::print_document(document)?,
     }
     runtime.shutdown_background();

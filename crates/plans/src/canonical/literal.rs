@@ -1,8 +1,9 @@
 //! The canonical text of a literal: its type and its value, floats by their bits.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use datafusion::arrow::array::Array;
+use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::common::ScalarValue;
 
 use super::Walk;
@@ -75,7 +76,7 @@ impl Walk {
                 }
             }
             ScalarValue::Map(array) => self.list(array.len(), array.is_null(0), || {
-                std::sync::Arc::new(array.value(0)) as datafusion::arrow::array::ArrayRef
+                Arc::new(array.value(0)) as ArrayRef
             }),
             ScalarValue::Date32(v) => self.option(v.as_ref()),
             ScalarValue::Date64(v) => self.option(v.as_ref()),
@@ -130,7 +131,7 @@ impl Walk {
         &mut self,
         len: usize,
         null: bool,
-        values: impl FnOnce() -> datafusion::arrow::array::ArrayRef,
+        values: impl FnOnce() -> ArrayRef,
     ) {
         if len != 1 {
             self.deny("a list literal that does not hold exactly one list".to_owned());

@@ -71,10 +71,7 @@ fn the_profile_reaches_the_engine() {
     let state = session.context().state();
     assert_eq!(state.config().target_partitions(), 3);
     let limit = state.runtime_env().memory_pool.memory_limit();
-    assert!(
-        matches!(limit, MemoryLimit::Finite(12_345_678)),
-        "{limit:?}"
-    );
+    assert!(matches!(limit, MemoryLimit::Finite(12_345_678)));
     assert_eq!(
         state.config_options().execution.time_zone.as_deref(),
         Some("UTC")

@@ -8,18 +8,12 @@ use crate::{CommitError, ReadError, WriteError, active_files, append, commit_cre
 
 /// A policy under which files are closed, and on disk, long before the stream ends.
 fn small() -> ResolvedWritePolicy {
-    resolve(&DeltaWritePolicy {
-        target_file_size_bytes: 16 * 1024,
-        ..DeltaWritePolicy::default()
-    })
+    resolve(&DeltaWritePolicy { target_file_size_bytes: 16 * 1024, ..DeltaWritePolicy::default() })
 }
 
 fn failing(after: Vec<RecordBatch>) -> SendableRecordBatchStream {
     let error = DataFusionError::Execution("the disk of the source broke".to_owned());
-    results(
-        schema(),
-        after.into_iter().map(Ok).chain([Err(error)]).collect(),
-    )
+    results(schema(), after.into_iter().map(Ok).chain([Err(error)]).collect())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,65 +29,46 @@ async fn a_stream_that_fails_half_way_leaves_no_file() {
             futures::stream::iter([Ok(numbered(0, 4_000))]).chain(futures::stream::pending()),
         )),
     ];
-    let error = write_files(&table, schema(), streams, &small())
-        .await
-        .unwrap_err();
-    let WriteError::Stream { source } = &error else {
-        panic!("{error:?}")
-    };
-    assert!(
-        source.to_string().contains("the disk of the source broke"),
-        "{source}"
-    );
-    assert!(
-        !table.exists(),
-        "a directory made for the write goes with it"
-    );
+    let error = write_files(&table, schema(), streams, &small()).await.unwrap_err();
+    let WriteError::Stream { source } = &error else { panic!("{error:?}") };
+    assert!(source.to_string().contains("the disk of the source broke"), "{source}");
+    assert!(!table.exists(), "a directory made for the write goes with it");
 
     // A table that was there stays as it was.
     replace(&table, None, vec![batch(&[(Some("a"), 1)])]).await;
     let before = data_files(&table);
-    write_files(
-        &table,
-        schema(),
-        vec![failing(vec![numbered(0, 4_000)])],
-        &small(),
-    )
-    .await
-    .unwrap_err();
+    write_files(&table, schema(), vec![failing(vec![numbered(0, 4_000)])], &small()).await.unwrap_err();
     assert_eq!(data_files(&table), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_panics_is_an_error_and_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
-    let rows = futures::stream::iter(0..2).map(|n| {
-        if n == 0 {
-            Ok(numbered(0, 4_000))
-        } else {
-            panic!("a bug")
-        }
-    });
-    let streams: Vec<SendableRecordBatchStream> =
-        vec![Box::pin(RecordBatchStreamAdapter::new(schema(), rows))];
-    let error = write_files(dir.path(), schema(), streams, &plain())
-        .await
-        .unwrap_err();
+    let rows = futures::stream::iter(0..2).map(|n| if n == 0 { Ok(numbered(0, 4_000)) } else { panic!("a bug") });
+    let streams: Vec<SendableRecordBatchStream> = vec![Box::pin(RecordBatchStreamAdapter::new(schema(), rows))];
+    let error = write_files(dir.path(), schema(), streams, &plain()).await.unwrap_err();
     assert!(matches!(error, WriteError::Panicked { .. }), "{error:?}");
-    assert_eq!(data_files(dir.path()), [PathBuf::new(); 0]);
+    assert_eq!(data_files(dir.path()), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn a_write_that_is_given_up_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = futures::stream::iter([Ok(numbered(0, 4_000))]).chain(futures::stream::pending());
+    let endless: SendableRecordBatchStream = Box::pin(RecordBatchStreamAdapter::new(schema(), rows));
+    let policy = small();
+    let write = write_files(dir.path(), schema(), vec![endless], &policy);
+    let wait = std::time::Duration::from_millis(500);
+    assert!(tokio::time::timeout(wait, write).await.is_err(), "the stream never ends");
+    assert_eq!(data_files(dir.path()), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
 async fn staged_files_that_are_dropped_are_removed_with_their_directories() {
     let dir = tempfile::tempdir().unwrap();
-    let policy = resolve(&DeltaWritePolicy {
-        partition_by: vec!["s".to_owned()],
-        ..DeltaWritePolicy::default()
-    });
+    let policy = resolve(&DeltaWritePolicy { partition_by: vec!["s".to_owned()], ..DeltaWritePolicy::default() });
     let input = stream(vec![batch(&[(Some("a"), 1), (Some("b"), 2)])]);
-    let staged = write_files(dir.path(), schema(), vec![input], &policy)
-        .await
-        .unwrap();
+    let staged = write_files(dir.path(), schema(), vec![input], &policy).await.unwrap();
     assert_eq!(data_files(dir.path()).len(), 2);
     drop(staged);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -102,40 +77,22 @@ async fn staged_files_that_are_dropped_are_removed_with_their_directories() {
 #[tokio::test]
 async fn batches_that_break_the_schema_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let not_null: SchemaRef = Arc::new(Schema::new(vec![
-        Field::new("s", DataType::Utf8, false),
-        Field::new("n", DataType::Int64, true),
-    ]));
+    let not_null: SchemaRef =
+        Arc::new(Schema::new(vec![Field::new("s", DataType::Utf8, false), Field::new("n", DataType::Int64, true)]));
     let policy = ResolvedWritePolicy::resolve(&DeltaWritePolicy::default(), &not_null).unwrap();
     let nulls = stream(vec![batch(&[(Some("a"), 1)]), batch(&[(None, 2)])]);
-    let error = write_files(dir.path(), not_null.clone(), vec![nulls], &policy)
-        .await
-        .unwrap_err();
-    let WriteError::Batch {
-        source: ArrowError::InvalidArgumentError(text),
-    } = &error
-    else {
-        panic!("{error:?}")
-    };
+    let error = write_files(dir.path(), not_null.clone(), vec![nulls], &policy).await.unwrap_err();
+    let WriteError::Batch { source: ArrowError::InvalidArgumentError(text) } = &error else { panic!("{error:?}") };
     assert!(text.contains("'s'"), "{text}");
     // Nullability alone is no difference when there is no NULL.
     let fine = stream(vec![batch(&[(Some("a"), 1)])]);
-    assert_eq!(
-        write_files(dir.path(), not_null, vec![fine], &policy)
-            .await
-            .unwrap()
-            .row_count(),
-        1
-    );
+    assert_eq!(write_files(dir.path(), not_null, vec![fine], &policy).await.unwrap().row_count(), 1);
 
     let other: SchemaRef = Arc::new(Schema::new(vec![Field::new("s", DataType::Utf8, true)]));
     let error = write_files(
         dir.path(),
         schema(),
-        vec![results(
-            other.clone(),
-            vec![Ok(RecordBatch::new_empty(other))],
-        )],
+        vec![results(other.clone(), vec![Ok(RecordBatch::new_empty(other))])],
         &plain(),
     )
     .await
@@ -144,7 +101,7 @@ async fn batches_that_break_the_schema_are_refused() {
         matches!(&error, WriteError::Schema { index: 1, expected, found } if expected == "n Int64" && found.is_empty()),
         "{error:?}"
     );
-    assert_eq!(data_files(dir.path()), [PathBuf::new(); 0]);
+    assert_eq!(data_files(dir.path()), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
@@ -152,23 +109,24 @@ async fn tables_that_we_cannot_write_are_refused_before_anything_is_written() {
     let v2 = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
     let v7 = |reader: Value, writer: Value| json!({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": reader, "writerFeatures": writer}});
     let none = || foreign_metadata(json!({}), json!({}));
-    let mapped = json!({"delta.columnMapping.id": 1, "delta.columnMapping.physicalName": "col-1"});
+    let mut mapped = foreign_metadata(
+        json!({"delta.columnMapping.mode": "name", "delta.columnMapping.maxColumnId": "2"}),
+        json!({}),
+    );
+    let mapping =
+        |id: i64| json!({"delta.columnMapping.id": id, "delta.columnMapping.physicalName": format!("col-{id}")});
+    mapped["metaData"]["schemaString"] = Value::from(
+        json!({"type": "struct", "fields": [
+            {"name": "s", "type": "string", "nullable": true, "metadata": mapping(1)},
+            {"name": "n", "type": "long", "nullable": true, "metadata": mapping(2)},
+        ]})
+        .to_string(),
+    );
     let cases = [
-        (
-            "rowTracking",
-            v7(json!([]), json!(["rowTracking", "domainMetadata"])),
-            none(),
-        ),
-        (
-            "identityColumns",
-            v7(json!([]), json!(["identityColumns"])),
-            none(),
-        ),
-        (
-            "flyingCarpets",
-            v7(json!(["flyingCarpets"]), json!(["flyingCarpets"])),
-            none(),
-        ),
+        ("delta.columnMapping.mode", json!({"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}}), mapped),
+        ("rowTracking", v7(json!([]), json!(["rowTracking", "domainMetadata"])), none()),
+        ("identityColumns", v7(json!([]), json!(["identityColumns"])), none()),
+        ("flyingCarpets", v7(json!(["flyingCarpets"]), json!(["flyingCarpets"])), none()),
         (
             "delta.constraints.positive",
             v2.clone(),
@@ -179,47 +137,19 @@ async fn tables_that_we_cannot_write_are_refused_before_anything_is_written() {
             v2.clone(),
             foreign_metadata(json!({}), json!({"delta.generationExpression": "1"})),
         ),
-        (
-            "delta.invariants of column n",
-            v2,
-            foreign_metadata(json!({}), json!({"delta.invariants": "{}"})),
-        ),
+        ("delta.invariants of column n", v2, foreign_metadata(json!({}), json!({"delta.invariants": "{}"}))),
     ];
     for (feature, protocol, table) in cases {
         let dir = foreign(&[protocol, table]);
-        let result = write_files(
-            dir.path(),
-            schema(),
-            vec![stream(vec![batch(&[(Some("a"), 1)])])],
-            &plain(),
-        )
-        .await;
+        let result = write_files(dir.path(), schema(), vec![stream(vec![batch(&[(Some("a"), 1)])])], &plain()).await;
         let chain = format!("{:?}", result.as_ref().err());
-        assert!(
-            result.is_err() && chain.contains(feature),
-            "{feature}: {chain}"
-        );
-        let result = append(
-            dir.path(),
-            schema(),
-            vec![batch(&[(Some("a"), 1)])],
-            &metadata("r"),
-            ("o", 1),
-        )
-        .await;
+        assert!(result.is_err() && chain.contains(feature), "{feature}: {chain}");
+        let result = append(dir.path(), schema(), vec![batch(&[(Some("a"), 1)])], &metadata("r"), ("o", 1)).await;
         let chain = format!("{:?}", result.as_ref().err());
-        assert!(
-            result.is_err() && chain.contains(feature),
-            "{feature}: {chain}"
-        );
-        assert_eq!(data_files(dir.path()), [PathBuf::new(); 0], "{feature}");
-        assert_eq!(
-            fs::read_dir(dir.path().join("_delta_log")).unwrap().count(),
-            1,
-            "{feature}"
-        );
+        assert!(result.is_err() && chain.contains(feature), "{feature}: {chain}");
+        assert_eq!(data_files(dir.path()), Vec::<PathBuf>::new(), "{feature}");
+        assert_eq!(fs::read_dir(dir.path().join("_delta_log")).unwrap().count(), 1, "{feature}");
     }
-    let _ = mapped;
 }
 
 #[tokio::test]
@@ -228,30 +158,10 @@ async fn an_append_only_table_cannot_be_replaced() {
         json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}),
         foreign_metadata(json!({"delta.appendOnly": "true"}), json!({})),
     ]);
-    append(
-        dir.path(),
-        schema(),
-        vec![batch(&[(Some("a"), 1)])],
-        &metadata("r"),
-        ("o", 1),
-    )
-    .await
-    .unwrap();
+    append_row(dir.path(), ("a", 1), ("o", 1)).await;
     let staged = stage(dir.path(), vec![batch(&[(Some("b"), 2)])]).await;
-    let result = commit_replace(
-        dir.path(),
-        Some(1),
-        schema(),
-        staged,
-        &plain(),
-        &metadata("r"),
-        None,
-    )
-    .await;
-    assert!(
-        matches!(result, Err(CommitError::Failed { .. })),
-        "{result:?}"
-    );
+    let result = commit_replace(dir.path(), Some(1), schema(), staged, &plain(), &metadata("r"), None).await;
+    assert!(matches!(result, Err(CommitError::Failed { .. })), "{result:?}");
     assert_eq!(data_files(dir.path()).len(), 1);
     assert_eq!(rows(dir.path()).await, ["a|1"]);
 }
@@ -269,91 +179,38 @@ async fn a_replacement_that_left_rows_behind_is_told() {
         foreign_metadata(json!({}), json!({})),
         json!({"add": add}),
     ]);
-    fs::copy(
-        donor.path().join(&committed.files[0].path),
-        dir.path().join("a b.parquet"),
-    )
-    .unwrap();
+    fs::copy(donor.path().join(&committed.files[0].path), dir.path().join("a b.parquet")).unwrap();
     let staged = stage(dir.path(), vec![batch(&[(Some("new"), 2)])]).await;
-    let result = commit_replace(
-        dir.path(),
-        Some(0),
-        schema(),
-        staged,
-        &plain(),
-        &metadata("r"),
-        None,
-    )
-    .await;
-    assert!(
-        matches!(
-            result,
-            Err(CommitError::Diverged {
-                version: 1,
-                unexpected: 1,
-                ..
-            })
-        ),
-        "{result:?}"
-    );
+    let result = commit_replace(dir.path(), Some(0), schema(), staged, &plain(), &metadata("r"), None).await;
+    assert!(matches!(result, Err(CommitError::Diverged { version: 1, unexpected: 1, .. })), "{result:?}");
 }
 
 #[tokio::test]
 async fn files_of_another_engine_are_counted_or_refused() {
     let donor = tempfile::tempdir().unwrap();
-    let committed = replace(
-        donor.path(),
-        None,
-        vec![batch(&[(Some("a"), 1), (Some("b"), 2)])],
-    )
-    .await;
+    let committed = replace(donor.path(), None, vec![batch(&[(Some("a"), 1), (Some("b"), 2)])]).await;
     let add = actions(donor.path(), 0)["add"][0].clone();
     let protocol = json!({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}});
     let table = |add: &Value| {
-        let dir = foreign(&[
-            protocol.clone(),
-            foreign_metadata(json!({}), json!({})),
-            json!({"add": add}),
-        ]);
-        fs::copy(
-            donor.path().join(&committed.files[0].path),
-            dir.path().join(&committed.files[0].path),
-        )
-        .unwrap();
+        let dir = foreign(&[protocol.clone(), foreign_metadata(json!({}), json!({})), json!({"add": add})]);
+        fs::copy(donor.path().join(&committed.files[0].path), dir.path().join(&committed.files[0].path)).unwrap();
         dir
     };
     let mut bare = add.clone();
     bare["stats"] = Value::Null;
     let dir = table(&bare);
-    let [file] = &active_files(dir.path(), 0).await.unwrap()[..] else {
-        panic!()
-    };
+    let [file] = &active_files(dir.path(), 0).await.unwrap()[..] else { panic!() };
     assert_eq!(file.row_count, 2, "counted from the footer");
 
     let mut deleted = add.clone();
     deleted["deletionVector"] = json!({"storageType": "u", "pathOrInlineDv": "ab^-aqEH.-t@S}K{vb[*k^", "offset": 4, "sizeInBytes": 40, "cardinality": 1});
     let result = active_files(table(&deleted).path(), 0).await;
-    assert!(
-        matches!(
-            result,
-            Err(ReadError::NotPlainFiles {
-                feature: "deletion vectors",
-                ..
-            })
-        ),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(ReadError::NotPlainFiles { feature: "deletion vectors", .. })), "{result:?}");
 
     let mut elsewhere = add;
     elsewhere["path"] = json!("file:///somewhere/else.parquet");
     let result = active_files(table(&elsewhere).path(), 0).await;
-    assert!(
-        matches!(
-            result,
-            Err(ReadError::NotPlainFiles { .. } | ReadError::Log { .. })
-        ),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(ReadError::NotPlainFiles { .. } | ReadError::Log { .. })), "{result:?}");
 }
 
 #[tokio::test]
@@ -362,22 +219,10 @@ async fn a_damaged_log_is_neither_absence_nor_overwritten() {
     replace(dir.path(), None, vec![batch(&[(Some("a"), 1)])]).await;
     let commit = dir.path().join("_delta_log/00000000000000000000.json");
     fs::write(&commit, "{\"metaData\":").unwrap();
-    assert!(matches!(
-        crate::head_commit(dir.path()),
-        Err(ReadError::DamagedCommit { line: 1, .. })
-    ));
+    assert!(matches!(crate::head_commit(dir.path()), Err(ReadError::DamagedCommit { line: 1, .. })));
     let before = data_files(dir.path());
-    let result = write_files(
-        dir.path(),
-        schema(),
-        vec![stream(vec![batch(&[(Some("b"), 2)])])],
-        &plain(),
-    )
-    .await;
-    assert!(
-        matches!(result, Err(WriteError::Table { .. })),
-        "{result:?}"
-    );
+    let result = write_files(dir.path(), schema(), vec![stream(vec![batch(&[(Some("b"), 2)])])], &plain()).await;
+    assert!(matches!(result, Err(WriteError::Table { .. })), "{result:?}");
     assert!(crate::transaction_version(dir.path(), "o").await.is_err());
     assert_eq!(data_files(dir.path()), before);
     assert_eq!(fs::read_to_string(&commit).unwrap(), "{\"metaData\":");
@@ -389,14 +234,8 @@ async fn a_table_directory_that_is_a_file_is_refused() {
     let file = dir.path().join("file");
     fs::write(&file, "x").unwrap();
     let result = write_files(&file, schema(), vec![], &plain()).await;
-    assert!(
-        matches!(result, Err(WriteError::Directory { .. })),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(WriteError::Directory { .. })), "{result:?}");
     let staged = stage(&dir.path().join("table"), vec![]).await;
     let result = commit_create(&file, schema(), staged, &plain(), &metadata("r")).await;
-    assert!(
-        matches!(result, Err(CommitError::Table { .. })),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(CommitError::Table { .. })), "{result:?}");
 }

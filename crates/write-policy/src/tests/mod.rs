@@ -21,21 +21,19 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use deltalake_core::DeltaTableBuilder;
 use futures::{StreamExt as _, TryStreamExt as _};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use serde_json::Value;
 use url::Url;
 
 use crate::{
-    CommitMetadata, CommitOutcome, Committed, ResolvedWritePolicy, StagedFiles, commit_replace,
-    write_files,
+    AppendOutcome, CommitMetadata, CommitOutcome, Committed, ResolvedWritePolicy, StagedFiles, active_files, append,
+    commit_replace, write_files,
 };
 
 /// `s` (text) and `n` (integer).
 fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("s", DataType::Utf8, true),
-        Field::new("n", DataType::Int64, true),
-    ]))
+    Arc::new(Schema::new(vec![Field::new("s", DataType::Utf8, true), Field::new("n", DataType::Int64, true)]))
 }
 
 fn batch(rows: &[(Option<&str>, i64)]) -> RecordBatch {
@@ -46,14 +44,8 @@ fn batch(rows: &[(Option<&str>, i64)]) -> RecordBatch {
 
 /// Rows `from..to` with a text that does not compress.
 fn numbered(from: i64, to: i64) -> RecordBatch {
-    let texts: Vec<String> = (from..to)
-        .map(|n| blake3::hash(&n.to_le_bytes()).to_hex().to_string())
-        .collect();
-    let rows: Vec<(Option<&str>, i64)> = texts
-        .iter()
-        .map(|text| Some(text.as_str()))
-        .zip(from..to)
-        .collect();
+    let texts: Vec<String> = (from..to).map(|n| blake3::hash(&n.to_le_bytes()).to_hex().to_string()).collect();
+    let rows: Vec<(Option<&str>, i64)> = texts.iter().map(|text| Some(text.as_str())).zip(from..to).collect();
     batch(&rows)
 }
 
@@ -62,14 +54,8 @@ fn stream(batches: Vec<RecordBatch>) -> SendableRecordBatchStream {
     results(schema, batches.into_iter().map(Ok).collect())
 }
 
-fn results(
-    schema: SchemaRef,
-    batches: Vec<Result<RecordBatch, DataFusionError>>,
-) -> SendableRecordBatchStream {
-    Box::pin(RecordBatchStreamAdapter::new(
-        schema,
-        futures::stream::iter(batches),
-    ))
+fn results(schema: SchemaRef, batches: Vec<Result<RecordBatch, DataFusionError>>) -> SendableRecordBatchStream {
+    Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(batches)))
 }
 
 fn resolve(policy: &DeltaWritePolicy) -> ResolvedWritePolicy {
@@ -81,79 +67,69 @@ fn plain() -> ResolvedWritePolicy {
 }
 
 fn metadata(run: &str) -> CommitMetadata {
-    CommitMetadata::from([
-        ("cache_operation".to_owned(), Value::from("write")),
-        ("run_id".to_owned(), run.into()),
-    ])
+    CommitMetadata::from([("cache_operation".to_owned(), Value::from("write")), ("run_id".to_owned(), run.into())])
 }
 
 async fn stage(table: &Path, batches: Vec<RecordBatch>) -> StagedFiles {
-    write_files(table, schema(), vec![stream(batches)], &plain())
-        .await
-        .unwrap()
+    write_files(table, schema(), vec![stream(batches)], &plain()).await.unwrap()
 }
 
 /// Replaces the table's rows and expects it to work.
 async fn replace(table: &Path, expected: Option<u64>, batches: Vec<RecordBatch>) -> Committed {
     let staged = stage(table, batches).await;
-    match commit_replace(
-        table,
-        expected,
-        schema(),
-        staged,
-        &plain(),
-        &metadata("r"),
-        None,
-    )
-    .await
-    .unwrap()
-    {
+    match commit_replace(table, expected, schema(), staged, &plain(), &metadata("r"), None).await.unwrap() {
         CommitOutcome::Committed(committed) => committed,
         CommitOutcome::Conflict { head } => panic!("conflict with {head}"),
     }
 }
 
-/// The rows of the table as the engine reads them, each as text by column order, sorted.
-async fn rows(table: &Path) -> Vec<String> {
-    let url = Url::from_directory_path(table).unwrap();
-    let table = DeltaTableBuilder::from_url(url)
-        .unwrap()
-        .load()
-        .await
-        .unwrap();
-    let (_, stream) = table.scan_table().await.unwrap();
-    let batches: Vec<RecordBatch> = stream.boxed().try_collect().await.unwrap();
-    let options = FormatOptions::new().with_null("NULL");
+/// Appends one row and expects it to land.
+async fn append_row(table: &Path, row: (&str, i64), transaction: (&str, i64)) -> Committed {
+    let batches = vec![batch(&[(Some(row.0), row.1)])];
+    match append(table, schema(), batches, &metadata("r"), transaction).await.unwrap() {
+        AppendOutcome::Committed(committed) => committed,
+        AppendOutcome::AlreadyApplied => panic!("{transaction:?} was applied before"),
+    }
+}
+
+/// The rows of a table of [`schema`] without partitions as the parquet crate reads them from the active files, sorted.
+async fn plain_rows(table: &Path, version: u64) -> Vec<String> {
     let mut rows = Vec::new();
-    for batch in &batches {
-        let columns: Vec<_> = batch
-            .columns()
-            .iter()
-            .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
-            .collect();
-        for row in 0..batch.num_rows() {
-            rows.push(
-                columns
-                    .iter()
-                    .map(|column| column.value(row).to_string())
-                    .collect::<Vec<_>>()
-                    .join("|"),
-            );
+    for file in active_files(table, version).await.unwrap() {
+        let file = fs::File::open(table.join(&file.path)).unwrap();
+        for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+            rows.extend(texts(&batch.unwrap()));
         }
     }
     rows.sort();
     rows
 }
 
+/// The rows of the table as the engine reads them, each as text by column order, sorted.
+async fn rows(table: &Path) -> Vec<String> {
+    let url = Url::from_directory_path(table).unwrap();
+    let table = DeltaTableBuilder::from_url(url).unwrap().load().await.unwrap();
+    let (_, stream) = table.scan_table().await.unwrap();
+    let batches: Vec<RecordBatch> = stream.boxed().try_collect().await.unwrap();
+    let mut rows: Vec<String> = batches.iter().flat_map(texts).collect();
+    rows.sort();
+    rows
+}
+
+fn texts(batch: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::new().with_null("NULL");
+    let columns: Vec<_> =
+        batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+    let row = |row| columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|");
+    (0..batch.num_rows()).map(row).collect()
+}
+
 /// The actions of one commit by kind.
 fn actions(table: &Path, version: u64) -> BTreeMap<String, Vec<Value>> {
-    let text =
-        fs::read_to_string(table.join("_delta_log").join(format!("{version:020}.json"))).unwrap();
+    let text = fs::read_to_string(table.join("_delta_log").join(format!("{version:020}.json"))).unwrap();
     let mut actions: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for line in text.lines() {
-        let Value::Object(line) = serde_json::from_str(line).unwrap() else {
-            panic!("{line}")
-        };
+        let Value::Object(line) = serde_json::from_str(line).unwrap() else { panic!("{line}") };
         for (kind, action) in line {
             actions.entry(kind).or_default().push(action);
         }
@@ -184,9 +160,7 @@ fn data_files(table: &Path) -> Vec<PathBuf> {
 }
 
 fn footer(path: &Path) -> ParquetMetaData {
-    ParquetMetaDataReader::new()
-        .parse_and_finish(&fs::File::open(path).unwrap())
-        .unwrap()
+    ParquetMetaDataReader::new().parse_and_finish(&fs::File::open(path).unwrap()).unwrap()
 }
 
 /// A table that another engine wrote: version 0 is these lines.
@@ -194,11 +168,7 @@ fn foreign(lines: &[Value]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("_delta_log")).unwrap();
     let text: Vec<String> = lines.iter().map(Value::to_string).collect();
-    fs::write(
-        dir.path().join("_delta_log/00000000000000000000.json"),
-        text.join("\n"),
-    )
-    .unwrap();
+    fs::write(dir.path().join("_delta_log/00000000000000000000.json"), text.join("\n")).unwrap();
     dir
 }
 

@@ -16,17 +16,7 @@ async fn race(table: &Path, expected: Option<u64>) -> Vec<CommitOutcome> {
             tokio::spawn(async move {
                 let staged = stage(&table, vec![numbered(writer * 10, writer * 10 + 10)]).await;
                 barrier.wait().await;
-                commit_replace(
-                    &table,
-                    expected,
-                    schema(),
-                    staged,
-                    &plain(),
-                    &metadata("r"),
-                    None,
-                )
-                .await
-                .unwrap()
+                commit_replace(&table, expected, schema(), staged, &plain(), &metadata("r"), None).await.unwrap()
             })
         })
         .collect();
@@ -44,22 +34,12 @@ async fn of_two_replacements_one_wins_and_no_row_is_doubled() {
         let table = path(&dir);
         for (expected, version) in [(None, 0), (Some(0), 1)] {
             let outcomes = race(&table, expected).await;
-            let won = outcomes
-                .iter()
-                .filter(|outcome| matches!(outcome, CommitOutcome::Committed(_)))
-                .count();
+            let won = outcomes.iter().filter(|outcome| matches!(outcome, CommitOutcome::Committed(_))).count();
             assert_eq!(won, 1, "round {round}: {outcomes:?}");
-            assert!(
-                outcomes.contains(&CommitOutcome::Conflict { head: version }),
-                "round {round}: {outcomes:?}"
-            );
+            assert!(outcomes.contains(&CommitOutcome::Conflict { head: version }), "round {round}: {outcomes:?}");
             assert_eq!(head_commit(&table).unwrap().unwrap().version, version);
             assert_eq!(rows(&table).await.len(), 10, "round {round}");
-            assert_eq!(
-                data_files(&table).len() as u64,
-                version + 1,
-                "the loser's files are gone, round {round}"
-            );
+            assert_eq!(data_files(&table).len() as u64, version + 1, "the loser's files are gone, round {round}");
         }
     }
 }
@@ -77,10 +57,7 @@ async fn appends_at_once_all_land_once() {
                 for version in 0..4_i64 {
                     let rows = vec![batch(&[(Some("x"), app * 100 + version)])];
                     let app_id = format!("app{app}");
-                    let outcome =
-                        append(&table, schema(), rows, &metadata("r"), (&app_id, version))
-                            .await
-                            .unwrap();
+                    let outcome = append(&table, schema(), rows, &metadata("r"), (&app_id, version)).await.unwrap();
                     landed += i64::from(matches!(outcome, AppendOutcome::Committed(_)));
                 }
                 landed
@@ -92,9 +69,8 @@ async fn appends_at_once_all_land_once() {
         landed += task.await.unwrap();
     }
     assert_eq!(landed, 16);
-    let mut expected: Vec<String> = (0..4)
-        .flat_map(|app| (0..4).map(move |version| format!("x|{}", app * 100 + version)))
-        .collect();
+    let mut expected: Vec<String> =
+        (0..4).flat_map(|app| (0..4).map(move |version| format!("x|{}", app * 100 + version))).collect();
     expected.sort();
     assert_eq!(rows(&table).await, expected);
     assert_eq!(data_files(&table).len(), 16, "lost races leave no file");

@@ -4,13 +4,10 @@ use arrow::array::{BooleanArray, Date32Array, Decimal128Array, TimestampMicrosec
 use arrow::datatypes::TimeUnit;
 
 use super::*;
-use crate::{WriteError, active_files, append, commit_create, head_commit, transaction_version};
+use crate::{WriteError, commit_create, head_commit, transaction_version};
 
 fn by_s() -> ResolvedWritePolicy {
-    resolve(&DeltaWritePolicy {
-        partition_by: vec!["s".to_owned()],
-        ..DeltaWritePolicy::default()
-    })
+    resolve(&DeltaWritePolicy { partition_by: vec!["s".to_owned()], ..DeltaWritePolicy::default() })
 }
 
 #[tokio::test]
@@ -47,40 +44,19 @@ async fn partition_values_come_back_whatever_they_hold() {
     let mut input: Vec<(Option<&str>, i64)> = values.iter().copied().map(Some).zip(0..).collect();
     input.push((None, 99));
     let dir = tempfile::tempdir().unwrap();
-    let staged = write_files(
-        dir.path(),
-        schema(),
-        vec![stream(vec![batch(&input)])],
-        &by_s(),
-    )
-    .await
-    .unwrap();
-    let by_path: BTreeMap<String, Option<String>> = staged
-        .files()
-        .iter()
-        .map(|file| (file.path.clone(), file.partition_values["s"].clone()))
-        .collect();
+    let staged = write_files(dir.path(), schema(), vec![stream(vec![batch(&input)])], &by_s()).await.unwrap();
+    let by_path: BTreeMap<String, Option<String>> =
+        staged.files().iter().map(|file| (file.path.clone(), file.partition_values["s"].clone())).collect();
     assert_eq!(by_path.len(), input.len(), "one file a value");
     for path in by_path.keys() {
-        assert!(
-            dir.path().join(path).is_file(),
-            "the path is the one on disk: {path}"
-        );
+        assert!(dir.path().join(path).is_file(), "the path is the one on disk: {path}");
     }
-    commit_create(dir.path(), schema(), staged, &by_s(), &metadata("r"))
-        .await
-        .unwrap();
-    let mut expected: Vec<String> = input
-        .iter()
-        .map(|(s, n)| format!("{}|{n}", s.unwrap_or("NULL")))
-        .collect();
+    commit_create(dir.path(), schema(), staged, &by_s(), &metadata("r")).await.unwrap();
+    let mut expected: Vec<String> = input.iter().map(|(s, n)| format!("{}|{n}", s.unwrap_or("NULL"))).collect();
     expected.sort();
     assert_eq!(rows(dir.path()).await, expected);
     let active = active_files(dir.path(), 0).await.unwrap();
-    let replayed = active
-        .into_iter()
-        .map(|mut file| (file.path, file.partition_values.remove("s").unwrap()))
-        .collect();
+    let replayed = active.into_iter().map(|mut file| (file.path, file.partition_values.remove("s").unwrap())).collect();
     assert_eq!(by_path, replayed);
     // And all of them can be replaced: a path encoded otherwise than it was added would stay.
     assert_eq!(replace_by_s(dir.path(), 0).await.version, 1);
@@ -89,23 +65,9 @@ async fn partition_values_come_back_whatever_they_hold() {
 
 async fn replace_by_s(table: &Path, expected: u64) -> Committed {
     let input = stream(vec![batch(&[(Some("only"), 1)])]);
-    let staged = write_files(table, schema(), vec![input], &by_s())
-        .await
-        .unwrap();
-    let outcome = commit_replace(
-        table,
-        Some(expected),
-        schema(),
-        staged,
-        &by_s(),
-        &metadata("r"),
-        None,
-    )
-    .await
-    .unwrap();
-    let CommitOutcome::Committed(committed) = outcome else {
-        panic!("{outcome:?}")
-    };
+    let staged = write_files(table, schema(), vec![input], &by_s()).await.unwrap();
+    let outcome = commit_replace(table, Some(expected), schema(), staged, &by_s(), &metadata("r"), None).await.unwrap();
+    let CommitOutcome::Committed(committed) = outcome else { panic!("{outcome:?}") };
     committed
 }
 
@@ -114,18 +76,9 @@ async fn partition_values_that_would_read_back_as_null_are_refused() {
     for value in ["", "__HIVE_DEFAULT_PARTITION__"] {
         let dir = tempfile::tempdir().unwrap();
         let input = batch(&[(Some("fine"), 1), (None, 2), (Some(value), 3)]);
-        let result = write_files(
-            dir.path(),
-            schema(),
-            vec![stream(vec![input.clone()])],
-            &by_s(),
-        )
-        .await;
-        assert!(
-            matches!(&result, Err(WriteError::PartitionValue { column, .. }) if column == "s"),
-            "{result:?}"
-        );
-        assert_eq!(data_files(dir.path()), [PathBuf::new(); 0]);
+        let result = write_files(dir.path(), schema(), vec![stream(vec![input.clone()])], &by_s()).await;
+        assert!(matches!(&result, Err(WriteError::PartitionValue { column, .. }) if column == "s"), "{result:?}");
+        assert_eq!(data_files(dir.path()), Vec::<PathBuf>::new());
         // Outside a partition column they are values like any other.
         assert_eq!(replace(dir.path(), None, vec![input]).await.version, 0);
         assert_eq!(rows(dir.path()).await.len(), 3);
@@ -152,11 +105,7 @@ async fn partitions_of_every_type_come_back() {
         Arc::new(Date32Array::from(vec![Some(-1), None])),
         Arc::new(TimestampMicrosecondArray::from(vec![Some(-1), None]).with_timezone("UTC")),
         Arc::new(BooleanArray::from(vec![Some(false), None])),
-        Arc::new(
-            Decimal128Array::from(vec![Some(-5), None])
-                .with_precision_and_scale(10, 2)
-                .unwrap(),
-        ),
+        Arc::new(Decimal128Array::from(vec![Some(-5), None]).with_precision_and_scale(10, 2).unwrap()),
         Arc::new(Int64Array::from(vec![1, 2])),
     ];
     let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
@@ -166,83 +115,32 @@ async fn partitions_of_every_type_come_back() {
     };
     let policy = ResolvedWritePolicy::resolve(&policy, &schema).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let staged = write_files(
-        dir.path(),
-        schema.clone(),
-        vec![stream(vec![batch])],
-        &policy,
-    )
-    .await
-    .unwrap();
-    commit_create(dir.path(), schema, staged, &policy, &metadata("r"))
-        .await
-        .unwrap();
+    let staged = write_files(dir.path(), schema.clone(), vec![stream(vec![batch])], &policy).await.unwrap();
+    commit_create(dir.path(), schema, staged, &policy, &metadata("r")).await.unwrap();
     assert_eq!(
         rows(dir.path()).await,
-        [
-            "1969-12-31|1969-12-31T23:59:59.999999Z|false|-0.05|1",
-            "NULL|NULL|NULL|NULL|2"
-        ]
+        ["1969-12-31|1969-12-31T23:59:59.999999Z|false|-0.05|1", "NULL|NULL|NULL|NULL|2"]
     );
 }
 
 #[tokio::test]
 async fn the_directory_may_have_any_name() {
-    let names = [
-        "a b",
-        "100%",
-        "%20",
-        "%2e%2e",
-        "a#b",
-        "what?",
-        "ünï€",
-        "[x]{y}",
-        "semi;colon",
-        "back\\slash",
-        "~",
-        "a+b&c=d",
-    ];
+    let names =
+        ["a b", "100%", "%20", "%2e%2e", "a#b", "what?", "ünï€", "[x]{y}", "semi;colon", "back\\slash", "~", "a+b&c=d"];
     let dir = tempfile::tempdir().unwrap();
     for name in names {
         let table = dir.path().join(name).join("table");
-        assert_eq!(
-            replace(&table, None, vec![batch(&[(Some("a"), 1)])])
-                .await
-                .version,
-            0,
-            "{name}"
-        );
-        assert_eq!(
-            replace(&table, Some(0), vec![batch(&[(Some("b"), 2)])])
-                .await
-                .version,
-            1,
-            "{name}"
-        );
-        append(
-            &table,
-            schema(),
-            vec![batch(&[(Some("c"), 3)])],
-            &metadata("r"),
-            ("o", 1),
-        )
-        .await
-        .unwrap();
-        assert_eq!(rows(&table).await, ["b|2", "c|3"], "{name}");
+        assert_eq!(replace(&table, None, vec![batch(&[(Some("a"), 1)])]).await.version, 0, "{name}");
+        assert_eq!(replace(&table, Some(0), vec![batch(&[(Some("b"), 2)])]).await.version, 1, "{name}");
+        append_row(&table, ("c", 3), ("o", 1)).await;
+        assert_eq!(plain_rows(&table, 2).await, ["b|2", "c|3"], "{name}");
         assert_eq!(head_commit(&table).unwrap().unwrap().version, 2, "{name}");
-        assert_eq!(
-            transaction_version(&table, "o").await.unwrap(),
-            Some(1),
-            "{name}"
-        );
+        assert_eq!(transaction_version(&table, "o").await.unwrap(), Some(1), "{name}");
         for file in active_files(&table, 2).await.unwrap() {
             assert!(table.join(&file.path).is_file(), "{name}");
         }
     }
-    let mut made: Vec<_> = fs::read_dir(dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let mut made: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     made.sort();
     let mut expected = names.map(std::ffi::OsString::from);
     expected.sort();
@@ -253,11 +151,6 @@ async fn the_directory_may_have_any_name() {
 async fn a_path_that_goes_up_and_down_is_the_table_it_leads_to() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("x")).unwrap();
-    replace(
-        &dir.path().join("x/../table"),
-        None,
-        vec![batch(&[(Some("a"), 1)])],
-    )
-    .await;
+    replace(&dir.path().join("x/../table"), None, vec![batch(&[(Some("a"), 1)])]).await;
     assert_eq!(rows(&dir.path().join("table")).await, ["a|1"]);
 }

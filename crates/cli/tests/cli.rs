@@ -1,0 +1,242 @@
+//! The binary as a script meets it: streams, exit codes, signals.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn alluvium() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alluvium"));
+    command
+        .env_remove("ALLUVIUM_CACHE_ROOT")
+        .env_remove("ALLUVIUM_LOG")
+        .env("TERM", "dumb")
+        .stdin(Stdio::null());
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    alluvium().args(arguments).output().unwrap()
+}
+
+/// Standard output and standard error of a command that ends with `code`.
+#[track_caller]
+fn ends(code: i32, arguments: &[&str]) -> (String, String) {
+    let output = output(arguments);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?}\nstdout: {stdout}\nstderr: {stderr}"
+    );
+    (stdout, stderr)
+}
+
+/// A fresh project of `init`, and its directory as text.
+fn project() -> (TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shop").to_str().unwrap().to_owned();
+    ends(0, &["init", &path]);
+    (dir, path)
+}
+
+fn results(document: &str) -> Vec<(String, String)> {
+    let document: Value = serde_json::from_str(document).unwrap();
+    assert_eq!(document["kind"], "run_document");
+    let views = document["payload"]["views"].as_array().unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    views
+        .iter()
+        .map(|view| (text(&view["name"]), text(&view["result"])))
+        .collect()
+}
+
+#[test]
+fn a_scaffolded_project_runs_writes_and_hits() {
+    let (_keep, shop) = project();
+    let (first, progress) = ends(0, &["run", &shop, "--format", "json"]);
+    let first = results(&first);
+    assert!(
+        !first.is_empty() && first.iter().all(|(_, result)| result == "write"),
+        "{first:?}"
+    );
+    for (name, _) in &first {
+        assert!(progress.contains(&format!("] {name}: write")), "{progress}");
+    }
+    let (second, _) = ends(0, &["run", "-C", &shop, "--format", "json"]);
+    assert!(
+        results(&second).iter().all(|(_, result)| result == "hit"),
+        "{second}"
+    );
+    let (report, _) = ends(0, &["run", &shop]);
+    assert!(
+        report.starts_with("view ") && report.contains("succeeded in "),
+        "{report}"
+    );
+    let (plan, _) = ends(0, &["plan", &shop, "--format", "json"]);
+    assert_eq!(
+        serde_json::from_str::<Value>(&plan).unwrap()["kind"],
+        "plan_document"
+    );
+    let (_, refused) = ends(2, &["init", &shop]);
+    assert!(
+        refused.starts_with("error: ") && refused.contains("alluvium.toml"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn rows_come_as_table_json_and_csv() {
+    let (_keep, shop) = project();
+    let query = "select 1 as one, cast(null as varchar) as nothing";
+    assert_eq!(
+        ends(0, &["sql", &shop, query, "--format", "json"]).0,
+        "[{\"one\":1,\"nothing\":null}]\n"
+    );
+    assert_eq!(
+        ends(0, &["sql", &shop, query, "--format", "csv"]).0,
+        "one,nothing\n1,\n"
+    );
+    let (table, _) = ends(0, &["sql", "-C", &shop, query]);
+    assert!(table.contains("| one | nothing |"), "{table}");
+    assert_eq!(ends(0, &["sql", &shop, query, "--format", "text"]).0, table);
+}
+
+#[test]
+fn wrong_input_is_2_and_says_so_on_standard_error_only() {
+    let (_keep, shop) = project();
+    let nowhere = Path::new(&shop).join("nowhere");
+    let nowhere = nowhere.to_str().unwrap();
+    for arguments in [
+        &["sql", &shop, "select no_such_column from orders_clean"][..],
+        &["sql", &shop, "selectt 1"],
+        &["sql", &shop],
+        &[
+            "sql",
+            &shop,
+            "select 1 as a, 2 as \"A\", 3 as b, [1] as c",
+            "--format",
+            "csv",
+        ],
+        &["run", nowhere],
+        &["run", nowhere, "--format", "json"],
+        &["run", &shop, "--select", "orders_cleen"],
+        &["run", &shop, "-C", &shop],
+        &["contracts", "show", "nothing"],
+        &["frobnicate"],
+    ] {
+        let (stdout, stderr) = ends(2, arguments);
+        assert_eq!(stdout, "", "{arguments:?}");
+        assert!(stderr.starts_with("error: "), "{arguments:?}: {stderr}");
+    }
+    let failed = alluvium()
+        .args(["run", &shop])
+        .env("ALLUVIUM_LOG", "a=b=c")
+        .output()
+        .unwrap();
+    assert_eq!(failed.status.code(), Some(2));
+}
+
+#[test]
+fn a_view_that_fails_is_1_with_a_document() {
+    let (_keep, shop) = project();
+    let dir = Path::new(&shop);
+    let mut file = fs::read_to_string(dir.join("alluvium.toml")).unwrap();
+    file.push_str("\n[views.bad]\nsql = \"select cast(x as int) as y from (values ('1'), ('one')) as t(x)\"\n");
+    fs::write(dir.join("alluvium.toml"), file).unwrap();
+    let (document, _) = ends(1, &["run", &shop, "--keep-going", "--format", "json"]);
+    let results = results(&document);
+    assert!(
+        results.contains(&("bad".to_owned(), "error".to_owned())),
+        "{results:?}"
+    );
+    assert!(
+        results.iter().any(|(_, result)| result == "write"),
+        "{results:?}"
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let (_keep, shop) = project();
+    let query = "select value as n from generate_series(1, 3000000)";
+    for format in ["json", "csv"] {
+        let mut child = spawn(&["sql", &shop, query, "--format", format]);
+        let mut start = [0; 1];
+        child.stdout.take().unwrap().read_exact(&mut start).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{format}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{format}");
+    }
+}
+
+/// A pipeline whose one view counts for hours.
+fn endless() -> (TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let sql = "select count(*) as n from generate_series(1, 10000000) as a, generate_series(1, 10000000) as b \
+               where a.value * b.value % 7 = 3";
+    fs::write(
+        dir.path().join("alluvium.toml"),
+        format!("[views.endless]\nsql = \"{sql}\"\n"),
+    )
+    .unwrap();
+    let path = dir.path().to_str().unwrap().to_owned();
+    (dir, path)
+}
+
+fn spawn(arguments: &[&str]) -> Child {
+    alluvium()
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn send(signal: &str, child: &Child) {
+    let status = Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn the_first_signal_ends_a_run_cleanly_with_its_code() {
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let (_keep, dir) = endless();
+        let mut child = spawn(&["run", &dir, "--format", "json"]);
+        // Its first line says that the run has begun.
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        assert!(line.starts_with("run "), "{line}");
+        send(signal, &child);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{signal}");
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(document["payload"]["result"], "interrupted");
+    }
+}
+
+#[test]
+fn contracts_are_exported_as_the_list_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("contracts");
+    let (written, _) = ends(0, &["contracts", "export", target.to_str().unwrap()]);
+    let (list, _) = ends(0, &["contracts", "ls"]);
+    // One file each, and the index.
+    assert_eq!(written.lines().count(), list.lines().count() + 1);
+    for line in list.lines() {
+        let kind = line.split_whitespace().next().unwrap();
+        let (schema, _) = ends(0, &["contracts", "show", kind]);
+        let file = target.join(format!("{kind}.v1.schema.json"));
+        assert_eq!(fs::read_to_string(file).unwrap(), schema);
+    }
+}

@@ -1,0 +1,296 @@
+//! A pinned dataset: its identity, its provider, and whether it is still what was pinned.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use alluvium_contracts::{PinDigest, SourceFormat};
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+
+use crate::delta::DeltaPin;
+use crate::options::ReadOptions;
+use crate::pin::{Counters, FilePin};
+use crate::scan::{FileScan, ScanFile};
+use crate::schema_text::{identity_bytes, schema_text};
+use crate::{Change, ChangedError, FileStamp, HashError, PinError};
+
+/// Raised when the same input and way of reading it give another digest.
+const PIN_EPOCH: u32 = 1;
+
+/// The exact state of an input, and the way it is read. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct PinnedDataset {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    schema: SchemaRef,
+    digest: PinDigest,
+    components: BTreeMap<String, String>,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Files {
+        options: ReadOptions,
+        files: Vec<FilePin>,
+        counters: Arc<Counters>,
+    },
+    Delta(DeltaPin),
+}
+
+impl PinnedDataset {
+    pub(crate) fn of_files(
+        name: &str,
+        format: SourceFormat,
+        options: ReadOptions,
+        schema: SchemaRef,
+        files: Vec<FilePin>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let resolved = options.resolved();
+        // A multiset: names, places and order are no part of it, but how often a content comes is.
+        let mut digests: Vec<_> = files.iter().map(|file| file.digest).collect();
+        digests.sort_unstable();
+        let content = serde_json::json!({ "files": digests });
+        let digest = digest(format, &resolved, &schema, &[], &content);
+
+        let mut components = components(format, &resolved, &schema);
+        for file in &files {
+            components.insert(format!("file {}", file.label), file.digest.to_string());
+        }
+        Self::new(
+            name,
+            schema,
+            digest,
+            components,
+            Content::Files {
+                options,
+                files,
+                counters,
+            },
+        )
+    }
+
+    pub(crate) fn of_delta(name: &str, pin: DeltaPin) -> Self {
+        let schema = pin.provider.schema();
+        let (commit, commit_digest) = pin.content.component();
+        // The version as text: canonical JSON has no integers of its size.
+        let content = serde_json::json!({
+            "delta table": pin.table_id,
+            "delta version": pin.version.to_string(),
+            commit: commit_digest,
+        });
+        let digest = digest(
+            SourceFormat::Delta,
+            &BTreeMap::new(),
+            &schema,
+            &pin.partition_columns,
+            &content,
+        );
+
+        let mut components = components(SourceFormat::Delta, &BTreeMap::new(), &schema);
+        if !pin.partition_columns.is_empty() {
+            let columns = serde_json::Value::from(pin.partition_columns.clone());
+            components.insert("partition columns".to_owned(), columns.to_string());
+        }
+        components.insert("delta table".to_owned(), pin.table_id.clone());
+        components.insert("delta version".to_owned(), pin.version.to_string());
+        components.insert(commit.to_owned(), commit_digest);
+        Self::new(name, schema, digest, components, Content::Delta(pin))
+    }
+
+    fn new(
+        name: &str,
+        schema: SchemaRef,
+        digest: PinDigest,
+        components: BTreeMap<String, String>,
+        content: Content,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                name: name.to_owned(),
+                schema,
+                digest,
+                components,
+                content,
+            }),
+        }
+    }
+
+    /// The name of the source. It is no part of the pin.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The full schema: that of the provider.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.inner.schema
+    }
+
+    /// The pin: of the format, every resolved option, the full schema, the partition columns, and the content. Where
+    /// the files lie, what they are called and in which order they come is no part of it.
+    #[must_use]
+    pub fn digest(&self) -> PinDigest {
+        self.inner.digest
+    }
+
+    /// Every component of the pin, by name, location-neutral: what a miss explanation compares.
+    ///
+    /// `format` and `schema`; `option NAME` for each; for files `file NAME` with the content's digest, named as below
+    /// the directory that the source names; for a Delta table `delta table` (its id), `delta version`, `delta commit` (or
+    /// `delta active files`, once the log has expired) and `partition columns`. Two pins with equal components are equal;
+    /// equal pins may differ in the names of files.
+    #[must_use]
+    pub fn components(&self) -> &BTreeMap<String, String> {
+        &self.inner.components
+    }
+
+    /// A provider that scans what was pinned and never looks for other files.
+    ///
+    /// Local files are read by their pinned path: one that is rewritten after it was pinned is only noticed by
+    /// [`recheck`](Self::recheck), which has to come after the scan.
+    ///
+    /// # Errors
+    /// None today: a Delta table is opened when it is pinned.
+    pub fn provider(&self) -> Result<Arc<dyn TableProvider>, PinError> {
+        Ok(match &self.inner.content {
+            Content::Files { options, files, .. } => {
+                let files = files.iter().map(|file| ScanFile {
+                    meta: file.object_meta(),
+                    partition_values: Vec::new(),
+                    row_count: None,
+                });
+                Arc::new(FileScan::new(
+                    options.clone(),
+                    Arc::clone(&self.inner.schema),
+                    &[],
+                    files.collect(),
+                ))
+            }
+            Content::Delta(pin) => Arc::clone(&pin.provider),
+        })
+    }
+
+    /// Has anything changed since it was pinned? Stats every file again; rehashes those that were too young to trust
+    /// when they were pinned. Of a Delta table it looks at the pinned commit.
+    ///
+    /// Any change of a stamp counts, even one that left the same bytes: between then and now there may have been others.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`ChangedError`] names the file and what changed.
+    pub fn recheck(&self) -> Result<(), ChangedError> {
+        let changed = match &self.inner.content {
+            Content::Files {
+                files, counters, ..
+            } => files.iter().try_for_each(|file| {
+                file.recheck(counters)
+                    .map_err(|change| (file.path.clone(), change))
+            }),
+            Content::Delta(pin) => pin.recheck(),
+        };
+        changed.map_err(|(path, change): (PathBuf, Change)| ChangedError {
+            dataset: self.inner.name.clone(),
+            path,
+            change,
+        })
+    }
+
+    /// The version of a Delta table.
+    #[must_use]
+    pub fn delta_version(&self) -> Option<u64> {
+        match &self.inner.content {
+            Content::Files { .. } => None,
+            Content::Delta(pin) => Some(pin.version),
+        }
+    }
+
+    /// How many files a scan would read, if nothing were pruned.
+    #[must_use]
+    pub fn file_count(&self) -> usize {
+        match &self.inner.content {
+            Content::Files { files, .. } => files.len(),
+            Content::Delta(pin) => pin.file_count,
+        }
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        match &self.inner.content {
+            Content::Files { files, .. } => files.iter().map(|file| file.stamp.size_bytes).sum(),
+            Content::Delta(pin) => pin.size_bytes,
+        }
+    }
+}
+
+fn digest(
+    format: SourceFormat,
+    options: &BTreeMap<&'static str, String>,
+    schema: &SchemaRef,
+    partition_columns: &[String],
+    content: &serde_json::Value,
+) -> PinDigest {
+    let identity = serde_json::json!({
+        "epoch": PIN_EPOCH,
+        "format": format.as_str(),
+        "options": options,
+        "schema": schema_text(schema),
+        "partition_columns": partition_columns,
+        "content": content,
+    });
+    PinDigest::of(&identity_bytes(&identity))
+}
+
+fn components(
+    format: SourceFormat,
+    options: &BTreeMap<&'static str, String>,
+    schema: &SchemaRef,
+) -> BTreeMap<String, String> {
+    let mut components: BTreeMap<_, _> = options
+        .iter()
+        .map(|(name, value)| (format!("option {name}"), value.clone()))
+        .collect();
+    components.insert("format".to_owned(), format.as_str().to_owned());
+    components.insert("schema".to_owned(), schema_text(schema));
+    components
+}
+
+impl FilePin {
+    /// What has changed of the file since it was pinned.
+    pub(crate) fn recheck(&self, counters: &Counters) -> Result<(), Change> {
+        let is = FileStamp::of(&self.path).map_err(|source| Change::Gone { source })?;
+        let was = self.stamp;
+        if (is.dev, is.inode) != (was.dev, was.inode) {
+            return Err(Change::Replaced);
+        }
+        if is.size_bytes != was.size_bytes {
+            return Err(Change::Size {
+                was_bytes: was.size_bytes,
+                is_bytes: is.size_bytes,
+            });
+        }
+        if is != was {
+            return Err(Change::Touched);
+        }
+        if !self.young {
+            return Ok(());
+        }
+        match counters.hash_file(&self.path) {
+            Ok((digest, _)) if digest == self.digest => Ok(()),
+            Ok((digest, _)) => Err(Change::Content {
+                was: self.digest,
+                is: digest,
+            }),
+            Err(HashError::NotFound { source, .. }) => Err(Change::Gone { source }),
+            Err(source) => Err(Change::Unreadable { source }),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! A Delta table pinned to a version. The engine's own provider reads it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use alluvium_contracts::ContentDigest;
+use datafusion::catalog::TableProvider;
+use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
+use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
+use url::Url;
+
+use crate::schema_text::identity_bytes;
+use crate::{Change, FileStamp, PinError, hash_file};
+
+/// What a version of a table is known by.
+#[derive(Debug, Clone)]
+pub(crate) struct DeltaPin {
+    root: PathBuf,
+    pub(crate) table_id: String,
+    pub(crate) version: u64,
+    /// The digest of the version's commit file, since a copied table keeps its id; of the active files, once the log
+    /// has expired.
+    pub(crate) content: Content,
+    /// Device and inode of the log's directory: a table that was dropped and made anew has another.
+    log_directory: (u64, u64),
+    pub(crate) partition_columns: Vec<String>,
+    pub(crate) file_count: usize,
+    pub(crate) size_bytes: u64,
+    pub(crate) provider: Arc<dyn TableProvider>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    Commit(ContentDigest),
+    ActiveFiles(ContentDigest),
+}
+
+impl Content {
+    /// The component's name and value.
+    pub(crate) fn component(self) -> (&'static str, String) {
+        match self {
+            Self::Commit(digest) => ("delta commit", digest.to_string()),
+            Self::ActiveFiles(digest) => ("delta active files", digest.to_string()),
+        }
+    }
+}
+
+/// Opens the table in `path` at `version`, or at its latest.
+pub(crate) async fn pin(
+    dataset: &str,
+    path: &Path,
+    version: Option<u64>,
+) -> Result<DeltaPin, PinError> {
+    let not_a_table = |source: Option<io::Error>| PinError::NotADeltaTable {
+        dataset: dataset.to_owned(),
+        path: path.to_path_buf(),
+        source,
+    };
+    let failed = |source: DeltaTableError| failure(dataset, path, version, source);
+    let root = path
+        .canonicalize()
+        .map_err(|source| not_a_table(Some(source)))?;
+    let log_directory = log_directory(&root).map_err(|source| not_a_table(Some(source)))?;
+    let url = Url::from_directory_path(&root).map_err(|()| not_a_table(None))?;
+
+    let builder = DeltaTableBuilder::from_url(url).map_err(failed)?;
+    let builder = match version {
+        Some(version) => builder.with_version(version),
+        None => builder,
+    };
+    let table = match builder.load().await {
+        Ok(table) => table,
+        Err(error) => {
+            return Err(missing_version(dataset, path, &root, version)
+                .await
+                .unwrap_or_else(|| failed(error)));
+        }
+    };
+    let state = table.snapshot().map_err(failed)?;
+    // A version that is not there might be taken as the latest.
+    if let Some(wanted) = version.filter(|wanted| *wanted != state.version()) {
+        return Err(PinError::DeltaVersion {
+            dataset: dataset.to_owned(),
+            path: path.to_path_buf(),
+            version: wanted,
+            latest: Some(state.version()),
+        });
+    }
+    PROTOCOL
+        .can_read_from_protocol(state.protocol())
+        .map_err(|source| failed(source.into()))?;
+    let provider = table.table_provider().build().await;
+    let provider = provider.map_err(|error| {
+        failed(DeltaTableError::GenericError {
+            source: Box::new(error),
+        })
+    })?;
+
+    let (mut file_count, mut size_bytes) = (0, 0);
+    for file in state.snapshot().try_log_data().map_err(failed)?.iter() {
+        file_count += 1;
+        size_bytes += u64::try_from(file.size()).unwrap_or(0);
+    }
+    let content = match hash_file(commit_path(&root, state.version())) {
+        Ok((digest, _)) => Content::Commit(digest),
+        Err(crate::HashError::NotFound { .. }) => {
+            Content::ActiveFiles(active_files(&table).map_err(failed)?)
+        }
+        Err(source) => {
+            return Err(PinError::Hash {
+                dataset: dataset.to_owned(),
+                source,
+            });
+        }
+    };
+    Ok(DeltaPin {
+        table_id: state.metadata().id().to_owned(),
+        version: state.version(),
+        content,
+        log_directory,
+        partition_columns: state.metadata().partition_columns().to_vec(),
+        file_count,
+        size_bytes,
+        provider: Arc::new(provider),
+        root,
+    })
+}
+
+impl DeltaPin {
+    /// What has changed since it was pinned. Data files are immutable by Delta's protocol; one that is gone fails the
+    /// scan.
+    pub(crate) fn recheck(&self) -> Result<(), (PathBuf, Change)> {
+        let log = self.root.join("_delta_log");
+        match log_directory(&self.root) {
+            Ok(found) if found == self.log_directory => {}
+            Ok(_) => return Err((log, Change::Replaced)),
+            Err(source) => return Err((log, Change::Gone { source })),
+        }
+        let Content::Commit(was) = self.content else {
+            return Ok(());
+        };
+        let commit = commit_path(&self.root, self.version);
+        match hash_file(&commit) {
+            Ok((is, _)) if is == was => Ok(()),
+            Ok((is, _)) => Err((commit, Change::Content { was, is })),
+            // Expired meanwhile: the log is still the same one, and the snapshot is in memory.
+            Err(crate::HashError::NotFound { .. }) => Ok(()),
+            Err(source) => Err((commit, Change::Unreadable { source })),
+        }
+    }
+}
+
+fn commit_path(root: &Path, version: u64) -> PathBuf {
+    root.join("_delta_log").join(format!("{version:020}.json"))
+}
+
+fn log_directory(root: &Path) -> io::Result<(u64, u64)> {
+    let log = root.join("_delta_log");
+    let stamp = FileStamp::of(&log)?;
+    if log.is_dir() {
+        Ok((stamp.dev, stamp.inode))
+    } else {
+        Err(io::ErrorKind::NotADirectory.into())
+    }
+}
+
+/// The digest of everything the log says of the active files that decides which rows there are.
+fn active_files(table: &DeltaTable) -> Result<ContentDigest, DeltaTableError> {
+    let mut files: Vec<serde_json::Value> = Vec::new();
+    for file in table.snapshot()?.snapshot().try_log_data()?.iter() {
+        let partition_values: BTreeMap<_, _> = file.partition_values_map().into_iter().collect();
+        // Counts as text: canonical JSON has no integers of this size.
+        files.push(serde_json::json!({
+            "path": file.path(),
+            "size": file.size().to_string(),
+            "modification_time": file.modification_time().to_string(),
+            "partition_values": partition_values,
+            "deletion_vector": file.deletion_vector_descriptor().map(|vector| serde_json::json!({
+                "storage_type": format!("{:?}", vector.storage_type),
+                "path_or_inline_dv": vector.path_or_inline_dv,
+                "offset": vector.offset,
+                "size_in_bytes": vector.size_in_bytes,
+                "cardinality": vector.cardinality.to_string(),
+            })),
+        }));
+    }
+    let mut lines: Vec<_> = files.iter().map(identity_bytes).collect();
+    lines.sort();
+    // JSON text holds no raw line break.
+    Ok(ContentDigest::of(&lines.join(&b'\n')))
+}
+
+/// The error for a version beyond the latest, which the engine reports as damage.
+async fn missing_version(
+    dataset: &str,
+    path: &Path,
+    root: &Path,
+    version: Option<u64>,
+) -> Option<PinError> {
+    let version = version?;
+    let table = DeltaTableBuilder::from_url(Url::from_directory_path(root).ok()?)
+        .ok()?
+        .build()
+        .ok()?;
+    let latest = table.get_latest_version().await.ok()?;
+    (version > latest).then(|| PinError::DeltaVersion {
+        dataset: dataset.to_owned(),
+        path: path.to_path_buf(),
+        version,
+        latest: Some(latest),
+    })
+}
+
+/// The engine's error, with what the user can do about it.
+fn failure(dataset: &str, path: &Path, version: Option<u64>, source: DeltaTableError) -> PinError {
+    let (dataset, path) = (dataset.to_owned(), path.to_path_buf());
+    match source {
+        DeltaTableError::Transaction {
+            source: TransactionError::UnsupportedTableFeatures(features),
+        } => {
+            let features = features.iter().map(ToString::to_string).collect();
+            PinError::DeltaFeatures {
+                dataset,
+                path,
+                features,
+            }
+        }
+        DeltaTableError::InvalidVersion(_) => match version {
+            Some(version) => PinError::DeltaVersion {
+                dataset,
+                path,
+                version,
+                latest: None,
+            },
+            None => PinError::NotADeltaTable {
+                dataset,
+                path,
+                source: None,
+            },
+        },
+        DeltaTableError::NotATable(_) => PinError::NotADeltaTable {
+            dataset,
+            path,
+            source: None,
+        },
+        source => PinError::Delta {
+            dataset,
+            path,
+            version,
+            source: Box::new(source),
+        },
+    }
+}

@@ -1,0 +1,257 @@
+//! Why a dataset cannot be pinned, and what has changed of one that was.
+
+use std::io;
+use std::path::PathBuf;
+
+use alluvium_contracts::{ContentDigest, SourceFormat};
+use arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+use deltalake_core::DeltaTableError;
+
+use crate::{HashError, LocateError};
+
+/// Why a dataset cannot be pinned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PinError {
+    /// The paths mean no files, or cannot be followed.
+    #[error("source `{dataset}`: its files cannot be listed")]
+    Locate {
+        /// The source.
+        dataset: String,
+        /// What is wrong with which path.
+        source: LocateError,
+    },
+    /// A file cannot be read.
+    #[error("source `{dataset}`: a file cannot be read")]
+    Hash {
+        /// The source.
+        dataset: String,
+        /// What is wrong with which file.
+        source: HashError,
+    },
+    /// A file changed between being hashed and being looked into, twice.
+    #[error(
+        "source `{dataset}`: {} keeps changing while it is pinned: try again when its writer has finished",
+        path.display()
+    )]
+    Changing {
+        /// The source.
+        dataset: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is not of the format.
+    #[error(
+        "source `{dataset}`: {} cannot be read as {}: check that the file is whole and that `format` and `options` fit it",
+        path.display(),
+        format.as_str()
+    )]
+    Unreadable {
+        /// The source.
+        dataset: String,
+        /// The format.
+        format: SourceFormat,
+        /// The file.
+        path: PathBuf,
+        /// The engine's word.
+        source: Box<DataFusionError>,
+    },
+    /// Two files have a column of one name and of types that do not merge.
+    #[error(
+        "source `{dataset}`: column `{column}` is {first_type} in {} but {second_type} in {}: make them agree, or declare two \
+         sources",
+        first.display(),
+        second.display()
+    )]
+    Schemas {
+        /// The source.
+        dataset: String,
+        /// The column.
+        column: String,
+        /// The first file that has the column.
+        first: PathBuf,
+        /// Its type there, merged with that of the files between.
+        first_type: String,
+        /// The file whose type does not fit.
+        second: PathBuf,
+        /// Its type there.
+        second_type: String,
+        /// The engine's word.
+        source: Box<ArrowError>,
+    },
+    /// Two files differ in the schema's metadata, which was asked to be kept.
+    #[error(
+        "source `{dataset}`: {} and {} differ in the metadata `{key}`: set the option `skip_metadata` to `true`",
+        first.display(),
+        second.display()
+    )]
+    Metadata {
+        /// The source.
+        dataset: String,
+        /// The key.
+        key: String,
+        /// The first file that has the key.
+        first: PathBuf,
+        /// The file whose value differs.
+        second: PathBuf,
+    },
+    /// A file has two columns of one name.
+    #[error("source `{dataset}`: {} has two columns `{column}`: rename one of them", path.display())]
+    DuplicateColumn {
+        /// The source.
+        dataset: String,
+        /// The column.
+        column: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// CSV files are read by position, and their headers differ.
+    #[error(
+        "source `{dataset}`: the columns of {} are {found:?}, but those of {} are {expected:?}: CSV files of one source need \
+         the same columns in the same order (fewer at the end with `truncated_rows`)",
+        second.display(),
+        first.display()
+    )]
+    Headers {
+        /// The source.
+        dataset: String,
+        /// The file with the most columns.
+        first: PathBuf,
+        /// Its columns.
+        expected: Vec<String>,
+        /// The file that does not fit.
+        second: PathBuf,
+        /// Its columns.
+        found: Vec<String>,
+    },
+    /// No file has a column.
+    #[error(
+        "source `{dataset}`: its files are empty, so that there is no column to read: give them a header or a record"
+    )]
+    NoColumns {
+        /// The source.
+        dataset: String,
+    },
+    /// The session has no store for local files.
+    #[error(
+        "source `{dataset}`: the session has no object store for local files: register one for `file://`"
+    )]
+    Store {
+        /// The source.
+        dataset: String,
+        /// The engine's word.
+        source: Box<DataFusionError>,
+    },
+    /// The directory is not a Delta table.
+    #[error("source `{dataset}`: {} is not a Delta table: name a directory that holds a `_delta_log`", path.display())]
+    NotADeltaTable {
+        /// The source.
+        dataset: String,
+        /// The path.
+        path: PathBuf,
+        /// The system's word, if it refused.
+        source: Option<io::Error>,
+    },
+    /// The Delta table has no such version.
+    #[error(
+        "source `{dataset}`: the Delta table in {} has no version {version}{}: correct `version`, or leave it out to read \
+         the latest",
+        path.display(),
+        latest.map(|latest| format!(" (its latest is {latest})")).unwrap_or_default()
+    )]
+    DeltaVersion {
+        /// The source.
+        dataset: String,
+        /// The table.
+        path: PathBuf,
+        /// The version that was asked for.
+        version: u64,
+        /// The latest version, if it is known.
+        latest: Option<u64>,
+    },
+    /// The Delta table uses features that this build cannot read.
+    #[error(
+        "source `{dataset}`: the Delta table in {} needs the reader features {}, which this build does not have: drop them \
+         from the table, or read a version from before they were enabled",
+        path.display(),
+        features.join(", ")
+    )]
+    DeltaFeatures {
+        /// The source.
+        dataset: String,
+        /// The table.
+        path: PathBuf,
+        /// The features.
+        features: Vec<String>,
+    },
+    /// The Delta table cannot be opened.
+    #[error(
+        "source `{dataset}`: the Delta table in {} cannot be opened at {}: check that its log is whole",
+        path.display(),
+        version.map_or_else(|| "its latest version".to_owned(), |version| format!("version {version}"))
+    )]
+    Delta {
+        /// The source.
+        dataset: String,
+        /// The table.
+        path: PathBuf,
+        /// The version that was asked for.
+        version: Option<u64>,
+        /// The engine's word.
+        source: Box<DeltaTableError>,
+    },
+}
+
+/// A pinned dataset is no longer what was pinned: what was computed from it must not be kept under its pin.
+#[derive(Debug, thiserror::Error)]
+#[error("source `{dataset}` changed while it was in use: {} {change}; run again when its writer has finished", path.display())]
+pub struct ChangedError {
+    /// The source.
+    pub dataset: String,
+    /// The file that changed.
+    pub path: PathBuf,
+    /// What changed of it.
+    #[source]
+    pub change: Change,
+}
+
+/// What changed of a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Change {
+    /// It cannot be found or looked at any more.
+    #[error("cannot be found any more")]
+    Gone {
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Another file or directory has taken its place.
+    #[error("was replaced by another")]
+    Replaced,
+    /// Its size differs.
+    #[error("had {was_bytes} bytes and now has {is_bytes}")]
+    Size {
+        /// Bytes when it was pinned.
+        was_bytes: u64,
+        /// Bytes now.
+        is_bytes: u64,
+    },
+    /// Its size is the same, but it was written to, or its attributes were set.
+    #[error("was written to, or its attributes were set")]
+    Touched,
+    /// Its stamp is the same, but its bytes differ.
+    #[error("had the content {was} and now has {is}")]
+    Content {
+        /// The digest when it was pinned.
+        was: ContentDigest,
+        /// The digest now.
+        is: ContentDigest,
+    },
+    /// It cannot be read any more.
+    #[error("cannot be read any more")]
+    Unreadable {
+        /// What is wrong.
+        source: HashError,
+    },
+}

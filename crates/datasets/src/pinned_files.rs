@@ -1,0 +1,210 @@
+//! The provider over an exact list of Parquet files.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::HashError;
+use crate::locate::store_path;
+use crate::options::{ParquetRead, ReadOptions};
+use crate::scan::{FileScan, ScanFile, object_meta};
+
+/// A file of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinnedFile {
+    /// The absolute path, without `.` and `..`.
+    pub path: PathBuf,
+    /// The length in bytes.
+    pub size_bytes: u64,
+    /// The modification time, in nanoseconds since 1970-01-01 UTC. With path and size it is what the engine's cache of
+    /// footers goes by, so a file that is rewritten in place needs another.
+    pub modified_unix_ns: i128,
+    /// The number of rows, if it is known for certain: queries are answered from it.
+    pub row_count: Option<u64>,
+    /// The value of each partition column as text, `None` for NULL; every partition column must be here.
+    pub partition_values: BTreeMap<String, Option<String>>,
+}
+
+/// A provider over an exact list of Parquet files: raw files and our cache's tables.
+///
+/// It lists nothing and opens nothing until it is scanned. Columns that a file lacks are NULL. Filters on partition
+/// columns leave out files, those on others row groups and pages as the session's Parquet settings say; all of them are
+/// applied again above the scan. The only statistics it claims is the number of rows, if it is known of every file.
+/// Files are read through the session's object store for `file://`.
+#[derive(Debug)]
+pub struct PinnedFiles {
+    scan: FileScan,
+}
+
+/// The list of files cannot be scanned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PinnedFilesError {
+    /// A partition column is not in the schema, or is named twice.
+    #[error("the partition column `{column}` has to be in the schema, and to be named once")]
+    Column {
+        /// The column.
+        column: String,
+    },
+    /// A file's partition values are not those of the partition columns.
+    #[error("{} has partition values for {found:?}, but the partition columns are {expected:?}", path.display())]
+    Columns {
+        /// The file.
+        path: PathBuf,
+        /// The columns that it has values for.
+        found: Vec<String>,
+        /// The partition columns.
+        expected: Vec<String>,
+    },
+    /// A partition value is not of the column's type.
+    #[error("the partition value {value:?} of {} is no {} for the column `{column}`", path.display(), data_type)]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The value.
+        value: Option<String>,
+        /// The type of the column, or that it cannot be NULL.
+        data_type: String,
+        /// The engine's word, if it has one.
+        source: Option<Box<DataFusionError>>,
+    },
+    /// A path is relative, or has characters that object stores do not take.
+    #[error("the engine cannot address {}: rename it", path.display())]
+    Path {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: HashError,
+    },
+}
+
+impl PinnedFiles {
+    /// A provider of `schema` over `files`.
+    ///
+    /// `schema` is the full one and the order of its columns is kept, wherever in it the partition columns stand; their
+    /// values come from each file's `partition_values`, cast from text to the column's type, and never from the file.
+    ///
+    /// # Errors
+    /// As the variants of [`PinnedFilesError`] say.
+    pub fn try_new(
+        schema: SchemaRef,
+        partition_columns: Vec<String>,
+        files: Vec<PinnedFile>,
+    ) -> Result<Self, PinnedFilesError> {
+        let mut places = Vec::with_capacity(partition_columns.len());
+        let mut seen = HashSet::new();
+        for column in &partition_columns {
+            match schema.index_of(column) {
+                Ok(place) if seen.insert(column) => places.push(place),
+                _ => {
+                    return Err(PinnedFilesError::Column {
+                        column: column.clone(),
+                    });
+                }
+            }
+        }
+        let files = files
+            .into_iter()
+            .map(|file| scan_file(&schema, &partition_columns, &places, file));
+        let files = files.collect::<Result<_, _>>()?;
+        let options = ReadOptions::Parquet(ParquetRead::default());
+        Ok(Self {
+            scan: FileScan::new(options, schema, &places, files),
+        })
+    }
+}
+
+fn scan_file(
+    schema: &SchemaRef,
+    partition_columns: &[String],
+    places: &[usize],
+    file: PinnedFile,
+) -> Result<ScanFile, PinnedFilesError> {
+    let found = &file.partition_values;
+    if found.len() != partition_columns.len()
+        || !partition_columns
+            .iter()
+            .all(|column| found.contains_key(column))
+    {
+        return Err(PinnedFilesError::Columns {
+            path: file.path,
+            found: file.partition_values.into_keys().collect(),
+            expected: partition_columns.to_vec(),
+        });
+    }
+    let mut partition_values = Vec::with_capacity(places.len());
+    for place in places {
+        let field = schema.field(*place);
+        let text = file.partition_values.get(field.name()).cloned().flatten();
+        let refused =
+            |data_type: String, source: Option<DataFusionError>| PinnedFilesError::Value {
+                path: file.path.clone(),
+                column: field.name().clone(),
+                value: text.clone(),
+                data_type,
+                source: source.map(Box::new),
+            };
+        let type_name = || field.data_type().to_string();
+        let value = match text.clone() {
+            None if !field.is_nullable() => {
+                return Err(refused(format!("{} that is not null", type_name()), None));
+            }
+            None => ScalarValue::try_from(field.data_type()),
+            Some(text) => ScalarValue::try_from_string(text, field.data_type()),
+        };
+        let value = value.map_err(|source| refused(type_name(), Some(source)))?;
+        // A cast that fails may give NULL instead of an error.
+        if value.is_null() && text.is_some() {
+            return Err(refused(type_name(), None));
+        }
+        partition_values.push(value);
+    }
+    let location = store_path(&file.path).map_err(|source| PinnedFilesError::Path {
+        path: file.path.clone(),
+        source,
+    })?;
+    let meta = object_meta(location, file.size_bytes, file.modified_unix_ns);
+    Ok(ScanFile {
+        meta,
+        partition_values,
+        row_count: file.row_count,
+    })
+}
+
+#[async_trait]
+impl TableProvider for PinnedFiles {
+    fn schema(&self) -> SchemaRef {
+        self.scan.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        self.scan.table_type()
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.scan.scan(state, projection, filters, limit).await
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        self.scan.supports_filters_pushdown(filters)
+    }
+}

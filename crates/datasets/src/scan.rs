@@ -1,0 +1,276 @@
+//! A table provider over an exact list of files: it lists nothing, and reads those.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Fields, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::{DFSchema, ScalarValue, Statistics, project_schema};
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::csv::CsvFormat;
+use datafusion::datasource::file_format::json::JsonFormat;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::Result;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use object_store::ObjectMeta;
+
+use crate::null_regex::NullRegexSource;
+use crate::options::ReadOptions;
+
+/// A file to scan.
+#[derive(Debug, Clone)]
+pub(crate) struct ScanFile {
+    pub(crate) meta: ObjectMeta,
+    /// In the order of the partition columns.
+    pub(crate) partition_values: Vec<ScalarValue>,
+    pub(crate) row_count: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct FileScan {
+    options: ReadOptions,
+    /// As the caller wants it: partition columns anywhere.
+    schema: SchemaRef,
+    /// As the engine wants it: partition columns last.
+    table_schema: TableSchema,
+    /// For each column of `schema`, its place in `table_schema`.
+    places: Vec<usize>,
+    files: Vec<ScanFile>,
+}
+
+impl FileScan {
+    /// `partition_columns` are the places of the partition columns in `schema`, in the order of each file's values.
+    pub(crate) fn new(
+        options: ReadOptions,
+        schema: SchemaRef,
+        partition_columns: &[usize],
+        files: Vec<ScanFile>,
+    ) -> Self {
+        let is_partition = |index: &usize| partition_columns.contains(index);
+        let order: Vec<_> = (0..schema.fields().len())
+            .filter(|index| !is_partition(index))
+            .chain(partition_columns.iter().copied())
+            .collect();
+        let mut places = vec![0; order.len()];
+        for (place, index) in order.iter().enumerate() {
+            places[*index] = place;
+        }
+        let (in_files, partitions) = order.split_at(order.len() - partition_columns.len());
+        let pick = |indices: &[usize]| {
+            indices
+                .iter()
+                .map(|index| Arc::clone(&schema.fields()[*index]))
+                .collect::<Fields>()
+        };
+        let file_schema = Arc::new(Schema::new_with_metadata(
+            pick(in_files),
+            schema.metadata().clone(),
+        ));
+        let table_schema = TableSchema::builder(file_schema)
+            .with_table_partition_cols(pick(partitions).to_vec())
+            .build();
+        Self {
+            options,
+            schema,
+            table_schema,
+            places,
+            files,
+        }
+    }
+
+    /// The files that can hold rows for which `filters` hold, as far as the partition values tell.
+    fn prune(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<ScanFile>> {
+        let partitions = self.table_schema.table_partition_cols();
+        if partitions.is_empty() || self.files.is_empty() {
+            return Ok(self.files.clone());
+        }
+        let columns = (0..partitions.len()).map(|index| {
+            ScalarValue::iter_to_array(
+                self.files
+                    .iter()
+                    .map(|file| file.partition_values[index].clone()),
+            )
+        });
+        let schema = Arc::new(Schema::new(partitions.clone()));
+        let options = RecordBatchOptions::new().with_row_count(Some(self.files.len()));
+        let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
+        let values = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+        let df_schema = DFSchema::try_from(schema)?;
+
+        let names: BTreeSet<_> = partitions
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        let mut keep = vec![true; self.files.len()];
+        for filter in filters {
+            let columns = filter.column_refs();
+            let decidable = !columns.is_empty()
+                && columns
+                    .iter()
+                    .all(|column| names.contains(column.name.as_str()));
+            if !decidable || filter.is_volatile() {
+                continue;
+            }
+            // Pruning only saves time, the filter is applied again above the scan: one that cannot be evaluated here
+            // (a subquery, a value that fails to cast) is left to that.
+            let Ok(expression) = state.create_physical_expr(filter.clone(), &df_schema) else {
+                continue;
+            };
+            let Ok(result) = expression
+                .evaluate(&values)
+                .and_then(|result| result.into_array(self.files.len()))
+            else {
+                continue;
+            };
+            let Some(result) = result.as_boolean_opt() else {
+                continue;
+            };
+            for (keep, holds) in keep.iter_mut().zip(result) {
+                *keep &= holds == Some(true);
+            }
+        }
+        Ok(self
+            .files
+            .iter()
+            .zip(keep)
+            .filter(|(_, keep)| *keep)
+            .map(|(file, _)| file.clone())
+            .collect())
+    }
+
+    /// Only row counts are claimed, and only where they are known of every file: column statistics of footers are
+    /// partly inexact, and the optimizer would answer queries from them.
+    fn statistics(&self, files: &[ScanFile]) -> Statistics {
+        let mut statistics = Statistics::new_unknown(self.table_schema.table_schema());
+        let rows = files
+            .iter()
+            .map(|file| file.row_count.and_then(|rows| usize::try_from(rows).ok()));
+        if let Some(rows) = rows.sum::<Option<usize>>() {
+            statistics.num_rows = Precision::Exact(rows);
+        }
+        let bytes: u64 = files.iter().map(|file| file.meta.size).sum();
+        if let Ok(bytes) = usize::try_from(bytes) {
+            statistics.total_byte_size = Precision::Inexact(bytes);
+        }
+        statistics
+    }
+}
+
+#[async_trait]
+impl TableProvider for FileScan {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let files = self.prune(state, filters)?;
+        if files.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(project_schema(
+                &self.schema,
+                projection,
+            )?)));
+        }
+        let statistics = self.statistics(&files);
+        let files = files.into_iter().map(|file| {
+            // Set without `with_statistics`, which would claim that no partition value is NULL.
+            PartitionedFile::new_from_meta(file.meta).with_partition_values(file.partition_values)
+        });
+        // Whole files here; the optimizer splits large ones by byte range where the format allows it.
+        let groups =
+            FileGroup::new(files.collect()).split_files(state.config().target_partitions().max(1));
+        let projection = match projection {
+            Some(columns) => columns.iter().map(|column| self.places[*column]).collect(),
+            None => self.places.clone(),
+        };
+        let format = format(&self.options, state);
+        let table_schema = self.table_schema.clone();
+        let source = match &self.options {
+            ReadOptions::Csv(csv) => match &csv.null_regex {
+                Some(regex) => Arc::new(NullRegexSource::new(
+                    csv.engine(),
+                    regex.clone(),
+                    table_schema,
+                )) as _,
+                None => format.file_source(table_schema),
+            },
+            ReadOptions::Parquet(_) | ReadOptions::Json(_) => format.file_source(table_schema),
+        };
+        let own_source = matches!(&self.options, ReadOptions::Csv(csv) if csv.null_regex.is_some());
+        let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source)
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(Some(projection))?
+            .with_limit(limit);
+        if own_source {
+            let compression = format.compression_type().unwrap_or(
+                datafusion::datasource::file_format::file_compression_type::FileCompressionType::UNCOMPRESSED,
+            );
+            return Ok(DataSourceExec::from_data_source(
+                config.with_file_compression_type(compression).build(),
+            ));
+        }
+        format.create_physical_plan(state, config.build()).await
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+}
+
+/// The engine's format with our options, and with the session's where they cannot change rows or types.
+pub(crate) fn format(options: &ReadOptions, state: &dyn Session) -> Arc<dyn FileFormat> {
+    match options {
+        ReadOptions::Parquet(read) => {
+            let options = read.engine(&state.config_options().execution.parquet);
+            Arc::new(ParquetFormat::default().with_options(options))
+        }
+        ReadOptions::Csv(read) => Arc::new(CsvFormat::default().with_options(read.engine())),
+        ReadOptions::Json(read) => Arc::new(JsonFormat::default().with_options(read.engine())),
+    }
+}
+
+/// What the engine's caches know a file by: its place, its size and this time.
+pub(crate) fn object_meta(
+    location: object_store::path::Path,
+    size: u64,
+    modified_unix_ns: i128,
+) -> ObjectMeta {
+    let distance =
+        Duration::from_nanos(u64::try_from(modified_unix_ns.unsigned_abs()).unwrap_or(u64::MAX));
+    let time = if modified_unix_ns < 0 {
+        UNIX_EPOCH.checked_sub(distance)
+    } else {
+        UNIX_EPOCH.checked_add(distance)
+    };
+    ObjectMeta {
+        location,
+        last_modified: time.unwrap_or(SystemTime::UNIX_EPOCH).into(),
+        size,
+        e_tag: None,
+        version: None,
+    }
+}

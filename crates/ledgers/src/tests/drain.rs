@@ -1,0 +1,330 @@
+//! From outbox to SQL: what is recorded is what is read, once.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::time::Duration;
+
+use alluvium_contracts::{CacheInventoryEntry, LedgerEvent};
+use alluvium_disk_kv_cache::{Order, StoreError};
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::prelude::SessionContext;
+use serde_json::json;
+
+use super::support::{Root, event, full_entry, hit, names, sql, summary, views};
+use crate::{DrainReport, Ledger, LedgerError};
+
+#[tokio::test]
+async fn what_was_recorded_is_read_by_sql() {
+    let root = Root::new();
+    let ledgers = root.ledgers();
+    let run = ledgers
+        .begin_run(root.seam.run_id(), Some("nightly"))
+        .unwrap();
+    let run_id = run.run_id();
+    let full = full_entry(run_id);
+    ledgers
+        .record(&[
+            LedgerEvent::CacheInventory(full.clone()),
+            hit(run_id, "routes", 2.5),
+        ])
+        .unwrap();
+    ledgers.end_run(run, summary(run_id)).unwrap();
+    assert_eq!(ledgers.pending().unwrap(), 3);
+
+    let report = ledgers.drain().await.unwrap();
+    let rows = [(Ledger::CacheInventory, 2), (Ledger::CacheRuns, 1)].into();
+    assert_eq!(
+        report,
+        DrainReport {
+            rows,
+            commits: 2,
+            ..DrainReport::default()
+        }
+    );
+    assert_eq!(ledgers.pending().unwrap(), 0);
+
+    let inventory = sql(&ledgers, "select * from cache_inventory order by view_name").await;
+    assert_eq!(inventory.len(), 2);
+    assert_eq!(inventory[0], serde_json::to_value(&full).unwrap());
+    let runs = sql(&ledgers, "select * from cache_runs").await;
+    assert_eq!(runs, [serde_json::to_value(summary(run_id)).unwrap()]);
+    let joined = sql(
+        &ledgers,
+        "select i.view_name, r.hit_count from cache_inventory i join cache_runs r using (run_id) \
+         where i.result = 'hit' and i.saved_ms > 2.0",
+    )
+    .await;
+    assert_eq!(joined, [json!({"view_name": "routes", "hit_count": 1})]);
+}
+
+#[tokio::test]
+async fn a_ledger_has_one_schema_absent_or_present_and_takes_no_insert() {
+    let root = Root::new();
+    let ledgers = root.ledgers();
+    assert!(
+        views(&ledgers).await.is_empty(),
+        "an absent ledger is an empty table"
+    );
+    for present in [false, true] {
+        if present {
+            let run_id = root.seam.run_id();
+            ledgers
+                .record(&[event(run_id, "v"), LedgerEvent::CacheRuns(summary(run_id))])
+                .unwrap();
+            ledgers.drain().await.unwrap();
+        }
+        for ledger in Ledger::all() {
+            let table = ledgers.table(ledger).await.unwrap();
+            assert_eq!(
+                table.schema(),
+                ledger.schema(),
+                "{ledger}, present: {present}"
+            );
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a bare session to plan one insert"
+            )]
+            let session = SessionContext::new().state();
+            let input = std::sync::Arc::new(EmptyExec::new(ledger.schema()));
+            let inserted = table.insert_into(&session, input, InsertOp::Append).await;
+            assert!(inserted.is_err(), "{ledger}, present: {present}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_to_drain_touches_no_ledger() {
+    let root = Root::new();
+    let ledgers = root.ledgers();
+    assert_eq!(ledgers.drain().await.unwrap(), DrainReport::default());
+    assert!(!ledgers.path().exists());
+
+    // One ledger with news: one commit, and the other is not made.
+    ledgers.record(&[event(root.seam.run_id(), "v")]).unwrap();
+    assert_eq!(ledgers.drain().await.unwrap().commits, 1);
+    assert_eq!(
+        names(ledgers.path()),
+        [".drain.lock", Ledger::CacheInventory.dir_name()]
+    );
+}
+
+#[tokio::test]
+async fn a_commit_says_what_it_is() {
+    let root = Root::new();
+    let ledgers = root.ledgers();
+    let run_id = root.seam.run_id();
+    ledgers
+        .record(&[event(root.seam.run_id(), "v"), event(run_id, "w")])
+        .unwrap();
+    ledgers.drain().await.unwrap();
+    let log = root
+        .dir_of(Ledger::CacheInventory)
+        .join("_delta_log/00000000000000000000.json");
+    let log = std::fs::read_to_string(log).unwrap();
+    let actions: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let find = |kind| actions.iter().find_map(|action| action.get(kind)).unwrap();
+    let info = find("commitInfo");
+    assert_eq!(info["cache_scope"], "ledger");
+    assert_eq!(info["cache_operation"], "write");
+    assert_eq!(info["name"], "cache_inventory");
+    assert_eq!(
+        info["run_id"],
+        run_id.to_string(),
+        "the last run in the batch"
+    );
+    let transaction = find("txn");
+    assert_eq!(transaction["version"], 2);
+    assert!(
+        transaction["appId"]
+            .as_str()
+            .unwrap()
+            .starts_with("alluvium-outbox-")
+    );
+    let properties = find("metaData")["configuration"].as_object().unwrap();
+    assert_ne!(
+        properties.get("delta.enableExpiredLogCleanup"),
+        Some(&json!("false"))
+    );
+}
+
+#[tokio::test]
+async fn the_log_is_checkpointed() {
+    let root = Root::new();
+    let ledgers = root.ledgers();
+    let run_id = root.seam.run_id();
+    for commit in 0..101 {
+        ledgers
+            .record(&[event(run_id, &format!("v{commit:03}"))])
+            .unwrap();
+        ledgers.drain().await.unwrap();
+    }
+    let log = names(&root.dir_of(Ledger::CacheInventory).join("_delta_log"));
+    assert!(log.contains(&"_last_checkpoint".to_owned()), "{log:?}");
+    assert_eq!(views(&ledgers).await.len(), 101);
+}
+
+#[tokio::test]
+async fn threads_record_whole_and_drainers_drain_once() {
+    const THREADS: usize = 8;
+    const EACH: usize = 25;
+    let root = Root::new();
+    let run = root.ledgers().begin_run(root.seam.run_id(), None).unwrap();
+    let run_id = run.run_id();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let ledgers = root.ledgers();
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    let name = format!("{thread}-{n}");
+                    ledgers
+                        .record(&[
+                            event(run_id, &format!("{name}a")),
+                            event(run_id, &format!("{name}b")),
+                        ])
+                        .unwrap();
+                }
+            });
+        }
+    });
+
+    // Consecutive numbers, and the two events of a call side by side.
+    let queued: Vec<(u64, LedgerEvent)> = root
+        .queue()
+        .read::<_, StoreError>(|txn| {
+            let scan = txn.scan("outbox", .., Order::Ascending)?;
+            Ok(scan
+                .map(|entry| {
+                    let (key, value) = entry.unwrap();
+                    (
+                        u64::from_be_bytes(key.try_into().unwrap()),
+                        crate::queue::decode(value).unwrap(),
+                    )
+                })
+                .collect())
+        })
+        .unwrap();
+    let name = |event: &LedgerEvent| match event {
+        LedgerEvent::CacheInventory(entry) => entry.view_name.clone(),
+        LedgerEvent::CacheRuns(_) => panic!("nobody ended"),
+    };
+    let sequences: Vec<u64> = queued.iter().map(|(sequence, _)| *sequence).collect();
+    assert_eq!(
+        sequences,
+        (1..=2 * (THREADS * EACH) as u64).collect::<Vec<_>>()
+    );
+    for pair in queued.chunks(2) {
+        let (first, second) = (name(&pair[0].1), name(&pair[1].1));
+        assert_eq!(first.trim_end_matches('a'), second.trim_end_matches('b'));
+    }
+
+    // Each drainer with a handle of its own, as other processes would have.
+    let (one, two, three) = (root.ledgers(), root.ledgers(), root.ledgers());
+    let (one, two, three) = tokio::join!(one.drain(), two.drain(), three.drain());
+    let commits = [one, two, three].map(|report| report.unwrap().commits);
+    assert_eq!(commits.iter().sum::<u64>(), 1, "{commits:?}");
+    let views = views(&root.ledgers()).await;
+    assert_eq!(views.len(), 2 * THREADS * EACH);
+    assert_eq!(views.iter().collect::<BTreeSet<_>>().len(), views.len());
+
+    // The counts of the run's row were not lost between threads either.
+    drop(run);
+    let ledgers = root.ledgers();
+    assert_eq!(ledgers.close_killed_runs().unwrap(), [run_id]);
+    ledgers.drain().await.unwrap();
+    let runs = sql(&ledgers, "select write_count from cache_runs").await;
+    assert_eq!(runs, [json!({"write_count": 2 * THREADS * EACH})]);
+}
+
+#[tokio::test]
+async fn a_drainer_waits_no_longer_than_it_was_told() {
+    let root = Root::new();
+    let ledgers = root.ledgers().with_drain_wait(Duration::from_millis(30));
+    ledgers.record(&[event(root.seam.run_id(), "v")]).unwrap();
+    std::fs::create_dir_all(ledgers.path()).unwrap();
+    let other = File::create(ledgers.path().join(".drain.lock")).unwrap();
+    other.lock().unwrap();
+    let error = ledgers.drain().await.unwrap_err();
+    assert!(
+        matches!(error, LedgerError::Busy { waited_ms: 30, .. }),
+        "{error:?}"
+    );
+    assert_eq!(ledgers.pending().unwrap(), 1);
+
+    drop(other);
+    assert_eq!(ledgers.drain().await.unwrap().commits, 1);
+}
+
+#[tokio::test]
+async fn what_is_no_row_is_put_aside_and_blocks_nothing() {
+    let root = Root::new();
+    let ledgers = root.ledgers();
+    let run_id = root.seam.run_id();
+    let too_many = CacheInventoryEntry {
+        row_count: Some(u64::MAX),
+        ..full_entry(run_id)
+    };
+    ledgers
+        .record(&[
+            event(run_id, "a"),
+            event(run_id, "b"),
+            event(run_id, "c"),
+            LedgerEvent::CacheInventory(too_many),
+            event(run_id, "d"),
+        ])
+        .unwrap();
+    let future = br#"{"kind":"cache_inventory_entry","version":2,"payload":{}}"#;
+    root.queue()
+        .write::<_, StoreError>(|txn| {
+            txn.put("outbox", &2_u64.to_be_bytes(), b"\xff not JSON")?;
+            txn.put("outbox", &3_u64.to_be_bytes(), future)
+        })
+        .unwrap();
+
+    let report = ledgers.drain().await.unwrap();
+    assert_eq!((report.rejected, report.kept, report.commits), (3, 0, 1));
+    assert_eq!(report.notices.len(), 3, "{:?}", report.notices);
+    assert!(
+        report.notices[1].contains("version 2"),
+        "{:?}",
+        report.notices
+    );
+    assert!(
+        report.notices[2].contains("row_count"),
+        "{:?}",
+        report.notices
+    );
+    assert_eq!(views(&ledgers).await, ["a", "d"]);
+    assert_eq!(ledgers.pending().unwrap(), 0);
+    let kept = root
+        .queue()
+        .read::<_, StoreError>(|txn| {
+            let key = [b"ledgers/rejected/event/".as_slice(), &3_u64.to_be_bytes()].concat();
+            Ok(txn.get("meta", &key)?.map(<[u8]>::to_vec))
+        })
+        .unwrap();
+    assert_eq!(kept.as_deref(), Some(future.as_slice()));
+}
+
+#[tokio::test]
+async fn a_new_queue_store_does_not_pass_for_the_old_one() {
+    let root = Root::new();
+    let ledgers = root.ledgers();
+    ledgers
+        .record(&[event(root.seam.run_id(), "before")])
+        .unwrap();
+    ledgers.drain().await.unwrap();
+    drop(ledgers);
+    std::fs::remove_dir_all(root.queue_dir()).unwrap();
+
+    // Its numbers begin at 1 again, which the ledger has had from the other store.
+    let ledgers = root.ledgers();
+    ledgers
+        .record(&[event(root.seam.run_id(), "after")])
+        .unwrap();
+    ledgers.drain().await.unwrap();
+    assert_eq!(views(&ledgers).await, ["after", "before"]);
+}

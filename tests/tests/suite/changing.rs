@@ -1,0 +1,129 @@
+//! Files that change while a run reads them: recomputed once, then failed; never new rows under an old key.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use alluvium_contracts::RunResult;
+use alluvium_runs::{Observer, Progress, RunOptions};
+
+use crate::lab::{Lab, answer, results, try_run, write_parquet};
+
+/// Rewrites a file when the view `on` starts: `times` times at most, with other rows each time.
+struct Rewriter {
+    on: &'static str,
+    path: PathBuf,
+    times: u32,
+    done: AtomicU32,
+}
+
+impl Observer for Rewriter {
+    fn notify(&self, progress: &Progress) {
+        if let Progress::ViewStarted { name } = progress
+            && name == self.on
+            && self.done.fetch_add(1, Ordering::SeqCst) < self.times
+        {
+            let n = i64::from(self.done.load(Ordering::SeqCst));
+            write_parquet(&self.path, &[(100 + n, "x")]);
+        }
+    }
+}
+
+fn lab(cache: &str) -> Lab {
+    let lab = Lab::new(&format!(
+        r#"
+[sources.events]
+format = "parquet"
+path = "data/events.parquet"
+
+[views.all]
+sql = "select k from events"
+cache = "{cache}"
+
+[views.total]
+sql = "select sum(k) as total from all"
+"#
+    ));
+    lab.edit("alluvium.toml", "[views.all]", "[views.everything]");
+    lab.edit("alluvium.toml", "from all", "from everything");
+    lab.parquet("data/events.parquet", &[(1, "a")]);
+    lab
+}
+
+fn rewriter(lab: &Lab, on: &'static str, times: u32) -> Rewriter {
+    Rewriter {
+        on,
+        path: lab.path("data/events.parquet"),
+        times,
+        done: AtomicU32::new(0),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_rewritten_once_is_read_again() {
+    for (cache, on) in [
+        ("delta_staging", "everything"),
+        ("memory", "everything"),
+        ("none", "total"),
+    ] {
+        let lab = lab(cache);
+        let pipeline = lab.open();
+        let document = try_run(&pipeline, RunOptions::default(), &rewriter(&lab, on, 1))
+            .await
+            .unwrap();
+        assert_eq!(
+            document.result,
+            RunResult::Succeeded,
+            "{cache}: {document:#?}"
+        );
+        assert!(
+            answer(&pipeline, "select total from total")
+                .await
+                .contains("| 101   |"),
+            "{cache}"
+        );
+        // The first content comes back, and with it its key: nothing that was computed from the second serves it.
+        lab.parquet("data/events.parquet", &[(1, "a")]);
+        let back = lab.run().await;
+        assert!(
+            results(&back).contains(&"total: write".to_owned()),
+            "{cache}: {:?}",
+            results(&back)
+        );
+        assert!(
+            answer(&lab.open(), "select total from total")
+                .await
+                .contains("| 1     |"),
+            "{cache}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_keeps_changing_fails_unpublished() {
+    let lab = lab("delta_staging");
+    let pipeline = lab.open();
+    let document = try_run(
+        &pipeline,
+        RunOptions::default(),
+        &rewriter(&lab, "everything", 2),
+    )
+    .await
+    .unwrap();
+    assert_eq!(document.result, RunResult::Failed);
+    assert_eq!(results(&document), ["everything: error", "total: skipped"]);
+    assert!(
+        !lab.path(".alluvium/view_cache").exists()
+            || std::fs::read_dir(lab.path(".alluvium/view_cache"))
+                .unwrap()
+                .count()
+                == 0
+    );
+    // The third content is stable: it is computed, not served from what failed.
+    let document = lab.run().await;
+    assert_eq!(results(&document), ["everything: write", "total: write"]);
+    assert!(
+        lab.sql("select total from total")
+            .await
+            .contains("| 102   |")
+    );
+}

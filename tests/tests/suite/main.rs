@@ -1,0 +1,11 @@
+//! What the crates promise together. One binary, because each links the engine.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod boundary;
+mod changing;
+mod crash;
+mod identity;
+mod lab;
+mod spine;
+mod store;
