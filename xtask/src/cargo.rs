@@ -13,15 +13,11 @@ pub const WHOLE_WORKSPACE: [&str; 3] = ["--workspace", "--all-features", "--lock
 /// The directory of the workspace manifest.
 pub fn workspace_root() -> Result<PathBuf> {
     // Cargo sets the variable when it runs a binary; the compiled-in value serves a binary run directly.
-    let own =
-        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let own = PathBuf::from(own);
     let root = own.parent().context("xtask has no parent directory")?;
     if !root.join("Cargo.lock").exists() {
-        bail!(
-            "{} is not the workspace root: run this as `cargo xtask` inside the checkout",
-            root.display()
-        );
+        bail!("{} is not the workspace root: run this as `cargo xtask` inside the checkout", root.display());
     }
     Ok(root.to_path_buf())
 }
@@ -45,27 +41,19 @@ fn set_by_cargo_run(name: &str) -> bool {
     name.starts_with("CARGO_PKG_")
         || name.starts_with("CARGO_MANIFEST_")
         || name.starts_with("CARGO_BIN_")
-        || matches!(
-            name,
-            "CARGO" | "CARGO_CRATE_NAME" | "CARGO_PRIMARY_PACKAGE" | "OUT_DIR"
-        )
+        || matches!(name, "CARGO" | "CARGO_CRATE_NAME" | "CARGO_PRIMARY_PACKAGE" | "OUT_DIR")
 }
 
 /// Whether `cargo NAME` is installed.
 pub fn has_subcommand(dir: &Path, name: &str) -> bool {
-    cargo(dir)
-        .args([name, "--version"])
-        .output()
-        .is_ok_and(|output| output.status.success())
+    cargo(dir).args([name, "--version"]).output().is_ok_and(|output| output.status.success())
 }
 
 /// Print `command`, run it with its output streaming, and fail unless it succeeds.
 pub fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);
     eprintln!("$ {shown}");
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` failed ({status})");
     }
@@ -76,9 +64,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 pub fn read(command: &mut Command) -> Result<Vec<u8>> {
     let shown = show(command);
     command.stderr(std::process::Stdio::inherit());
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let output = command.output().with_context(|| format!("cannot start `{shown}`"))?;
     if !output.status.success() {
         bail!("`{shown}` failed ({})", output.status);
     }
@@ -88,15 +74,8 @@ pub fn read(command: &mut Command) -> Result<Vec<u8>> {
 /// The files of the change under review: tracked, or untracked and not ignored, relative to `root`.
 pub fn committed_files(root: &Path) -> Result<Vec<String>> {
     let mut git = Command::new("git");
-    git.current_dir(root).args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]);
-    let listed =
-        String::from_utf8(read(&mut git)?).context("git lists a path that is not UTF-8")?;
+    git.current_dir(root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    let listed = String::from_utf8(read(&mut git)?).context("git lists a path that is not UTF-8")?;
     let mut files: Vec<String> = listed
         .split_terminator('\0')
         // A file deleted but not yet staged is still listed.
@@ -110,11 +89,7 @@ pub fn committed_files(root: &Path) -> Result<Vec<String>> {
 
 fn show(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let mut shown = program
-        .file_name()
-        .unwrap_or(OsStr::new("?"))
-        .to_string_lossy()
-        .into_owned();
+    let mut shown = program.file_name().unwrap_or(OsStr::new("?")).to_string_lossy().into_owned();
     for arg in command.get_args() {
         shown.push(' ');
         shown.push_str(&arg.to_string_lossy());
@@ -128,21 +103,12 @@ mod tests {
 
     #[test]
     fn cargo_settings_of_the_user_survive_and_those_of_this_run_do_not() {
-        for kept in [
-            "CARGO_TARGET_DIR",
-            "CARGO_HOME",
-            "CARGO_INCREMENTAL",
-            "CARGO_TERM_COLOR",
-            "CARGO_PROFILE_DEV_DEBUG",
-        ] {
+        for kept in
+            ["CARGO_TARGET_DIR", "CARGO_HOME", "CARGO_INCREMENTAL", "CARGO_TERM_COLOR", "CARGO_PROFILE_DEV_DEBUG"]
+        {
             assert!(!set_by_cargo_run(kept), "{kept} is the user's");
         }
-        for dropped in [
-            "CARGO",
-            "CARGO_MANIFEST_DIR",
-            "CARGO_PKG_VERSION",
-            "CARGO_BIN_NAME",
-        ] {
+        for dropped in ["CARGO", "CARGO_MANIFEST_DIR", "CARGO_PKG_VERSION", "CARGO_BIN_NAME"] {
             assert!(set_by_cargo_run(dropped), "{dropped} is xtask's own");
         }
     }

@@ -1,12 +1,13 @@
 //! The whole check, in the order that finds the cheapest mistakes first.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::cargo::{self, WHOLE_WORKSPACE};
+use crate::stopwatch::Stopwatch;
 use crate::{contracts, layers, snapshots, tidy};
 
 /// How to install what the `deny` step needs; `.ci/run` installs the same version.
@@ -52,11 +53,8 @@ enum Step {
 
 /// Run the check in the workspace at `root`.
 pub fn run(root: &Path, args: &Args) -> Result<()> {
-    let steps: Vec<Step> = Step::value_variants()
-        .iter()
-        .copied()
-        .filter(|step| args.from.is_none_or(|from| *step >= from))
-        .collect();
+    let steps: Vec<Step> =
+        Step::value_variants().iter().copied().filter(|step| args.from.is_none_or(|from| *step >= from)).collect();
     let whole = Stopwatch::start();
     let mut failed = Vec::new();
     let mut done = 0;
@@ -85,10 +83,7 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
         show(whole.elapsed())
     );
     if let Some(first) = failed.first() {
-        bail!(
-            "failed: {}. Mend it and go on with `cargo xtask ci --from {first}`",
-            failed.join(", ")
-        );
+        bail!("failed: {}. Mend it and go on with `cargo xtask ci --from {first}`", failed.join(", "));
     }
     Ok(())
 }
@@ -102,19 +97,12 @@ impl Step {
         };
         match self {
             Self::Fmt => cargo::run(&mut cargo(&["fmt", "--all", "--check"])),
-            Self::Clippy => cargo::run(cargo(&["clippy"]).args(WHOLE_WORKSPACE).args([
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ])),
+            Self::Clippy => {
+                cargo::run(cargo(&["clippy"]).args(WHOLE_WORKSPACE).args(["--all-targets", "--", "-D", "warnings"]))
+            }
             Self::Layers => layers::run(root),
             Self::Tidy => tidy::run(root),
-            Self::Build => cargo::run(
-                cargo(&["build"])
-                    .args(WHOLE_WORKSPACE)
-                    .args(WITH_DEV_FEATURES),
-            ),
+            Self::Build => cargo::run(cargo(&["build"]).args(WHOLE_WORKSPACE).args(WITH_DEV_FEATURES)),
             Self::Test => test(root),
             Self::Doctest => cargo::run(cargo(&["test", "--doc"]).args(WHOLE_WORKSPACE)),
             Self::Doc => cargo::run(
@@ -156,8 +144,7 @@ fn deny(root: &Path) -> Result<()> {
 }
 
 fn name(step: Step) -> String {
-    step.to_possible_value()
-        .map_or_else(String::new, |value| value.get_name().to_owned())
+    step.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 fn show(duration: Duration) -> String {
@@ -169,23 +156,6 @@ fn show(duration: Duration) -> String {
     }
 }
 
-/// Measures steps for people to read.
-struct Stopwatch(Instant);
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a developer tool reports how long its steps took; nothing is computed from it"
-)]
-impl Stopwatch {
-    fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,16 +163,11 @@ mod tests {
     #[test]
     fn the_steps_run_in_the_documented_order() {
         let names: Vec<String> = Step::value_variants().iter().copied().map(name).collect();
-        assert_eq!(
-            names.join(" "),
-            "fmt clippy layers tidy build test doctest doc snapshots contracts deny"
-        );
+        assert_eq!(names.join(" "), "fmt clippy layers tidy build test doctest doc snapshots contracts deny");
         let root = cargo::workspace_root().unwrap();
         let page = std::fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
-        let documented: Vec<&str> = page
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-            .collect();
+        let documented: Vec<&str> =
+            page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
         assert_eq!(documented, names, "the table of steps in CONTRIBUTING.md");
     }
 
@@ -210,10 +175,7 @@ mod tests {
     fn the_runner_installs_the_cargo_deny_that_the_step_names() {
         let root = cargo::workspace_root().unwrap();
         let script = std::fs::read_to_string(root.join(".ci/run")).unwrap();
-        assert!(
-            script.contains(INSTALL_DENY),
-            ".ci/run does not run `{INSTALL_DENY}`"
-        );
+        assert!(script.contains(INSTALL_DENY), ".ci/run does not run `{INSTALL_DENY}`");
     }
 
     #[test]

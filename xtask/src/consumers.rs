@@ -24,9 +24,7 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     let metadata = Metadata::load(root)?;
     let libraries: Vec<&Package> = metadata
         .members()
-        .filter(|package| {
-            package.is_library() && package.manifest_path.starts_with(root.join("crates"))
-        })
+        .filter(|package| package.is_library() && package.manifest_path.starts_with(root.join("crates")))
         .collect();
     let unknown: Vec<&str> = args
         .crates
@@ -35,26 +33,14 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
         .filter(|name| !libraries.iter().any(|package| package.name == *name))
         .collect();
     if !unknown.is_empty() {
-        let known: Vec<&str> = libraries
-            .iter()
-            .map(|package| package.name.as_str())
-            .collect();
-        bail!(
-            "no library crate is called {}; there are {}",
-            unknown.join(", "),
-            known.join(", ")
-        );
+        let known: Vec<&str> = libraries.iter().map(|package| package.name.as_str()).collect();
+        bail!("no library crate is called {}; there are {}", unknown.join(", "), known.join(", "));
     }
-    let wanted = libraries
-        .iter()
-        .filter(|package| args.crates.is_empty() || args.crates.contains(&package.name));
+    let wanted = libraries.iter().filter(|package| args.crates.is_empty() || args.crates.contains(&package.name));
     let profiles = profiles(root)?;
     for package in wanted {
         for default_features in [true, false] {
-            eprintln!(
-                "consumers: {} with default-features = {default_features}",
-                package.name
-            );
+            eprintln!("consumers: {} with default-features = {default_features}", package.name);
             check(root, &metadata, package, default_features, &profiles)?;
         }
         eprintln!("consumers: {} as a package", package.name);
@@ -63,13 +49,7 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn check(
-    root: &Path,
-    metadata: &Metadata,
-    package: &Package,
-    default_features: bool,
-    profiles: &Value,
-) -> Result<()> {
+fn check(root: &Path, metadata: &Metadata, package: &Package, default_features: bool, profiles: &Value) -> Result<()> {
     let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
     let manifest = manifest(package, default_features, profiles)?;
     let library = format!("use {} as _;\n", package.name.replace('-', "_"));
@@ -80,48 +60,29 @@ fn check(
         .and_then(|()| std::fs::copy(root.join("Cargo.lock"), dir.path().join("Cargo.lock")))
         .with_context(|| format!("cannot write a consumer of {}", package.name))?;
     let mut command = cargo::cargo(dir.path());
-    command
-        .args(["check", "--quiet"])
-        .arg("--target-dir")
-        .arg(&metadata.target_directory);
-    cargo::run(&mut command).with_context(|| {
-        format!(
-            "{} does not build alone with default-features = {default_features}",
-            package.name
-        )
-    })
+    command.args(["check", "--quiet"]).arg("--target-dir").arg(&metadata.target_directory);
+    cargo::run(&mut command)
+        .with_context(|| format!("{} does not build alone with default-features = {default_features}", package.name))
 }
 
 /// The consumer's manifest: a workspace of its own, with the profiles of ours so that builds are shared.
 fn manifest(package: &Package, default_features: bool, profiles: &Value) -> Result<String> {
-    let dir = package
-        .manifest_path
-        .parent()
-        .and_then(Path::to_str)
-        .context("the crate's path is not UTF-8")?;
+    let dir = package.manifest_path.parent().and_then(Path::to_str).context("the crate's path is not UTF-8")?;
     let mut dependency = Table::new();
     dependency.insert("path".to_owned(), dir.into());
     dependency.insert("default-features".to_owned(), default_features.into());
-    let mut manifest: Table =
-        "[package]\nname = \"consumer\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n"
-            .parse()
-            .context("cannot write a consumer's manifest")?;
-    manifest.insert(
-        "dependencies".to_owned(),
-        Table::from_iter([(package.name.clone(), dependency.into())]).into(),
-    );
+    let mut manifest: Table = "[package]\nname = \"consumer\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n"
+        .parse()
+        .context("cannot write a consumer's manifest")?;
+    manifest.insert("dependencies".to_owned(), Table::from_iter([(package.name.clone(), dependency.into())]).into());
     manifest.insert("profile".to_owned(), profiles.clone());
     Ok(manifest.to_string())
 }
 
 fn profiles(root: &Path) -> Result<Value> {
-    let text =
-        std::fs::read_to_string(root.join("Cargo.toml")).context("cannot read Cargo.toml")?;
+    let text = std::fs::read_to_string(root.join("Cargo.toml")).context("cannot read Cargo.toml")?;
     let manifest: Table = text.parse().context("cannot parse Cargo.toml")?;
-    Ok(manifest
-        .get("profile")
-        .cloned()
-        .unwrap_or_else(|| Table::new().into()))
+    Ok(manifest.get("profile").cloned().unwrap_or_else(|| Table::new().into()))
 }
 
 /// Package the crate together with those of ours that it needs: cargo resolves unpublished crates only
@@ -162,27 +123,16 @@ mod tests {
         let package = Package {
             id: "a".to_owned(),
             name: "alluvium-a".to_owned(),
+            version: "0.1.0".to_owned(),
             manifest_path: "/src/crates/a/Cargo.toml".into(),
             targets: Vec::new(),
         };
         let profiles: Table = "[dev]\ndebug = \"line-tables-only\"".parse().unwrap();
         let text = manifest(&package, false, &profiles.into()).unwrap();
         let read: Table = text.parse().unwrap();
-        assert_eq!(
-            read["dependencies"]["alluvium-a"]["path"].as_str(),
-            Some("/src/crates/a"),
-            "{text}"
-        );
-        assert_eq!(
-            read["dependencies"]["alluvium-a"]["default-features"].as_bool(),
-            Some(false),
-            "{text}"
-        );
-        assert_eq!(
-            read["profile"]["dev"]["debug"].as_str(),
-            Some("line-tables-only"),
-            "{text}"
-        );
+        assert_eq!(read["dependencies"]["alluvium-a"]["path"].as_str(), Some("/src/crates/a"), "{text}");
+        assert_eq!(read["dependencies"]["alluvium-a"]["default-features"].as_bool(), Some(false), "{text}");
+        assert_eq!(read["profile"]["dev"]["debug"].as_str(), Some("line-tables-only"), "{text}");
         assert!(read.contains_key("workspace"), "{text}");
     }
 
@@ -191,11 +141,11 @@ mod tests {
         let metadata: Metadata = serde_json::from_str(
             r#"{"target_directory": "t", "workspace_members": ["a", "b", "c", "d"],
                 "packages": [
-                    {"id": "a", "name": "alluvium-a", "manifest_path": "a", "targets": []},
-                    {"id": "b", "name": "alluvium-b", "manifest_path": "b", "targets": []},
-                    {"id": "c", "name": "alluvium-c", "manifest_path": "c", "targets": []},
-                    {"id": "d", "name": "alluvium-d", "manifest_path": "d", "targets": []},
-                    {"id": "x", "name": "serde", "manifest_path": "x", "targets": []}],
+                    {"id": "a", "name": "alluvium-a", "version": "1.0.0", "manifest_path": "a", "targets": []},
+                    {"id": "b", "name": "alluvium-b", "version": "1.0.0", "manifest_path": "b", "targets": []},
+                    {"id": "c", "name": "alluvium-c", "version": "1.0.0", "manifest_path": "c", "targets": []},
+                    {"id": "d", "name": "alluvium-d", "version": "1.0.0", "manifest_path": "d", "targets": []},
+                    {"id": "x", "name": "serde", "version": "1.0.0", "manifest_path": "x", "targets": []}],
                 "resolve": {"nodes": [
                     {"id": "a", "deps": [{"pkg": "b", "dep_kinds": [{"kind": null}]}]},
                     {"id": "b", "deps": [{"pkg": "c", "dep_kinds": [{"kind": "dev"}]}, {"pkg": "x", "dep_kinds": [{"kind": null}]}]},
@@ -203,9 +153,6 @@ mod tests {
         )
         .unwrap();
         let package = &metadata.packages[0];
-        assert_eq!(
-            ours(&metadata, package),
-            BTreeSet::from(["alluvium-a", "alluvium-b", "alluvium-c"])
-        );
+        assert_eq!(ours(&metadata, package), BTreeSet::from(["alluvium-a", "alluvium-b", "alluvium-c"]));
     }
 }

@@ -27,6 +27,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("alluvium-cli", 7),
     ("alluvium-code-graph", 7),
     ("alluvium-tests", 8),
+    ("alluvium-bench", 8),
     ("xtask", 8),
 ];
 
@@ -41,25 +42,12 @@ struct Forbidden {
 const FORBIDDEN: &[Forbidden] = &[
     Forbidden {
         from: "alluvium-contracts",
-        never: &[
-            "arrow*",
-            "datafusion*",
-            "deltalake*",
-            "opentelemetry*",
-            "parquet",
-        ],
+        never: &["arrow*", "datafusion*", "deltalake*", "opentelemetry*", "parquet"],
         reason: "contracts are read by programs that have no engine",
     },
     Forbidden {
         from: "alluvium-disk-kv-cache",
-        never: &[
-            "alluvium-*",
-            "arrow*",
-            "datafusion*",
-            "deltalake*",
-            "opentelemetry*",
-            "parquet",
-        ],
+        never: &["alluvium-*", "arrow*", "datafusion*", "deltalake*", "opentelemetry*", "parquet"],
         reason: "the key-value cache is embedded alone",
     },
     Forbidden {
@@ -92,15 +80,9 @@ pub fn run(root: &Path) -> Result<()> {
         eprintln!("layers: {problem}");
     }
     if !problems.is_empty() {
-        bail!(
-            "{} edge(s) break the layers declared in xtask/src/layers.rs",
-            problems.len()
-        );
+        bail!("{} edge(s) break the layers declared in xtask/src/layers.rs", problems.len());
     }
-    eprintln!(
-        "layers: {} members, every edge points down",
-        graph.members.len()
-    );
+    eprintln!("layers: {} members, every edge points down", graph.members.len());
     Ok(())
 }
 
@@ -109,9 +91,7 @@ fn check(graph: &Graph, layers: &[(&str, u8)], forbidden: &[Forbidden]) -> Vec<S
     let mut problems = Vec::new();
     for member in &graph.members {
         let Some(layer) = layers.get(member.as_str()) else {
-            problems.push(format!(
-                "{member} has no layer: declare it in LAYERS and in ARCHITECTURE.md"
-            ));
+            problems.push(format!("{member} has no layer: declare it in LAYERS and in ARCHITECTURE.md"));
             continue;
         };
         for (to, kind) in graph.from(member) {
@@ -144,23 +124,11 @@ fn check(graph: &Graph, layers: &[(&str, u8)], forbidden: &[Forbidden]) -> Vec<S
 
 impl Graph {
     fn of(metadata: &Metadata) -> Self {
-        let names: BTreeMap<&str, &str> = metadata
-            .packages
-            .iter()
-            .map(|package| (package.id.as_str(), package.name.as_str()))
-            .collect();
-        let name = |id: &str| {
-            names
-                .get(id)
-                .map_or_else(|| id.to_owned(), |name| (*name).to_owned())
-        };
-        let mut graph = Self {
-            members: metadata
-                .members()
-                .map(|package| package.name.clone())
-                .collect(),
-            edges: BTreeMap::new(),
-        };
+        let names: BTreeMap<&str, &str> =
+            metadata.packages.iter().map(|package| (package.id.as_str(), package.name.as_str())).collect();
+        let name = |id: &str| names.get(id).map_or_else(|| id.to_owned(), |name| (*name).to_owned());
+        let mut graph =
+            Self { members: metadata.members().map(|package| package.name.clone()).collect(), edges: BTreeMap::new() };
         for node in &metadata.resolve.nodes {
             let edges = graph.edges.entry(name(&node.id)).or_default();
             for dep in &node.deps {
@@ -189,10 +157,7 @@ impl Graph {
         while let Some(at) = queue.pop_front() {
             for (to, kind) in self.from(at) {
                 // The dev-dependencies of what we depend on are never built.
-                if (*kind == Kind::Dev && at != start)
-                    || to == start
-                    || came_from.contains_key(to.as_str())
-                {
+                if (*kind == Kind::Dev && at != start) || to == start || came_from.contains_key(to.as_str()) {
                     continue;
                 }
                 came_from.insert(to, at);
@@ -216,9 +181,7 @@ impl Graph {
 }
 
 fn matches(pattern: &str, name: &str) -> bool {
-    pattern
-        .strip_suffix('*')
-        .map_or(pattern == name, |prefix| name.starts_with(prefix))
+    pattern.strip_suffix('*').map_or(pattern == name, |prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -227,23 +190,12 @@ mod tests {
     use crate::cargo;
 
     const SMALL: &[(&str, u8)] = &[("base", 0), ("kv", 0), ("top", 1)];
-    const RULE: &[Forbidden] = &[Forbidden {
-        from: "base",
-        never: &["arrow*", "parquet"],
-        reason: "base is light",
-    }];
+    const RULE: &[Forbidden] = &[Forbidden { from: "base", never: &["arrow*", "parquet"], reason: "base is light" }];
 
     fn graph(edges: &[(&str, &str, Kind)]) -> Graph {
-        let mut graph = Graph {
-            members: ["base", "kv", "top"].map(str::to_owned).into(),
-            ..Graph::default()
-        };
+        let mut graph = Graph { members: ["base", "kv", "top"].map(str::to_owned).into(), ..Graph::default() };
         for (from, to, kind) in edges {
-            graph
-                .edges
-                .entry((*from).to_owned())
-                .or_default()
-                .push(((*to).to_owned(), *kind));
+            graph.edges.entry((*from).to_owned()).or_default().push(((*to).to_owned(), *kind));
         }
         graph
     }
@@ -262,10 +214,7 @@ mod tests {
     #[test]
     fn an_upward_edge_is_named_with_both_layers() {
         let problems = check(&graph(&[("base", "top", Kind::Normal)]), SMALL, RULE);
-        assert_eq!(
-            problems,
-            ["base (layer 0) depends on top (layer 1): only a lower layer is allowed"]
-        );
+        assert_eq!(problems, ["base (layer 0) depends on top (layer 1): only a lower layer is allowed"]);
     }
 
     #[test]
@@ -286,10 +235,7 @@ mod tests {
         graph.members.insert("newcomer".to_owned());
         let problems = check(&graph, SMALL, RULE);
         assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(
-            problems[0].starts_with("newcomer has no layer"),
-            "{problems:?}"
-        );
+        assert!(problems[0].starts_with("newcomer has no layer"), "{problems:?}");
     }
 
     #[test]
@@ -301,10 +247,7 @@ mod tests {
             ("arrow-array", "parquet", Kind::Normal),
             ("uuid", "parquet", Kind::Dev),
         ];
-        assert_eq!(
-            check(&graph(&edges), SMALL, RULE),
-            ["base -> uuid -> helper -> arrow-array: base is light"]
-        );
+        assert_eq!(check(&graph(&edges), SMALL, RULE), ["base -> uuid -> helper -> arrow-array: base is light"]);
     }
 
     #[test]
@@ -325,9 +268,7 @@ mod tests {
             write(&format!("{name}/src/lib.rs"), "//! planted");
             write(
                 &format!("{name}/Cargo.toml"),
-                &format!(
-                    "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n{rest}"
-                ),
+                &format!("[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n{rest}"),
             );
         };
         write(

@@ -3,13 +3,17 @@
 //! `ci` is what must pass before a change lands; every other task is one of its steps, or a check too
 //! slow to be one. Tasks orchestrate cargo and git and hold no product logic.
 
+mod bench;
 mod cargo;
 mod ci;
 mod consumers;
 mod contracts;
+mod interop;
 mod layers;
 mod metadata;
+mod project;
 mod snapshots;
+mod stopwatch;
 mod tidy;
 
 use std::process::ExitCode;
@@ -38,6 +42,10 @@ enum Task {
     Contracts(contracts::Args),
     /// Build each library crate from a throwaway consumer, then package it.
     Consumers(consumers::Args),
+    /// Measure the release binary and write docs/benchmarks.md.
+    Bench(bench::Args),
+    /// Read what a run writes with foreign readers: Python's deltalake and jsonschema.
+    Interop(interop::Args),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +56,8 @@ fn main() -> ExitCode {
         Task::Snapshots(args) => snapshots::run(&root, &args),
         Task::Contracts(args) => contracts::run(&root, &args),
         Task::Consumers(args) => consumers::run(&root, &args),
+        Task::Bench(args) => bench::run(&root, &args),
+        Task::Interop(args) => interop::run(&root, &args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

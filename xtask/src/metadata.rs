@@ -27,6 +27,8 @@ pub struct Package {
     pub id: String,
     /// Name in the manifest.
     pub name: String,
+    /// Version, resolved.
+    pub version: String,
     /// Absolute path of the manifest.
     pub manifest_path: PathBuf,
     /// What the package builds.
@@ -76,30 +78,19 @@ impl Metadata {
     /// Ask cargo about the workspace at `root`, all features on.
     pub fn load(root: &Path) -> Result<Self> {
         let mut command = cargo::cargo(root);
-        command.args([
-            "metadata",
-            "--quiet",
-            "--format-version",
-            "1",
-            "--all-features",
-        ]);
-        serde_json::from_slice(&cargo::read(&mut command)?)
-            .context("cannot read the output of cargo metadata")
+        command.args(["metadata", "--quiet", "--format-version", "1", "--all-features"]);
+        serde_json::from_slice(&cargo::read(&mut command)?).context("cannot read the output of cargo metadata")
     }
 
     /// The workspace's members.
     pub fn members(&self) -> impl Iterator<Item = &Package> {
-        self.packages
-            .iter()
-            .filter(|package| self.workspace_members.contains(&package.id))
+        self.packages.iter().filter(|package| self.workspace_members.contains(&package.id))
     }
 }
 
 impl Package {
     /// Whether others can depend on it.
     pub fn is_library(&self) -> bool {
-        self.targets
-            .iter()
-            .any(|target| target.kind.iter().any(|kind| kind == "lib"))
+        self.targets.iter().any(|target| target.kind.iter().any(|kind| kind == "lib"))
     }
 }

@@ -24,15 +24,9 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     let read = scratch.path().join("read");
     let mut command = cargo::cargo(root);
     if cargo::has_subcommand(root, "nextest") {
-        command
-            .args(["nextest", "run"])
-            .args(WHOLE_WORKSPACE)
-            .args(["-E", &format!("test({GOLDEN})")]);
+        command.args(["nextest", "run"]).args(WHOLE_WORKSPACE).args(["-E", &format!("test({GOLDEN})")]);
     } else {
-        command
-            .args(["test", "--lib", "--bins", "--tests", "--examples"])
-            .args(WHOLE_WORKSPACE)
-            .arg(GOLDEN);
+        command.args(["test", "--lib", "--bins", "--tests", "--examples"]).args(WHOLE_WORKSPACE).arg(GOLDEN);
     }
     command
         .env("INSTA_UPDATE", if args.check { "no" } else { "always" })
@@ -47,10 +41,7 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
 
     let read = std::fs::read_to_string(&read)
         .with_context(|| format!("no test whose name contains `{GOLDEN}` read a snapshot"))?;
-    let problems = problems(
-        &snapshot_files(root)?,
-        &real(read.lines().map(PathBuf::from)),
-    );
+    let problems = problems(&snapshot_files(root)?, &real(read.lines().map(PathBuf::from)));
     for problem in &problems {
         eprintln!("snapshots: {problem}");
     }
@@ -65,9 +56,7 @@ fn problems(files: &[PathBuf], read: &BTreeSet<PathBuf>) -> Vec<String> {
     for file in files {
         let shown = file.display();
         if file.extension().is_some_and(|extension| extension == "new") {
-            problems.push(format!(
-                "{shown}: unreviewed: `cargo insta review` accepts or rejects it"
-            ));
+            problems.push(format!("{shown}: unreviewed: `cargo insta review` accepts or rejects it"));
         } else if !real([file.clone()]).is_subset(read) {
             problems.push(format!(
                 "{shown}: read by no test whose name contains `{GOLDEN}`: delete it, or rename the test"
@@ -79,14 +68,10 @@ fn problems(files: &[PathBuf], read: &BTreeSet<PathBuf>) -> Vec<String> {
 
 /// Every snapshot in the directories that hold sources; ignored ones (`*.snap.new`) too.
 fn snapshot_files(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut dirs: Vec<PathBuf> = ["crates", "tests", "xtask"]
-        .map(|dir| root.join(dir))
-        .into();
+    let mut dirs: Vec<PathBuf> = ["crates", "tests", "xtask"].map(|dir| root.join(dir)).into();
     let mut files = Vec::new();
     while let Some(dir) = dirs.pop() {
-        for entry in
-            std::fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?
-        {
+        for entry in std::fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if path.is_dir() {
@@ -102,10 +87,7 @@ fn snapshot_files(root: &Path) -> Result<Vec<PathBuf>> {
 
 /// Canonical paths: insta builds its own from `file!()`, with `..` in them.
 fn real(paths: impl IntoIterator<Item = PathBuf>) -> BTreeSet<PathBuf> {
-    paths
-        .into_iter()
-        .map(|path| path.canonicalize().unwrap_or(path))
-        .collect()
+    paths.into_iter().map(|path| path.canonicalize().unwrap_or(path)).collect()
 }
 
 #[cfg(test)]
@@ -127,13 +109,7 @@ mod tests {
 
         let problems = problems(&snapshot_files(dir.path()).unwrap(), &read);
         assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(
-            problems[0].contains("fresh.snap.new: unreviewed"),
-            "{problems:?}"
-        );
-        assert!(
-            problems[1].contains("unread.snap: read by no test"),
-            "{problems:?}"
-        );
+        assert!(problems[0].contains("fresh.snap.new: unreviewed"), "{problems:?}");
+        assert!(problems[1].contains("unread.snap: read by no test"), "{problems:?}");
     }
 }

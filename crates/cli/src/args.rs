@@ -75,10 +75,7 @@ pub struct ProjectArgs {
 impl ProjectArgs {
     /// The project's directory: `-C`, else the positional, else the working directory.
     pub fn directory<'a>(&'a self, positional: Option<&'a Path>) -> &'a Path {
-        self.directory
-            .as_deref()
-            .or(positional)
-            .unwrap_or(Path::new("."))
+        self.directory.as_deref().or(positional).unwrap_or(Path::new("."))
     }
 
     /// How the pipeline is opened.
@@ -158,16 +155,12 @@ impl SqlArgs {
 
     /// The query. [`Cli::from_arguments`] made sure that it is text.
     pub fn sql(&self) -> &str {
-        self.words
-            .last()
-            .and_then(|sql| sql.to_str())
-            .unwrap_or_default()
+        self.words.last().and_then(|sql| sql.to_str()).unwrap_or_default()
     }
 
     fn check(&self) -> Result<(), (ErrorKind, String)> {
         if self.dir().is_some() && self.project.directory.is_some() {
-            let message =
-                "the project's directory is given twice, with '-C <DIR>' and as a positional";
+            let message = "the project's directory is given twice, with '-C <DIR>' and as a positional";
             return Err((ErrorKind::ArgumentConflict, message.to_owned()));
         }
         if self.words.last().is_some_and(|sql| sql.to_str().is_none()) {
@@ -181,11 +174,7 @@ impl SqlArgs {
 #[derive(Debug, Args)]
 pub struct InitArgs {
     /// The directory to make the project in
-    #[arg(
-        value_name = "DIR",
-        required_unless_present = "directory",
-        conflicts_with = "directory"
-    )]
+    #[arg(value_name = "DIR", required_unless_present = "directory", conflicts_with = "directory")]
     dir: Option<PathBuf>,
     /// The directory, instead of the positional
     #[arg(short = 'C', value_name = "DIR")]
@@ -195,10 +184,7 @@ pub struct InitArgs {
 impl InitArgs {
     /// The directory; clap made sure that there is one.
     pub fn directory(&self) -> &Path {
-        self.directory
-            .as_deref()
-            .or(self.dir.as_deref())
-            .unwrap_or(Path::new("."))
+        self.directory.as_deref().or(self.dir.as_deref()).unwrap_or(Path::new("."))
     }
 }
 
@@ -230,18 +216,12 @@ pub enum ContractsCommand {
 }
 
 fn kinds() -> PossibleValuesParser {
-    PossibleValuesParser::new(
-        alluvium_contracts::contracts()
-            .into_iter()
-            .map(|contract| contract.kind),
-    )
+    PossibleValuesParser::new(alluvium_contracts::contracts().into_iter().map(|contract| contract.kind))
 }
 
 impl Cli {
     /// Parses the arguments of a process, its name first.
-    pub fn from_arguments(
-        arguments: impl IntoIterator<Item = OsString>,
-    ) -> Result<Self, clap::Error> {
+    pub fn from_arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
         let matches = command.try_get_matches_from_mut(arguments)?;
         let cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
@@ -263,15 +243,11 @@ mod tests {
     use super::*;
 
     fn parse(line: &[&str]) -> Result<Command, String> {
-        let words = std::iter::once("alluvium")
-            .chain(line.iter().copied())
-            .map(OsString::from);
-        Cli::from_arguments(words)
-            .map(|cli| cli.command)
-            .map_err(|error| {
-                assert_eq!(error.exit_code(), 2, "{error}");
-                error.to_string()
-            })
+        let words = std::iter::once("alluvium").chain(line.iter().copied()).map(OsString::from);
+        Cli::from_arguments(words).map(|cli| cli.command).map_err(|error| {
+            assert_eq!(error.exit_code(), 2, "{error}");
+            error.to_string()
+        })
     }
 
     fn project_of(line: &[&str]) -> PathBuf {
@@ -301,24 +277,12 @@ mod tests {
         for words in [["run"], ["plan"]] {
             assert_eq!(project_of(&words), Path::new("."));
             assert_eq!(project_of(&[words[0], "flights"]), Path::new("flights"));
-            assert_eq!(
-                project_of(&[words[0], "-C", "flights"]),
-                Path::new("flights")
-            );
-            assert_eq!(
-                project_of(&["init", "flights"]),
-                project_of(&["init", "-C", "flights"])
-            );
+            assert_eq!(project_of(&[words[0], "-C", "flights"]), Path::new("flights"));
+            assert_eq!(project_of(&["init", "flights"]), project_of(&["init", "-C", "flights"]));
         }
         assert_eq!(project_of(&["sql", "select 1"]), Path::new("."));
-        assert_eq!(
-            project_of(&["sql", "flights", "select 1"]),
-            Path::new("flights")
-        );
-        assert_eq!(
-            project_of(&["sql", "-C", "flights", "select 1"]),
-            Path::new("flights")
-        );
+        assert_eq!(project_of(&["sql", "flights", "select 1"]), Path::new("flights"));
+        assert_eq!(project_of(&["sql", "-C", "flights", "select 1"]), Path::new("flights"));
     }
 
     #[test]
@@ -330,30 +294,16 @@ mod tests {
             &["init", "a", "-C", "a"],
         ] {
             let error = parse(line).unwrap_err();
-            assert!(
-                error.contains("-C <DIR>") && error.contains("Usage"),
-                "{error}"
-            );
+            assert!(error.contains("-C <DIR>") && error.contains("Usage"), "{error}");
         }
     }
 
     #[test]
     fn a_lone_positional_of_sql_is_the_query() {
         assert_eq!(sql_of(&["sql", "select 1"]), "select 1");
-        assert_eq!(
-            sql_of(&["sql", "a", "select 1", "--format", "csv"]),
-            "select 1"
-        );
-        assert_eq!(
-            sql_of(&["sql", "--", "-- a comment\nselect 1"]),
-            "-- a comment\nselect 1"
-        );
-        for line in [
-            &["sql"][..],
-            &["sql", "a", "b", "c"],
-            &["sql", "-C", "a"],
-            &["init"],
-        ] {
+        assert_eq!(sql_of(&["sql", "a", "select 1", "--format", "csv"]), "select 1");
+        assert_eq!(sql_of(&["sql", "--", "-- a comment\nselect 1"]), "-- a comment\nselect 1");
+        for line in [&["sql"][..], &["sql", "a", "b", "c"], &["sql", "-C", "a"], &["init"]] {
             assert!(parse(line).unwrap_err().contains("Usage"), "{line:?}");
         }
     }
@@ -375,29 +325,15 @@ mod tests {
 
     #[test]
     fn selections_add_up_and_flags_are_read() {
-        let Command::Run(run) = parse(&[
-            "run",
-            "--select",
-            "a",
-            "--fresh",
-            "--select",
-            "b",
-            "--keep-going",
-            "--cache-root",
-            "c",
-        ])
-        .unwrap() else {
+        let Command::Run(run) =
+            parse(&["run", "--select", "a", "--fresh", "--select", "b", "--keep-going", "--cache-root", "c"]).unwrap()
+        else {
             panic!("not a run");
         };
         assert_eq!(run.select, ["a", "b"]);
         assert!(run.fresh && run.keep_going);
-        assert_eq!(
-            run.project.open_options().cache_root.as_deref(),
-            Some(Path::new("c"))
-        );
-        let Command::Run(run) = parse(&["run"]).unwrap() else {
-            panic!("not a run")
-        };
+        assert_eq!(run.project.open_options().cache_root.as_deref(), Some(Path::new("c")));
+        let Command::Run(run) = parse(&["run"]).unwrap() else { panic!("not a run") };
         assert!(!run.fresh && !run.keep_going && run.select.is_empty());
     }
 

@@ -72,20 +72,14 @@ mod tests {
             (Exit::Stopped(Signal::Terminate), 143),
         ] {
             assert_eq!(exit.code(), code);
-            assert!(
-                HELP.contains(&format!("\n  {code} ")),
-                "{code} is not in the help"
-            );
+            assert!(HELP.contains(&format!("\n  {code} ")), "{code} is not in the help");
         }
     }
 
     #[test]
     fn a_run_ends_as_its_document_says() {
         let ended = |result, signal| {
-            let document = RunDocument {
-                result,
-                ..fixtures::run()
-            };
+            let document = RunDocument { result, ..fixtures::run() };
             Exit::of_run(&document, signal).code()
         };
         assert_eq!(ended(RunResult::Succeeded, None), 0);

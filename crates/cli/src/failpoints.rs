@@ -13,11 +13,7 @@ pub fn arm() -> Result<(), Failure> {
         return Ok(());
     };
     let value = value.to_string_lossy();
-    for word in value
-        .split(',')
-        .map(str::trim)
-        .filter(|word| !word.is_empty())
-    {
+    for word in value.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         let (name, hit) = parse(word)?;
         let hits = AtomicU64::new(0);
         fail::cfg_callback(name, move || {

@@ -20,54 +20,28 @@ pub struct Failure {
 impl Failure {
     /// The user's input is wrong.
     pub fn input(message: String) -> Self {
-        Self::of(
-            Exit::Input,
-            Message {
-                text: message,
-                source: None,
-            },
-        )
+        Self::of(Exit::Input, Message { text: message, source: None })
     }
 
     /// The machine or the data is at fault.
     pub fn failed(message: String) -> Self {
-        Self::of(
-            Exit::Failed,
-            Message {
-                text: message,
-                source: None,
-            },
-        )
+        Self::of(Exit::Failed, Message { text: message, source: None })
     }
 
     /// A signal asked to stop: nothing more to say.
     pub fn stopped(signal: Signal) -> Self {
-        Self {
-            exit: Exit::Stopped(signal),
-            error: None,
-            hint: None,
-        }
+        Self { exit: Exit::Stopped(signal), error: None, hint: None }
     }
 
     /// The process ends with `exit` because of `error`.
     pub fn of(exit: Exit, error: impl Error + Send + Sync + 'static) -> Self {
-        Self {
-            exit,
-            error: Some(Box::new(error)),
-            hint: None,
-        }
+        Self { exit, error: Some(Box::new(error)), hint: None }
     }
 
     /// Puts `source` beneath the message.
     pub fn because(mut self, source: impl Error + Send + Sync + 'static) -> Self {
-        let text = self
-            .error
-            .map(|error| error.to_string())
-            .unwrap_or_default();
-        self.error = Some(Box::new(Message {
-            text,
-            source: Some(Box::new(source)),
-        }));
+        let text = self.error.map(|error| error.to_string()).unwrap_or_default();
+        self.error = Some(Box::new(Message { text, source: Some(Box::new(source)) }));
         self
     }
 
@@ -100,10 +74,7 @@ impl Failure {
             let cause_text = cause.to_string();
             // Some foreign errors repeat their cause in their own message.
             if !said.contains(&cause_text) {
-                text.push_str(&format!(
-                    "\n  caused by: {}",
-                    cause_text.replace('\n', "\n    ")
-                ));
+                text.push_str(&format!("\n  caused by: {}", cause_text.replace('\n', "\n    ")));
                 said = cause_text;
             }
             next = cause.source();
@@ -130,9 +101,7 @@ impl fmt::Display for Message {
 
 impl Error for Message {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source
-            .as_deref()
-            .map(|source| source as &(dyn Error + 'static))
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
     }
 }
 
@@ -156,17 +125,9 @@ mod tests {
 
     #[test]
     fn causes_are_listed_once_and_the_hint_comes_last() {
-        let root = Message {
-            text: "No such file".to_owned(),
-            source: None,
-        };
-        let repeats = Message {
-            text: "open: No such file".to_owned(),
-            source: Some(Box::new(root)),
-        };
-        let failure = Failure::input("cannot read x.toml".to_owned())
-            .because(repeats)
-            .with_hint("create it");
+        let root = Message { text: "No such file".to_owned(), source: None };
+        let repeats = Message { text: "open: No such file".to_owned(), source: Some(Box::new(root)) };
+        let failure = Failure::input("cannot read x.toml".to_owned()).because(repeats).with_hint("create it");
         assert_eq!(failure.exit(), Exit::Input);
         assert_eq!(
             failure.text().unwrap(),

@@ -32,11 +32,7 @@ pub fn bytes(bytes: u64) -> String {
 /// Milliseconds as seconds, with three digits below one second and two from there on: `0.012`, `3.40`.
 pub fn seconds(milliseconds: f64) -> String {
     let seconds = milliseconds / 1000.0;
-    if seconds < 1.0 {
-        format!("{seconds:.3}")
-    } else {
-        format!("{seconds:.2}")
-    }
+    if seconds < 1.0 { format!("{seconds:.3}") } else { format!("{seconds:.2}") }
 }
 
 /// `1 view`, `2 views`.
@@ -51,21 +47,12 @@ mod tests {
 
     #[test]
     fn numbers_read_well_at_their_edges() {
-        assert_eq!(
-            [0, 999, 1000, 1_234_567].map(count),
-            ["0", "999", "1,000", "1,234,567"]
-        );
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(
             [0, 999, 1000, 3_400_000, 999_999, u64::MAX].map(bytes),
             ["0 B", "999 B", "1.0 kB", "3.4 MB", "1.0 MB", "18446.7 PB"]
         );
-        assert_eq!(
-            [0.0, 12.3, 999.0, 1000.0, 75_432.0].map(seconds),
-            ["0.000", "0.012", "0.999", "1.00", "75.43"]
-        );
-        assert_eq!(
-            [plural(1, "view"), plural(0, "view")],
-            ["1 view", "0 views"]
-        );
+        assert_eq!([0.0, 12.3, 999.0, 1000.0, 75_432.0].map(seconds), ["0.000", "0.012", "0.999", "1.00", "75.43"]);
+        assert_eq!([plural(1, "view"), plural(0, "view")], ["1 view", "0 views"]);
     }
 }

@@ -30,11 +30,7 @@ pub fn start(terminal: &Terminal) -> Result<(), Failure> {
         Err(error) => return Err(refused(error)),
     };
     let filter = EnvFilter::builder().parse(filter).map_err(refused)?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(Stderr(terminal.clone()))
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Stderr(terminal.clone())).init();
     Ok(())
 }
 

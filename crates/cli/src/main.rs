@@ -34,12 +34,7 @@ fn main() -> ExitCode {
             // Help and versions are "errors" of clap's that go to standard output with code 0. A reader that has
             // gone away is no reason to fail.
             let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Input
-            } else {
-                Exit::Done
-            }
-            .into();
+            return if error.use_stderr() { Exit::Input } else { Exit::Done }.into();
         }
     };
     let terminal = Terminal::detect();

@@ -16,10 +16,7 @@ impl Stdout {
     /// Takes standard output.
     pub fn take() -> Self {
         // More than one page: answers of `sql` can be long.
-        Self {
-            inner: BufWriter::with_capacity(64 * 1024, io::stdout().lock()),
-            closed: false,
-        }
+        Self { inner: BufWriter::with_capacity(64 * 1024, io::stdout().lock()), closed: false }
     }
 
     /// Flushes after writing ended with `written`. A reader that went away counts as done.

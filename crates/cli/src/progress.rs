@@ -36,10 +36,7 @@ struct Count {
 impl Lines {
     /// Lines on standard error.
     pub fn new(terminal: &Terminal) -> Self {
-        Self {
-            terminal: terminal.clone(),
-            count: Mutex::default(),
-        }
+        Self { terminal: terminal.clone(), count: Mutex::default() }
     }
 }
 
@@ -49,17 +46,13 @@ impl Observer for Lines {
         match progress {
             Progress::RunStarted { run_id, views } => {
                 count.views = views.len();
-                self.terminal.line(&format!(
-                    "run {run_id}: {}",
-                    human::plural(views.len(), "view")
-                ));
+                self.terminal.line(&format!("run {run_id}: {}", human::plural(views.len(), "view")));
             }
             Progress::ViewStarted { .. } => {}
             Progress::ViewFinished(view) => {
                 count.done += 1;
                 let line = report::view_line(view);
-                self.terminal
-                    .line(&format!("[{}/{}] {line}", count.done, count.views));
+                self.terminal.line(&format!("[{}/{}] {line}", count.done, count.views));
             }
             Progress::OutputFinished(output) => self.terminal.line(&report::output_line(output)),
             // A later step that this display knows nothing of.
@@ -94,10 +87,7 @@ const TICK: Duration = Duration::from_millis(100);
 impl Live {
     /// A display on standard error, shown from the start of the run on.
     pub fn new(terminal: &Terminal) -> Self {
-        Self {
-            terminal: terminal.clone(),
-            state: Mutex::default(),
-        }
+        Self { terminal: terminal.clone(), state: Mutex::default() }
     }
 }
 
@@ -146,22 +136,15 @@ impl Show for Live {
 impl Bars {
     fn new(terminal: &Terminal, views: usize) -> Self {
         let display = terminal.show_display().clone();
-        let run = display.add(
-            ProgressBar::new(views as u64)
-                .with_style(style("{bar:24} {pos}/{len} views  {elapsed}")),
-        );
+        let run =
+            display.add(ProgressBar::new(views as u64).with_style(style("{bar:24} {pos}/{len} views  {elapsed}")));
         run.enable_steady_tick(TICK);
-        Self {
-            display,
-            run,
-            views: HashMap::new(),
-        }
+        Self { display, run, views: HashMap::new() }
     }
 
     fn start(&mut self, name: &str) {
-        let view = ProgressBar::new_spinner()
-            .with_style(style("{spinner} {msg}  {elapsed}"))
-            .with_message(name.to_owned());
+        let view =
+            ProgressBar::new_spinner().with_style(style("{spinner} {msg}  {elapsed}")).with_message(name.to_owned());
         let view = self.display.insert_before(&self.run, view);
         view.enable_steady_tick(TICK);
         self.views.insert(name.to_owned(), view);

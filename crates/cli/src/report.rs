@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{
-    MissExplanation, OutputReport, OutputResult, PlanDocument, PlannedOutput, PlannedView,
-    RunDocument, ViewReport, ViewResult,
+    MissExplanation, OutputReport, OutputResult, PlanDocument, PlannedOutput, PlannedView, RunDocument, ViewReport,
+    ViewResult,
 };
 
 use crate::human;
@@ -35,13 +35,7 @@ pub fn run(document: &RunDocument, style: &Style) -> String {
         rows: document.outputs.iter().map(output_row).collect(),
     };
     let mut parts = vec![views.render(style), outputs.render(style)];
-    parts.push(
-        document
-            .notices
-            .iter()
-            .map(|notice| format!("note: {notice}\n"))
-            .collect(),
-    );
+    parts.push(document.notices.iter().map(|notice| format!("note: {notice}\n")).collect());
     parts.push(summary(document));
     join(parts)
 }
@@ -49,31 +43,17 @@ pub fn run(document: &RunDocument, style: &Style) -> String {
 /// The decisions of a plan: views with their changes, outputs, and one line that sums it up.
 pub fn plan(document: &PlanDocument, style: &Style) -> String {
     let views = Table {
-        columns: vec![
-            Column::text("view"),
-            Column::text("result"),
-            Column::number("saves"),
-        ],
+        columns: vec![Column::text("view"), Column::text("result"), Column::number("saves")],
         rows: document.views.iter().map(planned_view_row).collect(),
     };
     let outputs = Table {
-        columns: vec![
-            Column::text("output"),
-            Column::text("result"),
-            Column::text("view"),
-        ],
+        columns: vec![Column::text("output"), Column::text("result"), Column::text("view")],
         rows: document.outputs.iter().map(planned_output_row).collect(),
     };
     let summary = format!(
         "plan: {}, {}\n",
-        tally(
-            "view",
-            document.views.iter().map(|view| view.result.as_str())
-        ),
-        tally(
-            "output",
-            document.outputs.iter().map(|output| output.result.as_str())
-        ),
+        tally("view", document.views.iter().map(|view| view.result.as_str())),
+        tally("output", document.outputs.iter().map(|output| output.result.as_str())),
     );
     join(vec![views.render(style), outputs.render(style), summary])
 }
@@ -81,38 +61,18 @@ pub fn plan(document: &PlanDocument, style: &Style) -> String {
 /// One finished view, as a line of progress says it.
 pub fn view_line(view: &ViewReport) -> String {
     let facts = [view.rows.map(rows), view.bytes.map(human::bytes)];
-    line(
-        &view.name,
-        view.result.as_str(),
-        facts,
-        view.duration_ms,
-        view.reason.as_deref(),
-    )
+    line(&view.name, view.result.as_str(), facts, view.duration_ms, view.reason.as_deref())
 }
 
 /// One finished output, as a line of progress says it.
 pub fn output_line(output: &OutputReport) -> String {
-    let version = output
-        .delta_version
-        .map(|version| format!("version {version}"));
+    let version = output.delta_version.map(|version| format!("version {version}"));
     let name = format!("output {}", output.name);
     let facts = [output.rows.map(rows), version];
-    line(
-        &name,
-        output.result.as_str(),
-        facts,
-        output.duration_ms,
-        output.reason.as_deref(),
-    )
+    line(&name, output.result.as_str(), facts, output.duration_ms, output.reason.as_deref())
 }
 
-fn line(
-    name: &str,
-    result: &str,
-    facts: [Option<String>; 2],
-    duration_ms: f64,
-    reason: Option<&str>,
-) -> String {
+fn line(name: &str, result: &str, facts: [Option<String>; 2], duration_ms: f64, reason: Option<&str>) -> String {
     let mut text = format!("{name}: {result} in {} s", human::seconds(duration_ms));
     for fact in facts.into_iter().flatten() {
         text.push_str(&format!(", {fact}"));
@@ -124,11 +84,7 @@ fn line(
 }
 
 fn rows(rows: u64) -> String {
-    format!(
-        "{} {}",
-        human::count(rows),
-        if rows == 1 { "row" } else { "rows" }
-    )
+    format!("{} {}", human::count(rows), if rows == 1 { "row" } else { "rows" })
 }
 
 fn view_row(view: &ViewReport) -> Row {
@@ -152,10 +108,7 @@ fn output_row(output: &OutputReport) -> Row {
         cells: vec![
             output.name.clone(),
             output.result.as_str().to_owned(),
-            output
-                .delta_version
-                .map(|version| version.to_string())
-                .unwrap_or_default(),
+            output.delta_version.map(|version| version.to_string()).unwrap_or_default(),
             output.rows.map(human::count).unwrap_or_default(),
             human::seconds(output.duration_ms),
             output.path.clone(),
@@ -171,9 +124,7 @@ fn planned_view_row(view: &PlannedView) -> Row {
         cells: vec![
             view.name.clone(),
             view.result.as_str().to_owned(),
-            view.saved_ms
-                .map(|saved| format!("{} s", human::seconds(saved)))
-                .unwrap_or_default(),
+            view.saved_ms.map(|saved| format!("{} s", human::seconds(saved))).unwrap_or_default(),
         ],
         tone: view_tone(view.result),
         remark: view.reason.as_deref().map(first_line),
@@ -183,11 +134,7 @@ fn planned_view_row(view: &PlannedView) -> Row {
 
 fn planned_output_row(output: &PlannedOutput) -> Row {
     Row {
-        cells: vec![
-            output.name.clone(),
-            output.result.as_str().to_owned(),
-            output.view.clone(),
-        ],
+        cells: vec![output.name.clone(), output.result.as_str().to_owned(), output.view.clone()],
         tone: output_tone(output.result),
         remark: output.reason.as_deref().map(first_line),
         details: Vec::new(),
@@ -195,22 +142,14 @@ fn planned_output_row(output: &PlannedOutput) -> Row {
 }
 
 fn changes(explanation: &MissExplanation) -> Vec<String> {
-    explanation
-        .changes
-        .iter()
-        .map(ToString::to_string)
-        .collect()
+    explanation.changes.iter().map(ToString::to_string).collect()
 }
 
 /// Errors may go on for lines; all of them were told when the view ended.
 fn first_line(text: &str) -> String {
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();
-    if lines.next().is_some() {
-        format!("{first} …")
-    } else {
-        first.to_owned()
-    }
+    if lines.next().is_some() { format!("{first} …") } else { first.to_owned() }
 }
 
 fn view_tone(result: ViewResult) -> Tone {
@@ -241,14 +180,8 @@ fn summary(document: &RunDocument) -> String {
         "{} in {} s: {}, {}{saved} (run {})\n",
         document.result.as_str(),
         human::seconds(document.duration_ms),
-        tally(
-            "view",
-            document.views.iter().map(|view| view.result.as_str())
-        ),
-        tally(
-            "output",
-            document.outputs.iter().map(|output| output.result.as_str())
-        ),
+        tally("view", document.views.iter().map(|view| view.result.as_str())),
+        tally("output", document.outputs.iter().map(|output| output.result.as_str())),
         document.run_id,
     )
 }
@@ -263,19 +196,12 @@ fn tally<'a>(noun: &str, results: impl Iterator<Item = &'a str>) -> String {
     if counts.is_empty() {
         return total;
     }
-    let counts: Vec<_> = counts
-        .into_iter()
-        .map(|(result, count)| format!("{count} {result}"))
-        .collect();
+    let counts: Vec<_> = counts.into_iter().map(|(result, count)| format!("{count} {result}")).collect();
     format!("{total} ({})", counts.join(", "))
 }
 
 fn join(parts: Vec<String>) -> String {
-    parts
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join("\n")
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

@@ -38,10 +38,7 @@ impl<W: Write> RowWriter<W> {
     pub fn new(format: RowFormat, schema: &SchemaRef, out: W) -> Result<Self, Failure> {
         let format = match format {
             // An empty batch first: it holds the header of an answer without rows.
-            RowFormat::Table => Format::Table {
-                out,
-                batches: vec![RecordBatch::new_empty(SchemaRef::clone(schema))],
-            },
+            RowFormat::Table => Format::Table { out, batches: vec![RecordBatch::new_empty(SchemaRef::clone(schema))] },
             RowFormat::Json => {
                 distinct_names(schema)?;
                 let builder = json::WriterBuilder::new().with_explicit_nulls(true);
@@ -95,37 +92,21 @@ impl From<ArrowError> for Failure {
 /// An object cannot hold two values of one name.
 fn distinct_names(schema: &SchemaRef) -> Result<(), Failure> {
     let mut names = BTreeSet::new();
-    match schema
-        .fields()
-        .iter()
-        .find(|field| !names.insert(field.name()))
-    {
+    match schema.fields().iter().find(|field| !names.insert(field.name())) {
         None => Ok(()),
         Some(twice) => {
-            let message = format!(
-                "two columns are called `{}`, which a JSON object cannot hold",
-                twice.name()
-            );
-            Err(Failure::input(message)
-                .with_hint("name them apart with AS, or ask for --format csv"))
+            let message = format!("two columns are called `{}`, which a JSON object cannot hold", twice.name());
+            Err(Failure::input(message).with_hint("name them apart with AS, or ask for --format csv"))
         }
     }
 }
 
 /// CSV has no nested values.
 fn flat_columns(schema: &SchemaRef) -> Result<(), Failure> {
-    match schema
-        .fields()
-        .iter()
-        .find(|field| field.data_type().is_nested())
-    {
+    match schema.fields().iter().find(|field| field.data_type().is_nested()) {
         None => Ok(()),
         Some(nested) => {
-            let message = format!(
-                "column `{}` is a {}, which CSV cannot hold",
-                nested.name(),
-                nested.data_type()
-            );
+            let message = format!("column `{}` is a {}, which CSV cannot hold", nested.name(), nested.data_type());
             Err(Failure::input(message).with_hint("leave it out, or ask for --format json"))
         }
     }
@@ -150,11 +131,7 @@ mod tests {
         let names = StringArray::from(vec![Some("a,\"b\""), None]);
         let counts = Int64Array::from(vec![None, Some(7)]);
         let ratios = Float64Array::from(vec![0.5, f64::NAN]);
-        RecordBatch::try_new(
-            Arc::new(schema),
-            vec![Arc::new(names), Arc::new(counts), Arc::new(ratios)],
-        )
-        .unwrap()
+        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(names), Arc::new(counts), Arc::new(ratios)]).unwrap()
     }
 
     fn printed(format: RowFormat, batches: &[RecordBatch]) -> String {
@@ -169,28 +146,18 @@ mod tests {
 
     #[test]
     fn json_is_one_array_with_explicit_nulls() {
-        let expected = "[{\"name\":\"a,\\\"b\\\"\",\"count\":null,\"ratio\":0.5},{\"name\":null,\"count\":7,\"ratio\":null}";
-        assert_eq!(
-            printed(RowFormat::Json, &[batch()]),
-            format!("{expected}]\n")
-        );
+        let expected =
+            "[{\"name\":\"a,\\\"b\\\"\",\"count\":null,\"ratio\":0.5},{\"name\":null,\"count\":7,\"ratio\":null}";
+        assert_eq!(printed(RowFormat::Json, &[batch()]), format!("{expected}]\n"));
         let twice = printed(RowFormat::Json, &[batch(), batch()]);
-        assert_eq!(
-            serde_json::from_str::<Vec<serde_json::Value>>(&twice)
-                .unwrap()
-                .len(),
-            4
-        );
+        assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&twice).unwrap().len(), 4);
         assert_eq!(printed(RowFormat::Json, &[]), "[]\n");
     }
 
     #[test]
     fn csv_has_one_header_even_without_rows() {
         let row = "\"a,\"\"b\"\"\",,0.5\n,7,NaN\n";
-        assert_eq!(
-            printed(RowFormat::Csv, &[batch(), batch()]),
-            format!("name,count,ratio\n{row}{row}")
-        );
+        assert_eq!(printed(RowFormat::Csv, &[batch(), batch()]), format!("name,count,ratio\n{row}{row}"));
         assert_eq!(printed(RowFormat::Csv, &[]), "name,count,ratio\n");
     }
 
@@ -205,9 +172,7 @@ mod tests {
     #[test]
     fn what_a_format_cannot_hold_is_refused_by_name() {
         let refused = |format, fields: Vec<Field>| {
-            let failure = RowWriter::new(format, &Arc::new(Schema::new(fields)), Vec::new())
-                .err()
-                .unwrap();
+            let failure = RowWriter::new(format, &Arc::new(Schema::new(fields)), Vec::new()).err().unwrap();
             assert_eq!(failure.exit(), Exit::Input);
             format!("{failure:?}")
         };

@@ -29,9 +29,7 @@ impl Signal {
     }
 
     fn from_exit_code(code: u8) -> Option<Self> {
-        [Self::Interrupt, Self::Terminate]
-            .into_iter()
-            .find(|signal| signal.exit_code() == code)
+        [Self::Interrupt, Self::Terminate].into_iter().find(|signal| signal.exit_code() == code)
     }
 }
 
@@ -48,48 +46,30 @@ impl Stop {
     pub fn listen(terminal: &Terminal) -> io::Result<Self> {
         let (sender, asked) = watch::channel(false);
         let first = Arc::new(AtomicU8::new(0));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         // Registered here, so that a signal sent right after this call is not the default one any more.
         let (mut interrupts, mut terminations) = {
             let _inside = runtime.enter();
-            (
-                signal(SignalKind::interrupt())?,
-                signal(SignalKind::terminate())?,
-            )
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
         };
-        let stop = Self {
-            asked,
-            first: Arc::clone(&first),
-        };
+        let stop = Self { asked, first: Arc::clone(&first) };
         let terminal = terminal.clone();
-        std::thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    loop {
-                        let signal = tokio::select! {
-                            Some(()) = interrupts.recv() => Signal::Interrupt,
-                            Some(()) = terminations.recv() => Signal::Terminate,
-                            else => return,
-                        };
-                        if first
-                            .compare_exchange(
-                                0,
-                                signal.exit_code(),
-                                Ordering::SeqCst,
-                                Ordering::SeqCst,
-                            )
-                            .is_err()
-                        {
-                            std::process::exit(signal.exit_code().into());
-                        }
-                        terminal.line("stopping cleanly; once more to stop at once");
-                        sender.send_replace(true);
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                loop {
+                    let signal = tokio::select! {
+                        Some(()) = interrupts.recv() => Signal::Interrupt,
+                        Some(()) = terminations.recv() => Signal::Terminate,
+                        else => return,
+                    };
+                    if first.compare_exchange(0, signal.exit_code(), Ordering::SeqCst, Ordering::SeqCst).is_err() {
+                        std::process::exit(signal.exit_code().into());
                     }
-                });
-            })?;
+                    terminal.line("stopping cleanly; once more to stop at once");
+                    sender.send_replace(true);
+                }
+            });
+        })?;
         Ok(stop)
     }
 

@@ -2,8 +2,7 @@
 //! terminal is too narrow for columns.
 
 use comfy_table::{
-    Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row as Line, Table as Layout,
-    Width,
+    Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row as Line, Table as Layout, Width,
 };
 
 use crate::terminal::Terminal;
@@ -29,10 +28,7 @@ impl Style {
         // Without a terminal there is no width: lines are never wrapped for a program. Some terminals do not know
         // theirs, and say 0.
         let width = Layout::new().width().filter(|width| *width > 0);
-        Self {
-            width,
-            colour: terminal.stdout_takes_colours(),
-        }
+        Self { width, colour: terminal.stdout_takes_colours() }
     }
 }
 
@@ -70,18 +66,12 @@ pub struct Column {
 impl Column {
     /// A column of words.
     pub const fn text(name: &'static str) -> Self {
-        Self {
-            name,
-            numeric: false,
-        }
+        Self { name, numeric: false }
     }
 
     /// A column of numbers, flush right.
     pub const fn number(name: &'static str) -> Self {
-        Self {
-            name,
-            numeric: true,
-        }
+        Self { name, numeric: true }
     }
 }
 
@@ -115,13 +105,7 @@ impl Table {
         }
         let widths = self.widths();
         let fixed = widths.iter().sum::<u16>() + GAP * (widths.len() as u16 - 1);
-        let longest = self
-            .rows
-            .iter()
-            .filter_map(|row| row.remark.as_deref())
-            .map(width_of)
-            .max()
-            .unwrap_or(0);
+        let longest = self.rows.iter().filter_map(|row| row.remark.as_deref()).map(width_of).max().unwrap_or(0);
         let lines = match style.width {
             None => self.rows(&widths, style, Remarks::Beside(longest.max(1))),
             Some(width) if fixed > width => self.list(width, style),
@@ -134,65 +118,36 @@ impl Table {
                 }
             }
         };
-        lines
-            .into_iter()
-            .map(|line| format!("{}\n", line.trim_end()))
-            .collect()
+        lines.into_iter().map(|line| format!("{}\n", line.trim_end())).collect()
     }
 
     fn widths(&self) -> Vec<u16> {
         let widest = |(index, column): (usize, &Column)| {
             let cells = self.rows.iter().filter_map(|row| row.cells.get(index));
-            cells
-                .map(|cell| width_of(cell))
-                .max()
-                .unwrap_or(0)
-                .max(width_of(column.name))
+            cells.map(|cell| width_of(cell)).max().unwrap_or(0).max(width_of(column.name))
         };
         self.columns.iter().enumerate().map(widest).collect()
     }
 
     fn rows(&self, widths: &[u16], style: &Style, remarks: Remarks) -> Vec<String> {
         let remarked = self.rows.iter().any(|row| row.remark.is_some());
-        let heads = self
-            .columns
-            .iter()
-            .map(|column| self.cell(column.name, column.numeric));
+        let heads = self.columns.iter().map(|column| self.cell(column.name, column.numeric));
         let beside = match remarks {
             Remarks::Beside(room) if remarked => Some(room),
             Remarks::Beside(_) | Remarks::Beneath(_) => None,
         };
-        let mut lines = layout(
-            heads.chain(beside.map(|_| Cell::new("why"))),
-            widths,
-            beside,
-            style,
-        );
+        let mut lines = layout(heads.chain(beside.map(|_| Cell::new("why"))), widths, beside, style);
         let room = match remarks {
             Remarks::Beneath(width) => Some(width),
             Remarks::Beside(_) => style.width,
         };
         for row in &self.rows {
             let remark = row.remark.as_deref().unwrap_or_default();
-            let cells =
-                row.cells
-                    .iter()
-                    .zip(&self.columns)
-                    .enumerate()
-                    .map(|(index, (text, column))| {
-                        let cell = self.cell(text, column.numeric);
-                        if index == 1 && style.colour {
-                            cell.fg(row.tone.colour())
-                        } else {
-                            cell
-                        }
-                    });
-            lines.extend(layout(
-                cells.chain(beside.map(|_| Cell::new(remark))),
-                widths,
-                beside,
-                style,
-            ));
+            let cells = row.cells.iter().zip(&self.columns).enumerate().map(|(index, (text, column))| {
+                let cell = self.cell(text, column.numeric);
+                if index == 1 && style.colour { cell.fg(row.tone.colour()) } else { cell }
+            });
+            lines.extend(layout(cells.chain(beside.map(|_| Cell::new(remark))), widths, beside, style));
             if beside.is_none() && !remark.is_empty() {
                 lines.extend(indented(remark, 2, room));
             }
@@ -208,20 +163,13 @@ impl Table {
         let mut lines = Vec::new();
         for row in &self.rows {
             let mut head = row.cells.iter().take(2).map(String::as_str);
-            let (name, result) = (
-                head.next().unwrap_or_default(),
-                head.next().unwrap_or_default(),
-            );
+            let (name, result) = (head.next().unwrap_or_default(), head.next().unwrap_or_default());
             if width_of(name) + GAP + width_of(result) > width {
                 lines.extend(indented(name, 0, Some(width)));
                 lines.extend(indented(result, 2, Some(width)));
             } else {
                 let cell = Cell::new(result);
-                let cell = if style.colour {
-                    cell.fg(row.tone.colour())
-                } else {
-                    cell
-                };
+                let cell = if style.colour { cell.fg(row.tone.colour()) } else { cell };
                 let widths = [width_of(name).max(1), width_of(result).max(1)];
                 lines.extend(layout([Cell::new(name), cell], &widths, None, style));
             }
@@ -243,11 +191,7 @@ impl Table {
     }
 
     fn cell(&self, text: &str, numeric: bool) -> Cell {
-        let alignment = if numeric {
-            CellAlignment::Right
-        } else {
-            CellAlignment::Left
-        };
+        let alignment = if numeric { CellAlignment::Right } else { CellAlignment::Left };
         Cell::new(text).set_alignment(alignment)
     }
 }
@@ -262,12 +206,7 @@ enum Remarks {
 }
 
 /// The lines of one row: fixed columns, and a wrapped last one where there is room for it.
-fn layout(
-    cells: impl IntoIterator<Item = Cell>,
-    widths: &[u16],
-    last: Option<u16>,
-    style: &Style,
-) -> Vec<String> {
+fn layout(cells: impl IntoIterator<Item = Cell>, widths: &[u16], last: Option<u16>, style: &Style) -> Vec<String> {
     let mut layout = Layout::new();
     layout.load_preset(comfy_table::presets::NOTHING);
     layout.set_content_arrangement(ContentArrangement::Dynamic);
@@ -289,28 +228,14 @@ fn layout(
 
 /// `text` behind `indent` spaces, wrapped to `width`.
 fn indented(text: &str, indent: u16, width: Option<u16>) -> Vec<String> {
-    let room = width
-        .map_or_else(|| width_of(text), |width| width.saturating_sub(indent))
-        .max(1);
-    let plain = Style {
-        width,
-        colour: false,
-    };
+    let room = width.map_or_else(|| width_of(text), |width| width.saturating_sub(indent)).max(1);
+    let plain = Style { width, colour: false };
     let margin = " ".repeat(indent.into());
-    layout([Cell::new(text)], &[room], None, &plain)
-        .into_iter()
-        .map(|line| margin.clone() + &line)
-        .collect()
+    layout([Cell::new(text)], &[room], None, &plain).into_iter().map(|line| margin.clone() + &line).collect()
 }
 
 /// Columns that `text` takes: its longest line.
 fn width_of(text: &str) -> u16 {
-    let longest = text
-        .lines()
-        .map(|line| line.chars().count())
-        .max()
-        .unwrap_or(0);
-    u16::try_from(longest)
-        .unwrap_or(u16::MAX / 4)
-        .min(u16::MAX / 4)
+    let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    u16::try_from(longest).unwrap_or(u16::MAX / 4).min(u16::MAX / 4)
 }

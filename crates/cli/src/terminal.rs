@@ -62,10 +62,6 @@ impl Terminal {
 
     /// `text` in bold red, where that can be seen.
     pub fn alarming(&self, text: &str) -> String {
-        if self.colour {
-            format!("\u{1b}[1;31m{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.colour { format!("\u{1b}[1;31m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }

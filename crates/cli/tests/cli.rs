@@ -12,11 +12,7 @@ use tempfile::TempDir;
 
 fn alluvium() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alluvium"));
-    command
-        .env_remove("ALLUVIUM_CACHE_ROOT")
-        .env_remove("ALLUVIUM_LOG")
-        .env("TERM", "dumb")
-        .stdin(Stdio::null());
+    command.env_remove("ALLUVIUM_CACHE_ROOT").env_remove("ALLUVIUM_LOG").env("TERM", "dumb").stdin(Stdio::null());
     command
 }
 
@@ -30,11 +26,7 @@ fn ends(code: i32, arguments: &[&str]) -> (String, String) {
     let output = output(arguments);
     let stdout = String::from_utf8(output.stdout).unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(
-        output.status.code(),
-        Some(code),
-        "{arguments:?}\nstdout: {stdout}\nstderr: {stderr}"
-    );
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}\nstdout: {stdout}\nstderr: {stderr}");
     (stdout, stderr)
 }
 
@@ -51,10 +43,7 @@ fn results(document: &str) -> Vec<(String, String)> {
     assert_eq!(document["kind"], "run_document");
     let views = document["payload"]["views"].as_array().unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    views
-        .iter()
-        .map(|view| (text(&view["name"]), text(&view["result"])))
-        .collect()
+    views.iter().map(|view| (text(&view["name"]), text(&view["result"]))).collect()
 }
 
 #[test]
@@ -62,47 +51,26 @@ fn a_scaffolded_project_runs_writes_and_hits() {
     let (_keep, shop) = project();
     let (first, progress) = ends(0, &["run", &shop, "--format", "json"]);
     let first = results(&first);
-    assert!(
-        !first.is_empty() && first.iter().all(|(_, result)| result == "write"),
-        "{first:?}"
-    );
+    assert!(!first.is_empty() && first.iter().all(|(_, result)| result == "write"), "{first:?}");
     for (name, _) in &first {
         assert!(progress.contains(&format!("] {name}: write")), "{progress}");
     }
     let (second, _) = ends(0, &["run", "-C", &shop, "--format", "json"]);
-    assert!(
-        results(&second).iter().all(|(_, result)| result == "hit"),
-        "{second}"
-    );
+    assert!(results(&second).iter().all(|(_, result)| result == "hit"), "{second}");
     let (report, _) = ends(0, &["run", &shop]);
-    assert!(
-        report.starts_with("view ") && report.contains("succeeded in "),
-        "{report}"
-    );
+    assert!(report.starts_with("view ") && report.contains("succeeded in "), "{report}");
     let (plan, _) = ends(0, &["plan", &shop, "--format", "json"]);
-    assert_eq!(
-        serde_json::from_str::<Value>(&plan).unwrap()["kind"],
-        "plan_document"
-    );
+    assert_eq!(serde_json::from_str::<Value>(&plan).unwrap()["kind"], "plan_document");
     let (_, refused) = ends(2, &["init", &shop]);
-    assert!(
-        refused.starts_with("error: ") && refused.contains("alluvium.toml"),
-        "{refused}"
-    );
+    assert!(refused.starts_with("error: ") && refused.contains("alluvium.toml"), "{refused}");
 }
 
 #[test]
 fn rows_come_as_table_json_and_csv() {
     let (_keep, shop) = project();
     let query = "select 1 as one, cast(null as varchar) as nothing";
-    assert_eq!(
-        ends(0, &["sql", &shop, query, "--format", "json"]).0,
-        "[{\"one\":1,\"nothing\":null}]\n"
-    );
-    assert_eq!(
-        ends(0, &["sql", &shop, query, "--format", "csv"]).0,
-        "one,nothing\n1,\n"
-    );
+    assert_eq!(ends(0, &["sql", &shop, query, "--format", "json"]).0, "[{\"one\":1,\"nothing\":null}]\n");
+    assert_eq!(ends(0, &["sql", &shop, query, "--format", "csv"]).0, "one,nothing\n1,\n");
     let (table, _) = ends(0, &["sql", "-C", &shop, query]);
     assert!(table.contains("| one | nothing |"), "{table}");
     assert_eq!(ends(0, &["sql", &shop, query, "--format", "text"]).0, table);
@@ -117,13 +85,7 @@ fn wrong_input_is_2_and_says_so_on_standard_error_only() {
         &["sql", &shop, "select no_such_column from orders_clean"][..],
         &["sql", &shop, "selectt 1"],
         &["sql", &shop],
-        &[
-            "sql",
-            &shop,
-            "select 1 as a, 2 as \"A\", 3 as b, [1] as c",
-            "--format",
-            "csv",
-        ],
+        &["sql", &shop, "select 1 as a, 2 as \"A\", 3 as b, [1] as c", "--format", "csv"],
         &["run", nowhere],
         &["run", nowhere, "--format", "json"],
         &["run", &shop, "--select", "orders_cleen"],
@@ -135,11 +97,7 @@ fn wrong_input_is_2_and_says_so_on_standard_error_only() {
         assert_eq!(stdout, "", "{arguments:?}");
         assert!(stderr.starts_with("error: "), "{arguments:?}: {stderr}");
     }
-    let failed = alluvium()
-        .args(["run", &shop])
-        .env("ALLUVIUM_LOG", "a=b=c")
-        .output()
-        .unwrap();
+    let failed = alluvium().args(["run", &shop]).env("ALLUVIUM_LOG", "a=b=c").output().unwrap();
     assert_eq!(failed.status.code(), Some(2));
 }
 
@@ -152,14 +110,8 @@ fn a_view_that_fails_is_1_with_a_document() {
     fs::write(dir.join("alluvium.toml"), file).unwrap();
     let (document, _) = ends(1, &["run", &shop, "--keep-going", "--format", "json"]);
     let results = results(&document);
-    assert!(
-        results.contains(&("bad".to_owned(), "error".to_owned())),
-        "{results:?}"
-    );
-    assert!(
-        results.iter().any(|(_, result)| result == "write"),
-        "{results:?}"
-    );
+    assert!(results.contains(&("bad".to_owned(), "error".to_owned())), "{results:?}");
+    assert!(results.iter().any(|(_, result)| result == "write"), "{results:?}");
 }
 
 #[test]
@@ -181,29 +133,17 @@ fn endless() -> (TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let sql = "select count(*) as n from generate_series(1, 10000000) as a, generate_series(1, 10000000) as b \
                where a.value * b.value % 7 = 3";
-    fs::write(
-        dir.path().join("alluvium.toml"),
-        format!("[views.endless]\nsql = \"{sql}\"\n"),
-    )
-    .unwrap();
+    fs::write(dir.path().join("alluvium.toml"), format!("[views.endless]\nsql = \"{sql}\"\n")).unwrap();
     let path = dir.path().to_str().unwrap().to_owned();
     (dir, path)
 }
 
 fn spawn(arguments: &[&str]) -> Child {
-    alluvium()
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+    alluvium().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 fn send(signal: &str, child: &Child) {
-    let status = Command::new("kill")
-        .args([signal, &child.id().to_string()])
-        .status()
-        .unwrap();
+    let status = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(status.success());
 }
 

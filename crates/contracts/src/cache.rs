@@ -150,19 +150,10 @@ mod tests {
 
     #[test]
     fn words_agree_with_serde() {
-        for policy in [
-            CachePolicy::None,
-            CachePolicy::Memory,
-            CachePolicy::DeltaStaging,
-            CachePolicy::DeltaOutput,
-        ] {
+        for policy in [CachePolicy::None, CachePolicy::Memory, CachePolicy::DeltaStaging, CachePolicy::DeltaOutput] {
             assert_eq!(serde_json::to_value(policy).unwrap(), policy.as_str());
         }
-        for operation in [
-            CacheOperation::LeaseWait,
-            CacheOperation::Gc,
-            CacheOperation::Snapshot,
-        ] {
+        for operation in [CacheOperation::LeaseWait, CacheOperation::Gc, CacheOperation::Snapshot] {
             assert_eq!(serde_json::to_value(operation).unwrap(), operation.as_str());
         }
         for result in [ViewResult::Hit, ViewResult::Skipped, ViewResult::Computed] {

@@ -5,9 +5,7 @@ use serde::Serialize;
 /// The value has no canonical form.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-#[error(
-    "the value has no canonical JSON form; it must hold no NaN or infinity and only string keys"
-)]
+#[error("the value has no canonical JSON form; it must hold no NaN or infinity and only string keys")]
 pub struct CanonicalError {
     #[source]
     source: serde_json::Error,

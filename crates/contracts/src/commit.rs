@@ -82,9 +82,7 @@ impl Contract for CacheCommitMetadata {
 #[non_exhaustive]
 pub enum CommitMetadataError {
     /// Some of our keys are there, but they do not make a whole.
-    #[error(
-        "the commit carries Alluvium's keys, but they do not decode; it was damaged or written by a newer version"
-    )]
+    #[error("the commit carries Alluvium's keys, but they do not decode; it was damaged or written by a newer version")]
     Malformed {
         /// Where and why.
         #[source]
@@ -110,15 +108,11 @@ impl CacheCommitMetadata {
     pub fn from_commit_info<'a>(
         info: impl IntoIterator<Item = (&'a String, &'a Value)>,
     ) -> Result<Option<Self>, CommitMetadataError> {
-        let map: serde_json::Map<String, Value> = info
-            .into_iter()
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
+        let map: serde_json::Map<String, Value> =
+            info.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         if !map.contains_key("cache_operation") {
             return Ok(None);
         }
-        serde_json::from_value(Value::Object(map))
-            .map(Some)
-            .map_err(|source| CommitMetadataError::Malformed { source })
+        serde_json::from_value(Value::Object(map)).map(Some).map_err(|source| CommitMetadataError::Malformed { source })
     }
 }

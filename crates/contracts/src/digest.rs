@@ -157,10 +157,7 @@ mod tests {
     fn text_form_round_trips() {
         let key = CacheKey::of(b"x");
         assert_eq!(key.to_string().parse::<CacheKey>().unwrap(), key);
-        assert_eq!(
-            serde_json::from_str::<CacheKey>(&serde_json::to_string(&key).unwrap()).unwrap(),
-            key
-        );
+        assert_eq!(serde_json::from_str::<CacheKey>(&serde_json::to_string(&key).unwrap()).unwrap(), key);
     }
 
     #[test]
@@ -173,12 +170,7 @@ mod tests {
     #[test]
     fn near_misses_are_refused() {
         let good = CacheKey::of(b"x").to_string();
-        for bad in [
-            good.to_uppercase(),
-            good[..good.len() - 1].to_owned(),
-            good[3..].to_owned(),
-            format!("{good}0"),
-        ] {
+        for bad in [good.to_uppercase(), good[..good.len() - 1].to_owned(), good[3..].to_owned(), format!("{good}0")] {
             assert!(bad.parse::<CacheKey>().is_err(), "{bad}");
         }
     }

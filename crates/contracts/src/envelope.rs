@@ -37,9 +37,7 @@ pub enum EnvelopeError {
         source: serde_json::Error,
     },
     /// A well-formed envelope of something else.
-    #[error(
-        "expected a `{expected}` of version {expected_version}, found a `{found}` of version {found_version}"
-    )]
+    #[error("expected a `{expected}` of version {expected_version}, found a `{found}` of version {found_version}")]
     OtherContract {
         /// The kind that was expected.
         expected: &'static str,
@@ -56,11 +54,7 @@ impl<T: Contract> Envelope<T> {
     /// Wraps `payload` with its contract's kind and version.
     #[must_use]
     pub fn new(payload: T) -> Self {
-        Self {
-            kind: T::KIND.to_owned(),
-            version: T::VERSION,
-            payload,
-        }
+        Self { kind: T::KIND.to_owned(), version: T::VERSION, payload }
     }
 
     /// Decodes an envelope and checks its name tag before its payload.
@@ -68,10 +62,7 @@ impl<T: Contract> Envelope<T> {
     /// # Errors
     /// [`EnvelopeError::OtherContract`] when kind or version differ, [`EnvelopeError::Malformed`] for everything else.
     pub fn from_json(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        let malformed = |source| EnvelopeError::Malformed {
-            kind: T::KIND,
-            source,
-        };
+        let malformed = |source| EnvelopeError::Malformed { kind: T::KIND, source };
         let raw: Envelope<serde_json::Value> = serde_json::from_slice(bytes).map_err(malformed)?;
         if raw.kind != T::KIND || raw.version != T::VERSION {
             return Err(EnvelopeError::OtherContract {
@@ -81,8 +72,6 @@ impl<T: Contract> Envelope<T> {
                 found_version: raw.version,
             });
         }
-        Ok(Self::new(
-            serde_json::from_value(raw.payload).map_err(malformed)?,
-        ))
+        Ok(Self::new(serde_json::from_value(raw.payload).map_err(malformed)?))
     }
 }

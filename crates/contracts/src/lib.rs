@@ -41,20 +41,19 @@ pub use cache::{CacheOperation, CacheOutcome, CachePolicy, CacheScope, LookupRes
 pub use canonical::{CanonicalError, canonical_json};
 pub use commit::{CacheCommitMetadata, CommitMetadataError, DeltaInput};
 pub use digest::{
-    ArtifactId, CacheKey, ContentDigest, DigestParseError, LayoutHash, PinDigest, PlanFingerprint,
-    SchemaHash,
+    ArtifactId, CacheKey, ContentDigest, DigestParseError, LayoutHash, PinDigest, PlanFingerprint, SchemaHash,
 };
 pub use documents::{
-    ComponentChange, Identity, MissExplanation, OutputReport, OutputResult, PlanDocument,
-    PlannedOutput, PlannedView, RunDocument, RunResult, Stability, ViewReport,
+    ComponentChange, Identity, MissExplanation, OutputReport, OutputResult, PlanDocument, PlannedOutput, PlannedView,
+    RunDocument, RunResult, Stability, ViewReport,
 };
 pub use envelope::{Contract, Envelope, EnvelopeError};
 pub use events::{CacheInventoryEntry, CacheRunSummary, LedgerEvent};
 pub use field::FieldSpec;
 pub use ids::{EntryId, IdParseError, RootId, RunId, StoreId};
 pub use pipeline::{
-    ForeignCommit, NameError, OutputSpec, PipelineSpec, Preset, ProfileSpec, SourceFormat,
-    SourcePath, SourceSpec, ViewSpec, validate_name,
+    ForeignCommit, NameError, OutputSpec, PipelineSpec, Preset, ProfileSpec, SourceFormat, SourcePath, SourceSpec,
+    ViewSpec, validate_name,
 };
 pub use registry::{ContractEntry, contracts};
 pub use write::{Compression, DeltaWritePolicy};

@@ -177,15 +177,11 @@ pub struct NameError {
 /// [`NameError`] otherwise.
 pub fn validate_name(name: &str) -> Result<(), NameError> {
     let mut bytes = name.bytes();
-    let starts = bytes
-        .next()
-        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    let starts = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
     if starts && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         Ok(())
     } else {
-        Err(NameError {
-            name: name.to_owned(),
-        })
+        Err(NameError { name: name.to_owned() })
     }
 }
 
@@ -212,9 +208,7 @@ mod tests {
             r#"{"outputs": {"a": {"view": "v", "path": "p", "write": {"partition": []}}}}"#,
             r#"{"profile": {"presets": "dev"}}"#,
         ] {
-            let error = serde_json::from_str::<PipelineSpec>(bad)
-                .unwrap_err()
-                .to_string();
+            let error = serde_json::from_str::<PipelineSpec>(bad).unwrap_err().to_string();
             assert!(error.contains("unknown field"), "{bad}: {error}");
         }
     }

@@ -41,67 +41,28 @@ impl ContractEntry {
 /// All contracts, by kind.
 #[must_use]
 pub fn contracts() -> Vec<ContractEntry> {
-    const STRICT: &str =
-        "unknown fields are refused; new optional fields may appear in a later version of Alluvium";
+    const STRICT: &str = "unknown fields are refused; new optional fields may appear in a later version of Alluvium";
     const TOLERANT: &str = "readers ignore unknown fields; new optional fields may appear";
     vec![
-        entry::<CacheCommitMetadata>(
-            "the metadata of every Delta commit",
-            TOLERANT,
-            bare::<CacheCommitMetadata>,
-        ),
-        entry::<CacheInventoryEntry>(
-            "a row of alluvium.cache_inventory",
-            TOLERANT,
-            bare::<CacheInventoryEntry>,
-        ),
-        entry::<CacheRunSummary>(
-            "a row of alluvium.cache_runs",
-            TOLERANT,
-            bare::<CacheRunSummary>,
-        ),
-        entry::<PipelineSpec>(
-            "the pipeline file, alluvium.toml",
-            STRICT,
-            bare::<PipelineSpec>,
-        ),
-        entry::<PlanDocument>(
-            "what `alluvium plan --format json` prints",
-            TOLERANT,
-            enveloped::<PlanDocument>,
-        ),
-        entry::<RunDocument>(
-            "what `alluvium run --format json` prints",
-            TOLERANT,
-            enveloped::<RunDocument>,
-        ),
+        entry::<CacheCommitMetadata>("the metadata of every Delta commit", TOLERANT, bare::<CacheCommitMetadata>),
+        entry::<CacheInventoryEntry>("a row of alluvium.cache_inventory", TOLERANT, bare::<CacheInventoryEntry>),
+        entry::<CacheRunSummary>("a row of alluvium.cache_runs", TOLERANT, bare::<CacheRunSummary>),
+        entry::<PipelineSpec>("the pipeline file, alluvium.toml", STRICT, bare::<PipelineSpec>),
+        entry::<PlanDocument>("what `alluvium plan --format json` prints", TOLERANT, enveloped::<PlanDocument>),
+        entry::<RunDocument>("what `alluvium run --format json` prints", TOLERANT, enveloped::<RunDocument>),
     ]
 }
 
-fn entry<T: Contract>(
-    doc: &'static str,
-    compatibility: &'static str,
-    schema: fn() -> Schema,
-) -> ContractEntry {
-    ContractEntry {
-        kind: T::KIND,
-        version: T::VERSION,
-        doc,
-        compatibility,
-        schema,
-    }
+fn entry<T: Contract>(doc: &'static str, compatibility: &'static str, schema: fn() -> Schema) -> ContractEntry {
+    ContractEntry { kind: T::KIND, version: T::VERSION, doc, compatibility, schema }
 }
 
 fn bare<T: Contract>() -> Schema {
-    SchemaSettings::draft2020_12()
-        .into_generator()
-        .into_root_schema_for::<T>()
+    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>()
 }
 
 fn enveloped<T: Contract>() -> Schema {
-    SchemaSettings::draft2020_12()
-        .into_generator()
-        .into_root_schema_for::<Envelope<T>>()
+    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Envelope<T>>()
 }
 
 #[cfg(test)]

@@ -18,11 +18,7 @@ pub struct DeltaWritePolicy {
 
 impl Default for DeltaWritePolicy {
     fn default() -> Self {
-        Self {
-            target_file_size_bytes: 96 * 1024 * 1024,
-            partition_by: Vec::new(),
-            compression: Compression::Snappy,
-        }
+        Self { target_file_size_bytes: 96 * 1024 * 1024, partition_by: Vec::new(), compression: Compression::Snappy }
     }
 }
 

@@ -35,11 +35,7 @@ struct Inner {
 
 #[derive(Debug)]
 enum Content {
-    Files {
-        options: ReadOptions,
-        files: Vec<FilePin>,
-        counters: Arc<Counters>,
-    },
+    Files { options: ReadOptions, files: Vec<FilePin>, counters: Arc<Counters> },
     Delta(DeltaPin),
 }
 
@@ -63,17 +59,7 @@ impl PinnedDataset {
         for file in &files {
             components.insert(format!("file {}", file.label), file.digest.to_string());
         }
-        Self::new(
-            name,
-            schema,
-            digest,
-            components,
-            Content::Files {
-                options,
-                files,
-                counters,
-            },
-        )
+        Self::new(name, schema, digest, components, Content::Files { options, files, counters })
     }
 
     pub(crate) fn of_delta(name: &str, pin: DeltaPin) -> Self {
@@ -85,13 +71,7 @@ impl PinnedDataset {
             "delta version": pin.version.to_string(),
             commit: commit_digest,
         });
-        let digest = digest(
-            SourceFormat::Delta,
-            &BTreeMap::new(),
-            &schema,
-            &pin.partition_columns,
-            &content,
-        );
+        let digest = digest(SourceFormat::Delta, &BTreeMap::new(), &schema, &pin.partition_columns, &content);
 
         let mut components = components(SourceFormat::Delta, &BTreeMap::new(), &schema);
         if !pin.partition_columns.is_empty() {
@@ -111,15 +91,7 @@ impl PinnedDataset {
         components: BTreeMap<String, String>,
         content: Content,
     ) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                name: name.to_owned(),
-                schema,
-                digest,
-                components,
-                content,
-            }),
-        }
+        Self { inner: Arc::new(Inner { name: name.to_owned(), schema, digest, components, content }) }
     }
 
     /// The name of the source. It is no part of the pin.
@@ -167,12 +139,7 @@ impl PinnedDataset {
                     partition_values: Vec::new(),
                     row_count: None,
                 });
-                Arc::new(FileScan::new(
-                    options.clone(),
-                    Arc::clone(&self.inner.schema),
-                    &[],
-                    files.collect(),
-                ))
+                Arc::new(FileScan::new(options.clone(), Arc::clone(&self.inner.schema), &[], files.collect()))
             }
             Content::Delta(pin) => Arc::clone(&pin.provider),
         })
@@ -188,12 +155,9 @@ impl PinnedDataset {
     /// [`ChangedError`] names the file and what changed.
     pub fn recheck(&self) -> Result<(), ChangedError> {
         let changed = match &self.inner.content {
-            Content::Files {
-                files, counters, ..
-            } => files.iter().try_for_each(|file| {
-                file.recheck(counters)
-                    .map_err(|change| (file.path.clone(), change))
-            }),
+            Content::Files { files, counters, .. } => {
+                files.iter().try_for_each(|file| file.recheck(counters).map_err(|change| (file.path.clone(), change)))
+            }
             Content::Delta(pin) => pin.recheck(),
         };
         changed.map_err(|(path, change): (PathBuf, Change)| ChangedError {
@@ -254,10 +218,8 @@ fn components(
     options: &BTreeMap<&'static str, String>,
     schema: &SchemaRef,
 ) -> BTreeMap<String, String> {
-    let mut components: BTreeMap<_, _> = options
-        .iter()
-        .map(|(name, value)| (format!("option {name}"), value.clone()))
-        .collect();
+    let mut components: BTreeMap<_, _> =
+        options.iter().map(|(name, value)| (format!("option {name}"), value.clone())).collect();
     components.insert("format".to_owned(), format.as_str().to_owned());
     components.insert("schema".to_owned(), schema_text(schema));
     components
@@ -272,10 +234,7 @@ impl FilePin {
             return Err(Change::Replaced);
         }
         if is.size_bytes != was.size_bytes {
-            return Err(Change::Size {
-                was_bytes: was.size_bytes,
-                is_bytes: is.size_bytes,
-            });
+            return Err(Change::Size { was_bytes: was.size_bytes, is_bytes: is.size_bytes });
         }
         if is != was {
             return Err(Change::Touched);
@@ -285,10 +244,7 @@ impl FilePin {
         }
         match counters.hash_file(&self.path) {
             Ok((digest, _)) if digest == self.digest => Ok(()),
-            Ok((digest, _)) => Err(Change::Content {
-                was: self.digest,
-                is: digest,
-            }),
+            Ok((digest, _)) => Err(Change::Content { was: self.digest, is: digest }),
             Err(HashError::NotFound { source, .. }) => Err(Change::Gone { source }),
             Err(source) => Err(Change::Unreadable { source }),
         }

@@ -48,20 +48,14 @@ impl Content {
 }
 
 /// Opens the table in `path` at `version`, or at its latest.
-pub(crate) async fn pin(
-    dataset: &str,
-    path: &Path,
-    version: Option<u64>,
-) -> Result<DeltaPin, PinError> {
+pub(crate) async fn pin(dataset: &str, path: &Path, version: Option<u64>) -> Result<DeltaPin, PinError> {
     let not_a_table = |source: Option<io::Error>| PinError::NotADeltaTable {
         dataset: dataset.to_owned(),
         path: path.to_path_buf(),
         source,
     };
     let failed = |source: DeltaTableError| failure(dataset, path, version, source);
-    let root = path
-        .canonicalize()
-        .map_err(|source| not_a_table(Some(source)))?;
+    let root = path.canonicalize().map_err(|source| not_a_table(Some(source)))?;
     let log_directory = log_directory(&root).map_err(|source| not_a_table(Some(source)))?;
     let url = Url::from_directory_path(&root).map_err(|()| not_a_table(None))?;
 
@@ -73,9 +67,7 @@ pub(crate) async fn pin(
     let table = match builder.load().await {
         Ok(table) => table,
         Err(error) => {
-            return Err(missing_version(dataset, path, &root, version)
-                .await
-                .unwrap_or_else(|| failed(error)));
+            return Err(missing_version(dataset, path, &root, version).await.unwrap_or_else(|| failed(error)));
         }
     };
     let state = table.snapshot().map_err(failed)?;
@@ -88,15 +80,9 @@ pub(crate) async fn pin(
             latest: Some(state.version()),
         });
     }
-    PROTOCOL
-        .can_read_from_protocol(state.protocol())
-        .map_err(|source| failed(source.into()))?;
+    PROTOCOL.can_read_from_protocol(state.protocol()).map_err(|source| failed(source.into()))?;
     let provider = table.table_provider().build().await;
-    let provider = provider.map_err(|error| {
-        failed(DeltaTableError::GenericError {
-            source: Box::new(error),
-        })
-    })?;
+    let provider = provider.map_err(|error| failed(DeltaTableError::GenericError { source: Box::new(error) }))?;
 
     let (mut file_count, mut size_bytes) = (0, 0);
     for file in state.snapshot().try_log_data().map_err(failed)?.iter() {
@@ -105,14 +91,9 @@ pub(crate) async fn pin(
     }
     let content = match hash_file(commit_path(&root, state.version())) {
         Ok((digest, _)) => Content::Commit(digest),
-        Err(crate::HashError::NotFound { .. }) => {
-            Content::ActiveFiles(active_files(&table).map_err(failed)?)
-        }
+        Err(crate::HashError::NotFound { .. }) => Content::ActiveFiles(active_files(&table).map_err(failed)?),
         Err(source) => {
-            return Err(PinError::Hash {
-                dataset: dataset.to_owned(),
-                source,
-            });
+            return Err(PinError::Hash { dataset: dataset.to_owned(), source });
         }
     };
     Ok(DeltaPin {
@@ -159,11 +140,7 @@ fn commit_path(root: &Path, version: u64) -> PathBuf {
 fn log_directory(root: &Path) -> io::Result<(u64, u64)> {
     let log = root.join("_delta_log");
     let stamp = FileStamp::of(&log)?;
-    if log.is_dir() {
-        Ok((stamp.dev, stamp.inode))
-    } else {
-        Err(io::ErrorKind::NotADirectory.into())
-    }
+    if log.is_dir() { Ok((stamp.dev, stamp.inode)) } else { Err(io::ErrorKind::NotADirectory.into()) }
 }
 
 /// The digest of everything the log says of the active files that decides which rows there are.
@@ -193,17 +170,9 @@ fn active_files(table: &DeltaTable) -> Result<ContentDigest, DeltaTableError> {
 }
 
 /// The error for a version beyond the latest, which the engine reports as damage.
-async fn missing_version(
-    dataset: &str,
-    path: &Path,
-    root: &Path,
-    version: Option<u64>,
-) -> Option<PinError> {
+async fn missing_version(dataset: &str, path: &Path, root: &Path, version: Option<u64>) -> Option<PinError> {
     let version = version?;
-    let table = DeltaTableBuilder::from_url(Url::from_directory_path(root).ok()?)
-        .ok()?
-        .build()
-        .ok()?;
+    let table = DeltaTableBuilder::from_url(Url::from_directory_path(root).ok()?).ok()?.build().ok()?;
     let latest = table.get_latest_version().await.ok()?;
     (version > latest).then(|| PinError::DeltaVersion {
         dataset: dataset.to_owned(),
@@ -217,39 +186,15 @@ async fn missing_version(
 fn failure(dataset: &str, path: &Path, version: Option<u64>, source: DeltaTableError) -> PinError {
     let (dataset, path) = (dataset.to_owned(), path.to_path_buf());
     match source {
-        DeltaTableError::Transaction {
-            source: TransactionError::UnsupportedTableFeatures(features),
-        } => {
+        DeltaTableError::Transaction { source: TransactionError::UnsupportedTableFeatures(features) } => {
             let features = features.iter().map(ToString::to_string).collect();
-            PinError::DeltaFeatures {
-                dataset,
-                path,
-                features,
-            }
+            PinError::DeltaFeatures { dataset, path, features }
         }
         DeltaTableError::InvalidVersion(_) => match version {
-            Some(version) => PinError::DeltaVersion {
-                dataset,
-                path,
-                version,
-                latest: None,
-            },
-            None => PinError::NotADeltaTable {
-                dataset,
-                path,
-                source: None,
-            },
+            Some(version) => PinError::DeltaVersion { dataset, path, version, latest: None },
+            None => PinError::NotADeltaTable { dataset, path, source: None },
         },
-        DeltaTableError::NotATable(_) => PinError::NotADeltaTable {
-            dataset,
-            path,
-            source: None,
-        },
-        source => PinError::Delta {
-            dataset,
-            path,
-            version,
-            source: Box::new(source),
-        },
+        DeltaTableError::NotATable(_) => PinError::NotADeltaTable { dataset, path, source: None },
+        source => PinError::Delta { dataset, path, version, source: Box::new(source) },
     }
 }

@@ -59,24 +59,18 @@ pub enum PinError {
     },
     /// Two files have a column of one name and of types that do not merge.
     #[error(
-        "source `{dataset}`: column `{column}` is {first_type} in {} but {second_type} in {}: make them agree, or declare two \
-         sources",
-        first.display(),
-        second.display()
+        "source `{dataset}`: column `{}` is {} in {} but {} in {}: make them agree, or declare two sources",
+        conflict.column,
+        conflict.first_type,
+        conflict.first.display(),
+        conflict.second_type,
+        conflict.second.display()
     )]
     Schemas {
         /// The source.
         dataset: String,
-        /// The column.
-        column: String,
-        /// The first file that has the column.
-        first: PathBuf,
-        /// Its type there, merged with that of the files between.
-        first_type: String,
-        /// The file whose type does not fit.
-        second: PathBuf,
-        /// Its type there.
-        second_type: String,
+        /// The column, and the files.
+        conflict: Box<SchemaConflict>,
         /// The engine's word.
         source: Box<ArrowError>,
     },
@@ -134,9 +128,7 @@ pub enum PinError {
         dataset: String,
     },
     /// The session has no store for local files.
-    #[error(
-        "source `{dataset}`: the session has no object store for local files: register one for `file://`"
-    )]
+    #[error("source `{dataset}`: the session has no object store for local files: register one for `file://`")]
     Store {
         /// The source.
         dataset: String,
@@ -201,6 +193,22 @@ pub enum PinError {
         /// The engine's word.
         source: Box<DeltaTableError>,
     },
+}
+
+/// A column whose types in two files do not merge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SchemaConflict {
+    /// The column.
+    pub column: String,
+    /// The first file that has the column.
+    pub first: PathBuf,
+    /// Its type there, merged with that of the files between.
+    pub first_type: String,
+    /// The file whose type does not fit.
+    pub second: PathBuf,
+    /// Its type there.
+    pub second_type: String,
 }
 
 /// A pinned dataset is no longer what was pinned: what was computed from it must not be kept under its pin.

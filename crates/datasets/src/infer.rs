@@ -11,11 +11,11 @@ use datafusion::datasource::file_format::csv::CsvFormat;
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore};
 
-use crate::PinError;
 use crate::options::{CsvRead, ReadOptions};
 use crate::pin::FilePin;
 use crate::scan::format;
 use crate::schema_text::data_type;
+use crate::{PinError, SchemaConflict};
 
 pub(crate) struct Inference<'a> {
     pub(crate) dataset: &'a str,
@@ -38,9 +38,7 @@ impl Inference<'_> {
             ReadOptions::Json(_) => text_for_null(self.sampled().await?),
         };
         if schema.fields().is_empty() {
-            return Err(PinError::NoColumns {
-                dataset: self.dataset.to_owned(),
-            });
+            return Err(PinError::NoColumns { dataset: self.dataset.to_owned() });
         }
         Ok(Arc::new(schema))
     }
@@ -48,11 +46,7 @@ impl Inference<'_> {
     /// One sample over all files, which ends when it has records enough.
     async fn sampled(&self) -> Result<Schema, PinError> {
         let metas: Vec<_> = self.files.iter().map(FilePin::object_meta).collect();
-        match self
-            .format()
-            .infer_schema(self.state, &self.store, &metas)
-            .await
-        {
+        match self.format().infer_schema(self.state, &self.store, &metas).await {
             Ok(schema) => Ok(schema.as_ref().clone()),
             // The engine does not say which file it was.
             Err(source) => {
@@ -65,20 +59,13 @@ impl Inference<'_> {
     /// The schema of each file.
     async fn each(&self) -> Result<Vec<Schema>, PinError> {
         let format = self.format();
-        let concurrency = self
-            .state
-            .config_options()
-            .execution
-            .meta_fetch_concurrency
-            .get();
+        let concurrency = self.state.config_options().execution.meta_fetch_concurrency.get();
         futures::stream::iter(self.files)
             .map(|file| {
                 let (format, meta) = (Arc::clone(&format), file.object_meta());
                 async move {
                     let schema = format.infer_schema(self.state, &self.store, &[meta]).await;
-                    schema
-                        .map(|schema| schema.as_ref().clone())
-                        .map_err(|source| self.unreadable(file, source))
+                    schema.map(|schema| schema.as_ref().clone()).map_err(|source| self.unreadable(file, source))
                 }
             })
             .buffered(concurrency)
@@ -110,12 +97,7 @@ impl Inference<'_> {
             for field in schema.fields() {
                 let Some(&place) = places.get(field.name()) else {
                     places.insert(field.name().clone(), columns.len());
-                    columns.push(Column {
-                        field: field.as_ref().clone(),
-                        first: file,
-                        last: file,
-                        files: 1,
-                    });
+                    columns.push(Column { field: field.as_ref().clone(), first: file, last: file, files: 1 });
                     continue;
                 };
                 let column = &mut columns[place];
@@ -127,25 +109,22 @@ impl Inference<'_> {
                     });
                 }
                 let before = type_text(column.field.data_type());
-                column
-                    .field
-                    .try_merge(field)
-                    .map_err(|source| PinError::Schemas {
-                        dataset: self.dataset.to_owned(),
+                column.field.try_merge(field).map_err(|source| PinError::Schemas {
+                    dataset: self.dataset.to_owned(),
+                    conflict: Box::new(SchemaConflict {
                         column: field.name().clone(),
                         first: self.files[column.first].path.clone(),
                         first_type: before,
                         second: self.files[file].path.clone(),
                         second_type: type_text(field.data_type()),
-                        source: Box::new(source),
-                    })?;
+                    }),
+                    source: Box::new(source),
+                })?;
                 column.last = file;
                 column.files += 1;
             }
             for (key, value) in schema.metadata() {
-                let (known, first) = metadata
-                    .entry(key.clone())
-                    .or_insert_with(|| (value.clone(), file));
+                let (known, first) = metadata.entry(key.clone()).or_insert_with(|| (value.clone(), file));
                 if known != value {
                     return Err(PinError::Metadata {
                         dataset: self.dataset.to_owned(),
@@ -160,14 +139,8 @@ impl Inference<'_> {
             let nullable = column.field.is_nullable() || column.files < count;
             column.field.with_nullable(nullable)
         });
-        let metadata = metadata
-            .into_iter()
-            .map(|(key, (value, _))| (key, value))
-            .collect();
-        Ok(Schema::new_with_metadata(
-            fields.collect::<Vec<_>>(),
-            metadata,
-        ))
+        let metadata = metadata.into_iter().map(|(key, (value, _))| (key, value)).collect();
+        Ok(Schema::new_with_metadata(fields.collect::<Vec<_>>(), metadata))
     }
 
     /// The engine reads every CSV file by the position of its columns: files whose headers differ would have their
@@ -183,44 +156,24 @@ impl Inference<'_> {
             let (format, meta) = (&format, file.object_meta());
             async move { format.infer_schema(self.state, &self.store, &[meta]).await }
         };
-        let concurrency = self
-            .state
-            .config_options()
-            .execution
-            .meta_fetch_concurrency
-            .get();
+        let concurrency = self.state.config_options().execution.meta_fetch_concurrency.get();
         let headers: Vec<(&FilePin, Vec<String>)> = futures::stream::iter(self.files)
             .map(|file| async move { (file, header(file).await) })
             .buffered(concurrency)
             .map(|(file, header)| match header {
-                Ok(schema) => Ok((
-                    file,
-                    schema
-                        .fields()
-                        .iter()
-                        .map(|field| field.name().clone())
-                        .collect(),
-                )),
+                Ok(schema) => Ok((file, schema.fields().iter().map(|field| field.name().clone()).collect())),
                 Err(source) => Err(self.unreadable(file, source)),
             })
             .try_collect()
             .await?;
         // A file without a header has no rows either.
-        let headers: Vec<_> = headers
-            .into_iter()
-            .filter(|(_, names)| !names.is_empty())
-            .collect();
+        let headers: Vec<_> = headers.into_iter().filter(|(_, names)| !names.is_empty()).collect();
         // The first of the longest, so that shorter ones are compared with all columns there are.
-        let Some((first, expected)) = headers.iter().rev().max_by_key(|(_, names)| names.len())
-        else {
+        let Some((first, expected)) = headers.iter().rev().max_by_key(|(_, names)| names.len()) else {
             return Ok(());
         };
         for (file, found) in &headers {
-            let fits = if csv.truncated_rows {
-                expected.starts_with(found)
-            } else {
-                expected == found
-            };
+            let fits = if csv.truncated_rows { expected.starts_with(found) } else { expected == found };
             if !fits {
                 return Err(PinError::Headers {
                     dataset: self.dataset.to_owned(),

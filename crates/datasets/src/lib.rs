@@ -17,7 +17,7 @@ mod spec;
 mod stamp;
 
 pub use dataset::PinnedDataset;
-pub use error::{Change, ChangedError, PinError};
+pub use error::{Change, ChangedError, PinError, SchemaConflict};
 pub use locate::LocateError;
 pub use memo::PinMemo;
 pub use pin::{PinCounters, Pinner};

@@ -80,25 +80,15 @@ pub(crate) fn locate(patterns: &[PathBuf], base_dir: &Path) -> Result<Vec<Locate
     for pattern in patterns {
         let (directory, mut found) = expand(pattern, base_dir)?;
         if found.is_empty() {
-            return Err(LocateError::NoMatch {
-                pattern: pattern.clone(),
-                directory,
-            });
+            return Err(LocateError::NoMatch { pattern: pattern.clone(), directory });
         }
         found.sort();
         for file in found {
-            let path = file.canonicalize().map_err(|source| LocateError::Io {
-                path: file.clone(),
-                source,
-            })?;
+            let path = file.canonicalize().map_err(|source| LocateError::Io { path: file.clone(), source })?;
             if !paths.insert(path.clone()) {
                 continue;
             }
-            let name = file
-                .strip_prefix(&directory)
-                .unwrap_or(&file)
-                .to_string_lossy()
-                .into_owned();
+            let name = file.strip_prefix(&directory).unwrap_or(&file).to_string_lossy().into_owned();
             let mut label = name.clone();
             for count in 2.. {
                 if labels.insert(label.clone()) {
@@ -128,47 +118,29 @@ fn expand(pattern: &Path, base_dir: &Path) -> Result<(PathBuf, Vec<PathBuf>), Lo
     if !is_glob(pattern.as_os_str()) {
         return Ok((parent(&path), Vec::new()));
     }
-    let not_utf8 = || LocateError::NotUtf8 {
-        pattern: pattern.to_path_buf(),
-    };
+    let not_utf8 = || LocateError::NotUtf8 { pattern: pattern.to_path_buf() };
     let mut text = pattern.to_str().ok_or_else(not_utf8)?.to_owned();
     if pattern.is_relative() {
         // The base is a name, not a glob, whatever characters it holds.
-        text = format!(
-            "{}/{text}",
-            glob::Pattern::escape(base_dir.to_str().ok_or_else(not_utf8)?)
-        );
+        text = format!("{}/{text}", glob::Pattern::escape(base_dir.to_str().ok_or_else(not_utf8)?));
     }
-    let options = glob::MatchOptions {
-        case_sensitive: true,
-        require_literal_separator: true,
-        require_literal_leading_dot: true,
-    };
-    let matches = glob::glob_with(&text, options).map_err(|source| LocateError::Glob {
-        pattern: pattern.to_path_buf(),
-        source,
-    })?;
+    let options =
+        glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+    let matches = glob::glob_with(&text, options)
+        .map_err(|source| LocateError::Glob { pattern: pattern.to_path_buf(), source })?;
     let mut files = Vec::new();
     for path in matches {
-        let path = path.map_err(|error| LocateError::Io {
-            path: error.path().to_path_buf(),
-            source: error.into(),
-        })?;
+        let path = path.map_err(|error| LocateError::Io { path: error.path().to_path_buf(), source: error.into() })?;
         if !path.is_dir() {
             files.push(path);
         }
     }
-    let fixed: PathBuf = pattern
-        .components()
-        .take_while(|part| !is_glob(part.as_os_str()))
-        .collect();
+    let fixed: PathBuf = pattern.components().take_while(|part| !is_glob(part.as_os_str())).collect();
     Ok((base_dir.join(fixed), files))
 }
 
 fn is_glob(text: &OsStr) -> bool {
-    text.as_encoded_bytes()
-        .iter()
-        .any(|byte| b"*?[".contains(byte))
+    text.as_encoded_bytes().iter().any(|byte| b"*?[".contains(byte))
 }
 
 fn parent(path: &Path) -> PathBuf {
@@ -177,23 +149,14 @@ fn parent(path: &Path) -> PathBuf {
 
 /// Every file below `directory`, but for those that are hidden or start with `_`, which is how writers mark what is
 /// not data.
-fn walk(
-    directory: &Path,
-    seen: &mut HashSet<PathBuf>,
-    files: &mut Vec<PathBuf>,
-) -> Result<(), LocateError> {
-    let io = |source| LocateError::Io {
-        path: directory.to_path_buf(),
-        source,
-    };
+fn walk(directory: &Path, seen: &mut HashSet<PathBuf>, files: &mut Vec<PathBuf>) -> Result<(), LocateError> {
+    let io = |source| LocateError::Io { path: directory.to_path_buf(), source };
     // Links may lead in circles.
     if !seen.insert(directory.canonicalize().map_err(io)?) {
         return Ok(());
     }
     if directory.join("_delta_log").is_dir() {
-        return Err(LocateError::DeltaTable {
-            directory: directory.to_path_buf(),
-        });
+        return Err(LocateError::DeltaTable { directory: directory.to_path_buf() });
     }
     for entry in std::fs::read_dir(directory).map_err(io)? {
         let entry = entry.map_err(io)?;
@@ -214,10 +177,8 @@ fn walk(
 
 /// The path of a file as an object store knows it.
 pub(crate) fn store_path(path: &Path) -> Result<object_store::path::Path, HashError> {
-    object_store::path::Path::from_absolute_path(path).map_err(|error| HashError::Io {
-        path: path.to_path_buf(),
-        source: io::Error::other(error),
-    })
+    object_store::path::Path::from_absolute_path(path)
+        .map_err(|error| HashError::Io { path: path.to_path_buf(), source: io::Error::other(error) })
 }
 
 #[cfg(test)]
@@ -239,11 +200,7 @@ mod tests {
 
     fn labels(dir: &Path, patterns: &[&str]) -> Vec<String> {
         let patterns: Vec<_> = patterns.iter().map(PathBuf::from).collect();
-        locate(&patterns, dir)
-            .unwrap()
-            .into_iter()
-            .map(|file| file.label)
-            .collect()
+        locate(&patterns, dir).unwrap().into_iter().map(|file| file.label).collect()
     }
 
     fn refused(dir: &Path, pattern: &str) -> LocateError {
@@ -252,58 +209,33 @@ mod tests {
 
     #[test]
     fn a_directory_means_its_data_files_by_name() {
-        let dir = tree(&[
-            "d/b",
-            "d/a.parquet",
-            "d/.hidden",
-            "d/_SUCCESS",
-            "d/sub/c",
-            "d/.git/x",
-            "d/_tmp/x",
-        ]);
+        let dir = tree(&["d/b", "d/a.parquet", "d/.hidden", "d/_SUCCESS", "d/sub/c", "d/.git/x", "d/_tmp/x"]);
         assert_eq!(labels(dir.path(), &["d"]), ["a.parquet", "b", "sub/c"]);
-        assert_eq!(
-            labels(dir.path(), &[dir.path().join("d/").to_str().unwrap()]),
-            ["a.parquet", "b", "sub/c"]
-        );
+        assert_eq!(labels(dir.path(), &[dir.path().join("d/").to_str().unwrap()]), ["a.parquet", "b", "sub/c"]);
     }
 
     #[test]
     fn a_glob_leaves_out_hidden_files_and_directories() {
         let dir = tree(&["d/2.csv", "d/1.csv", "d/.3.csv", "d/4.csv/x", "d/e/5.csv"]);
         assert_eq!(labels(dir.path(), &["d/*.csv"]), ["1.csv", "2.csv"]);
-        assert_eq!(
-            labels(dir.path(), &["d/**/*.csv"]),
-            ["1.csv", "2.csv", "e/5.csv"]
-        );
+        assert_eq!(labels(dir.path(), &["d/**/*.csv"]), ["1.csv", "2.csv", "e/5.csv"]);
     }
 
     #[test]
     fn the_order_is_that_of_the_patterns_and_a_file_comes_once() {
         let dir = tree(&["z/x", "a/x", "a/y"]);
         symlink(dir.path().join("a/y"), dir.path().join("z/link")).unwrap();
-        assert_eq!(
-            labels(dir.path(), &["z", "a", "z/x", "a/../a/x"]),
-            ["link", "x", "x (2)"]
-        );
+        assert_eq!(labels(dir.path(), &["z", "a", "z/x", "a/../a/x"]), ["link", "x", "x (2)"]);
     }
 
     #[test]
     fn names_that_look_like_globs_are_names_first() {
-        let dir = tree(&[
-            "d[1]/data[1].csv",
-            "d[1]/data1.csv",
-            "d[1]/what?.csv",
-            "d[1]/50%#.csv",
-        ]);
+        let dir = tree(&["d[1]/data[1].csv", "d[1]/data1.csv", "d[1]/what?.csv", "d[1]/50%#.csv"]);
         let base = dir.path().join("d[1]");
         assert_eq!(labels(&base, &["data[1].csv"]), ["data[1].csv"]);
         assert_eq!(labels(&base, &["data[[]1].csv"]), ["data[1].csv"]);
         assert_eq!(labels(&base, &["what?.csv"]), ["what?.csv"]);
-        assert_eq!(
-            labels(&base, &["data?.csv", "50%#.csv"]),
-            ["data1.csv", "50%#.csv"]
-        );
+        assert_eq!(labels(&base, &["data?.csv", "50%#.csv"]), ["data1.csv", "50%#.csv"]);
     }
 
     #[test]
@@ -316,50 +248,26 @@ mod tests {
     #[test]
     fn what_matches_nothing_is_named_with_the_directory_searched() {
         let dir = tree(&["d/.hidden", "only/dir/x"]);
-        for (pattern, directory) in [
-            ("d", "d"),
-            ("d/*.csv", "d"),
-            ("absent.csv", ""),
-            ("only/*", "only"),
-            ("no/*/x", "no"),
-        ] {
+        for (pattern, directory) in
+            [("d", "d"), ("d/*.csv", "d"), ("absent.csv", ""), ("only/*", "only"), ("no/*/x", "no")]
+        {
             let error = refused(dir.path(), pattern);
-            let searched = if directory.is_empty() {
-                dir.path().to_path_buf()
-            } else {
-                dir.path().join(directory)
-            };
+            let searched = if directory.is_empty() { dir.path().to_path_buf() } else { dir.path().join(directory) };
             assert!(
                 matches!(&error, LocateError::NoMatch { pattern: p, directory: d } if p.as_os_str() == pattern && *d == searched),
                 "{error:?}"
             );
         }
-        assert!(matches!(
-            refused(dir.path(), "a[/*"),
-            LocateError::Glob { .. }
-        ));
+        assert!(matches!(refused(dir.path(), "a[/*"), LocateError::Glob { .. }));
         symlink("nowhere", dir.path().join("d/broken")).unwrap();
         assert!(matches!(refused(dir.path(), "d"), LocateError::Io { .. }));
     }
 
     #[test]
     fn directories_that_would_be_misread_are_refused() {
-        let dir = tree(&[
-            "t/_delta_log/0.json",
-            "t/a.parquet",
-            "h/year=2024/a.parquet",
-        ]);
-        assert!(matches!(
-            refused(dir.path(), "t"),
-            LocateError::DeltaTable { .. }
-        ));
-        assert!(matches!(
-            refused(dir.path(), "h"),
-            LocateError::HivePartition { .. }
-        ));
-        assert_eq!(
-            labels(dir.path(), &["h/*/*.parquet"]),
-            ["year=2024/a.parquet"]
-        );
+        let dir = tree(&["t/_delta_log/0.json", "t/a.parquet", "h/year=2024/a.parquet"]);
+        assert!(matches!(refused(dir.path(), "t"), LocateError::DeltaTable { .. }));
+        assert!(matches!(refused(dir.path(), "h"), LocateError::HivePartition { .. }));
+        assert_eq!(labels(dir.path(), &["h/*/*.parquet"]), ["year=2024/a.parquet"]);
     }
 }

@@ -28,27 +28,19 @@ impl PinMemo {
     }
 
     /// The digests that are known of files with these stamps. Blocks.
-    pub(crate) fn digests(
-        &self,
-        stamps: &[FileStamp],
-    ) -> Result<Vec<Option<ContentDigest>>, StoreError> {
+    pub(crate) fn digests(&self, stamps: &[FileStamp]) -> Result<Vec<Option<ContentDigest>>, StoreError> {
         self.files.read(|txn| {
             let known = stamps.iter().map(|stamp| {
                 let key = file_key(stamp);
                 let payload = txn.get(FILES, &key)?.and_then(|value| open(&key, value));
-                Ok(payload
-                    .and_then(|payload| payload.try_into().ok())
-                    .map(ContentDigest::from_bytes))
+                Ok(payload.and_then(|payload| payload.try_into().ok()).map(ContentDigest::from_bytes))
             });
             known.collect()
         })
     }
 
     /// Blocks.
-    pub(crate) fn remember_digests(
-        &self,
-        known: &[(FileStamp, ContentDigest)],
-    ) -> Result<(), StoreError> {
+    pub(crate) fn remember_digests(&self, known: &[(FileStamp, ContentDigest)]) -> Result<(), StoreError> {
         self.files.write(|txn| {
             for (stamp, digest) in known {
                 let key = file_key(stamp);
@@ -60,25 +52,16 @@ impl PinMemo {
 
     /// Blocks.
     pub(crate) fn schema(&self, key: &[u8; 32]) -> Result<Option<SchemaRef>, StoreError> {
-        self.schemas.read(|txn| {
-            Ok(txn
-                .get(SCHEMAS, key)?
-                .and_then(|value| decode(open(key, value)?)))
-        })
+        self.schemas.read(|txn| Ok(txn.get(SCHEMAS, key)?.and_then(|value| decode(open(key, value)?))))
     }
 
     /// Blocks. A schema that the encoding cannot say is not remembered.
-    pub(crate) fn remember_schema(
-        &self,
-        key: &[u8; 32],
-        schema: &SchemaRef,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn remember_schema(&self, key: &[u8; 32], schema: &SchemaRef) -> Result<(), StoreError> {
         let payload = encode(schema);
         if decode(&payload).as_ref() != Some(schema) {
             return Ok(());
         }
-        self.schemas
-            .write(|txn| txn.put(SCHEMAS, key, &seal(key, &payload)))
+        self.schemas.write(|txn| txn.put(SCHEMAS, key, &seal(key, &payload)))
     }
 }
 
@@ -103,10 +86,7 @@ fn open<'v>(key: &[u8], value: &'v [u8]) -> Option<&'v [u8]> {
 
 fn checksum(key: &[u8], payload: &[u8]) -> [u8; SEAL_BYTES] {
     let mut hasher = blake3::Hasher::new();
-    hasher
-        .update(&(key.len() as u64).to_be_bytes())
-        .update(key)
-        .update(payload);
+    hasher.update(&(key.len() as u64).to_be_bytes()).update(key).update(payload);
     let mut seal = [0; SEAL_BYTES];
     seal.copy_from_slice(&hasher.finalize().as_bytes()[..SEAL_BYTES]);
     seal
@@ -115,11 +95,7 @@ fn checksum(key: &[u8], payload: &[u8]) -> [u8; SEAL_BYTES] {
 fn encode(schema: &Schema) -> Vec<u8> {
     let mut tracker = arrow::ipc::writer::DictionaryTracker::new(false);
     arrow::ipc::writer::IpcDataGenerator::default()
-        .schema_to_bytes_with_dictionary_tracker(
-            schema,
-            &mut tracker,
-            &arrow::ipc::writer::IpcWriteOptions::default(),
-        )
+        .schema_to_bytes_with_dictionary_tracker(schema, &mut tracker, &arrow::ipc::writer::IpcWriteOptions::default())
         .ipc_message
 }
 
@@ -145,13 +121,7 @@ mod tests {
     }
 
     fn stamp(inode: u64) -> FileStamp {
-        FileStamp {
-            dev: 1,
-            inode,
-            size_bytes: 3,
-            modified_ns: 4,
-            changed_ns: 5,
-        }
+        FileStamp { dev: 1, inode, size_bytes: 3, modified_ns: 4, changed_ns: 5 }
     }
 
     #[test]
@@ -160,25 +130,14 @@ mod tests {
         let memo = memo(dir.path());
         let digest = ContentDigest::of(b"x");
         memo.remember_digests(&[(stamp(2), digest)]).unwrap();
-        assert_eq!(
-            memo.digests(&[stamp(1), stamp(2)]).unwrap(),
-            [None, Some(digest)]
-        );
+        assert_eq!(memo.digests(&[stamp(1), stamp(2)]).unwrap(), [None, Some(digest)]);
 
-        let list = DataType::List(Arc::new(Field::new(
-            "item",
-            DataType::Timestamp(TimeUnit::Nanosecond, None),
-            true,
-        )));
+        let list = DataType::List(Arc::new(Field::new("item", DataType::Timestamp(TimeUnit::Nanosecond, None), true)));
         let metadata = || [("k".to_owned(), "v".to_owned())].into();
         let fields = vec![
             Field::new("a", DataType::Utf8View, false).with_metadata(metadata()),
             Field::new("l", list, true),
-            Field::new(
-                "d",
-                DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8)),
-                true,
-            ),
+            Field::new("d", DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8)), true),
         ];
         let schema = Arc::new(Schema::new(fields).with_metadata(metadata()));
         memo.remember_schema(&[7; 32], &schema).unwrap();
@@ -193,11 +152,8 @@ mod tests {
         let digest = ContentDigest::of(b"x");
         memo.remember_digests(&[(stamp(1), digest)]).unwrap();
         let key = file_key(&stamp(1));
-        let good: Vec<u8> = memo
-            .files
-            .read(|txn| Ok::<_, StoreError>(txn.get(FILES, &key)?.map(<[u8]>::to_vec)))
-            .unwrap()
-            .unwrap();
+        let good: Vec<u8> =
+            memo.files.read(|txn| Ok::<_, StoreError>(txn.get(FILES, &key)?.map(<[u8]>::to_vec))).unwrap().unwrap();
         let mut flipped = good.clone();
         flipped[SEAL_BYTES] ^= 1;
         for bad in [&flipped[..], &good[..SEAL_BYTES + 31], &[], b"short"] {
@@ -205,9 +161,7 @@ mod tests {
             assert_eq!(memo.digests(&[stamp(1)]).unwrap(), [None]);
         }
         // An intact value, but of another file.
-        memo.files
-            .write(|txn| txn.put(FILES, &file_key(&stamp(2)), &good))
-            .unwrap();
+        memo.files.write(|txn| txn.put(FILES, &file_key(&stamp(2)), &good)).unwrap();
         assert_eq!(memo.digests(&[stamp(2)]).unwrap(), [None]);
     }
 }

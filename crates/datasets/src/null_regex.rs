@@ -11,9 +11,7 @@ use datafusion::common::config::CsvOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{
-    FileOpenFuture, FileOpener, FileScanConfig, FileSource,
-};
+use datafusion::datasource::physical_plan::{FileOpenFuture, FileOpener, FileScanConfig, FileSource};
 use datafusion::datasource::projection::{ProjectionOpener, SplitProjection};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result};
@@ -75,16 +73,8 @@ impl FileSource for NullRegexSource {
         base_config: &FileScanConfig,
         _partition: usize,
     ) -> Result<Arc<dyn FileOpener>> {
-        let opener = Opener {
-            source: self.clone(),
-            compression: base_config.file_compression_type,
-            object_store,
-        };
-        ProjectionOpener::try_new(
-            self.projection.clone(),
-            Arc::new(opener),
-            self.table_schema.file_schema(),
-        )
+        let opener = Opener { source: self.clone(), compression: base_config.file_compression_type, object_store };
+        ProjectionOpener::try_new(self.projection.clone(), Arc::new(opener), self.table_schema.file_schema())
     }
 
     fn table_schema(&self) -> &TableSchema {
@@ -92,26 +82,17 @@ impl FileSource for NullRegexSource {
     }
 
     fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
-        Arc::new(Self {
-            batch_size,
-            ..self.clone()
-        })
+        Arc::new(Self { batch_size, ..self.clone() })
     }
 
     fn projection(&self) -> Option<&ProjectionExprs> {
         Some(&self.projection.source)
     }
 
-    fn try_pushdown_projection(
-        &self,
-        projection: &ProjectionExprs,
-    ) -> Result<Option<Arc<dyn FileSource>>> {
+    fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> Result<Option<Arc<dyn FileSource>>> {
         let merged = self.projection.source.try_merge(projection)?;
         let projection = SplitProjection::new(self.table_schema.file_schema(), &merged);
-        Ok(Some(Arc::new(Self {
-            projection,
-            ..self.clone()
-        })))
+        Ok(Some(Arc::new(Self { projection, ..self.clone() })))
     }
 
     fn metrics(&self) -> &ExecutionPlanMetricsSet {
@@ -155,20 +136,13 @@ impl FileOpener for Opener {
         let (decoder, compression) = (self.source.decoder(), self.compression);
         let store = Arc::clone(&self.object_store);
         Ok(Box::pin(async move {
-            let bytes = store
-                .get(&file.object_meta.location)
-                .await?
-                .into_stream()
-                .map_err(DataFusionError::from);
+            let bytes = store.get(&file.object_meta.location).await?.into_stream().map_err(DataFusionError::from);
             Ok(decode(compression.convert_stream(bytes.boxed())?, decoder))
         }))
     }
 }
 
-fn decode(
-    input: BoxStream<'static, Result<Bytes>>,
-    decoder: Decoder,
-) -> BoxStream<'static, Result<RecordBatch>> {
+fn decode(input: BoxStream<'static, Result<Bytes>>, decoder: Decoder) -> BoxStream<'static, Result<RecordBatch>> {
     let state = (input.fuse(), decoder, Bytes::new());
     stream::try_unfold(state, |(mut input, mut decoder, mut buffered)| async move {
         loop {
@@ -184,9 +158,7 @@ fn decode(
             let decoded = decoder.decode(&buffered)?;
             buffered.advance(decoded);
             if decoded == 0 && !buffered.is_empty() && decoder.capacity() > 0 {
-                return Err(DataFusionError::Internal(
-                    "the CSV decoder takes no more of its input".to_owned(),
-                ));
+                return Err(DataFusionError::Internal("the CSV decoder takes no more of its input".to_owned()));
             }
             // The batch is full, or the input at its end.
             if decoded == 0 || decoder.capacity() == 0 {

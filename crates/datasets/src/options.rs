@@ -20,13 +20,8 @@ const CSV: &[&str] = &[
     "truncated_rows",
 ];
 const JSON: &[&str] = &["compression", "schema_infer_max_rec"];
-const PARQUET: &[&str] = &[
-    "binary_as_string",
-    "coerce_int96",
-    "coerce_int96_tz",
-    "schema_force_view_types",
-    "skip_metadata",
-];
+const PARQUET: &[&str] =
+    &["binary_as_string", "coerce_int96", "coerce_int96_tz", "schema_force_view_types", "skip_metadata"];
 
 /// The names of a format's options, sorted.
 pub(crate) const fn names(format: SourceFormat) -> &'static [&'static str] {
@@ -101,21 +96,14 @@ impl Default for ParquetRead {
 
 impl ReadOptions {
     /// Reads `options`, all of whose names are known, for a format of files (every one but Delta).
-    pub(crate) fn resolve(
-        format: SourceFormat,
-        options: &BTreeMap<String, String>,
-    ) -> Result<Option<Self>, BadValue> {
+    pub(crate) fn resolve(format: SourceFormat, options: &BTreeMap<String, String>) -> Result<Option<Self>, BadValue> {
         let options = Given(options);
         Ok(Some(match format {
             SourceFormat::Parquet => Self::Parquet(parquet(&options)?),
             SourceFormat::Csv => Self::Csv(csv(&options)?),
             SourceFormat::Json => Self::Json(JsonRead {
                 compression: options.compression()?,
-                schema_infer_max_rec: options.number(
-                    "schema_infer_max_rec",
-                    1,
-                    "a whole number, at least 1",
-                )?,
+                schema_infer_max_rec: options.number("schema_infer_max_rec", 1, "a whole number, at least 1")?,
             }),
             SourceFormat::Delta => return Ok(None),
         }))
@@ -127,17 +115,10 @@ impl ReadOptions {
         match self {
             Self::Parquet(read) => {
                 all.insert("skip_metadata", read.skip_metadata.to_string());
-                all.insert(
-                    "schema_force_view_types",
-                    read.schema_force_view_types.to_string(),
-                );
+                all.insert("schema_force_view_types", read.schema_force_view_types.to_string());
                 all.insert("binary_as_string", read.binary_as_string.to_string());
                 all.extend(read.coerce_int96.clone().map(|unit| ("coerce_int96", unit)));
-                all.extend(
-                    read.coerce_int96_tz
-                        .clone()
-                        .map(|zone| ("coerce_int96_tz", zone)),
-                );
+                all.extend(read.coerce_int96_tz.clone().map(|zone| ("coerce_int96_tz", zone)));
             }
             Self::Csv(read) => {
                 let text = |byte: u8| char::from(byte).to_string();
@@ -146,25 +127,15 @@ impl ReadOptions {
                 all.insert("quote", text(read.quote));
                 all.extend(read.escape.map(|byte| ("escape", text(byte))));
                 all.extend(read.comment.map(|byte| ("comment", text(byte))));
-                all.extend(
-                    read.null_regex
-                        .as_ref()
-                        .map(|regex| ("null_regex", regex.as_str().to_owned())),
-                );
+                all.extend(read.null_regex.as_ref().map(|regex| ("null_regex", regex.as_str().to_owned())));
                 all.insert("newlines_in_values", read.newlines_in_values.to_string());
                 all.insert("truncated_rows", read.truncated_rows.to_string());
                 all.insert("compression", compression_name(read.compression).to_owned());
-                all.insert(
-                    "schema_infer_max_rec",
-                    read.schema_infer_max_rec.to_string(),
-                );
+                all.insert("schema_infer_max_rec", read.schema_infer_max_rec.to_string());
             }
             Self::Json(read) => {
                 all.insert("compression", compression_name(read.compression).to_owned());
-                all.insert(
-                    "schema_infer_max_rec",
-                    read.schema_infer_max_rec.to_string(),
-                );
+                all.insert("schema_infer_max_rec", read.schema_infer_max_rec.to_string());
             }
         }
         all
@@ -180,10 +151,7 @@ impl ParquetRead {
         global.binary_as_string = self.binary_as_string;
         global.coerce_int96.clone_from(&self.coerce_int96);
         global.coerce_int96_tz.clone_from(&self.coerce_int96_tz);
-        TableParquetOptions {
-            global,
-            ..TableParquetOptions::default()
-        }
+        TableParquetOptions { global, ..TableParquetOptions::default() }
     }
 }
 
@@ -195,10 +163,7 @@ impl CsvRead {
             quote: self.quote,
             escape: self.escape,
             comment: self.comment,
-            null_regex: self
-                .null_regex
-                .as_ref()
-                .map(|regex| regex.as_str().to_owned()),
+            null_regex: self.null_regex.as_ref().map(|regex| regex.as_str().to_owned()),
             newlines_in_values: Some(self.newlines_in_values),
             truncated_rows: Some(self.truncated_rows),
             compression: self.compression,
@@ -223,30 +188,22 @@ fn parquet(options: &Given<'_>) -> Result<ParquetRead, BadValue> {
     let default = ParquetRead::default();
     let read = ParquetRead {
         skip_metadata: options.boolean("skip_metadata", default.skip_metadata)?,
-        schema_force_view_types: options
-            .boolean("schema_force_view_types", default.schema_force_view_types)?,
+        schema_force_view_types: options.boolean("schema_force_view_types", default.schema_force_view_types)?,
         binary_as_string: options.boolean("binary_as_string", default.binary_as_string)?,
         coerce_int96: match options.text("coerce_int96") {
             None => default.coerce_int96,
             Some(unit) if ["s", "ms", "us", "ns"].contains(&unit) => Some(unit.to_owned()),
             Some(unit) => return Err(bad("coerce_int96", unit, "`s`, `ms`, `us` or `ns`")),
         },
-        coerce_int96_tz: options
-            .text("coerce_int96_tz")
-            .map(str::to_owned)
-            .or(default.coerce_int96_tz),
+        coerce_int96_tz: options.text("coerce_int96_tz").map(str::to_owned).or(default.coerce_int96_tz),
     };
     match &read.coerce_int96_tz {
-        Some(zone) if zone.parse::<arrow::array::timezone::Tz>().is_err() => Err(bad(
-            "coerce_int96_tz",
-            zone,
-            "a time zone, such as `UTC` or `+02:00`",
-        )),
-        Some(zone) if read.coerce_int96.is_none() => Err(bad(
-            "coerce_int96_tz",
-            zone,
-            "`coerce_int96` beside it: alone it has no effect",
-        )),
+        Some(zone) if zone.parse::<arrow::array::timezone::Tz>().is_err() => {
+            Err(bad("coerce_int96_tz", zone, "a time zone, such as `UTC` or `+02:00`"))
+        }
+        Some(zone) if read.coerce_int96.is_none() => {
+            Err(bad("coerce_int96_tz", zone, "`coerce_int96` beside it: alone it has no effect"))
+        }
         _ => Ok(read),
     }
 }
@@ -262,24 +219,18 @@ fn csv(options: &Given<'_>) -> Result<CsvRead, BadValue> {
         null_regex: match options.text("null_regex") {
             None => None,
             Some(text) => Some(
-                regex::Regex::new(text)
-                    .map_err(|_| bad("null_regex", text, "a regular expression, such as `^NA$`"))?,
+                regex::Regex::new(text).map_err(|_| bad("null_regex", text, "a regular expression, such as `^NA$`"))?,
             ),
         },
         // Not the engine's default. With `false` it may split a file at any line break, so rows with a quoted line break
         // would come out differently on a machine with more cores, under the same pin.
         newlines_in_values: options.boolean("newlines_in_values", true)?,
-        truncated_rows: options
-            .boolean("truncated_rows", default.truncated_rows.unwrap_or(false))?,
+        truncated_rows: options.boolean("truncated_rows", default.truncated_rows.unwrap_or(false))?,
         compression: options.compression()?,
         schema_infer_max_rec: options.number("schema_infer_max_rec", 0, "a whole number")?,
     };
     // The decoder fills up a short row with empty texts, which are to be NULL and not something else.
-    if let Some(regex) = read
-        .null_regex
-        .as_ref()
-        .filter(|regex| read.truncated_rows && !regex.is_match(""))
-    {
+    if let Some(regex) = read.null_regex.as_ref().filter(|regex| read.truncated_rows && !regex.is_match("")) {
         return Err(bad(
             "null_regex",
             regex.as_str(),
@@ -287,11 +238,7 @@ fn csv(options: &Given<'_>) -> Result<CsvRead, BadValue> {
         ));
     }
     if read.quote == read.delimiter {
-        return Err(bad(
-            "quote",
-            &char::from(read.quote).to_string(),
-            "another character than the delimiter",
-        ));
+        return Err(bad("quote", &char::from(read.quote).to_string(), "another character than the delimiter"));
     }
     Ok(read)
 }
@@ -316,19 +263,12 @@ impl Given<'_> {
     fn byte(&self, option: &'static str) -> Result<Option<u8>, BadValue> {
         match self.text(option).map(|value| (value, value.as_bytes())) {
             None => Ok(None),
-            Some((_, &[byte])) if byte.is_ascii() && byte != b'\n' && byte != b'\r' => {
-                Ok(Some(byte))
-            }
+            Some((_, &[byte])) if byte.is_ascii() && byte != b'\n' && byte != b'\r' => Ok(Some(byte)),
             Some((value, _)) => Err(bad(option, value, "one ASCII character that ends no line")),
         }
     }
 
-    fn number(
-        &self,
-        option: &'static str,
-        least: usize,
-        expected: &'static str,
-    ) -> Result<usize, BadValue> {
+    fn number(&self, option: &'static str, least: usize, expected: &'static str) -> Result<usize, BadValue> {
         match self.text(option) {
             None => Ok(DEFAULT_SCHEMA_INFER_MAX_RECORD),
             Some(value) => match value.parse() {
@@ -346,11 +286,7 @@ impl Given<'_> {
             Some("xz") => CompressionTypeVariant::XZ,
             Some("zstd") => CompressionTypeVariant::ZSTD,
             Some(value) => {
-                return Err(bad(
-                    "compression",
-                    value,
-                    "`uncompressed`, `gzip`, `bzip2`, `xz` or `zstd`",
-                ));
+                return Err(bad("compression", value, "`uncompressed`, `gzip`, `bzip2`, `xz` or `zstd`"));
             }
         })
     }
@@ -367,9 +303,5 @@ fn compression_name(compression: CompressionTypeVariant) -> &'static str {
 }
 
 fn bad(option: &'static str, value: &str, expected: &'static str) -> BadValue {
-    BadValue {
-        option,
-        value: value.to_owned(),
-        expected,
-    }
+    BadValue { option, value: value.to_owned(), expected }
 }

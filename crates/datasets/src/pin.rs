@@ -19,9 +19,7 @@ use crate::options::ReadOptions;
 use crate::schema_text::identity_bytes;
 use crate::spec::Read;
 use crate::stamp::regular;
-use crate::{
-    DatasetSpec, FileStamp, HashError, PinError, PinMemo, PinnedDataset, delta, hash_file,
-};
+use crate::{DatasetSpec, FileStamp, HashError, PinError, PinMemo, PinnedDataset, delta, hash_file};
 
 /// Raised when the same files and options give another schema, other than by a new engine.
 const INFERENCE_EPOCH: u32 = 1;
@@ -62,8 +60,7 @@ impl Counters {
         let hashed = hash_file(path);
         self.files_hashed.fetch_add(1, Ordering::Relaxed);
         if let Ok((_, stamp)) = &hashed {
-            self.bytes_hashed
-                .fetch_add(stamp.size_bytes, Ordering::Relaxed);
+            self.bytes_hashed.fetch_add(stamp.size_bytes, Ordering::Relaxed);
         }
         hashed
     }
@@ -86,11 +83,7 @@ impl Pinner {
     /// A pinner that remembers in `memo`, or not at all, and takes the time from `seam`.
     #[must_use]
     pub fn new(memo: Option<PinMemo>, seam: Seam) -> Self {
-        Self {
-            memo,
-            seam,
-            counters: Arc::default(),
-        }
+        Self { memo, seam, counters: Arc::default() }
     }
 
     /// Pins `spec` as it is now. Nothing is registered with `ctx`: it lends its object store for local files, through
@@ -100,25 +93,10 @@ impl Pinner {
     ///
     /// # Errors
     /// As the variants of [`PinError`] say.
-    pub async fn pin(
-        &self,
-        ctx: &SessionContext,
-        spec: &DatasetSpec,
-    ) -> Result<PinnedDataset, PinError> {
+    pub async fn pin(&self, ctx: &SessionContext, spec: &DatasetSpec) -> Result<PinnedDataset, PinError> {
         match &spec.read {
-            Read::Files {
-                format,
-                options,
-                patterns,
-                base_dir,
-            } => {
-                let files = FileSource {
-                    pinner: self,
-                    ctx,
-                    dataset: spec.name(),
-                    format: *format,
-                    options,
-                };
+            Read::Files { format, options, patterns, base_dir } => {
+                let files = FileSource { pinner: self, ctx, dataset: spec.name(), format: *format, options };
                 let (schema, pins) = files.pin(patterns, base_dir).await?;
                 Ok(PinnedDataset::of_files(
                     spec.name(),
@@ -158,10 +136,7 @@ impl Pinner {
             Ok(answer) => Some(answer),
             Err(error) => {
                 self.counters.memo_failures.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the pin memo failed; working without it"
-                );
+                tracing::warn!(error = &error as &dyn std::error::Error, "the pin memo failed; working without it");
                 None
             }
         }
@@ -178,20 +153,12 @@ struct FileSource<'a> {
 }
 
 impl FileSource<'_> {
-    async fn pin(
-        &self,
-        patterns: &[PathBuf],
-        base_dir: &Path,
-    ) -> Result<(SchemaRef, Vec<FilePin>), PinError> {
+    async fn pin(&self, patterns: &[PathBuf], base_dir: &Path) -> Result<(SchemaRef, Vec<FilePin>), PinError> {
         let mut changed = None;
         for _ in 0..2 {
             let files = self.files(patterns, base_dir).await?;
             let key = self.schema_key(&files);
-            let known = self
-                .pinner
-                .memo(move |memo| memo.schema(&key))
-                .await
-                .flatten();
+            let known = self.pinner.memo(move |memo| memo.schema(&key)).await.flatten();
             if let Some(schema) = known {
                 return Ok((schema, files));
             }
@@ -204,36 +171,24 @@ impl FileSource<'_> {
             let schema = inferred?;
             if files.iter().all(|file| !file.young) {
                 let schema = Arc::clone(&schema);
-                self.pinner
-                    .memo(move |memo| memo.remember_schema(&key, &schema))
-                    .await;
+                self.pinner.memo(move |memo| memo.remember_schema(&key, &schema)).await;
             }
             return Ok((schema, files));
         }
-        Err(PinError::Changing {
-            dataset: self.dataset.to_owned(),
-            path: changed.unwrap_or_default(),
-        })
+        Err(PinError::Changing { dataset: self.dataset.to_owned(), path: changed.unwrap_or_default() })
     }
 
     /// The files with their digests, from the memo where their stamps can be trusted.
     async fn files(&self, patterns: &[PathBuf], base_dir: &Path) -> Result<Vec<FilePin>, PinError> {
-        let failed = |source| PinError::Hash {
-            dataset: self.dataset.to_owned(),
-            source,
-        };
+        let failed = |source| PinError::Hash { dataset: self.dataset.to_owned(), source };
         // Before the first stamp is taken: what is old by this time cannot be written to any more with its stamp kept.
         let now = self.pinner.seam.unix_ns();
         let (patterns, base_dir) = (patterns.to_vec(), base_dir.to_path_buf());
         let located = blocking(move || locate(&patterns, &base_dir))
             .await
-            .map_err(|source| PinError::Locate {
-                dataset: self.dataset.to_owned(),
-                source,
-            })?;
+            .map_err(|source| PinError::Locate { dataset: self.dataset.to_owned(), source })?;
         let (located, stamps) = blocking(move || {
-            let stamps: Result<Vec<_>, _> =
-                located.iter().map(|file| regular(&file.path)).collect();
+            let stamps: Result<Vec<_>, _> = located.iter().map(|file| regular(&file.path)).collect();
             stamps.map(|stamps| (located, stamps))
         })
         .await
@@ -251,23 +206,12 @@ impl FileSource<'_> {
                 let (digest, stamp) = match known {
                     Some(digest) => (digest, stamp),
                     None => {
-                        let (counters, path) =
-                            (Arc::clone(&self.pinner.counters), file.path.clone());
+                        let (counters, path) = (Arc::clone(&self.pinner.counters), file.path.clone());
                         blocking(move || counters.hash_file(&path)).await?
                     }
                 };
                 let young = stamp.is_young(now);
-                Ok((
-                    FilePin {
-                        path: file.path,
-                        location,
-                        label: file.label,
-                        stamp,
-                        digest,
-                        young,
-                    },
-                    known.is_some(),
-                ))
+                Ok((FilePin { path: file.path, location, label: file.label, stamp, digest, young }, known.is_some()))
             })
             .buffered(concurrency)
             .try_collect()
@@ -277,9 +221,7 @@ impl FileSource<'_> {
         let learned = pinned.iter().filter(|(file, known)| !known && !file.young);
         let learned: Vec<_> = learned.map(|(file, _)| (file.stamp, file.digest)).collect();
         if !learned.is_empty() {
-            self.pinner
-                .memo(move |memo| memo.remember_digests(&learned))
-                .await;
+            self.pinner.memo(move |memo| memo.remember_digests(&learned)).await;
         }
         Ok(pinned.into_iter().map(|(file, _)| file).collect())
     }
@@ -297,10 +239,7 @@ impl FileSource<'_> {
     }
 
     async fn infer(&self, files: &[FilePin]) -> Result<SchemaRef, PinError> {
-        self.pinner
-            .counters
-            .schemas_inferred
-            .fetch_add(1, Ordering::Relaxed);
+        self.pinner.counters.schemas_inferred.fetch_add(1, Ordering::Relaxed);
         let inference = Inference {
             dataset: self.dataset,
             source_format: self.format,
@@ -313,25 +252,13 @@ impl FileSource<'_> {
     }
 
     fn store(&self) -> Result<Arc<dyn ObjectStore>, PinError> {
-        let store = self
-            .ctx
-            .runtime_env()
-            .object_store(ObjectStoreUrl::local_filesystem());
-        store.map_err(|source| PinError::Store {
-            dataset: self.dataset.to_owned(),
-            source: Box::new(source),
-        })
+        let store = self.ctx.runtime_env().object_store(ObjectStoreUrl::local_filesystem());
+        store.map_err(|source| PinError::Store { dataset: self.dataset.to_owned(), source: Box::new(source) })
     }
 
     async fn first_changed(&self, files: &[FilePin]) -> Option<PathBuf> {
         let (files, counters) = (files.to_vec(), Arc::clone(&self.pinner.counters));
-        blocking(move || {
-            files
-                .into_iter()
-                .find(|file| file.recheck(&counters).is_err())
-                .map(|file| file.path)
-        })
-        .await
+        blocking(move || files.into_iter().find(|file| file.recheck(&counters).is_err()).map(|file| file.path)).await
     }
 }
 

@@ -107,20 +107,14 @@ impl PinnedFiles {
             match schema.index_of(column) {
                 Ok(place) if seen.insert(column) => places.push(place),
                 _ => {
-                    return Err(PinnedFilesError::Column {
-                        column: column.clone(),
-                    });
+                    return Err(PinnedFilesError::Column { column: column.clone() });
                 }
             }
         }
-        let files = files
-            .into_iter()
-            .map(|file| scan_file(&schema, &partition_columns, &places, file));
+        let files = files.into_iter().map(|file| scan_file(&schema, &partition_columns, &places, file));
         let files = files.collect::<Result<_, _>>()?;
         let options = ReadOptions::Parquet(ParquetRead::default());
-        Ok(Self {
-            scan: FileScan::new(options, schema, &places, files),
-        })
+        Ok(Self { scan: FileScan::new(options, schema, &places, files) })
     }
 }
 
@@ -131,11 +125,7 @@ fn scan_file(
     file: PinnedFile,
 ) -> Result<ScanFile, PinnedFilesError> {
     let found = &file.partition_values;
-    if found.len() != partition_columns.len()
-        || !partition_columns
-            .iter()
-            .all(|column| found.contains_key(column))
-    {
+    if found.len() != partition_columns.len() || !partition_columns.iter().all(|column| found.contains_key(column)) {
         return Err(PinnedFilesError::Columns {
             path: file.path,
             found: file.partition_values.into_keys().collect(),
@@ -146,14 +136,13 @@ fn scan_file(
     for place in places {
         let field = schema.field(*place);
         let text = file.partition_values.get(field.name()).cloned().flatten();
-        let refused =
-            |data_type: String, source: Option<DataFusionError>| PinnedFilesError::Value {
-                path: file.path.clone(),
-                column: field.name().clone(),
-                value: text.clone(),
-                data_type,
-                source: source.map(Box::new),
-            };
+        let refused = |data_type: String, source: Option<DataFusionError>| PinnedFilesError::Value {
+            path: file.path.clone(),
+            column: field.name().clone(),
+            value: text.clone(),
+            data_type,
+            source: source.map(Box::new),
+        };
         let type_name = || field.data_type().to_string();
         let value = match text.clone() {
             None if !field.is_nullable() => {
@@ -169,16 +158,10 @@ fn scan_file(
         }
         partition_values.push(value);
     }
-    let location = store_path(&file.path).map_err(|source| PinnedFilesError::Path {
-        path: file.path.clone(),
-        source,
-    })?;
+    let location =
+        store_path(&file.path).map_err(|source| PinnedFilesError::Path { path: file.path.clone(), source })?;
     let meta = object_meta(location, file.size_bytes, file.modified_unix_ns);
-    Ok(ScanFile {
-        meta,
-        partition_values,
-        row_count: file.row_count,
-    })
+    Ok(ScanFile { meta, partition_values, row_count: file.row_count })
 }
 
 #[async_trait]
@@ -201,10 +184,7 @@ impl TableProvider for PinnedFiles {
         self.scan.scan(state, projection, filters, limit).await
     }
 
-    fn supports_filters_pushdown(
-        &self,
-        filters: &[&Expr],
-    ) -> Result<Vec<TableProviderFilterPushDown>> {
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         self.scan.supports_filters_pushdown(filters)
     }
 }

@@ -67,26 +67,12 @@ impl FileScan {
             places[*index] = place;
         }
         let (in_files, partitions) = order.split_at(order.len() - partition_columns.len());
-        let pick = |indices: &[usize]| {
-            indices
-                .iter()
-                .map(|index| Arc::clone(&schema.fields()[*index]))
-                .collect::<Fields>()
-        };
-        let file_schema = Arc::new(Schema::new_with_metadata(
-            pick(in_files),
-            schema.metadata().clone(),
-        ));
-        let table_schema = TableSchema::builder(file_schema)
-            .with_table_partition_cols(pick(partitions).to_vec())
-            .build();
-        Self {
-            options,
-            schema,
-            table_schema,
-            places,
-            files,
-        }
+        let pick =
+            |indices: &[usize]| indices.iter().map(|index| Arc::clone(&schema.fields()[*index])).collect::<Fields>();
+        let file_schema = Arc::new(Schema::new_with_metadata(pick(in_files), schema.metadata().clone()));
+        let table_schema =
+            TableSchema::builder(file_schema).with_table_partition_cols(pick(partitions).to_vec()).build();
+        Self { options, schema, table_schema, places, files }
     }
 
     /// The files that can hold rows for which `filters` hold, as far as the partition values tell.
@@ -96,11 +82,7 @@ impl FileScan {
             return Ok(self.files.clone());
         }
         let columns = (0..partitions.len()).map(|index| {
-            ScalarValue::iter_to_array(
-                self.files
-                    .iter()
-                    .map(|file| file.partition_values[index].clone()),
-            )
+            ScalarValue::iter_to_array(self.files.iter().map(|file| file.partition_values[index].clone()))
         });
         let schema = Arc::new(Schema::new(partitions.clone()));
         let options = RecordBatchOptions::new().with_row_count(Some(self.files.len()));
@@ -108,17 +90,11 @@ impl FileScan {
         let values = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
         let df_schema = DFSchema::try_from(schema)?;
 
-        let names: BTreeSet<_> = partitions
-            .iter()
-            .map(|field| field.name().as_str())
-            .collect();
+        let names: BTreeSet<_> = partitions.iter().map(|field| field.name().as_str()).collect();
         let mut keep = vec![true; self.files.len()];
         for filter in filters {
             let columns = filter.column_refs();
-            let decidable = !columns.is_empty()
-                && columns
-                    .iter()
-                    .all(|column| names.contains(column.name.as_str()));
+            let decidable = !columns.is_empty() && columns.iter().all(|column| names.contains(column.name.as_str()));
             if !decidable || filter.is_volatile() {
                 continue;
             }
@@ -127,10 +103,7 @@ impl FileScan {
             let Ok(expression) = state.create_physical_expr(filter.clone(), &df_schema) else {
                 continue;
             };
-            let Ok(result) = expression
-                .evaluate(&values)
-                .and_then(|result| result.into_array(self.files.len()))
-            else {
+            let Ok(result) = expression.evaluate(&values).and_then(|result| result.into_array(self.files.len())) else {
                 continue;
             };
             let Some(result) = result.as_boolean_opt() else {
@@ -140,22 +113,14 @@ impl FileScan {
                 *keep &= holds == Some(true);
             }
         }
-        Ok(self
-            .files
-            .iter()
-            .zip(keep)
-            .filter(|(_, keep)| *keep)
-            .map(|(file, _)| file.clone())
-            .collect())
+        Ok(self.files.iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file.clone()).collect())
     }
 
     /// Only row counts are claimed, and only where they are known of every file: column statistics of footers are
     /// partly inexact, and the optimizer would answer queries from them.
     fn statistics(&self, files: &[ScanFile]) -> Statistics {
         let mut statistics = Statistics::new_unknown(self.table_schema.table_schema());
-        let rows = files
-            .iter()
-            .map(|file| file.row_count.and_then(|rows| usize::try_from(rows).ok()));
+        let rows = files.iter().map(|file| file.row_count.and_then(|rows| usize::try_from(rows).ok()));
         if let Some(rows) = rows.sum::<Option<usize>>() {
             statistics.num_rows = Precision::Exact(rows);
         }
@@ -186,10 +151,7 @@ impl TableProvider for FileScan {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let files = self.prune(state, filters)?;
         if files.is_empty() {
-            return Ok(Arc::new(EmptyExec::new(project_schema(
-                &self.schema,
-                projection,
-            )?)));
+            return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
         }
         let statistics = self.statistics(&files);
         let files = files.into_iter().map(|file| {
@@ -197,8 +159,7 @@ impl TableProvider for FileScan {
             PartitionedFile::new_from_meta(file.meta).with_partition_values(file.partition_values)
         });
         // Whole files here; the optimizer splits large ones by byte range where the format allows it.
-        let groups =
-            FileGroup::new(files.collect()).split_files(state.config().target_partitions().max(1));
+        let groups = FileGroup::new(files.collect()).split_files(state.config().target_partitions().max(1));
         let projection = match projection {
             Some(columns) => columns.iter().map(|column| self.places[*column]).collect(),
             None => self.places.clone(),
@@ -207,11 +168,7 @@ impl TableProvider for FileScan {
         let table_schema = self.table_schema.clone();
         let source = match &self.options {
             ReadOptions::Csv(csv) => match &csv.null_regex {
-                Some(regex) => Arc::new(NullRegexSource::new(
-                    csv.engine(),
-                    regex.clone(),
-                    table_schema,
-                )) as _,
+                Some(regex) => Arc::new(NullRegexSource::new(csv.engine(), regex.clone(), table_schema)) as _,
                 None => format.file_source(table_schema),
             },
             ReadOptions::Parquet(_) | ReadOptions::Json(_) => format.file_source(table_schema),
@@ -226,17 +183,12 @@ impl TableProvider for FileScan {
             let compression = format.compression_type().unwrap_or(
                 datafusion::datasource::file_format::file_compression_type::FileCompressionType::UNCOMPRESSED,
             );
-            return Ok(DataSourceExec::from_data_source(
-                config.with_file_compression_type(compression).build(),
-            ));
+            return Ok(DataSourceExec::from_data_source(config.with_file_compression_type(compression).build()));
         }
         format.create_physical_plan(state, config.build()).await
     }
 
-    fn supports_filters_pushdown(
-        &self,
-        filters: &[&Expr],
-    ) -> Result<Vec<TableProviderFilterPushDown>> {
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 }
@@ -254,18 +206,9 @@ pub(crate) fn format(options: &ReadOptions, state: &dyn Session) -> Arc<dyn File
 }
 
 /// What the engine's caches know a file by: its place, its size and this time.
-pub(crate) fn object_meta(
-    location: object_store::path::Path,
-    size: u64,
-    modified_unix_ns: i128,
-) -> ObjectMeta {
-    let distance =
-        Duration::from_nanos(u64::try_from(modified_unix_ns.unsigned_abs()).unwrap_or(u64::MAX));
-    let time = if modified_unix_ns < 0 {
-        UNIX_EPOCH.checked_sub(distance)
-    } else {
-        UNIX_EPOCH.checked_add(distance)
-    };
+pub(crate) fn object_meta(location: object_store::path::Path, size: u64, modified_unix_ns: i128) -> ObjectMeta {
+    let distance = Duration::from_nanos(u64::try_from(modified_unix_ns.unsigned_abs()).unwrap_or(u64::MAX));
+    let time = if modified_unix_ns < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
     ObjectMeta {
         location,
         last_modified: time.unwrap_or(SystemTime::UNIX_EPOCH).into(),

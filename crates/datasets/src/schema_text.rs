@@ -53,10 +53,7 @@ fn field(text: &mut String, field: &Field) {
 
 /// A plain name as it is, any other as a JSON string.
 fn name(name: &str) -> String {
-    let plain = !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if plain { name.to_owned() } else { json(name) }
 }
 
@@ -69,10 +66,7 @@ fn metadata(metadata: &HashMap<String, String>) -> String {
         return String::new();
     }
     let sorted: BTreeMap<_, _> = metadata.iter().collect();
-    let entries: Vec<_> = sorted
-        .into_iter()
-        .map(|(key, value)| format!("{}:{}", json(key), json(value)))
-        .collect();
+    let entries: Vec<_> = sorted.into_iter().map(|(key, value)| format!("{}:{}", json(key), json(value))).collect();
     format!("{{{}}}", entries.join(","))
 }
 
@@ -102,11 +96,7 @@ pub(crate) fn data_type(text: &mut String, data_type: &DataType) {
         DataType::Utf8View => "Utf8View",
         DataType::Timestamp(unit, None) => return call(text, "Timestamp", time_unit(*unit)),
         DataType::Timestamp(unit, Some(zone)) => {
-            return call(
-                text,
-                "Timestamp",
-                &format!("{}, {}", time_unit(*unit), json(zone)),
-            );
+            return call(text, "Timestamp", &format!("{}, {}", time_unit(*unit), json(zone)));
         }
         DataType::Time32(unit) => return call(text, "Time32", time_unit(*unit)),
         DataType::Time64(unit) => return call(text, "Time64", time_unit(*unit)),
@@ -172,11 +162,7 @@ fn call(text: &mut String, name: &str, arguments: &str) {
     text.push(')');
 }
 
-fn nested<'a>(
-    text: &mut String,
-    name: &str,
-    children: impl IntoIterator<Item = &'a std::sync::Arc<Field>>,
-) {
+fn nested<'a>(text: &mut String, name: &str, children: impl IntoIterator<Item = &'a std::sync::Arc<Field>>) {
     text.push_str(name);
     text.push('(');
     fields(text, children);
@@ -216,25 +202,9 @@ mod tests {
     fn it_reads_well() {
         let text = of(vec![
             Field::new("a", DataType::Int64, true),
-            Field::new(
-                "b c",
-                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-                false,
-            ),
-            Field::new(
-                "l",
-                DataType::List(Arc::new(Field::new(
-                    "item",
-                    DataType::Decimal128(10, -2),
-                    true,
-                ))),
-                true,
-            ),
-            Field::new(
-                "d",
-                DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
-                true,
-            ),
+            Field::new("b c", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
+            Field::new("l", DataType::List(Arc::new(Field::new("item", DataType::Decimal128(10, -2), true))), true),
+            Field::new("d", DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)), true),
         ]);
         assert_eq!(
             text,
@@ -247,24 +217,17 @@ mod tests {
     fn whatever_differs_reads_differently() {
         let int = |name: &str| Field::new(name, DataType::Int64, true);
         let with = |pairs: &[(&str, &str)]| {
-            int("a").with_metadata(
-                pairs
-                    .iter()
-                    .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                    .collect(),
-            )
+            int("a").with_metadata(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
         };
         let list = |field: Field| Field::new("a", DataType::List(Arc::new(field)), true);
-        let strukt =
-            |fields: Vec<Field>| Field::new("a", DataType::Struct(Fields::from(fields)), true);
+        let strukt = |fields: Vec<Field>| Field::new("a", DataType::Struct(Fields::from(fields)), true);
         let union = |mode, id: i8| {
             let fields = UnionFields::try_new(vec![id], vec![int("x")]).unwrap();
             Field::new("a", DataType::Union(fields, mode), true)
         };
         let map = |sorted| Field::new("a", DataType::Map(Arc::new(int("e")), sorted), true);
         let dictionary = |ordered| {
-            let data_type =
-                DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
+            let data_type = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
             Field::new("a", data_type, true).with_dict_is_ordered(ordered)
         };
         let all = [
@@ -293,31 +256,13 @@ mod tests {
             vec![map(true)],
             vec![dictionary(false)],
             vec![dictionary(true)],
-            vec![Field::new(
-                "a",
-                DataType::Timestamp(TimeUnit::Second, None),
-                true,
-            )],
-            vec![Field::new(
-                "a",
-                DataType::Timestamp(TimeUnit::Second, Some("".into())),
-                true,
-            )],
-            vec![Field::new(
-                "a",
-                DataType::Timestamp(TimeUnit::Second, Some("UTC".into())),
-                true,
-            )],
-            vec![Field::new(
-                "a",
-                DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
-                true,
-            )],
+            vec![Field::new("a", DataType::Timestamp(TimeUnit::Second, None), true)],
+            vec![Field::new("a", DataType::Timestamp(TimeUnit::Second, Some("".into())), true)],
+            vec![Field::new("a", DataType::Timestamp(TimeUnit::Second, Some("UTC".into())), true)],
+            vec![Field::new("a", DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())), true)],
         ];
         let mut texts: Vec<_> = all.iter().map(|fields| of(fields.clone())).collect();
-        texts.push(schema_text(
-            &Schema::new(vec![int("a")]).with_metadata([("k".to_owned(), "v".to_owned())].into()),
-        ));
+        texts.push(schema_text(&Schema::new(vec![int("a")]).with_metadata([("k".to_owned(), "v".to_owned())].into())));
         for (index, text) in texts.iter().enumerate() {
             assert!(!texts[..index].contains(text), "{text}");
         }
@@ -327,8 +272,7 @@ mod tests {
     fn the_order_of_metadata_does_not_matter() {
         let entries: Vec<_> = (0..20).map(|n| (n.to_string(), n.to_string())).collect();
         let forward = Schema::new(Fields::empty()).with_metadata(entries.iter().cloned().collect());
-        let backward =
-            Schema::new(Fields::empty()).with_metadata(entries.into_iter().rev().collect());
+        let backward = Schema::new(Fields::empty()).with_metadata(entries.into_iter().rev().collect());
         assert_eq!(schema_text(&forward), schema_text(&backward));
     }
 }

@@ -17,16 +17,8 @@ pub struct DatasetSpec {
 /// What to read, and how.
 #[derive(Debug, Clone)]
 pub(crate) enum Read {
-    Files {
-        format: SourceFormat,
-        options: ReadOptions,
-        patterns: Vec<PathBuf>,
-        base_dir: PathBuf,
-    },
-    Delta {
-        path: PathBuf,
-        version: Option<u64>,
-    },
+    Files { format: SourceFormat, options: ReadOptions, patterns: Vec<PathBuf>, base_dir: PathBuf },
+    Delta { path: PathBuf, version: Option<u64> },
 }
 
 /// A source cannot be used as it is written.
@@ -100,9 +92,7 @@ pub enum SpecError {
         dataset: String,
     },
     /// A Delta table is one directory.
-    #[error(
-        "source `{dataset}`: a Delta table is one directory, but `path` lists {count}: declare a source for each"
-    )]
+    #[error("source `{dataset}`: a Delta table is one directory, but `path` lists {count}: declare a source for each")]
     ManyTables {
         /// The source.
         dataset: String,
@@ -127,11 +117,7 @@ impl DatasetSpec {
     pub fn resolve(name: &str, source: &SourceSpec, base_dir: &Path) -> Result<Self, SpecError> {
         let dataset = || name.to_owned();
         let known = options::names(source.format);
-        if let Some(option) = source
-            .options
-            .keys()
-            .find(|option| !known.contains(&option.as_str()))
-        {
+        if let Some(option) = source.options.keys().find(|option| !known.contains(&option.as_str())) {
             return Err(SpecError::UnknownOption {
                 dataset: dataset(),
                 format: source.format,
@@ -141,10 +127,7 @@ impl DatasetSpec {
             });
         }
         if source.version.is_some() && source.format != SourceFormat::Delta {
-            return Err(SpecError::VersionWithoutDelta {
-                dataset: dataset(),
-                format: source.format,
-            });
+            return Err(SpecError::VersionWithoutDelta { dataset: dataset(), format: source.format });
         }
         let patterns = source.path.patterns();
         if patterns.is_empty() || patterns.iter().any(String::is_empty) {
@@ -154,63 +137,34 @@ impl DatasetSpec {
             match scheme(path) {
                 None => {}
                 Some("file") => {
-                    return Err(SpecError::FileUrl {
-                        dataset: dataset(),
-                        path: path.clone(),
-                    });
+                    return Err(SpecError::FileUrl { dataset: dataset(), path: path.clone() });
                 }
                 Some(scheme) => {
                     let scheme = scheme.to_owned();
-                    return Err(SpecError::RemotePath {
-                        dataset: dataset(),
-                        path: path.clone(),
-                        scheme,
-                    });
+                    return Err(SpecError::RemotePath { dataset: dataset(), path: path.clone(), scheme });
                 }
             }
         }
-        let options = ReadOptions::resolve(source.format, &source.options).map_err(
-            |BadValue {
-                 option,
-                 value,
-                 expected,
-             }| SpecError::OptionValue {
-                dataset: dataset(),
-                option,
-                value,
-                expected,
-            },
-        )?;
+        let options =
+            ReadOptions::resolve(source.format, &source.options).map_err(|BadValue { option, value, expected }| {
+                SpecError::OptionValue { dataset: dataset(), option, value, expected }
+            })?;
         // Fails only without a working directory; then relative paths stay so, and are not found.
         let base_dir = std::path::absolute(base_dir).unwrap_or_else(|_| base_dir.to_path_buf());
         let read = match options {
             Some(options) => {
                 // Kept relative to the base until they are expanded: its name may hold characters that mean something in a glob.
                 let patterns = patterns.iter().map(PathBuf::from).collect();
-                Read::Files {
-                    format: source.format,
-                    options,
-                    patterns,
-                    base_dir,
-                }
+                Read::Files { format: source.format, options, patterns, base_dir }
             }
             None => match patterns {
-                [path] => Read::Delta {
-                    path: base_dir.join(path),
-                    version: source.version,
-                },
+                [path] => Read::Delta { path: base_dir.join(path), version: source.version },
                 _ => {
-                    return Err(SpecError::ManyTables {
-                        dataset: dataset(),
-                        count: patterns.len(),
-                    });
+                    return Err(SpecError::ManyTables { dataset: dataset(), count: patterns.len() });
                 }
             },
         };
-        Ok(Self {
-            name: dataset(),
-            read,
-        })
+        Ok(Self { name: dataset(), read })
     }
 
     /// The name of the source.
@@ -243,18 +197,12 @@ fn scheme(path: &str) -> Option<&str> {
     let (scheme, _) = path.split_once("://")?;
     let mut bytes = scheme.bytes();
     let starts = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic());
-    (starts && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte)))
-        .then_some(scheme)
+    (starts && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte))).then_some(scheme)
 }
 
 fn nearest(option: &str, known: &'static [&'static str]) -> Option<&'static str> {
-    let scored = known
-        .iter()
-        .map(|name| (strsim::jaro_winkler(option, name), *name));
-    scored
-        .filter(|(score, _)| *score > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
+    let scored = known.iter().map(|name| (strsim::jaro_winkler(option, name), *name));
+    scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -267,27 +215,19 @@ mod tests {
         SourceSpec {
             format,
             path: SourcePath::One(path.to_owned()),
-            options: options
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
+            options: options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             version: None,
         }
     }
 
     fn refused(source: &SourceSpec) -> String {
-        DatasetSpec::resolve("s", source, Path::new("/base"))
-            .unwrap_err()
-            .to_string()
+        DatasetSpec::resolve("s", source, Path::new("/base")).unwrap_err().to_string()
     }
 
     #[test]
     fn unknown_options_are_listed_with_the_likely_one() {
         let error = refused(&source(SourceFormat::Csv, "a.csv", &[("delimeter", ";")]));
-        assert!(
-            error.contains("csv has no option `delimeter` (did you mean `delimiter`?)"),
-            "{error}"
-        );
+        assert!(error.contains("csv has no option `delimeter` (did you mean `delimiter`?)"), "{error}");
         for name in CSV_NAMES {
             assert!(error.contains(name), "{error}");
         }
@@ -313,12 +253,7 @@ mod tests {
             ("schema_infer_max_rec", "7"),
             ("truncated_rows", "true"),
         ];
-        let spec = DatasetSpec::resolve(
-            "s",
-            &source(SourceFormat::Csv, "a", &good),
-            Path::new("/base"),
-        )
-        .unwrap();
+        let spec = DatasetSpec::resolve("s", &source(SourceFormat::Csv, "a", &good), Path::new("/base")).unwrap();
         let options: Vec<_> = spec.options().into_iter().collect();
         assert_eq!(options, good.map(|(name, value)| (name, value.to_owned())));
         for (format, option, value) in [
@@ -335,37 +270,21 @@ mod tests {
             (SourceFormat::Parquet, "coerce_int96_tz", "UTC"),
         ] {
             let error = refused(&source(format, "a", &[(option, value)]));
-            assert!(
-                error.contains(&format!("option `{option}` cannot be `{value}`")),
-                "{error}"
-            );
+            assert!(error.contains(&format!("option `{option}` cannot be `{value}`")), "{error}");
         }
         let short = [("null_regex", "^NA$"), ("truncated_rows", "true")];
-        assert!(
-            refused(&source(SourceFormat::Csv, "a", &short)).contains("matches the empty text too")
-        );
+        assert!(refused(&source(SourceFormat::Csv, "a", &short)).contains("matches the empty text too"));
         let zone = [("coerce_int96", "us"), ("coerce_int96_tz", "Mars/Olympus")];
         assert!(refused(&source(SourceFormat::Parquet, "a", &zone)).contains("a time zone"));
     }
 
     #[test]
     fn urls_and_versions_are_refused_by_name() {
-        for url in [
-            "s3://b/k",
-            "gs://b/k",
-            "az://c/k",
-            "https://h/x",
-            "abfss://c@a/x",
-        ] {
+        for url in ["s3://b/k", "gs://b/k", "az://c/k", "https://h/x", "abfss://c@a/x"] {
             let error = refused(&source(SourceFormat::Parquet, url, &[]));
-            assert!(
-                error.contains(url) && error.contains("cloud stores are not in this build"),
-                "{error}"
-            );
+            assert!(error.contains(url) && error.contains("cloud stores are not in this build"), "{error}");
         }
-        assert!(
-            refused(&source(SourceFormat::Csv, "file:///x", &[])).contains("without `file://`")
-        );
+        assert!(refused(&source(SourceFormat::Csv, "file:///x", &[])).contains("without `file://`"));
         assert!(refused(&source(SourceFormat::Csv, "", &[])).contains("`path` is empty"));
         let mut versioned = source(SourceFormat::Csv, "a", &[]);
         versioned.version = Some(3);

@@ -84,12 +84,8 @@ mod text {
         serializer.collect_str(value)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<i128, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i128, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -157,16 +153,11 @@ pub fn hash_file(path: impl AsRef<Path>) -> Result<(ContentDigest, FileStamp), H
 }
 
 /// [`hash_file`], with a hook between reading the bytes and looking at the stamp again.
-fn hash_file_with(
-    path: &Path,
-    mut after_read: impl FnMut(),
-) -> Result<(ContentDigest, FileStamp), HashError> {
+fn hash_file_with(path: &Path, mut after_read: impl FnMut()) -> Result<(ContentDigest, FileStamp), HashError> {
     for _ in 0..2 {
         let before = regular(path)?;
         let mut file = File::open(path).map_err(|source| HashError::io(path, source))?;
-        let opened = file
-            .metadata()
-            .map_err(|source| HashError::io(path, source))?;
+        let opened = file.metadata().map_err(|source| HashError::io(path, source))?;
         if FileStamp::from_metadata(&opened) != before {
             continue;
         }
@@ -176,9 +167,7 @@ fn hash_file_with(
             return Ok((digest, before));
         }
     }
-    Err(HashError::Changing {
-        path: path.to_path_buf(),
-    })
+    Err(HashError::Changing { path: path.to_path_buf() })
 }
 
 /// The stamp of a regular file. Asked before it is opened: opening a pipe would wait for a writer.
@@ -187,9 +176,7 @@ pub(crate) fn regular(path: &Path) -> Result<FileStamp, HashError> {
     if metadata.is_file() {
         Ok(FileStamp::from_metadata(&metadata))
     } else {
-        Err(HashError::NotAFile {
-            path: path.to_path_buf(),
-        })
+        Err(HashError::NotAFile { path: path.to_path_buf() })
     }
 }
 
@@ -215,13 +202,7 @@ mod tests {
     #[test]
     fn either_time_makes_a_file_young_and_so_does_the_future() {
         let second = 1_000_000_000;
-        let stamp = |modified_ns, changed_ns| FileStamp {
-            dev: 1,
-            inode: 2,
-            size_bytes: 3,
-            modified_ns,
-            changed_ns,
-        };
+        let stamp = |modified_ns, changed_ns| FileStamp { dev: 1, inode: 2, size_bytes: 3, modified_ns, changed_ns };
         let now = 100 * second;
         assert!(!stamp(98 * second, 98 * second).is_young(now));
         assert!(stamp(98 * second + 1, 0).is_young(now));
@@ -232,28 +213,13 @@ mod tests {
 
     #[test]
     fn keys_tell_every_part_apart_and_json_keeps_them() {
-        let stamp = FileStamp {
-            dev: 1,
-            inode: 2,
-            size_bytes: 3,
-            modified_ns: i128::from(i64::MIN),
-            changed_ns: 5,
-        };
+        let stamp = FileStamp { dev: 1, inode: 2, size_bytes: 3, modified_ns: i128::from(i64::MIN), changed_ns: 5 };
         let others = [
             FileStamp { dev: 9, ..stamp },
             FileStamp { inode: 9, ..stamp },
-            FileStamp {
-                size_bytes: 9,
-                ..stamp
-            },
-            FileStamp {
-                modified_ns: 9,
-                ..stamp
-            },
-            FileStamp {
-                changed_ns: 9,
-                ..stamp
-            },
+            FileStamp { size_bytes: 9, ..stamp },
+            FileStamp { modified_ns: 9, ..stamp },
+            FileStamp { changed_ns: 9, ..stamp },
         ];
         for other in others {
             assert_ne!(other.key(), stamp.key());
@@ -283,27 +249,15 @@ mod tests {
             length += 1;
             std::fs::write(&path, "x".repeat(length)).unwrap();
         });
-        assert!(
-            matches!(error, Err(HashError::Changing { .. })),
-            "{error:?}"
-        );
+        assert!(matches!(error, Err(HashError::Changing { .. })), "{error:?}");
     }
 
     #[test]
     fn what_is_no_readable_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(
-            hash_file(dir.path()),
-            Err(HashError::NotAFile { .. })
-        ));
-        assert!(matches!(
-            hash_file(dir.path().join("absent")),
-            Err(HashError::NotFound { .. })
-        ));
+        assert!(matches!(hash_file(dir.path()), Err(HashError::NotAFile { .. })));
+        assert!(matches!(hash_file(dir.path().join("absent")), Err(HashError::NotFound { .. })));
         let denied = HashError::io(Path::new("/x/y"), io::ErrorKind::PermissionDenied.into());
-        assert!(
-            denied.to_string().contains("/x/y: grant read access"),
-            "{denied}"
-        );
+        assert!(denied.to_string().contains("/x/y: grant read access"), "{denied}");
     }
 }

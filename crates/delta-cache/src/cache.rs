@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use alluvium_contracts::{
-    CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheScope,
-    DeltaWritePolicy, LookupResult, MissExplanation, RunId,
+    CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheScope, DeltaWritePolicy,
+    LookupResult, MissExplanation, RunId,
 };
 use alluvium_datasets::{ChangedError, FileStamp, PinnedFile, PinnedFiles};
 use alluvium_plans::{PlanBundle, explain};
@@ -121,9 +121,7 @@ impl DeltaCache {
             Some(entry) => Lookup::Hit(entry),
             None => {
                 let latest = self.index.latest(bundle.name())?;
-                let earlier = latest
-                    .as_ref()
-                    .map(|latest| (latest.key, &latest.components));
+                let earlier = latest.as_ref().map(|latest| (latest.key, &latest.components));
                 Lookup::Miss(explain(earlier, bundle.components()))
             }
         };
@@ -148,22 +146,13 @@ impl DeltaCache {
         before_publish: BeforePublish<'_>,
     ) -> Result<Written, CacheError> {
         let watch = self.seam.stopwatch();
-        let written = self
-            .write_under_lease(session, request, before_publish)
-            .await;
+        let written = self.write_under_lease(session, request, before_publish).await;
         let (result, bytes, kind) = match &written {
             Ok(Written::Computed(entry)) => (LookupResult::Ok, Some(entry.size_bytes()), None),
             Ok(Written::Shared(_)) => return written,
             Err(error) => (LookupResult::Error, None, Some(error.kind())),
         };
-        self.record(
-            CacheOperation::Write,
-            request.bundle,
-            result,
-            &watch,
-            bytes,
-            kind,
-        );
+        self.record(CacheOperation::Write, request.bundle, result, &watch, bytes, kind);
         written
     }
 
@@ -171,18 +160,8 @@ impl DeltaCache {
     ///
     /// # Errors
     /// [`CacheError::Scan`] when its record does not fit `schema`.
-    pub fn provider(
-        &self,
-        entry: &Entry,
-        schema: &SchemaRef,
-    ) -> Result<Arc<dyn TableProvider>, CacheError> {
-        self.files_provider(
-            &entry.view,
-            &entry.table_dir(self.root.path()),
-            &entry.files,
-            Vec::new(),
-            schema,
-        )
+    pub fn provider(&self, entry: &Entry, schema: &SchemaRef) -> Result<Arc<dyn TableProvider>, CacheError> {
+        self.files_provider(&entry.view, &entry.table_dir(self.root.path()), &entry.files, Vec::new(), schema)
     }
 
     /// The view's rows in memory, kept for the rest of the process where it has a key. Returns what scans them, how many
@@ -200,13 +179,8 @@ impl DeltaCache {
         if let Some((table, rows)) = self.in_memory(bundle) {
             return Ok((table, rows, true));
         }
-        let (table, rows) = materialize::in_memory(session, bundle)
-            .await
-            .map_err(compute(bundle.name()))?;
-        before_publish().map_err(|source| CacheError::SourceChanged {
-            name: bundle.name().to_owned(),
-            source,
-        })?;
+        let (table, rows) = materialize::in_memory(session, bundle).await.map_err(compute(bundle.name()))?;
+        before_publish().map_err(|source| CacheError::SourceChanged { name: bundle.name().to_owned(), source })?;
         let table = Arc::new(table);
         if let Some(key) = bundle.cache_key() {
             let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,10 +200,7 @@ impl DeltaCache {
     /// What scans a view that nothing keeps: its query, computed inside the reader's.
     #[must_use]
     pub fn computed(&self, bundle: &PlanBundle) -> Arc<dyn TableProvider> {
-        Arc::new(ComputedView::new(
-            bundle.plan().clone(),
-            Arc::clone(bundle.published().arrow()),
-        ))
+        Arc::new(ComputedView::new(bundle.plan().clone(), Arc::clone(bundle.published().arrow())))
     }
 
     /// Executes a view that nothing reads, for its errors and its number of rows.
@@ -237,23 +208,14 @@ impl DeltaCache {
     /// # Errors
     /// [`CacheError::Compute`] when the query fails.
     pub async fn count(&self, session: &Session, bundle: &PlanBundle) -> Result<u64, CacheError> {
-        materialize::count(session, bundle)
-            .await
-            .map_err(compute(bundle.name()))
+        materialize::count(session, bundle).await.map_err(compute(bundle.name()))
     }
 
-    fn valid_entry(
-        &self,
-        key: CacheKey,
-        bundle: &PlanBundle,
-    ) -> Result<Option<Arc<Entry>>, CacheError> {
+    fn valid_entry(&self, key: CacheKey, bundle: &PlanBundle) -> Result<Option<Arc<Entry>>, CacheError> {
         let entry = match self.index.entry(key)? {
             Row::Absent => return Ok(None),
             Row::Damaged => {
-                self.notice(format!(
-                    "the index row of view `{}` was damaged and is dropped",
-                    bundle.name()
-                ));
+                self.notice(format!("the index row of view `{}` was damaged and is dropped", bundle.name()));
                 self.index.remove(key, None)?;
                 return Ok(None);
             }
@@ -290,11 +252,7 @@ impl DeltaCache {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => {
-                return Err(CacheError::Io {
-                    action: "set aside the damaged entry",
-                    path: from,
-                    source,
-                });
+                return Err(CacheError::Io { action: "set aside the damaged entry", path: from, source });
             }
         }
         self.notice(format!(
@@ -311,12 +269,7 @@ impl DeltaCache {
         request: WriteRequest<'_>,
         before_publish: BeforePublish<'_>,
     ) -> Result<Written, CacheError> {
-        let WriteRequest {
-            bundle,
-            key,
-            run_id,
-            fresh,
-        } = request;
+        let WriteRequest { bundle, key, run_id, fresh } = request;
         let seen_before = self.held(key)?;
         let lease = self.lease(key.as_bytes(), bundle).await?;
         fail_point!("view.lease.acquired");
@@ -337,27 +290,14 @@ impl DeltaCache {
         let unpublished = Unpublished(Some(table_dir.clone()));
 
         let schema = Arc::clone(bundle.published().arrow());
-        let streams = materialize::streams(session, bundle)
-            .await
-            .map_err(compute(bundle.name()))?;
-        let policy = ResolvedWritePolicy::resolve(&DeltaWritePolicy::default(), &schema).map_err(
-            |source| CacheError::Policy {
-                output: bundle.name().to_owned(),
-                source,
-            },
-        )?;
+        let streams = materialize::streams(session, bundle).await.map_err(compute(bundle.name()))?;
+        let policy = ResolvedWritePolicy::resolve(&DeltaWritePolicy::default(), &schema)
+            .map_err(|source| CacheError::Policy { output: bundle.name().to_owned(), source })?;
         let staged = write_files(&table_dir, Arc::clone(&schema), streams, &policy)
             .await
-            .map_err(|source| CacheError::Write {
-                name: bundle.name().to_owned(),
-                path: table_dir.clone(),
-                source,
-            })?;
+            .map_err(|source| CacheError::Write { name: bundle.name().to_owned(), path: table_dir.clone(), source })?;
         fail_point!("view.files.written");
-        before_publish().map_err(|source| CacheError::SourceChanged {
-            name: bundle.name().to_owned(),
-            source,
-        })?;
+        before_publish().map_err(|source| CacheError::SourceChanged { name: bundle.name().to_owned(), source })?;
         let row_count = staged.row_count();
         let compute_ms = watch.elapsed_ms();
         let metadata = CacheCommitMetadata {
@@ -381,11 +321,7 @@ impl DeltaCache {
         fail_point!("view.commit.before");
         let committed = commit_create(&table_dir, schema, staged, &policy, &metadata.to_map())
             .await
-            .map_err(|source| CacheError::Commit {
-                name: bundle.name().to_owned(),
-                path: table_dir.clone(),
-                source,
-            })?;
+            .map_err(|source| CacheError::Commit { name: bundle.name().to_owned(), path: table_dir.clone(), source })?;
         fail_point!("view.commit.after");
         let entry = Entry {
             key,
@@ -406,9 +342,7 @@ impl DeltaCache {
         match self.index.publish(&entry, seen)? {
             Publication::Published => {}
             Publication::Superseded => {
-                return Err(CacheError::Superseded {
-                    name: bundle.name().to_owned(),
-                });
+                return Err(CacheError::Superseded { name: bundle.name().to_owned() });
             }
         }
         fail_point!("view.published");
@@ -423,24 +357,12 @@ impl DeltaCache {
         })
     }
 
-    pub(crate) async fn lease(
-        &self,
-        resource: &[u8; 32],
-        bundle: &PlanBundle,
-    ) -> Result<Lease, CacheError> {
+    pub(crate) async fn lease(&self, resource: &[u8; 32], bundle: &PlanBundle) -> Result<Lease, CacheError> {
         let watch = self.seam.stopwatch();
         let dir = self.root.path().join("leases");
-        let lease =
-            Lease::acquire(&self.index, &dir, resource, self.lease_deadline, &self.seam).await?;
+        let lease = Lease::acquire(&self.index, &dir, resource, self.lease_deadline, &self.seam).await?;
         if !lease.waited.is_zero() {
-            self.record(
-                CacheOperation::LeaseWait,
-                bundle,
-                LookupResult::Ok,
-                &watch,
-                None,
-                None,
-            );
+            self.record(CacheOperation::LeaseWait, bundle, LookupResult::Ok, &watch, None, None);
         }
         Ok(lease)
     }
@@ -465,18 +387,12 @@ impl DeltaCache {
             .collect();
         PinnedFiles::try_new(Arc::clone(schema), partition_columns, pinned)
             .map(|provider| Arc::new(provider) as Arc<dyn TableProvider>)
-            .map_err(|source| CacheError::Scan {
-                name: name.to_owned(),
-                source,
-            })
+            .map_err(|source| CacheError::Scan { name: name.to_owned(), source })
     }
 
     pub(crate) fn notice(&self, notice: String) {
         tracing::warn!(target: "alluvium.cache", notice);
-        self.notices
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(notice);
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(notice);
     }
 
     fn record(
@@ -527,19 +443,11 @@ pub(crate) fn stamped(table_dir: &Path, files: &[DataFile]) -> Result<Vec<EntryF
         .iter()
         .map(|file| {
             let path = table_dir.join(&file.path);
-            let io = |source| CacheError::Io {
-                action: "stat the written file",
-                path: path.clone(),
-                source,
-            };
+            let io = |source| CacheError::Io { action: "stat the written file", path: path.clone(), source };
             let stamp = FileStamp::of(&path).map_err(io)?;
             let digest = match file.digest {
                 Some(digest) => digest,
-                None => {
-                    alluvium_datasets::hash_file(&path)
-                        .map_err(|error| io(std::io::Error::other(error)))?
-                        .0
-                }
+                None => alluvium_datasets::hash_file(&path).map_err(|error| io(std::io::Error::other(error)))?.0,
             };
             Ok(EntryFile {
                 path: file.path.clone(),
@@ -552,14 +460,9 @@ pub(crate) fn stamped(table_dir: &Path, files: &[DataFile]) -> Result<Vec<EntryF
         .collect()
 }
 
-pub(crate) fn compute(
-    name: &str,
-) -> impl FnOnce(datafusion::common::DataFusionError) -> CacheError {
+pub(crate) fn compute(name: &str) -> impl FnOnce(datafusion::common::DataFusionError) -> CacheError {
     let view = name.to_owned();
-    move |source| CacheError::Compute {
-        view,
-        source: Box::new(source),
-    }
+    move |source| CacheError::Compute { view, source: Box::new(source) }
 }
 
 /// A name as one path segment that can neither escape nor collide: everything but letters, digits, `_` and `-` is

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use alluvium_contracts::{
-    CacheKey, ContentDigest, EntryId, PlanFingerprint, RunId, SchemaHash, Stability,
-};
+use alluvium_contracts::{CacheKey, ContentDigest, EntryId, PlanFingerprint, RunId, SchemaHash, Stability};
 use alluvium_datasets::{FileStamp, HashError, hash_file};
 use serde::{Deserialize, Serialize};
 
@@ -97,16 +95,10 @@ pub(crate) fn check(table_dir: &Path, files: &[EntryFile]) -> Check {
             Ok(_) => match hash_file(&path) {
                 Ok((digest, stamp)) if digest == file.digest => {
                     moved = true;
-                    today.push(EntryFile {
-                        stamp,
-                        ..file.clone()
-                    });
+                    today.push(EntryFile { stamp, ..file.clone() });
                 }
                 Ok(_) => {
-                    return Check::Damaged(format!(
-                        "{} has other bytes than it was written with",
-                        file.path
-                    ));
+                    return Check::Damaged(format!("{} has other bytes than it was written with", file.path));
                 }
                 Err(error) => return Check::Damaged(unreadable(&file.path, &error)),
             },
@@ -116,11 +108,7 @@ pub(crate) fn check(table_dir: &Path, files: &[EntryFile]) -> Check {
             Err(error) => return Check::Damaged(format!("{} cannot be read: {error}", file.path)),
         }
     }
-    if moved {
-        Check::Restamped(today)
-    } else {
-        Check::Untouched
-    }
+    if moved { Check::Restamped(today) } else { Check::Untouched }
 }
 
 fn unreadable(path: &str, error: &HashError) -> String {

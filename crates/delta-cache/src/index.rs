@@ -92,10 +92,7 @@ impl Index {
     /// Draws the next token and makes it the current one of `resource`.
     pub(crate) fn take_token(&self, resource: &[u8]) -> Result<u64, StoreError> {
         self.store.write(|txn| {
-            let last = txn
-                .get(META, NEXT_TOKEN)?
-                .and_then(|bytes| bytes.try_into().ok())
-                .map_or(0, u64::from_be_bytes);
+            let last = txn.get(META, NEXT_TOKEN)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
             let token = last + 1;
             txn.put(META, NEXT_TOKEN, &token.to_be_bytes())?;
             txn.put(TOKENS, resource, &token.to_be_bytes())?;
@@ -104,25 +101,15 @@ impl Index {
     }
 
     /// Publishes `entry` if its token is current and the index still holds what was `seen` for its key.
-    pub(crate) fn publish(
-        &self,
-        entry: &Entry,
-        seen: Option<EntryId>,
-    ) -> Result<Publication, StoreError> {
+    pub(crate) fn publish(&self, entry: &Entry, seen: Option<EntryId>) -> Result<Publication, StoreError> {
         let key = entry.key.as_bytes();
         let value = encode(entry);
-        let latest = encode(&Latest {
-            key: entry.key,
-            components: entry.components.clone(),
-        });
+        let latest = encode(&Latest { key: entry.key, components: entry.components.clone() });
         self.store.write(|txn| {
             if !is_current(txn.get(TOKENS, key)?, entry.fencing_token) {
                 return Ok(Publication::Superseded);
             }
-            let held = txn
-                .get(ENTRIES, key)?
-                .and_then(decode::<Entry>)
-                .map(|entry| entry.id);
+            let held = txn.get(ENTRIES, key)?.and_then(decode::<Entry>).map(|entry| entry.id);
             if held != seen {
                 return Ok(Publication::Superseded);
             }
@@ -136,10 +123,7 @@ impl Index {
     pub(crate) fn restamp(&self, entry: &Entry) -> Result<(), StoreError> {
         let value = encode(entry);
         self.store.write(|txn| {
-            let held = txn
-                .get(ENTRIES, entry.key.as_bytes())?
-                .and_then(decode::<Entry>)
-                .map(|held| held.id);
+            let held = txn.get(ENTRIES, entry.key.as_bytes())?.and_then(decode::<Entry>).map(|held| held.id);
             if held == Some(entry.id) {
                 txn.put(ENTRIES, entry.key.as_bytes(), &value)?;
             }
@@ -150,9 +134,7 @@ impl Index {
     /// Removes the row of `key` if it is still `id`, or still does not decode.
     pub(crate) fn remove(&self, key: CacheKey, id: Option<EntryId>) -> Result<bool, StoreError> {
         self.store.write(|txn| {
-            let held = txn
-                .get(ENTRIES, key.as_bytes())?
-                .map(|bytes| decode::<Entry>(bytes).map(|entry| entry.id));
+            let held = txn.get(ENTRIES, key.as_bytes())?.map(|bytes| decode::<Entry>(bytes).map(|entry| entry.id));
             match held {
                 Some(held) if held == id => txn.delete(ENTRIES, key.as_bytes()),
                 Some(_) | None => Ok(false),

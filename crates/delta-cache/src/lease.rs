@@ -56,11 +56,7 @@ impl Lease {
             tokio::time::sleep(POLL).await;
         };
         let token = index.take_token(resource)?;
-        Ok(Self {
-            token,
-            waited: watch.elapsed(),
-            lock,
-        })
+        Ok(Self { token, waited: watch.elapsed(), lock })
     }
 }
 
@@ -94,9 +90,7 @@ fn try_lock(path: &Path) -> Result<Option<File>, CacheError> {
             }
         }
         // An earlier owner may have removed the name between our open and our lock: then this lock guards nothing.
-        let opened = file
-            .metadata()
-            .map_err(|source| io("stat the lease file", path, source))?;
+        let opened = file.metadata().map_err(|source| io("stat the lease file", path, source))?;
         match std::fs::metadata(path) {
             Ok(named) if (named.dev(), named.ino()) == (opened.dev(), opened.ino()) => {
                 return Ok(Some(file));
@@ -109,9 +103,5 @@ fn try_lock(path: &Path) -> Result<Option<File>, CacheError> {
 }
 
 fn io(action: &'static str, path: &Path, source: std::io::Error) -> CacheError {
-    CacheError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    CacheError::Io { action, path: path.to_owned(), source }
 }

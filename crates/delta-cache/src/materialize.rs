@@ -6,60 +6,41 @@ use alluvium_plans::PlanBundle;
 use alluvium_profile::Session;
 use datafusion::common::Result;
 use datafusion::datasource::MemTable;
-use datafusion::physical_plan::{
-    ExecutionPlan, SendableRecordBatchStream, execute_stream_partitioned,
-};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream_partitioned};
 use futures::TryStreamExt as _;
 
 use crate::published::PublishExec;
 
 /// Starts the execution of a view: one stream a partition, in published batches.
-pub(crate) async fn streams(
-    session: &Session,
-    bundle: &PlanBundle,
-) -> Result<Vec<SendableRecordBatchStream>> {
-    let exec = session
-        .context()
-        .state()
-        .create_physical_plan(bundle.plan())
-        .await?;
-    let published: Arc<dyn ExecutionPlan> = Arc::new(PublishExec::new(
-        exec,
-        Arc::clone(bundle.published().arrow()),
-    ));
+pub(crate) async fn streams(session: &Session, bundle: &PlanBundle) -> Result<Vec<SendableRecordBatchStream>> {
+    let exec = session.context().state().create_physical_plan(bundle.plan()).await?;
+    let published: Arc<dyn ExecutionPlan> = Arc::new(PublishExec::new(exec, Arc::clone(bundle.published().arrow())));
     execute_stream_partitioned(published, session.context().task_ctx())
 }
 
 /// Executes a view into memory; returns the table and its rows.
 pub(crate) async fn in_memory(session: &Session, bundle: &PlanBundle) -> Result<(MemTable, u64)> {
-    let running = streams(session, bundle).await?.into_iter().map(|stream| {
-        datafusion::common::runtime::SpawnedTask::spawn(stream.try_collect::<Vec<_>>())
-    });
+    let running = streams(session, bundle)
+        .await?
+        .into_iter()
+        .map(|stream| datafusion::common::runtime::SpawnedTask::spawn(stream.try_collect::<Vec<_>>()));
     let mut partitions = Vec::new();
     for task in running.collect::<Vec<_>>() {
-        let batches = task.join().await.map_err(|error| {
-            datafusion::common::DataFusionError::ExecutionJoin(Box::new(error))
-        })??;
+        let batches = task
+            .join()
+            .await
+            .map_err(|error| datafusion::common::DataFusionError::ExecutionJoin(Box::new(error)))??;
         partitions.push(batches);
     }
-    let rows = partitions
-        .iter()
-        .flatten()
-        .map(|batch| batch.num_rows() as u64)
-        .sum();
-    Ok((
-        MemTable::try_new(Arc::clone(bundle.published().arrow()), partitions)?,
-        rows,
-    ))
+    let rows = partitions.iter().flatten().map(|batch| batch.num_rows() as u64).sum();
+    Ok((MemTable::try_new(Arc::clone(bundle.published().arrow()), partitions)?, rows))
 }
 
 /// Executes a view for its errors and its number of rows alone.
 pub(crate) async fn count(session: &Session, bundle: &PlanBundle) -> Result<u64> {
     let mut rows = 0;
     for stream in streams(session, bundle).await? {
-        rows += stream
-            .try_fold(0, async |rows, batch| Ok(rows + batch.num_rows() as u64))
-            .await?;
+        rows += stream.try_fold(0, async |rows, batch| Ok(rows + batch.num_rows() as u64)).await?;
     }
     Ok(rows)
 }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use alluvium_contracts::{
-    CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheScope,
-    DeltaWritePolicy, ForeignCommit, LookupResult, PinDigest, RunId,
+    CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheScope, DeltaWritePolicy,
+    ForeignCommit, LookupResult, PinDigest, RunId,
 };
 use alluvium_plans::PlanBundle;
 use alluvium_profile::Session;
@@ -97,11 +97,7 @@ impl DeltaCache {
     /// # Errors
     /// [`CacheError::Policy`] when the policy does not fit the view's columns, [`CacheError::Read`] when the table's log
     /// cannot be read.
-    pub async fn output_state(
-        &self,
-        target: &OutputTarget,
-        bundle: &PlanBundle,
-    ) -> Result<OutputState, CacheError> {
+    pub async fn output_state(&self, target: &OutputTarget, bundle: &PlanBundle) -> Result<OutputState, CacheError> {
         let policy = self.resolve(target, bundle.published().arrow())?;
         let stale = |reason: String, head| Ok(OutputState::Stale { reason, head });
         let Some(head) = head_commit(&target.path).map_err(self.read(target))? else {
@@ -111,16 +107,13 @@ impl DeltaCache {
         let ours = CacheCommitMetadata::from_commit_info(&head.commit_info)
             .ok()
             .flatten()
-            .filter(|metadata| {
-                metadata.cache_scope == CacheScope::Output && metadata.name == target.name
-            });
+            .filter(|metadata| metadata.cache_scope == CacheScope::Output && metadata.name == target.name);
         let Some(ours) = ours else {
             return match target.foreign_commit {
                 ForeignCommit::Error => Ok(OutputState::Foreign { version }),
-                ForeignCommit::Overwrite => stale(
-                    format!("version {version} was committed by somebody else"),
-                    Some(version),
-                ),
+                ForeignCommit::Overwrite => {
+                    stale(format!("version {version} was committed by somebody else"), Some(version))
+                }
             };
         };
         let Some(key) = bundle.cache_key() else {
@@ -142,10 +135,7 @@ impl DeltaCache {
                 files,
             })),
             Err(damage) => {
-                self.notice(format!(
-                    "output `{}` was damaged ({damage}); it is published anew",
-                    target.name
-                ));
+                self.notice(format!("output `{}` was damaged ({damage}); it is published anew", target.name));
                 stale(format!("it was damaged: {damage}"), Some(version))
             }
         }
@@ -167,30 +157,18 @@ impl DeltaCache {
         before_publish: BeforePublish<'_>,
     ) -> Result<Published, CacheError> {
         let watch = self.seam.stopwatch();
-        let published = self
-            .publish_under_lease(session, target, bundle, source, run_id, before_publish)
-            .await;
+        let published = self.publish_under_lease(session, target, bundle, source, run_id, before_publish).await;
         if !matches!(&published, Ok(published) if !published.written) {
             record(&CacheOutcome {
                 operation: CacheOperation::Write,
                 scope: CacheScope::Output,
                 policy: CachePolicy::DeltaOutput,
-                result: if published.is_ok() {
-                    LookupResult::Ok
-                } else {
-                    LookupResult::Error
-                },
+                result: if published.is_ok() { LookupResult::Ok } else { LookupResult::Error },
                 name: target.name.clone(),
                 cache_key: bundle.cache_key(),
                 duration_ms: watch.elapsed_ms(),
-                bytes: published
-                    .as_ref()
-                    .ok()
-                    .map(|published| published.size_bytes),
-                error_type: published
-                    .as_ref()
-                    .err()
-                    .map(|error| error.kind().to_owned()),
+                bytes: published.as_ref().ok().map(|published| published.size_bytes),
+                error_type: published.as_ref().err().map(|error| error.kind().to_owned()),
             });
         }
         published
@@ -207,13 +185,7 @@ impl DeltaCache {
         schema: &SchemaRef,
     ) -> Result<Arc<dyn TableProvider>, CacheError> {
         let partitions = target.policy.partition_by.clone();
-        self.files_provider(
-            &target.name,
-            &target.path,
-            &published.files,
-            partitions,
-            schema,
-        )
+        self.files_provider(&target.name, &target.path, &published.files, partitions, schema)
     }
 
     async fn publish_under_lease(
@@ -244,36 +216,19 @@ impl DeltaCache {
             let watch = self.seam.stopwatch();
             let streams = match &source {
                 Some(source) => scan(session, source.as_ref(), bundle.name()).await?,
-                None => materialize::streams(session, bundle)
-                    .await
-                    .map_err(compute(bundle.name()))?,
+                None => materialize::streams(session, bundle).await.map_err(compute(bundle.name()))?,
             };
             let staged = write_files(&target.path, Arc::clone(&schema), streams, &policy)
                 .await
-                .map_err(|source| CacheError::Write {
-                    name: target.name.clone(),
-                    path: target.path.clone(),
-                    source,
-                })?;
+                .map_err(|source| CacheError::Write { name: target.name.clone(), path: target.path.clone(), source })?;
             fail_point!("output.files.written");
             if let Err(source) = before_publish() {
                 self.discard(target, staged.files());
-                return Err(CacheError::SourceChanged {
-                    name: target.name.clone(),
-                    source,
-                });
+                return Err(CacheError::SourceChanged { name: target.name.clone(), source });
             }
             let compute_ms = watch.elapsed_ms();
             let row_count = staged.row_count();
-            let metadata = metadata(
-                target,
-                bundle,
-                &policy,
-                run_id,
-                lease.token,
-                row_count,
-                compute_ms,
-            );
+            let metadata = metadata(target, bundle, &policy, run_id, lease.token, row_count, compute_ms);
             fail_point!("output.commit.before");
             let outcome = commit_replace(
                 &target.path,
@@ -282,10 +237,7 @@ impl DeltaCache {
                 staged,
                 &policy,
                 &metadata.to_map(),
-                Some((
-                    &app_id(target),
-                    i64::try_from(lease.token).unwrap_or(i64::MAX),
-                )),
+                Some((&app_id(target), i64::try_from(lease.token).unwrap_or(i64::MAX))),
             )
             .await
             .map_err(|source| CacheError::Commit {
@@ -299,16 +251,9 @@ impl DeltaCache {
                 CommitOutcome::Conflict { .. } => continue,
             };
             let files = stamped(&target.path, &committed.files)?;
-            let row = OutputRow {
-                version: committed.version,
-                row_count,
-                compute_ms,
-                files: files.clone(),
-            };
+            let row = OutputRow { version: committed.version, row_count, compute_ms, files: files.clone() };
             // The table is the truth; a lease that was taken over meanwhile only loses this record of it.
-            let _ = self
-                .index
-                .publish_output(&row_key(target), &resource, lease.token, &row)?;
+            let _ = self.index.publish_output(&row_key(target), &resource, lease.token, &row)?;
             fail_point!("output.published");
             return Ok(Published {
                 version: committed.version,
@@ -319,10 +264,7 @@ impl DeltaCache {
                 files,
             });
         }
-        Err(CacheError::Contended {
-            output: target.name.clone(),
-            attempts: ATTEMPTS,
-        })
+        Err(CacheError::Contended { output: target.name.clone(), attempts: ATTEMPTS })
     }
 
     /// The files of a version, checked; or what is wrong with them. From our record of it, else from the table's log.
@@ -341,19 +283,12 @@ impl DeltaCache {
             });
         }
         // Published by another root, or the index is new: the log names the files and their sizes.
-        let active = active_files(&target.path, version)
-            .await
-            .map_err(self.read(target))?;
+        let active = active_files(&target.path, version).await.map_err(self.read(target))?;
         for file in &active {
             match std::fs::metadata(target.path.join(&file.path)) {
                 Ok(found) if found.len() == file.size_bytes => {}
                 Ok(found) => {
-                    return Ok(Err(format!(
-                        "{} has {} bytes instead of {}",
-                        file.path,
-                        found.len(),
-                        file.size_bytes
-                    )));
+                    return Ok(Err(format!("{} has {} bytes instead of {}", file.path, found.len(), file.size_bytes)));
                 }
                 Err(error) => return Ok(Err(format!("{} cannot be read: {error}", file.path))),
             }
@@ -367,21 +302,12 @@ impl DeltaCache {
         }
     }
 
-    fn resolve(
-        &self,
-        target: &OutputTarget,
-        schema: &SchemaRef,
-    ) -> Result<ResolvedWritePolicy, CacheError> {
-        ResolvedWritePolicy::resolve(&target.policy, schema).map_err(|source| CacheError::Policy {
-            output: target.name.clone(),
-            source,
-        })
+    fn resolve(&self, target: &OutputTarget, schema: &SchemaRef) -> Result<ResolvedWritePolicy, CacheError> {
+        ResolvedWritePolicy::resolve(&target.policy, schema)
+            .map_err(|source| CacheError::Policy { output: target.name.clone(), source })
     }
 
-    fn read(
-        &self,
-        target: &OutputTarget,
-    ) -> impl FnOnce(alluvium_write_policy::ReadError) -> CacheError {
+    fn read(&self, target: &OutputTarget) -> impl FnOnce(alluvium_write_policy::ReadError) -> CacheError {
         let path = target.path.clone();
         move |source| CacheError::Read { path, source }
     }
@@ -393,10 +319,7 @@ async fn scan(
     view: &str,
 ) -> Result<Vec<SendableRecordBatchStream>, CacheError> {
     let state = session.context().state();
-    let exec = source
-        .scan(&state, None, &[], None)
-        .await
-        .map_err(compute(view))?;
+    let exec = source.scan(&state, None, &[], None).await.map_err(compute(view))?;
     execute_stream_partitioned(exec, session.context().task_ctx()).map_err(compute(view))
 }
 
@@ -439,6 +362,5 @@ fn row_key(target: &OutputTarget) -> String {
 }
 
 fn resource(target: &OutputTarget) -> [u8; 32] {
-    *CacheKey::of(format!("output\0{}\0{}", target.name, target.declared_path).as_bytes())
-        .as_bytes()
+    *CacheKey::of(format!("output\0{}\0{}", target.name, target.declared_path).as_bytes()).as_bytes()
 }

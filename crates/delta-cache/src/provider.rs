@@ -48,38 +48,25 @@ impl TableProvider for ComputedView {
             // An engine that only counts rows asks for no column; one has to be there to be counted.
             Some(columns) if !columns.is_empty() => {
                 let fields = self.plan.schema();
-                let exprs = columns
-                    .iter()
-                    .map(|index| Expr::Column(Column::from(fields.qualified_field(*index))));
-                let plan = LogicalPlanBuilder::from(self.plan.clone())
-                    .project(exprs)?
-                    .build()?;
+                let exprs = columns.iter().map(|index| Expr::Column(Column::from(fields.qualified_field(*index))));
+                let plan = LogicalPlanBuilder::from(self.plan.clone()).project(exprs)?.build()?;
                 (plan, Arc::new(self.schema.project(columns)?))
             }
             Some(_) | None => (self.plan.clone(), Arc::clone(&self.schema)),
         };
-        let mut exec: Arc<dyn ExecutionPlan> = Arc::new(PublishExec::new(
-            state.create_physical_plan(&plan).await?,
-            schema,
-        ));
+        let mut exec: Arc<dyn ExecutionPlan> =
+            Arc::new(PublishExec::new(state.create_physical_plan(&plan).await?, schema));
         if let Some(limit) = limit {
             exec = Arc::new(GlobalLimitExec::new(
-                Arc::new(
-                    datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec::new(
-                        exec,
-                    ),
-                ),
+                Arc::new(datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec::new(exec)),
                 0,
                 Some(limit),
             ));
         }
         match projection {
             Some(columns) if columns.is_empty() => {
-                let none: Vec<(Arc<dyn datafusion::physical_plan::PhysicalExpr>, String)> =
-                    Vec::new();
-                Ok(Arc::new(
-                    datafusion::physical_plan::projection::ProjectionExec::try_new(none, exec)?,
-                ))
+                let none: Vec<(Arc<dyn datafusion::physical_plan::PhysicalExpr>, String)> = Vec::new();
+                Ok(Arc::new(datafusion::physical_plan::projection::ProjectionExec::try_new(none, exec)?))
             }
             _ => Ok(exec),
         }

@@ -13,17 +13,15 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PhysicalExpr,
-    PlanProperties, SendableRecordBatchStream,
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PhysicalExpr, PlanProperties,
+    SendableRecordBatchStream,
 };
 use futures::StreamExt as _;
 
 /// A value has no equal in the published type of its column.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-#[error(
-    "column `{column}` holds a value of type {from} that is lost as {to}; cast or round it in the view's SQL"
-)]
+#[error("column `{column}` holds a value of type {from} that is lost as {to}; cast or round it in the view's SQL")]
 pub struct LostValue {
     /// The column.
     pub column: String,
@@ -37,10 +35,7 @@ pub struct LostValue {
 }
 
 /// Casts a batch to the published schema, column by column in order.
-pub(crate) fn publish_batch(
-    batch: &RecordBatch,
-    schema: &SchemaRef,
-) -> Result<RecordBatch, LostValue> {
+pub(crate) fn publish_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, LostValue> {
     let columns: Result<Vec<ArrayRef>, LostValue> = batch
         .columns()
         .iter()
@@ -55,13 +50,11 @@ pub(crate) fn publish_batch(
         })
         .collect();
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), columns?, &options).map_err(|source| {
-        LostValue {
-            column: String::new(),
-            from: DataType::Null,
-            to: DataType::Null,
-            source: Some(source),
-        }
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns?, &options).map_err(|source| LostValue {
+        column: String::new(),
+        from: DataType::Null,
+        to: DataType::Null,
+        source: Some(source),
     })
 }
 
@@ -71,10 +64,7 @@ fn publish_column(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Option<A
         return Ok(Arc::clone(column));
     }
     // `safe: false` makes an overflow an error instead of a NULL.
-    let options = CastOptions {
-        safe: false,
-        format_options: FormatOptions::default(),
-    };
+    let options = CastOptions { safe: false, format_options: FormatOptions::default() };
     let published = cast_with_options(column, to, &options).map_err(Some)?;
     // Some casts drop what does not fit without a word: those are undone and compared.
     if is_rounded(from) {
@@ -116,17 +106,11 @@ impl PublishExec {
     pub(crate) fn new(input: Arc<dyn ExecutionPlan>, schema: SchemaRef) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),
-            datafusion::physical_plan::Partitioning::UnknownPartitioning(
-                input.output_partitioning().partition_count(),
-            ),
+            datafusion::physical_plan::Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
             input.pipeline_behavior(),
             input.boundedness(),
         );
-        Self {
-            input,
-            schema,
-            properties: Arc::new(properties),
-        }
+        Self { input, schema, properties: Arc::new(properties) }
     }
 }
 
@@ -156,30 +140,19 @@ impl ExecutionPlan for PublishExec {
         Ok(TreeNodeRecursion::Continue)
     }
 
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.is_empty()) {
             (Some(input), true) => Ok(Arc::new(Self::new(input, Arc::clone(&self.schema)))),
             _ => datafusion::common::internal_err!("PublishExec has exactly one input"),
         }
     }
 
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let schema = Arc::clone(&self.schema);
         let batches = self.input.execute(partition, context)?.map(move |batch| {
-            publish_batch(&batch?, &schema)
-                .map_err(|lost| DataFusionError::External(Box::new(lost)))
+            publish_batch(&batch?, &schema).map_err(|lost| DataFusionError::External(Box::new(lost)))
         });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            Arc::clone(&self.schema),
-            batches,
-        )))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches)))
     }
 }
 
@@ -192,10 +165,7 @@ mod tests {
     fn publish(column: ArrayRef, to: DataType) -> Result<RecordBatch, LostValue> {
         let from = Schema::new(vec![Field::new("c", column.data_type().clone(), true)]);
         let batch = RecordBatch::try_new(Arc::new(from), vec![column]).unwrap();
-        publish_batch(
-            &batch,
-            &Arc::new(Schema::new(vec![Field::new("c", to, true)])),
-        )
+        publish_batch(&batch, &Arc::new(Schema::new(vec![Field::new("c", to, true)])))
     }
 
     #[test]
@@ -207,11 +177,7 @@ mod tests {
         assert!(error.to_string().contains("`c`"), "{error}");
 
         let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        let whole: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![
-            Some(1_000),
-            None,
-            Some(-2_000),
-        ]));
+        let whole: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![Some(1_000), None, Some(-2_000)]));
         publish(whole, utc.clone()).unwrap();
         let fraction: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1_001]));
         publish(fraction, utc).unwrap_err();

@@ -20,10 +20,7 @@ pub(crate) struct Identity {
 
 impl From<&Metadata> for Identity {
     fn from(metadata: &Metadata) -> Identity {
-        Identity {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        }
+        Identity { device: metadata.dev(), inode: metadata.ino() }
     }
 }
 
@@ -32,18 +29,14 @@ pub(crate) type Network = fn(&Path) -> io::Result<Option<&'static str>>;
 
 /// The canonical path of a directory that exists. With `network`, it is refused on network file systems.
 pub(crate) fn existing(path: &Path, network: Option<Network>) -> Result<PathBuf, OpenError> {
-    let found = path
-        .metadata()
-        .and_then(|metadata| Ok((metadata, path.canonicalize()?)));
+    let found = path.metadata().and_then(|metadata| Ok((metadata, path.canonicalize()?)));
     match found {
         Ok((metadata, path)) if metadata.is_dir() => {
             refuse_network(&path, network)?;
             Ok(path)
         }
         Ok((_, path)) => Err(OpenError::NotADirectory { path }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(OpenError::Absent {
-            path: path.to_path_buf(),
-        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(OpenError::Absent { path: path.to_path_buf() }),
         Err(error) => Err(OpenError::io(path, "look at the directory", error)),
     }
 }
@@ -72,8 +65,7 @@ pub(crate) fn existing_or_new(path: &Path, network: Option<Network>) -> Result<P
         let synced = Directory::open(holder).and_then(|holder| holder.sync());
         synced.map_err(|error| io("sync the directory above", error))?;
     }
-    full.canonicalize()
-        .map_err(|error| io("find the directory", error))
+    full.canonicalize().map_err(|error| io("find the directory", error))
 }
 
 /// Looks at the store's two files without opening them. (Opening and closing `lock.mdb` would drop the locks that the
@@ -83,10 +75,7 @@ pub(crate) fn data_file(dir: &Path) -> Result<Option<(PathBuf, Identity)>, OpenE
         let file = dir.join(name);
         match fs::symlink_metadata(&file) {
             Ok(metadata) if metadata.is_file() => Ok(Some((file, Identity::from(&metadata)))),
-            Ok(_) => Err(OpenError::Damaged {
-                path: dir.to_path_buf(),
-                damage: Damage::NotAFile { file },
-            }),
+            Ok(_) => Err(OpenError::Damaged { path: dir.to_path_buf(), damage: Damage::NotAFile { file } }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(OpenError::io(dir, "look at its files", error)),
         }
@@ -133,15 +122,8 @@ fn refuse_network(path: &Path, network: Option<Network>) -> Result<(), OpenError
     };
     match network(path) {
         Ok(None) => Ok(()),
-        Ok(Some(file_system)) => Err(OpenError::NetworkFileSystem {
-            path: path.to_path_buf(),
-            file_system,
-        }),
-        Err(error) => Err(OpenError::io(
-            path,
-            "ask for the kind of file system",
-            error,
-        )),
+        Ok(Some(file_system)) => Err(OpenError::NetworkFileSystem { path: path.to_path_buf(), file_system }),
+        Err(error) => Err(OpenError::io(path, "ask for the kind of file system", error)),
     }
 }
 
@@ -225,17 +207,8 @@ mod tests {
         let there = tempfile::tempdir().unwrap();
         let new = there.path().join("new/store");
         for path in [there.path(), &new] {
-            for refused in [
-                existing_or_new(path, Some(nfs)),
-                existing(there.path(), Some(nfs)),
-            ] {
-                let named = matches!(
-                    refused,
-                    Err(OpenError::NetworkFileSystem {
-                        file_system: "NFS",
-                        ..
-                    })
-                );
+            for refused in [existing_or_new(path, Some(nfs)), existing(there.path(), Some(nfs))] {
+                let named = matches!(refused, Err(OpenError::NetworkFileSystem { file_system: "NFS", .. }));
                 assert!(named, "{refused:?}");
             }
         }

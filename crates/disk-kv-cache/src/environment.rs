@@ -59,10 +59,7 @@ pub(crate) struct Inside<'e> {
 
 impl Environment {
     /// Opens the environment in `dir`, or finds it among those this process has open. No settings: for reading only.
-    pub(crate) fn open(
-        dir: &Path,
-        settings: Option<&Settings>,
-    ) -> Result<Arc<Environment>, OpenError> {
+    pub(crate) fn open(dir: &Path, settings: Option<&Settings>) -> Result<Arc<Environment>, OpenError> {
         let path = match settings {
             Some(settings) => {
                 validate(settings)?;
@@ -82,10 +79,7 @@ impl Environment {
 
         let data = directory::data_file(&path)?;
         for environment in open.iter().filter_map(Weak::upgrade) {
-            if data
-                .as_ref()
-                .is_some_and(|(_, identity)| *identity == environment.identity)
-            {
+            if data.as_ref().is_some_and(|(_, identity)| *identity == environment.identity) {
                 return environment.join(settings);
             }
             if environment.path == path {
@@ -98,10 +92,7 @@ impl Environment {
                 let file = File::open(file).map_err(io("open the data file"))?;
                 header::read(&file).map_err(|error| match error {
                     HeaderError::Io(error) => io("read the data file")(error),
-                    HeaderError::Damaged(damage) => OpenError::Damaged {
-                        path: path.clone(),
-                        damage,
-                    },
+                    HeaderError::Damaged(damage) => OpenError::Damaged { path: path.clone(), damage },
                 })?
             }
             None => None,
@@ -112,9 +103,7 @@ impl Environment {
             (None, None) => return Err(OpenError::Absent { path }),
         };
         let env = open_engine(&path, settings, map_bytes)?;
-        let file = env
-            .try_clone_inner_file()
-            .map_err(|error| OpenError::engine(&path, error))?;
+        let file = env.try_clone_inner_file().map_err(|error| OpenError::engine(&path, error))?;
         let identity = Identity::from(&file.metadata().map_err(io("look at the data file"))?);
         if let Some(settings) = settings {
             extend(&file, map_bytes).map_err(io("extend the data file"))?;
@@ -123,9 +112,7 @@ impl Environment {
                 directory.sync().map_err(io("sync the directory"))?;
             }
         }
-        let stale = env
-            .clear_stale_readers()
-            .map_err(|error| OpenError::engine(&path, error))?;
+        let stale = env.clear_stale_readers().map_err(|error| OpenError::engine(&path, error))?;
         if stale > 0 {
             tracing::debug!(path = %path.display(), stale, "cleared readers that died");
         }
@@ -148,27 +135,17 @@ impl Environment {
     }
 
     /// A second opening of what is open already.
-    fn join(
-        self: Arc<Environment>,
-        settings: Option<&Settings>,
-    ) -> Result<Arc<Environment>, OpenError> {
+    fn join(self: Arc<Environment>, settings: Option<&Settings>) -> Result<Arc<Environment>, OpenError> {
         if self.pid != process::id() {
-            return Err(OpenError::Forked {
-                path: self.path.clone(),
-                opened_by: self.pid,
-            });
+            return Err(OpenError::Forked { path: self.path.clone(), opened_by: self.pid });
         }
         match (&self.settings, settings) {
-            (None, Some(_)) => Err(OpenError::OpenForReading {
+            (None, Some(_)) => Err(OpenError::OpenForReading { path: self.path.clone() }),
+            (Some(open), Some(requested)) if open != requested => Err(OpenError::SettingsConflict {
                 path: self.path.clone(),
+                open: Box::new(open.clone()),
+                requested: Box::new(requested.clone()),
             }),
-            (Some(open), Some(requested)) if open != requested => {
-                Err(OpenError::SettingsConflict {
-                    path: self.path.clone(),
-                    open: Box::new(open.clone()),
-                    requested: Box::new(requested.clone()),
-                })
-            }
             _ => Ok(self),
         }
     }
@@ -181,21 +158,13 @@ impl Environment {
     pub(crate) fn nest(&self) -> Result<Nest, StoreError> {
         // First: after a fork every lock in here may be held for ever by a thread that is not there.
         if self.pid != process::id() {
-            return Err(StoreError::Forked {
-                path: self.path.clone(),
-                opened_by: self.pid,
-            });
+            return Err(StoreError::Forked { path: self.path.clone(), opened_by: self.pid });
         }
-        Nest::enter(self.id).ok_or_else(|| StoreError::Nested {
-            path: self.path.clone(),
-        })
+        Nest::enter(self.id).ok_or_else(|| StoreError::Nested { path: self.path.clone() })
     }
 
     /// Begins a read transaction, following the map as other processes grow it.
-    pub(crate) fn begin_read(
-        &self,
-        nest: &Nest,
-    ) -> Result<(Inside<'_>, RoTxn<'_, WithoutTls>), StoreError> {
+    pub(crate) fn begin_read(&self, nest: &Nest) -> Result<(Inside<'_>, RoTxn<'_, WithoutTls>), StoreError> {
         self.begin(nest, heed::Env::read_txn)
     }
 
@@ -213,20 +182,12 @@ impl Environment {
         loop {
             let pass = self.gate.enter(nest.in_another);
             if self.broken.load(Ordering::Acquire) {
-                return Err(StoreError::Broken {
-                    path: self.path.clone(),
-                });
+                return Err(StoreError::Broken { path: self.path.clone() });
             }
             let map_bytes = self.map_bytes.load(Ordering::Acquire);
             match begin(&self.env) {
                 Ok(txn) => {
-                    return Ok((
-                        Inside {
-                            _pass: pass,
-                            map_bytes,
-                        },
-                        txn,
-                    ));
+                    return Ok((Inside { _pass: pass, map_bytes }, txn));
                 }
                 Err(heed::Error::Mdb(MdbError::MapResized)) => {
                     drop(pass);
@@ -248,20 +209,12 @@ impl Environment {
             return Ok(());
         }
         let max = round_down(self.settings.as_ref().map_or(0, Settings::max_map_bytes));
-        let wanted = full_bytes.saturating_mul(2).max(
-            full_bytes
-                .saturating_add(value_bytes)
-                .saturating_add(MAP_STEP),
-        );
+        let wanted = full_bytes.saturating_mul(2).max(full_bytes.saturating_add(value_bytes).saturating_add(MAP_STEP));
         self.remap(full_bytes, round_up(wanted).min(max))?;
         if self.map_bytes.load(Ordering::Acquire) > full_bytes {
             return Ok(());
         }
-        Err(StoreError::Full {
-            path: self.path.clone(),
-            map_bytes: full_bytes,
-            max_map_bytes: max,
-        })
+        Err(StoreError::Full { path: self.path.clone(), map_bytes: full_bytes, max_map_bytes: max })
     }
 
     /// Changes the size of the map to what other processes have grown it to, or to `wanted_bytes` if that is more;
@@ -270,24 +223,16 @@ impl Environment {
         let io = |action| move |error| StoreError::io(&self.path, action, error);
         let alone = self.gate.alone();
         if self.broken.load(Ordering::Acquire) {
-            return Err(StoreError::Broken {
-                path: self.path.clone(),
-            });
+            return Err(StoreError::Broken { path: self.path.clone() });
         }
         if self.map_bytes.load(Ordering::Acquire) != seen_bytes {
             return Ok(());
         }
-        let file = self
-            .env
-            .try_clone_inner_file()
-            .map_err(|error| self.error(error))?;
+        let file = self.env.try_clone_inner_file().map_err(|error| self.error(error))?;
         let locked = self.directory.lock().map_err(io("lock the directory"))?;
         let header = header::read(&file).map_err(|error| match error {
             HeaderError::Io(error) => io("read the data file")(error),
-            HeaderError::Damaged(damage) => StoreError::Damaged {
-                path: self.path.clone(),
-                damage,
-            },
+            HeaderError::Damaged(damage) => StoreError::Damaged { path: self.path.clone(), damage },
         })?;
         let others = header.map_or(0, |header| header.map_bytes.max(header.used_bytes));
         let target = round_up(others.max(wanted_bytes));
@@ -324,9 +269,7 @@ impl Environment {
     }
 
     fn clear_stale_readers(&self) -> Result<usize, StoreError> {
-        self.env
-            .clear_stale_readers()
-            .map_err(|error| self.error(error))
+        self.env.clear_stale_readers().map_err(|error| self.error(error))
     }
 
     /// Sorts an error of the engine.
@@ -340,21 +283,12 @@ impl Environment {
                 max_map_bytes: self.settings.as_ref().map_or(0, Settings::max_map_bytes),
             },
             heed::Error::Mdb(MdbError::TxnFull) => StoreError::TransactionTooLarge { path },
-            heed::Error::Mdb(MdbError::ReadersFull) => StoreError::TooManyReaders {
-                path,
-                max: self.env.max_readers(),
-            },
+            heed::Error::Mdb(MdbError::ReadersFull) => StoreError::TooManyReaders { path, max: self.env.max_readers() },
             heed::Error::Mdb(MdbError::Panic) => StoreError::Broken { path },
             heed::Error::Mdb(MdbError::Corrupted | MdbError::PageNotFound | MdbError::Invalid) => {
-                StoreError::Damaged {
-                    path,
-                    damage: Damage::Engine(error.into()),
-                }
+                StoreError::Damaged { path, damage: Damage::Engine(error.into()) }
             }
-            other => StoreError::Engine {
-                path,
-                source: other.into(),
-            },
+            other => StoreError::Engine { path, source: other.into() },
         }
     }
 
@@ -378,11 +312,7 @@ impl Drop for Environment {
     }
 }
 
-fn open_engine(
-    path: &Path,
-    settings: Option<&Settings>,
-    map_bytes: u64,
-) -> Result<heed::Env<WithoutTls>, OpenError> {
+fn open_engine(path: &Path, settings: Option<&Settings>, map_bytes: u64) -> Result<heed::Env<WithoutTls>, OpenError> {
     let Ok(map_size) = usize::try_from(map_bytes) else {
         return Err(OpenError::InvalidSettings {
             field: "max_map_bytes",
@@ -398,10 +328,7 @@ fn open_engine(
         },
     };
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
-    options
-        .map_size(map_size)
-        .max_dbs(MAX_TABLES)
-        .max_readers(MAX_READERS);
+    options.map_size(map_size).max_dbs(MAX_TABLES).max_readers(MAX_READERS);
     // SAFETY: neither READ_ONLY nor NO_SYNC gives up a lock or maps memory for writing; what NO_SYNC gives up is
     // durability across a crash of the system, which `Durability::Process` documents.
     unsafe { options.flags(flags) };
@@ -414,9 +341,7 @@ fn open_engine(
             // The last handle is gone, but the thread that dropped it is not done closing.
             Err(heed::Error::EnvAlreadyOpened) => match heed::env_closing_event(path) {
                 Some(closing) if !closing.wait_timeout(CLOSING) => {
-                    return Err(OpenError::OpenedElsewhere {
-                        path: path.to_path_buf(),
-                    });
+                    return Err(OpenError::OpenedElsewhere { path: path.to_path_buf() });
                 }
                 _ => {}
             },
@@ -447,18 +372,10 @@ fn validate(settings: &Settings) -> Result<(), OpenError> {
         return error("max_map_bytes", max, "give at least 64 KiB");
     }
     if usize::try_from(max).is_err() || max > 1 << 46 {
-        return error(
-            "max_map_bytes",
-            max,
-            "give no more than the system can map, and at most 64 TiB",
-        );
+        return error("max_map_bytes", max, "give no more than the system can map, and at most 64 TiB");
     }
     if initial == 0 || initial > round_down(max) {
-        return error(
-            "initial_map_bytes",
-            initial,
-            "give at least 1 byte and at most max_map_bytes",
-        );
+        return error("initial_map_bytes", initial, "give at least 1 byte and at most max_map_bytes");
     }
     Ok(())
 }
@@ -512,9 +429,7 @@ mod tests {
             let environment = Environment::open(dir.path(), Some(&settings)).unwrap();
             let flags = environment.engine().flags().unwrap().unwrap();
             assert_eq!(!flags.contains(EnvFlags::NO_SYNC), syncs, "{durability:?}");
-            assert!(
-                !flags.intersects(EnvFlags::WRITE_MAP | EnvFlags::NO_META_SYNC | EnvFlags::NO_LOCK)
-            );
+            assert!(!flags.intersects(EnvFlags::WRITE_MAP | EnvFlags::NO_META_SYNC | EnvFlags::NO_LOCK));
         }
     }
 
@@ -527,30 +442,12 @@ mod tests {
     #[test]
     fn the_first_map_has_room_for_what_is_there() {
         const K: u64 = 1 << 10;
-        let settings = Settings::new()
-            .with_initial_map_bytes(100 * K)
-            .with_max_map_bytes(1000 * K);
-        let first = |map_bytes, used_bytes| {
-            first_map_bytes(
-                &settings,
-                Some(Header {
-                    map_bytes,
-                    used_bytes,
-                }),
-            )
-        };
+        let settings = Settings::new().with_initial_map_bytes(100 * K).with_max_map_bytes(1000 * K);
+        let first = |map_bytes, used_bytes| first_map_bytes(&settings, Some(Header { map_bytes, used_bytes }));
         assert_eq!(first_map_bytes(&settings, None), 128 * K);
         assert_eq!(first(64 * K, 8 * K), 128 * K);
         assert_eq!(first(512 * K, 8 * K), 512 * K);
-        assert_eq!(
-            first(4096 * K, 8 * K),
-            960 * K,
-            "not beyond what may be mapped"
-        );
-        assert_eq!(
-            first(4096 * K, 3000 * K),
-            3008 * K,
-            "except for what is stored"
-        );
+        assert_eq!(first(4096 * K, 8 * K), 960 * K, "not beyond what may be mapped");
+        assert_eq!(first(4096 * K, 3000 * K), 3008 * K, "except for what is stored");
     }
 }

@@ -379,10 +379,7 @@ pub enum StoreError {
 
 /// Whether the system says that there is no room: device, quota, or the process's file-size limit.
 fn is_no_space(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG)
-    )
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG))
 }
 
 impl OpenError {
@@ -395,11 +392,7 @@ impl OpenError {
             }
             io::ErrorKind::NotADirectory => OpenError::NotADirectory { path },
             _ if is_no_space(&source) => OpenError::NoSpace { path, source },
-            _ => OpenError::Io {
-                path,
-                action,
-                source,
-            },
+            _ => OpenError::Io { path, action, source },
         }
     }
 
@@ -409,19 +402,12 @@ impl OpenError {
         match error {
             heed::Error::Io(source) => OpenError::io(path, "open the environment", source),
             heed::Error::Mdb(MdbError::Invalid | MdbError::VersionMismatch) => {
-                OpenError::LockFile {
-                    path: path.to_path_buf(),
-                    source: error.into(),
-                }
+                OpenError::LockFile { path: path.to_path_buf(), source: error.into() }
             }
-            heed::Error::Mdb(MdbError::Corrupted | MdbError::PageNotFound) => OpenError::Damaged {
-                path: path.to_path_buf(),
-                damage: Damage::Engine(error.into()),
-            },
-            other => OpenError::Engine {
-                path: path.to_path_buf(),
-                source: other.into(),
-            },
+            heed::Error::Mdb(MdbError::Corrupted | MdbError::PageNotFound) => {
+                OpenError::Damaged { path: path.to_path_buf(), damage: Damage::Engine(error.into()) }
+            }
+            other => OpenError::Engine { path: path.to_path_buf(), source: other.into() },
         }
     }
 }
@@ -433,11 +419,7 @@ impl StoreError {
         if is_no_space(&source) {
             StoreError::NoSpace { path, source }
         } else {
-            StoreError::Io {
-                path,
-                action,
-                source,
-            }
+            StoreError::Io { path, action, source }
         }
     }
 }
@@ -451,38 +433,14 @@ mod tests {
         let at = Path::new("/store");
         let os = io::Error::from_raw_os_error;
         for code in [libc::ENOSPC, libc::EDQUOT, libc::EFBIG] {
-            assert!(
-                matches!(OpenError::io(at, "x", os(code)), OpenError::NoSpace { .. }),
-                "{code}"
-            );
-            assert!(
-                matches!(
-                    StoreError::io(at, "x", os(code)),
-                    StoreError::NoSpace { .. }
-                ),
-                "{code}"
-            );
+            assert!(matches!(OpenError::io(at, "x", os(code)), OpenError::NoSpace { .. }), "{code}");
+            assert!(matches!(StoreError::io(at, "x", os(code)), StoreError::NoSpace { .. }), "{code}");
         }
         for code in [libc::EACCES, libc::EPERM, libc::EROFS] {
-            assert!(
-                matches!(
-                    OpenError::io(at, "x", os(code)),
-                    OpenError::PermissionDenied { .. }
-                ),
-                "{code}"
-            );
+            assert!(matches!(OpenError::io(at, "x", os(code)), OpenError::PermissionDenied { .. }), "{code}");
         }
-        assert!(matches!(
-            OpenError::io(at, "x", os(libc::ENOTDIR)),
-            OpenError::NotADirectory { .. }
-        ));
-        assert!(matches!(
-            OpenError::io(at, "x", os(libc::EIO)),
-            OpenError::Io { .. }
-        ));
-        assert!(matches!(
-            StoreError::io(at, "x", os(libc::EIO)),
-            StoreError::Io { .. }
-        ));
+        assert!(matches!(OpenError::io(at, "x", os(libc::ENOTDIR)), OpenError::NotADirectory { .. }));
+        assert!(matches!(OpenError::io(at, "x", os(libc::EIO)), OpenError::Io { .. }));
+        assert!(matches!(StoreError::io(at, "x", os(libc::EIO)), StoreError::Io { .. }));
     }
 }

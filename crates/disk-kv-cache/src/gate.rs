@@ -36,10 +36,7 @@ impl Gate {
     pub(crate) fn enter(&self, nested: bool) -> Pass<'_> {
         let mut state = self.state();
         while state.resizing || (state.resize_waiting > 0 && !nested) {
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.inside += 1;
         Pass(self)
@@ -50,10 +47,7 @@ impl Gate {
         let mut state = self.state();
         state.resize_waiting += 1;
         while state.resizing || state.inside > 0 {
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.resize_waiting -= 1;
         state.resizing = true;

@@ -116,18 +116,11 @@ fn page_bytes(meta: &[u8; META_BYTES], page: u64) -> Result<u64, Damage> {
     }
     let found = u32_at(meta, VERSION);
     if found != EXPECTED_VERSION {
-        return Err(Damage::Version {
-            found,
-            expected: EXPECTED_VERSION,
-        });
+        return Err(Damage::Version { found, expected: EXPECTED_VERSION });
     }
     let bytes = u64::from(u32_at(meta, CORE_TREES[0]));
     if !bytes.is_power_of_two() || !(MIN_PAGE_BYTES..=MAX_PAGE_BYTES).contains(&bytes) {
-        return Err(Damage::Field {
-            page,
-            field: "the page size",
-            value: bytes,
-        });
+        return Err(Damage::Field { page, field: "the page size", value: bytes });
     }
     Ok(bytes)
 }
@@ -136,12 +129,7 @@ fn check(file: &File, metas: &Metas) -> Result<Header, HeaderError> {
     let size = page_bytes(&metas[0], 0)?;
     let second = page_bytes(&metas[1], 1)?;
     if second != size {
-        return Err(Damage::Field {
-            page: 1,
-            field: "the page size",
-            value: second,
-        }
-        .into());
+        return Err(Damage::Field { page: 1, field: "the page size", value: second }.into());
     }
     let page = usize::from(word_at(&metas[1], TXN_ID) > word_at(&metas[0], TXN_ID));
     let meta = &metas[page];
@@ -159,11 +147,7 @@ fn check(file: &File, metas: &Metas) -> Result<Header, HeaderError> {
     let used_bytes = (last + 1) * size;
     let bytes = file.metadata()?.len();
     if bytes < used_bytes {
-        return Err(Damage::TooShort {
-            bytes,
-            needed_bytes: used_bytes,
-        }
-        .into());
+        return Err(Damage::TooShort { bytes, needed_bytes: used_bytes }.into());
     }
     for tree in CORE_TREES {
         let root = word_at(meta, tree + TREE_ROOT);
@@ -178,21 +162,16 @@ fn check(file: &File, metas: &Metas) -> Result<Header, HeaderError> {
             return Err(Damage::Root { page: root }.into());
         }
     }
-    Ok(Header {
-        map_bytes,
-        used_bytes,
-    })
+    Ok(Header { map_bytes, used_bytes })
 }
 
 fn read_exactly<const N: usize>(file: &File, at: u64) -> Result<[u8; N], HeaderError> {
     let mut bytes = [0; N];
     match file.read_exact_at(&mut bytes, at) {
         Ok(()) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Damage::TooShort {
-            bytes: file.metadata()?.len(),
-            needed_bytes: at + N as u64,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(Damage::TooShort { bytes: file.metadata()?.len(), needed_bytes: at + N as u64 }.into())
         }
-        .into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -227,19 +206,13 @@ mod tests {
     fn sound(dir: &Path) -> PathBuf {
         let store = Store::open(dir, &["table"], Settings::new()).unwrap();
         for n in 0..300_u32 {
-            store
-                .write::<_, StoreError>(|txn| txn.put("table", &n.to_be_bytes(), &[7; 100]))
-                .unwrap();
+            store.write::<_, StoreError>(|txn| txn.put("table", &n.to_be_bytes(), &[7; 100])).unwrap();
         }
         dir.join("data.mdb")
     }
 
     fn open(file: &Path) -> File {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(file)
-            .unwrap()
+        OpenOptions::new().read(true).write(true).open(file).unwrap()
     }
 
     fn damage(file: &Path) -> Damage {
@@ -255,27 +228,16 @@ mod tests {
         let file = sound(dir.path());
         let header = read(&open(&file)).unwrap().unwrap();
         assert_eq!(header.map_bytes, 1 << 20);
-        assert!(
-            (300 * 100..1 << 20).contains(&header.used_bytes),
-            "{header:?}"
-        );
+        assert!((300 * 100..1 << 20).contains(&header.used_bytes), "{header:?}");
 
         // A file cut at exactly that length is whole; a byte less is not.
         open(&file).set_len(header.used_bytes).unwrap();
         assert_eq!(read(&open(&file)).unwrap(), Some(header));
         open(&file).set_len(header.used_bytes - 1).unwrap();
-        assert!(
-            matches!(damage(&file), Damage::TooShort { needed_bytes, .. } if needed_bytes == header.used_bytes)
-        );
+        assert!(matches!(damage(&file), Damage::TooShort { needed_bytes, .. } if needed_bytes == header.used_bytes));
         for bytes in [1, 100, 4095, 4096, 8191, 8192] {
             open(&file).set_len(bytes).unwrap();
-            assert!(
-                matches!(
-                    damage(&file),
-                    Damage::TooShort { .. } | Damage::NotMeta { .. }
-                ),
-                "{bytes}"
-            );
+            assert!(matches!(damage(&file), Damage::TooShort { .. } | Damage::NotMeta { .. }), "{bytes}");
         }
         open(&file).set_len(0).unwrap();
         assert_eq!(read(&open(&file)).unwrap(), None);
@@ -287,11 +249,7 @@ mod tests {
         let file = sound(dir.path());
         let good = std::fs::read(&file).unwrap();
         let page = u32_at(&good, CORE_TREES[0]) as usize;
-        let newest = if word_at(&good[page..], TXN_ID) > word_at(&good, TXN_ID) {
-            page
-        } else {
-            0
-        };
+        let newest = if word_at(&good[page..], TXN_ID) > word_at(&good, TXN_ID) { page } else { 0 };
         let broken = |at: usize, bytes: &[u8]| {
             let mut bad = good.clone();
             bad[at..at + bytes.len()].copy_from_slice(bytes);
@@ -299,74 +257,27 @@ mod tests {
             damage(&file)
         };
         for (number, at) in [(0, 0), (1, page)] {
-            assert!(
-                matches!(broken(at + PAGE_FLAGS, &[0, 0]), Damage::NotMeta { page } if page == number)
-            );
-            assert!(
-                matches!(broken(at + MAGIC, b"SQLi"), Damage::NotMeta { page } if page == number)
-            );
+            assert!(matches!(broken(at + PAGE_FLAGS, &[0, 0]), Damage::NotMeta { page } if page == number));
+            assert!(matches!(broken(at + MAGIC, b"SQLi"), Damage::NotMeta { page } if page == number));
             let version = broken(at + VERSION, &2_u32.to_ne_bytes());
-            assert!(
-                matches!(
-                    version,
-                    Damage::Version {
-                        found: 2,
-                        expected: 1
-                    }
-                ),
-                "{version}"
-            );
+            assert!(matches!(version, Damage::Version { found: 2, expected: 1 }), "{version}");
             let size = broken(at + CORE_TREES[0], &12_345_u32.to_ne_bytes());
-            assert!(
-                matches!(size, Damage::Field { page, value: 12_345, .. } if page == number),
-                "{size}"
-            );
+            assert!(matches!(size, Damage::Field { page, value: 12_345, .. } if page == number), "{size}");
         }
         let last = broken(newest + LAST_PAGE, &usize::MAX.to_ne_bytes());
-        assert!(
-            matches!(
-                last,
-                Damage::Field {
-                    field: "the last page",
-                    ..
-                }
-            ),
-            "{last}"
-        );
+        assert!(matches!(last, Damage::Field { field: "the last page", .. }), "{last}");
         let far = broken(newest + LAST_PAGE, &100_000_usize.to_ne_bytes());
         assert!(matches!(far, Damage::TooShort { .. }), "{far}");
         let map = broken(newest + MAP_BYTES, &usize::MAX.to_ne_bytes());
-        assert!(
-            matches!(
-                map,
-                Damage::Field {
-                    field: "the map size",
-                    ..
-                }
-            ),
-            "{map}"
-        );
+        assert!(matches!(map, Damage::Field { field: "the map size", .. }), "{map}");
         for tree in CORE_TREES {
             let at = newest + tree + TREE_ROOT;
             let root = broken(at, &1_usize.to_ne_bytes());
-            assert!(
-                matches!(
-                    root,
-                    Damage::Field {
-                        field: "the root of a tree",
-                        value: 1,
-                        ..
-                    }
-                ),
-                "{root}"
-            );
+            assert!(matches!(root, Damage::Field { field: "the root of a tree", value: 1, .. }), "{root}");
             let root = word_at(&good, at) as usize;
             for (offset, bytes) in [(0, &[0xEE; WORD][..]), (PAGE_FLAGS, &[0, 0][..])] {
                 let garbage = broken(root * page + offset, bytes);
-                assert!(
-                    matches!(garbage, Damage::Root { page } if page == root as u64),
-                    "{garbage}"
-                );
+                assert!(matches!(garbage, Damage::Root { page } if page == root as u64), "{garbage}");
             }
         }
     }

@@ -2,9 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 #[cfg(not(unix))]
-compile_error!(
-    "alluvium-disk-kv-cache needs a Unix system: it relies on flock and Unix permissions"
-);
+compile_error!("alluvium-disk-kv-cache needs a Unix system: it relies on flock and Unix permissions");
 
 mod directory;
 mod environment;

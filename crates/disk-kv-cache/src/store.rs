@@ -31,19 +31,11 @@ impl Store {
     /// # Errors
     /// [`OpenError::Damaged`] if the files are not those of a store or were cut short, and otherwise as the variants of
     /// [`OpenError`] say. [`OpenError::SettingsConflict`] if this process has it open with other settings.
-    pub fn open(
-        dir: impl AsRef<Path>,
-        tables: &[&'static str],
-        settings: Settings,
-    ) -> Result<Store, OpenError> {
+    pub fn open(dir: impl AsRef<Path>, tables: &[&'static str], settings: Settings) -> Result<Store, OpenError> {
         check_names(tables)?;
         let environment = Environment::open(dir.as_ref(), Some(&settings))?;
         let tables = environment.tables(tables, true)?;
-        Ok(Store {
-            environment,
-            tables,
-            read_only: false,
-        })
+        Ok(Store { environment, tables, read_only: false })
     }
 
     /// Opens the store in `dir` for reading only. Never creates anything in it, except the engine's lock file.
@@ -54,18 +46,11 @@ impl Store {
     /// # Errors
     /// [`OpenError::Absent`] if there is no such directory or no store in it, [`OpenError::MissingTable`] if it lacks one of
     /// `tables`, and otherwise as the variants of [`OpenError`] say.
-    pub fn open_read_only(
-        dir: impl AsRef<Path>,
-        tables: &[&'static str],
-    ) -> Result<Store, OpenError> {
+    pub fn open_read_only(dir: impl AsRef<Path>, tables: &[&'static str]) -> Result<Store, OpenError> {
         check_names(tables)?;
         let environment = Environment::open(dir.as_ref(), None)?;
         let tables = environment.tables(tables, false)?;
-        Ok(Store {
-            environment,
-            tables,
-            read_only: true,
-        })
+        Ok(Store { environment, tables, read_only: true })
     }
 
     /// The directory, as a canonical path.
@@ -83,10 +68,7 @@ impl Store {
     /// What `f` returns, or a [`StoreError`] if the snapshot cannot be taken: [`StoreError::Nested`] within another
     /// transaction of this thread on this store, [`StoreError::Forked`] in a forked child,
     /// [`StoreError::TooManyReaders`], and those of the system and the engine.
-    pub fn read<T, E: From<StoreError>>(
-        &self,
-        f: impl FnOnce(&ReadTxn<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub fn read<T, E: From<StoreError>>(&self, f: impl FnOnce(&ReadTxn<'_>) -> Result<T, E>) -> Result<T, E> {
         let nest = self.environment.nest()?;
         let (_inside, txn) = self.environment.begin_read(&nest)?;
         f(&ReadTxn::new(txn.into(), &self.tables, &self.environment))
@@ -104,15 +86,9 @@ impl Store {
     /// What `f` returns, or a [`StoreError`] if the transaction cannot begin or commit: [`StoreError::Nested`] within
     /// another transaction of this thread on this store, [`StoreError::ReadOnly`], [`StoreError::Full`],
     /// [`StoreError::NoSpace`], [`StoreError::Forked`], and those of the system and the engine.
-    pub fn write<T, E: From<StoreError>>(
-        &self,
-        mut f: impl FnMut(&mut WriteTxn<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub fn write<T, E: From<StoreError>>(&self, mut f: impl FnMut(&mut WriteTxn<'_>) -> Result<T, E>) -> Result<T, E> {
         if self.read_only {
-            return Err(StoreError::ReadOnly {
-                path: self.path().to_path_buf(),
-            }
-            .into());
+            return Err(StoreError::ReadOnly { path: self.path().to_path_buf() }.into());
         }
         let nest = self.environment.nest()?;
         loop {
@@ -141,9 +117,6 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store")
-            .field("path", &self.path())
-            .field("read_only", &self.read_only)
-            .finish_non_exhaustive()
+        f.debug_struct("Store").field("path", &self.path()).field("read_only", &self.read_only).finish_non_exhaustive()
     }
 }

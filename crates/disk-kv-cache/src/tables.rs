@@ -23,9 +23,7 @@ pub(crate) fn check_names(names: &[&'static str]) -> Result<(), OpenError> {
     let takes = |name: &str| (1..=MAX_KEY_BYTES).contains(&name.len()) && !name.contains('\0');
     match names.iter().find(|name| !takes(name)) {
         Some(name) => Err(OpenError::InvalidTable { name }),
-        None if names.len() > MAX_TABLES as usize => {
-            Err(OpenError::TooManyTables { max: MAX_TABLES })
-        }
+        None if names.len() > MAX_TABLES as usize => Err(OpenError::TooManyTables { max: MAX_TABLES }),
         None => Ok(()),
     }
 }
@@ -60,19 +58,12 @@ impl OpenTables {
         if create {
             self.make(environment, &nest, names)?;
         }
-        self.known(names).map_err(|_| OpenError::MissingTable {
-            path: environment.path().to_path_buf(),
-            table: missing,
-        })
+        self.known(names)
+            .map_err(|_| OpenError::MissingTable { path: environment.path().to_path_buf(), table: missing })
     }
 
     /// Opens those that exist.
-    fn look_up(
-        &self,
-        environment: &Environment,
-        nest: &Nest,
-        names: &[&'static str],
-    ) -> Result<(), OpenError> {
+    fn look_up(&self, environment: &Environment, nest: &Nest, names: &[&'static str]) -> Result<(), OpenError> {
         let begun = environment.begin_read(nest);
         let (_inside, txn) = begun.map_err(|source| unusable(environment, source))?;
         let engine = environment.engine();
@@ -90,12 +81,7 @@ impl OpenTables {
     }
 
     /// Opens all, making those that do not exist.
-    fn make(
-        &self,
-        environment: &Environment,
-        nest: &Nest,
-        names: &[&'static str],
-    ) -> Result<(), OpenError> {
+    fn make(&self, environment: &Environment, nest: &Nest, names: &[&'static str]) -> Result<(), OpenError> {
         let unusable = |source| unusable(environment, source);
         loop {
             let (inside, txn) = environment.begin_write(nest).map_err(unusable)?;
@@ -165,9 +151,6 @@ impl OnCommit for Opened<'_> {
     type Committed = Vec<(&'static str, Table)>;
 
     fn on_commit(self, token: &CommitToken) -> Self::Committed {
-        self.0
-            .into_iter()
-            .map(|(name, table)| (name, table.on_commit(token)))
-            .collect()
+        self.0.into_iter().map(|(name, table)| (name, table.on_commit(token))).collect()
     }
 }

@@ -56,16 +56,8 @@ pub struct ReadTxn<'t> {
 }
 
 impl<'t> ReadTxn<'t> {
-    pub(crate) fn new(
-        raw: Raw<'t>,
-        tables: &'t [(&'static str, Table)],
-        environment: &'t Environment,
-    ) -> ReadTxn<'t> {
-        ReadTxn {
-            raw,
-            tables,
-            environment,
-        }
+    pub(crate) fn new(raw: Raw<'t>, tables: &'t [(&'static str, Table)], environment: &'t Environment) -> ReadTxn<'t> {
+        ReadTxn { raw, tables, environment }
     }
 
     /// The value of a key, if there is one.
@@ -74,9 +66,7 @@ impl<'t> ReadTxn<'t> {
     /// [`StoreError::UnknownTable`], [`StoreError::KeyLength`], or an error of the engine.
     pub fn get(&self, table: &str, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
         check_key(table, key)?;
-        self.table(table)?
-            .get(self.raw(), key)
-            .map_err(|error| self.environment.error(error))
+        self.table(table)?.get(self.raw(), key).map_err(|error| self.environment.error(error))
     }
 
     /// The entries whose keys lie in a range, in key order. Bounds may be any bytes, of any length.
@@ -97,23 +87,14 @@ impl<'t> ReadTxn<'t> {
         range: impl RangeBounds<&'k [u8]>,
         order: Order,
     ) -> Result<Scan<'_>, StoreError> {
-        self.scan_bounds(
-            table,
-            (range.start_bound().cloned(), range.end_bound().cloned()),
-            order,
-        )
+        self.scan_bounds(table, (range.start_bound().cloned(), range.end_bound().cloned()), order)
     }
 
     /// The entries whose keys begin with `prefix`, in key order.
     ///
     /// # Errors
     /// As [`scan`](ReadTxn::scan).
-    pub fn scan_prefix(
-        &self,
-        table: &str,
-        prefix: &[u8],
-        order: Order,
-    ) -> Result<Scan<'_>, StoreError> {
+    pub fn scan_prefix(&self, table: &str, prefix: &[u8], order: Order) -> Result<Scan<'_>, StoreError> {
         // The first key past all those with the prefix: its last byte that can be raised is, and the rest cut off.
         let end = prefix.iter().rposition(|byte| *byte < u8::MAX).map(|at| {
             let mut end = prefix[..=at].to_vec();
@@ -140,16 +121,11 @@ impl<'t> ReadTxn<'t> {
             Bound::Included([]) | Bound::Excluded([]) => Ok(Entries::None),
             end => match order {
                 Order::Ascending => table.range(self.raw(), &(start, end)).map(Entries::Up),
-                Order::Descending => table
-                    .rev_range(self.raw(), &(start, end))
-                    .map(Entries::Down),
+                Order::Descending => table.rev_range(self.raw(), &(start, end)).map(Entries::Down),
             },
         };
         let entries = entries.map_err(|error| self.environment.error(error))?;
-        Ok(Scan {
-            entries,
-            environment: self.environment,
-        })
+        Ok(Scan { entries, environment: self.environment })
     }
 
     /// The entry with the smallest key, if the table is not empty.
@@ -157,9 +133,7 @@ impl<'t> ReadTxn<'t> {
     /// # Errors
     /// [`StoreError::UnknownTable`], or an error of the engine.
     pub fn first(&self, table: &str) -> Result<Option<Entry<'_>>, StoreError> {
-        self.table(table)?
-            .first(self.raw())
-            .map_err(|error| self.environment.error(error))
+        self.table(table)?.first(self.raw()).map_err(|error| self.environment.error(error))
     }
 
     /// The entry with the largest key, if the table is not empty.
@@ -167,9 +141,7 @@ impl<'t> ReadTxn<'t> {
     /// # Errors
     /// [`StoreError::UnknownTable`], or an error of the engine.
     pub fn last(&self, table: &str) -> Result<Option<Entry<'_>>, StoreError> {
-        self.table(table)?
-            .last(self.raw())
-            .map_err(|error| self.environment.error(error))
+        self.table(table)?.last(self.raw()).map_err(|error| self.environment.error(error))
     }
 
     /// The number of entries. Takes the same time for any number.
@@ -177,9 +149,7 @@ impl<'t> ReadTxn<'t> {
     /// # Errors
     /// [`StoreError::UnknownTable`], or an error of the engine.
     pub fn len(&self, table: &str) -> Result<u64, StoreError> {
-        self.table(table)?
-            .len(self.raw())
-            .map_err(|error| self.environment.error(error))
+        self.table(table)?.len(self.raw()).map_err(|error| self.environment.error(error))
     }
 
     /// Whether the table has no entry.
@@ -199,12 +169,10 @@ impl<'t> ReadTxn<'t> {
 
     fn table(&self, name: &str) -> Result<Table, StoreError> {
         let found = self.tables.iter().find(|(known, _)| *known == name);
-        found
-            .map(|(_, table)| *table)
-            .ok_or_else(|| StoreError::UnknownTable {
-                path: self.environment.path().to_path_buf(),
-                table: name.to_owned(),
-            })
+        found.map(|(_, table)| *table).ok_or_else(|| StoreError::UnknownTable {
+            path: self.environment.path().to_path_buf(),
+            table: name.to_owned(),
+        })
     }
 }
 
@@ -218,10 +186,7 @@ pub struct WriteTxn<'t> {
 impl<'t> WriteTxn<'t> {
     /// `reads` is around a [`Raw::Write`].
     pub(crate) fn new(reads: ReadTxn<'t>) -> WriteTxn<'t> {
-        WriteTxn {
-            reads,
-            full_for: None,
-        }
+        WriteTxn { reads, full_for: None }
     }
 
     /// Sets the value of a key. A value may be empty, and may have up to 4 GiB less one byte.
@@ -232,14 +197,9 @@ impl<'t> WriteTxn<'t> {
     pub fn put(&mut self, table: &str, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         check_key(table, key)?;
         if value.len() as u64 > MAX_VALUE_BYTES {
-            return Err(StoreError::ValueLength {
-                table: table.to_owned(),
-                bytes: value.len(),
-            });
+            return Err(StoreError::ValueLength { table: table.to_owned(), bytes: value.len() });
         }
-        self.change(table, value.len() as u64, |table, txn| {
-            table.put(txn, key, value)
-        })
+        self.change(table, value.len() as u64, |table, txn| table.put(txn, key, value))
     }
 
     /// Deletes a key. `false`: it was not there.
@@ -296,17 +256,13 @@ impl<'t> Deref for WriteTxn<'t> {
 
 impl fmt::Debug for ReadTxn<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadTxn")
-            .field("path", &self.environment.path())
-            .finish_non_exhaustive()
+        f.debug_struct("ReadTxn").field("path", &self.environment.path()).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for WriteTxn<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WriteTxn")
-            .field("path", &self.environment.path())
-            .finish_non_exhaustive()
+        f.debug_struct("WriteTxn").field("path", &self.environment.path()).finish_non_exhaustive()
     }
 }
 
@@ -345,9 +301,6 @@ fn check_key(table: &str, key: &[u8]) -> Result<(), StoreError> {
     if (1..=MAX_KEY_BYTES).contains(&key.len()) {
         Ok(())
     } else {
-        Err(StoreError::KeyLength {
-            table: table.to_owned(),
-            bytes: key.len(),
-        })
+        Err(StoreError::KeyLength { table: table.to_owned(), bytes: key.len() })
     }
 }

@@ -42,44 +42,32 @@ struct Moving {
     row: Row,
 }
 
-/// Drains `queue` into the tables under `dir`. The caller holds the drain lock.
-pub(crate) async fn drain(queue: &Queue, dir: &Path) -> Result<DrainReport, LedgerError> {
-    let mut report = DrainReport::default();
+/// Drains `queue` into the tables under `dir`, and reports what it did even where it fails. The caller holds the drain lock.
+pub(crate) async fn drain(queue: &Queue, dir: &Path, report: &mut DrainReport) -> Result<(), LedgerError> {
     let (moving, rejected) = sort(queue.events()?);
     if !rejected.is_empty() {
         let sequences: Vec<u64> = rejected.iter().map(|(sequence, _)| *sequence).collect();
         queue.reject(&sequences)?;
         report.rejected = sequences.len() as u64;
-        report
-            .notices
-            .extend(rejected.into_iter().map(|(sequence, reason)| {
+        report.notices.extend(
+            rejected.into_iter().map(|(sequence, reason)| {
                 format!("ledger event {sequence} was put aside in the queue store: {reason}")
-            }));
+            }),
+        );
     }
     // A ledger that fails does not keep the others from being drained; the first failure is the answer.
     let mut failed = None;
     for (ledger, events) in moving {
-        match drain_one(
-            queue,
-            ledger,
-            &dir.join(ledger.dir_name()),
-            &events,
-            &mut report,
-        )
-        .await
-        {
+        match drain_one(queue, ledger, &dir.join(ledger.dir_name()), &events, report).await {
             Ok(()) => {}
             Err(error @ LedgerError::NewerFormat { .. }) => {
                 report.kept += events.len() as u64;
-                report.notices.push(format!(
-                    "{error}; {} of its events stay in the outbox",
-                    events.len()
-                ));
+                report.notices.push(format!("{error}; {} of its events stay in the outbox", events.len()));
             }
             Err(error) => failed = failed.or(Some(error)),
         }
     }
-    failed.map_or(Ok(report), Err)
+    failed.map_or(Ok(()), Err)
 }
 
 /// Looks at a ledger and sets it aside if it is damaged; then there is none. The caller holds the drain lock.
@@ -102,10 +90,7 @@ pub(crate) async fn open(
                 Some(aside) => format!("it was set aside as {}", aside.display()),
                 None => "there was nothing left to set aside".to_owned(),
             };
-            notices.push(format!(
-                "ledger {ledger} in {} was damaged: {why}; {now}",
-                dir.display()
-            ));
+            notices.push(format!("ledger {ledger} in {} was damaged: {why}; {now}", dir.display()));
             Ok(None)
         }
     }
@@ -141,25 +126,11 @@ async fn drain_one(
 }
 
 /// The highest sequence number that the table holds; 0 for none.
-async fn applied(
-    ledger: Ledger,
-    dir: &Path,
-    table: &DeltaTable,
-    app_id: &str,
-) -> Result<u64, LedgerError> {
-    let progress = |source| LedgerError::Progress {
-        ledger,
-        path: dir.to_path_buf(),
-        source: Box::new(source),
-    };
+async fn applied(ledger: Ledger, dir: &Path, table: &DeltaTable, app_id: &str) -> Result<u64, LedgerError> {
+    let progress = |source| LedgerError::Progress { ledger, path: dir.to_path_buf(), source: Box::new(source) };
     let state = table.snapshot().map_err(progress)?;
-    let version = state
-        .transaction_version(table.log_store().as_ref(), app_id)
-        .await
-        .map_err(progress)?;
-    Ok(version
-        .and_then(|version| u64::try_from(version).ok())
-        .unwrap_or(0))
+    let version = state.transaction_version(table.log_store().as_ref(), app_id).await.map_err(progress)?;
+    Ok(version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0))
 }
 
 async fn commit(
@@ -195,15 +166,9 @@ async fn commit(
         source,
     };
     let version = i64::try_from(last.sequence).map_err(|error| failed(error.into()))?;
-    alluvium_write_policy::append(
-        dir,
-        ledger.schema(),
-        vec![batch],
-        &metadata.to_map(),
-        (app_id, version),
-    )
-    .await
-    .map_err(|error| failed(error.into()))
+    alluvium_write_policy::append(dir, ledger.schema(), vec![batch], &metadata.to_map(), (app_id, version))
+        .await
+        .map_err(|error| failed(error.into()))
 }
 
 type Rejected = Vec<(u64, String)>;
@@ -222,11 +187,7 @@ fn sort(queued: Vec<Queued>) -> (BTreeMap<Ledger, Vec<Moving>>, Rejected) {
         };
         match rows::row(&event) {
             Ok(row) => {
-                let moved = Moving {
-                    sequence,
-                    run_id: run_of(&event),
-                    row,
-                };
+                let moved = Moving { sequence, run_id: run_of(&event), row };
                 moving.entry(Ledger::of(&event)).or_default().push(moved);
             }
             Err(error) => rejected.push((sequence, error.to_string())),

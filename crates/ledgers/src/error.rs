@@ -19,9 +19,7 @@ pub enum LedgerError {
     #[error("the outbox of the ledgers could not be used; nothing was recorded or taken out")]
     Store(#[from] StoreError),
     /// A value of the outbox's own book-keeping is not what this crate writes.
-    #[error(
-        "the outbox's record `{key}` is damaged; move the queue store away to have it created anew"
-    )]
+    #[error("the outbox's record `{key}` is damaged; move the queue store away to have it created anew")]
     Record {
         /// The key in the queue store.
         key: String,
@@ -56,9 +54,7 @@ pub enum LedgerError {
         run_id: RunId,
     },
     /// The run has been ended or closed before.
-    #[error(
-        "run {run_id} is not open: it has its row in the ledgers already, and gets no second one"
-    )]
+    #[error("run {run_id} is not open: it has its row in the ledgers already, and gets no second one")]
     RunNotOpen {
         /// The run.
         run_id: RunId,
@@ -143,14 +139,7 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    pub(crate) fn io<'p>(
-        path: &'p Path,
-        action: &'static str,
-    ) -> impl FnOnce(io::Error) -> LedgerError + 'p {
-        move |source| LedgerError::Io {
-            path: path.to_path_buf(),
-            action,
-            source,
-        }
+    pub(crate) fn io<'p>(path: &'p Path, action: &'static str) -> impl FnOnce(io::Error) -> LedgerError + 'p {
+        move |source| LedgerError::Io { path: path.to_path_buf(), action, source }
     }
 }

@@ -66,17 +66,8 @@ impl Ledgers {
     ///
     /// # Errors
     /// [`LedgerError::RunBegun`] if there is such a run, [`LedgerError::Io`], [`LedgerError::Store`].
-    pub fn begin_run(
-        &self,
-        run_id: RunId,
-        profile_name: Option<&str>,
-    ) -> Result<RunGuard, LedgerError> {
-        let Shared {
-            queue,
-            run_files,
-            seam,
-            ..
-        } = &*self.shared;
+    pub fn begin_run(&self, run_id: RunId, profile_name: Option<&str>) -> Result<RunGuard, LedgerError> {
+        let Shared { queue, run_files, seam, .. } = &*self.shared;
         run::begin(queue, run_files, seam, run_id, profile_name)
     }
 
@@ -106,12 +97,7 @@ impl Ledgers {
     /// # Errors
     /// [`LedgerError::Io`], [`LedgerError::Store`]; runs that were closed before the failure stay closed.
     pub fn close_killed_runs(&self) -> Result<Vec<RunId>, LedgerError> {
-        let Shared {
-            queue,
-            run_files,
-            seam,
-            ..
-        } = &*self.shared;
+        let Shared { queue, run_files, seam, .. } = &*self.shared;
         let (closed, notices) = run::close_killed(queue, run_files, seam)?;
         self.notice(notices);
         Ok(closed)
@@ -140,10 +126,13 @@ impl Ledgers {
         }
         let Shared { dir, queue, .. } = &*self.shared;
         let _lock = self.drain_lock().await?;
-        let report = drain::drain(queue, dir).await?;
-        for notice in &report.notices {
-            tracing::warn!(target: "alluvium.ledgers", "{notice}");
+        let mut report = DrainReport::default();
+        let drained = drain::drain(queue, dir, &mut report).await;
+        if let Err(error) = drained {
+            self.notice(report.notices);
+            return Err(error);
         }
+        warn(&report.notices);
         Ok(report)
     }
 
@@ -179,16 +168,10 @@ impl Ledgers {
     }
 
     /// What [`table`](Ledgers::table) and [`close_killed_runs`](Ledgers::close_killed_runs) found that a person should know,
-    /// each told once. ([`drain`](Ledgers::drain) tells in its report.)
+    /// each told once. [`drain`](Ledgers::drain) tells in its report, or here if it fails.
     #[must_use]
     pub fn take_notices(&self) -> Vec<String> {
-        std::mem::take(
-            &mut *self
-                .shared
-                .notices
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        std::mem::take(&mut *self.shared.notices.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The directory that holds the ledgers, as an absolute path.
@@ -202,13 +185,13 @@ impl Ledgers {
     }
 
     fn notice(&self, notices: Vec<String>) {
-        for notice in &notices {
-            tracing::warn!(target: "alluvium.ledgers", "{notice}");
-        }
-        self.shared
-            .notices
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(notices);
+        warn(&notices);
+        self.shared.notices.lock().unwrap_or_else(PoisonError::into_inner).extend(notices);
+    }
+}
+
+fn warn(notices: &[String]) {
+    for notice in notices {
+        tracing::warn!(target: "alluvium.ledgers", "{notice}");
     }
 }

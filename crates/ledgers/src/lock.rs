@@ -19,11 +19,7 @@ const LAST_RETRY: Duration = Duration::from_millis(100);
 
 impl DrainLock {
     /// Waits for other drainers, of this process or any other, but not longer than `bound`.
-    pub(crate) async fn acquire(
-        dir: &Path,
-        bound: Duration,
-        seam: &Seam,
-    ) -> Result<DrainLock, LedgerError> {
+    pub(crate) async fn acquire(dir: &Path, bound: Duration, seam: &Seam) -> Result<DrainLock, LedgerError> {
         fs::create_dir_all(dir).map_err(LedgerError::io(dir, "create"))?;
         let path = dir.join(".drain.lock");
         let file = open_or_create(&path).map_err(LedgerError::io(&path, "open"))?;
@@ -76,8 +72,7 @@ impl RunFiles {
     pub(crate) fn create(&self, name: &str) -> Result<Option<RunFile>, LedgerError> {
         fs::create_dir_all(&self.dir).map_err(LedgerError::io(&self.dir, "create"))?;
         let dir = File::open(&self.dir).map_err(LedgerError::io(&self.dir, "open"))?;
-        dir.lock_shared()
-            .map_err(LedgerError::io(&self.dir, "lock"))?;
+        dir.lock_shared().map_err(LedgerError::io(&self.dir, "lock"))?;
         let path = self.dir.join(name);
         let file = open_or_create(&path).map_err(LedgerError::io(&path, "create"))?;
         let locked = try_lock(&file).map_err(LedgerError::io(&path, "lock"))?;
@@ -118,8 +113,7 @@ impl Sweep<'_> {
     /// Whether there is a run file of this name, of a run alive or dead.
     pub(crate) fn holds(&self, name: &str) -> Result<bool, LedgerError> {
         let path = self.dir.join(name);
-        path.try_exists()
-            .map_err(LedgerError::io(&path, "look for"))
+        path.try_exists().map_err(LedgerError::io(&path, "look for"))
     }
 }
 
@@ -128,9 +122,7 @@ impl RunFile {
     pub(crate) fn remove(self) -> Result<(), LedgerError> {
         let RunFile { path, file } = self;
         let removed = match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(LedgerError::io(&path, "remove")(error))
-            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LedgerError::io(&path, "remove")(error)),
             _ => Ok(()),
         };
         drop(file);
@@ -139,11 +131,7 @@ impl RunFile {
 }
 
 fn open_or_create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
+    OpenOptions::new().create(true).truncate(false).write(true).open(path)
 }
 
 /// `false`: somebody holds it.

@@ -16,8 +16,8 @@
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{
-    CacheInventoryEntry, CacheRunSummary, CacheScope, Contract, Envelope, EnvelopeError,
-    LedgerEvent, RunId, RunResult, StoreId, ViewResult,
+    CacheInventoryEntry, CacheRunSummary, CacheScope, Contract, Envelope, EnvelopeError, LedgerEvent, RunId, RunResult,
+    StoreId, ViewResult,
 };
 use alluvium_disk_kv_cache::{Order, ReadTxn, Store, StoreError, WriteTxn};
 use alluvium_telemetry::Seam;
@@ -197,9 +197,7 @@ impl Queue {
                     let (key, _) = entry?;
                     let text = String::from_utf8_lossy(key);
                     let run_id = text.strip_prefix(RUN).and_then(|id| id.parse().ok());
-                    run_id.ok_or_else(|| LedgerError::Record {
-                        key: text.into_owned(),
-                    })
+                    run_id.ok_or_else(|| LedgerError::Record { key: text.into_owned() })
                 })
                 .collect()
         })
@@ -211,10 +209,7 @@ impl Queue {
             txn.scan(OUTBOX, .., Order::Ascending)?
                 .map(|entry| {
                     let (key, value) = entry?;
-                    Ok(Queued {
-                        sequence: sequence(OUTBOX, key)?,
-                        bytes: value.to_vec(),
-                    })
+                    Ok(Queued { sequence: sequence(OUTBOX, key)?, bytes: value.to_vec() })
                 })
                 .collect()
         })
@@ -249,9 +244,7 @@ impl Queue {
 
     /// Whether the ledger has been committed to and was not set aside since: it should be there.
     pub(crate) fn is_made(&self, ledger: Ledger) -> Result<bool, LedgerError> {
-        Ok(self
-            .store
-            .read::<_, StoreError>(|txn| Ok(txn.get(META, &made_key(ledger))?.is_some()))?)
+        Ok(self.store.read::<_, StoreError>(|txn| Ok(txn.get(META, &made_key(ledger))?.is_some()))?)
     }
 
     /// Forgets that the ledger exists.
@@ -265,14 +258,7 @@ impl Queue {
 
 impl RunRow {
     fn killed(self, run_id: RunId, found_unix_ms: i64) -> CacheRunSummary {
-        let Counts {
-            hit,
-            write,
-            computed,
-            skipped,
-            error,
-            saved_ms,
-        } = self.counts;
+        let Counts { hit, write, computed, skipped, error, saved_ms } = self.counts;
         CacheRunSummary {
             run_id,
             profile_name: self.profile_name,
@@ -306,14 +292,7 @@ impl Counts {
     }
 
     fn add(&mut self, other: &Counts) {
-        let Counts {
-            hit,
-            write,
-            computed,
-            skipped,
-            error,
-            saved_ms,
-        } = other;
+        let Counts { hit, write, computed, skipped, error, saved_ms } = other;
         self.hit += hit;
         self.write += write;
         self.computed += computed;
@@ -346,11 +325,7 @@ fn payload<T: Contract>(bytes: &[u8]) -> Result<T, DecodeError> {
 
 fn encode(event: &LedgerEvent) -> Result<Vec<u8>, LedgerError> {
     fn enveloped<T: Contract>(row: &T) -> Result<Vec<u8>, LedgerError> {
-        let envelope = Envelope {
-            kind: T::KIND.to_owned(),
-            version: T::VERSION,
-            payload: row,
-        };
+        let envelope = Envelope { kind: T::KIND.to_owned(), version: T::VERSION, payload: row };
         serde_json::to_vec(&envelope).map_err(LedgerError::Encode)
     }
     match event {
@@ -374,9 +349,7 @@ fn append(txn: &mut WriteTxn<'_>, encoded: &[Vec<u8>]) -> Result<(), LedgerError
 }
 
 fn sequence(key: &str, bytes: &[u8]) -> Result<u64, LedgerError> {
-    let bytes = bytes.try_into().map_err(|_| LedgerError::Record {
-        key: key.to_owned(),
-    })?;
+    let bytes = bytes.try_into().map_err(|_| LedgerError::Record { key: key.to_owned() })?;
     Ok(u64::from_be_bytes(bytes))
 }
 
@@ -384,12 +357,8 @@ fn store_id(txn: &ReadTxn<'_>) -> Result<Option<StoreId>, LedgerError> {
     let Some(bytes) = txn.get(META, STORE_ID)? else {
         return Ok(None);
     };
-    let id = std::str::from_utf8(bytes)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    id.map(Some).ok_or_else(|| LedgerError::Record {
-        key: "ledgers/store_id".to_owned(),
-    })
+    let id = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
+    id.map(Some).ok_or_else(|| LedgerError::Record { key: "ledgers/store_id".to_owned() })
 }
 
 /// The row of an open run; if it does not decode, its bytes and why.

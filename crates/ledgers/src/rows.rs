@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use alluvium_contracts::{
-    CacheInventoryEntry, CacheKey, CachePolicy, CacheRunSummary, CacheScope, LedgerEvent,
-    PlanFingerprint, RunId, RunResult, SchemaHash, ViewResult,
+    CacheInventoryEntry, CacheKey, CachePolicy, CacheRunSummary, CacheScope, LedgerEvent, PlanFingerprint, RunId,
+    RunResult, SchemaHash, ViewResult,
 };
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};

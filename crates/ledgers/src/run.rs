@@ -49,29 +49,14 @@ pub(crate) fn begin(
     let started_unix_ms = seam.unix_ms();
     queue.begin(
         run_id,
-        &RunRow {
-            profile_name: profile_name.map(str::to_owned),
-            started_unix_ms,
-            counts: Default::default(),
-        },
+        &RunRow { profile_name: profile_name.map(str::to_owned), started_unix_ms, counts: Default::default() },
     )?;
-    Ok(RunGuard {
-        run_id,
-        started_unix_ms,
-        file,
-    })
+    Ok(RunGuard { run_id, started_unix_ms, file })
 }
 
-pub(crate) fn end(
-    queue: &Queue,
-    guard: RunGuard,
-    summary: &CacheRunSummary,
-) -> Result<(), LedgerError> {
+pub(crate) fn end(queue: &Queue, guard: RunGuard, summary: &CacheRunSummary) -> Result<(), LedgerError> {
     if summary.run_id != guard.run_id {
-        return Err(LedgerError::OtherRun {
-            run_id: guard.run_id,
-            summary_of: summary.run_id,
-        });
+        return Err(LedgerError::OtherRun { run_id: guard.run_id, summary_of: summary.run_id });
     }
     queue.end(summary)?;
     if let Err(error) = guard.file.remove() {

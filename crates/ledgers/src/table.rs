@@ -39,29 +39,12 @@ pub(crate) enum Access {
 ///
 /// # Errors
 /// [`LedgerError::NewerFormat`], and [`LedgerError::Unreadable`] where the system would not let us look.
-pub(crate) async fn look(
-    ledger: Ledger,
-    dir: &Path,
-    made: bool,
-    access: Access,
-) -> Result<Found, LedgerError> {
-    let unreadable = |(path, source)| LedgerError::Unreadable {
-        ledger,
-        path,
-        source,
-    };
-    let newer = |found: String| LedgerError::NewerFormat {
-        ledger,
-        path: dir.to_path_buf(),
-        found,
-    };
+pub(crate) async fn look(ledger: Ledger, dir: &Path, made: bool, access: Access) -> Result<Found, LedgerError> {
+    let unreadable = |(path, source)| LedgerError::Unreadable { ledger, path, source };
+    let newer = |found: String| LedgerError::NewerFormat { ledger, path: dir.to_path_buf(), found };
 
     if !has_log(dir).map_err(unreadable)? {
-        return Ok(if made {
-            Found::Damaged("its Delta log has gone".to_owned())
-        } else {
-            Found::Absent
-        });
+        return Ok(if made { Found::Damaged("its Delta log has gone".to_owned()) } else { Found::Absent });
     }
     let table = match load(dir).await {
         Ok(table) => table,
@@ -72,9 +55,7 @@ pub(crate) async fn look(
             // The engine hides what the system said behind errors of its own, so ask the system again: a log that
             // can be read and still makes no table is damaged; one that cannot be read says nothing.
             read_log(dir).map_err(unreadable)?;
-            return Ok(Found::Damaged(format!(
-                "its Delta log does not load: {error}"
-            )));
+            return Ok(Found::Damaged(format!("its Delta log does not load: {error}")));
         }
     };
     let Ok(state) = table.snapshot() else {
@@ -94,9 +75,7 @@ pub(crate) async fn look(
             return Err(newer(format!("unknown columns: {}", names.join(", "))));
         }
         Columns::Other(name) => {
-            return Ok(Found::Damaged(format!(
-                "its column {name} is missing or of another type"
-            )));
+            return Ok(Found::Damaged(format!("its column {name} is missing or of another type")));
         }
     }
     if access == Access::Read {
@@ -105,10 +84,7 @@ pub(crate) async fn look(
             match fs::metadata(&path) {
                 Ok(metadata) if i64::try_from(metadata.len()) == Ok(file.size()) => {}
                 Ok(_) => {
-                    return Ok(Found::Damaged(format!(
-                        "{} has another length than it was written with",
-                        file.path()
-                    )));
+                    return Ok(Found::Damaged(format!("{} has another length than it was written with", file.path())));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Ok(Found::Damaged(format!("{} has gone", file.path())));
@@ -127,10 +103,7 @@ pub(crate) fn set_aside(dir: &Path) -> Result<Option<PathBuf>, LedgerError> {
     let mut n = 1_u32;
     let aside = loop {
         let aside = dir.with_file_name(format!("{name}.damaged-{n}"));
-        if !aside
-            .try_exists()
-            .map_err(LedgerError::io(&aside, "look for"))?
-        {
+        if !aside.try_exists().map_err(LedgerError::io(&aside, "look for"))? {
             break aside;
         }
         n += 1;
@@ -149,22 +122,11 @@ pub(crate) fn empty(ledger: Ledger) -> Arc<dyn TableProvider> {
 
 /// The loaded version for SQL. Without a log store of its own the scan refuses `INSERT`, and it finds its files through
 /// the session's store for `file:`.
-pub(crate) fn provider(
-    ledger: Ledger,
-    dir: &Path,
-    table: &DeltaTable,
-) -> Result<Arc<dyn TableProvider>, LedgerError> {
-    let scan = |source| LedgerError::Scan {
-        ledger,
-        path: dir.to_path_buf(),
-        source: Box::new(source),
-    };
+pub(crate) fn provider(ledger: Ledger, dir: &Path, table: &DeltaTable) -> Result<Arc<dyn TableProvider>, LedgerError> {
+    let scan = |source| LedgerError::Scan { ledger, path: dir.to_path_buf(), source: Box::new(source) };
     let state = table.snapshot().map_err(|error| scan(error.into()))?;
     // The schema is the one promised by `Ledger::schema`, not the session's taste in strings.
-    let config = DeltaScanConfig {
-        schema_force_view_types: false,
-        ..DeltaScanConfig::new()
-    };
+    let config = DeltaScanConfig { schema_force_view_types: false, ..DeltaScanConfig::new() };
     let provider = DeltaScanNext::new(state.snapshot().clone(), config).map_err(scan)?;
     Ok(Arc::new(provider))
 }
@@ -183,9 +145,7 @@ fn has_log(dir: &Path) -> Result<bool, (PathBuf, io::Error)> {
     for entry in entries {
         let name = entry.map_err(at)?.file_name();
         let name = name.to_string_lossy();
-        let version = name
-            .get(..20)
-            .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let version = name.get(..20).is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
         if version && (name.ends_with(".json") || name.ends_with(".parquet")) {
             return Ok(true);
         }
@@ -221,9 +181,9 @@ async fn load(dir: &Path) -> Result<DeltaTable, DeltaTableError> {
 /// What the protocol of the table asks for and the engine lacks, if that is what the error says.
 fn newer_protocol(error: &DeltaTableError) -> Option<String> {
     match error {
-        DeltaTableError::Transaction {
-            source: TransactionError::UnsupportedTableFeatures(_),
-        } => Some(error.to_string()),
+        DeltaTableError::Transaction { source: TransactionError::UnsupportedTableFeatures(_) } => {
+            Some(error.to_string())
+        }
         // The kernel's error type is not exported; its text for `Error::Unsupported` begins so.
         DeltaTableError::KernelError(kernel) => {
             let text = kernel.to_string();
@@ -243,9 +203,9 @@ enum Columns {
 /// version's.
 fn compare(found: &Schema, ours: &Schema) -> Columns {
     let alike = |ours: &Field| {
-        found.field_with_name(ours.name()).is_ok_and(|found| {
-            found.data_type() == ours.data_type() && found.is_nullable() == ours.is_nullable()
-        })
+        found
+            .field_with_name(ours.name())
+            .is_ok_and(|found| found.data_type() == ours.data_type() && found.is_nullable() == ours.is_nullable())
     };
     if let Some(other) = ours.fields().iter().find(|field| !alike(field)) {
         return Columns::Other(other.name().clone());
@@ -256,9 +216,5 @@ fn compare(found: &Schema, ours: &Schema) -> Columns {
         .map(|field| field.name().clone())
         .filter(|name| ours.field_with_name(name).is_err())
         .collect();
-    if more.is_empty() {
-        Columns::Same
-    } else {
-        Columns::More(more)
-    }
+    if more.is_empty() { Columns::Same } else { Columns::More(more) }
 }

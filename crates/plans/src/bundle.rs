@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{
-    CacheKey, CanonicalError, DeltaInput, Identity, PinDigest, PlanFingerprint, Stability,
-    canonical_json,
+    CacheKey, CanonicalError, DeltaInput, Identity, PinDigest, PlanFingerprint, Stability, canonical_json,
 };
 use alluvium_datasets::PinnedDataset;
 use alluvium_profile::{QueryError, Session};
@@ -88,28 +87,17 @@ pub async fn plan_view(
     sql: &str,
     inputs: &BTreeMap<String, Input>,
 ) -> Result<PlanBundle, PlanError> {
-    let planned = session
-        .plan_query(sql)
-        .await
-        .map_err(|source| PlanError::Query {
-            view: view.to_owned(),
-            source,
-        })?;
+    let planned = session.plan_query(sql).await.map_err(|source| PlanError::Query { view: view.to_owned(), source })?;
     let plan = planned.plan;
-    let published = PublishedSchema::of(plan.schema()).map_err(|source| PlanError::Publish {
-        view: view.to_owned(),
-        source,
-    })?;
+    let published =
+        PublishedSchema::of(plan.schema()).map_err(|source| PlanError::Publish { view: view.to_owned(), source })?;
     let canonical = canonicalize(&plan);
     let leaves = Leaves::of(&canonical, inputs);
     let functions = functions::judge(&canonical.functions, session.builtins());
 
     let settings = session.semantic_settings();
     let engine = engine_versions();
-    let encode = |source| PlanError::Encode {
-        view: view.to_owned(),
-        source,
-    };
+    let encode = |source| PlanError::Encode { view: view.to_owned(), source };
     let fingerprint = PlanFingerprint::of(
         &canonical_json(&json!({
             "plan": canonical.text,
@@ -121,45 +109,24 @@ pub async fn plan_view(
         .map_err(encode)?,
     );
 
-    let denials: Vec<String> = canonical
-        .denials
-        .iter()
-        .chain(&functions.denials)
-        .chain(&leaves.denials)
-        .cloned()
-        .collect();
+    let denials: Vec<String> =
+        canonical.denials.iter().chain(&functions.denials).chain(&leaves.denials).cloned().collect();
     let cache_key = match denials.is_empty() {
         true => Some(CacheKey::of(
-            &canonical_json(&json!({ "plan_fingerprint": fingerprint, "pins": leaves.pins }))
-                .map_err(encode)?,
+            &canonical_json(&json!({ "plan_fingerprint": fingerprint, "pins": leaves.pins })).map_err(encode)?,
         )),
         false => None,
     };
     let mut unstable = instabilities(&plan);
     unstable.extend(leaves.unstable);
-    let stability = if unstable.is_empty() {
-        Stability::Exact
-    } else {
-        Stability::Unstable
-    };
+    let stability = if unstable.is_empty() { Stability::Exact } else { Stability::Unstable };
 
     let mut components = leaves.components;
-    components.insert(
-        "plan".to_owned(),
-        PlanFingerprint::of(canonical.text.as_bytes()).to_string(),
-    );
+    components.insert("plan".to_owned(), PlanFingerprint::of(canonical.text.as_bytes()).to_string());
     components.insert("columns".to_owned(), published.hash().to_string());
-    let named = [
-        ("function", functions.versions),
-        ("setting", settings),
-        ("engine", engine),
-    ];
+    let named = [("function", functions.versions), ("setting", settings), ("engine", engine)];
     for (prefix, values) in named {
-        components.extend(
-            values
-                .into_iter()
-                .map(|(name, value)| (format!("{prefix} {name}"), value)),
-        );
+        components.extend(values.into_iter().map(|(name, value)| (format!("{prefix} {name}"), value)));
     }
 
     Ok(PlanBundle {
@@ -171,11 +138,7 @@ pub async fn plan_view(
             plan_fingerprint: fingerprint,
             cache_key,
             stability,
-            reasons: if denials.is_empty() {
-                unstable.into_iter().collect()
-            } else {
-                denials
-            },
+            reasons: if denials.is_empty() { unstable.into_iter().collect() } else { denials },
         },
         components,
         inputs: leaves.inputs,
@@ -258,47 +221,32 @@ impl Leaves {
     fn add(&mut self, scan: &TableScan, inputs: &BTreeMap<String, Input>) {
         let name = scan.table_name.to_string();
         // Only a bare name can be an input: what is qualified lives in a schema of the engine's or of the ledgers.
-        let bare = scan
-            .table_name
-            .schema()
-            .is_none()
-            .then(|| scan.table_name.table());
+        let bare = scan.table_name.schema().is_none().then(|| scan.table_name.table());
         let Some((name, input)) = bare.and_then(|bare| inputs.get_key_value(bare)) else {
-            self.denials
-                .push(format!("{name} has no pin: its content has no identity"));
+            self.denials.push(format!("{name} has no pin: its content has no identity"));
             return;
         };
         self.reads.push(name.clone());
         let (pin, version) = match input {
             Input::Dataset(dataset) => {
                 self.components.extend(
-                    dataset
-                        .components()
-                        .iter()
-                        .map(|(part, value)| (format!("source {name}: {part}"), value.clone())),
+                    dataset.components().iter().map(|(part, value)| (format!("source {name}: {part}"), value.clone())),
                 );
                 (dataset.digest(), dataset.delta_version())
             }
             Input::View { key, stability } => {
                 if *stability == Stability::Unstable {
-                    self.unstable
-                        .push(format!("reads the unstable view {name}"));
+                    self.unstable.push(format!("reads the unstable view {name}"));
                 }
                 let Some(key) = key else {
-                    self.denials
-                        .push(format!("reads the uncacheable view {name}"));
+                    self.denials.push(format!("reads the uncacheable view {name}"));
                     return;
                 };
-                self.components
-                    .insert(format!("view {name}"), key.to_string());
+                self.components.insert(format!("view {name}"), key.to_string());
                 (PinDigest::of(format!("view {key}").as_bytes()), None)
             }
         };
         self.pins.insert(name.clone(), pin);
-        self.inputs.push(DeltaInput {
-            name: name.clone(),
-            pin,
-            version,
-        });
+        self.inputs.push(DeltaInput { name: name.clone(), pin, version });
     }
 }

@@ -8,9 +8,7 @@ pub const ROWS_EPOCH: u32 = 1;
 /// The linked engine, by component. Each version is read from the linked crate itself, never written down here.
 #[must_use]
 pub fn engine_versions() -> BTreeMap<String, String> {
-    let parquet = parquet::file::properties::WriterProperties::default()
-        .created_by()
-        .to_owned();
+    let parquet = parquet::file::properties::WriterProperties::default().created_by().to_owned();
     [
         ("datafusion", datafusion::DATAFUSION_VERSION.to_owned()),
         ("arrow", arrow::ARROW_VERSION.to_owned()),
@@ -32,10 +30,7 @@ mod tests {
     #[test]
     fn every_version_is_known() {
         for (component, version) in engine_versions() {
-            assert!(
-                version.chars().any(|c| c.is_ascii_digit()),
-                "{component}: {version}"
-            );
+            assert!(version.chars().any(|c| c.is_ascii_digit()), "{component}: {version}");
         }
     }
 }

@@ -23,10 +23,7 @@ pub fn explain(
             after: today.get(name).map(|value| shorten(value)),
         })
         .collect();
-    MissExplanation {
-        compared_with: Some(key),
-        changes,
-    }
+    MissExplanation { compared_with: Some(key), changes }
 }
 
 /// One line for a table: the first changes, and how many more there are.
@@ -37,12 +34,7 @@ pub fn one_line(explanation: &MissExplanation) -> String {
         (None, _) => "first time".to_owned(),
         (Some(_), []) => "its entry is gone".to_owned(),
         (Some(_), changes) => {
-            let mut line = changes
-                .iter()
-                .take(SHOWN)
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; ");
+            let mut line = changes.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join("; ");
             if changes.len() > SHOWN {
                 line.push_str(&format!("; and {} more", changes.len() - SHOWN));
             }
@@ -66,10 +58,7 @@ mod tests {
     use super::*;
 
     fn components(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
     #[test]
@@ -78,23 +67,10 @@ mod tests {
         let before = components(&[("option", ","), ("same", "1"), ("gone", "x")]);
         let today = components(&[("option", ";"), ("same", "1"), ("new", "y")]);
         let explanation = explain(Some((key, &before)), &today);
-        let lines: Vec<_> = explanation
-            .changes
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(
-            lines,
-            ["gone: removed (x)", "new: added (y)", "option: , → ;"]
-        );
-        assert_eq!(
-            one_line(&explanation),
-            "gone: removed (x); new: added (y); and 1 more"
-        );
+        let lines: Vec<_> = explanation.changes.iter().map(ToString::to_string).collect();
+        assert_eq!(lines, ["gone: removed (x)", "new: added (y)", "option: , → ;"]);
+        assert_eq!(one_line(&explanation), "gone: removed (x); new: added (y); and 1 more");
         assert_eq!(one_line(&explain(None, &today)), "first time");
-        assert_eq!(
-            one_line(&explain(Some((key, &today)), &today)),
-            "its entry is gone"
-        );
+        assert_eq!(one_line(&explain(Some((key, &today)), &today)), "its entry is gone");
     }
 }

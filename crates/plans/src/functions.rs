@@ -22,44 +22,25 @@ pub(crate) fn judge(functions: &[UsedFunction], builtins: &Builtins) -> Function
     let mut identity = FunctionIdentity::default();
     for function in functions {
         let (kind, name, volatility, builtin) = match function {
-            UsedFunction::Scalar(f) => (
-                "scalar",
-                f.name(),
-                f.signature().volatility,
-                builtins.is_builtin_scalar(f),
-            ),
-            UsedFunction::Aggregate(f) => (
-                "aggregate",
-                f.name(),
-                f.signature().volatility,
-                builtins.is_builtin_aggregate(f),
-            ),
-            UsedFunction::Window(f) => (
-                "window",
-                f.name(),
-                f.signature().volatility,
-                builtins.is_builtin_window(f),
-            ),
+            UsedFunction::Scalar(f) => ("scalar", f.name(), f.signature().volatility, builtins.is_builtin_scalar(f)),
+            UsedFunction::Aggregate(f) => {
+                ("aggregate", f.name(), f.signature().volatility, builtins.is_builtin_aggregate(f))
+            }
+            UsedFunction::Window(f) => ("window", f.name(), f.signature().volatility, builtins.is_builtin_window(f)),
         };
         let denial = match volatility {
-            Volatility::Volatile => Some(format!(
-                "{name}() is volatile: every call may give another value"
-            )),
-            Volatility::Stable => Some(format!(
-                "{name}() is stable: its value depends on when the query runs"
-            )),
-            Volatility::Immutable if !builtin => Some(format!(
-                "the function {name}() is no built-in and declares no version"
-            )),
+            Volatility::Volatile => Some(format!("{name}() is volatile: every call may give another value")),
+            Volatility::Stable => Some(format!("{name}() is stable: its value depends on when the query runs")),
+            Volatility::Immutable if !builtin => {
+                Some(format!("the function {name}() is no built-in and declares no version"))
+            }
             Volatility::Immutable => None,
         };
         match denial {
             Some(denial) if !identity.denials.contains(&denial) => identity.denials.push(denial),
             Some(_) => {}
             None => {
-                identity
-                    .versions
-                    .insert(format!("{kind} {name}"), "built-in".to_owned());
+                identity.versions.insert(format!("{kind} {name}"), "built-in".to_owned());
             }
         }
     }

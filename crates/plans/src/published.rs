@@ -24,17 +24,13 @@ pub struct PublishedSchema {
 #[non_exhaustive]
 pub enum PublishError {
     /// Two columns have one name (Delta does not tell upper from lower case).
-    #[error(
-        "two columns are called `{name}` once qualifiers and case are dropped; give one of them another alias"
-    )]
+    #[error("two columns are called `{name}` once qualifiers and case are dropped; give one of them another alias")]
     Collision {
         /// The name.
         name: String,
     },
     /// A type that no Delta table can hold.
-    #[error(
-        "column `{column}` has type {data_type}, which a Delta table cannot hold; cast it to {hint}"
-    )]
+    #[error("column `{column}` has type {data_type}, which a Delta table cannot hold; cast it to {hint}")]
     Unrepresentable {
         /// The column, with the path inside nested types.
         column: String,
@@ -66,27 +62,19 @@ impl PublishedSchema {
         let mut fields: Vec<FieldRef> = Vec::with_capacity(plan_schema.fields().len());
         for field in plan_schema.fields() {
             let name = field.name();
-            if name.is_empty()
-                || name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '='])
-            {
-                return Err(PublishError::Name {
-                    column: name.clone(),
-                });
+            if name.is_empty() || name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']) {
+                return Err(PublishError::Name { column: name.clone() });
             }
             if seen.insert(name.to_lowercase(), ()).is_some() {
                 return Err(PublishError::Collision { name: name.clone() });
             }
             let published = representable(field.data_type(), name)?;
-            fields.push(Arc::new(
-                Field::new(name, published, true).with_metadata(field.metadata().clone()),
-            ));
+            fields.push(Arc::new(Field::new(name, published, true).with_metadata(field.metadata().clone())));
         }
         if fields.is_empty() {
             return Err(PublishError::Empty);
         }
-        Ok(Self {
-            schema: Arc::new(Schema::new(fields)),
-        })
+        Ok(Self { schema: Arc::new(Schema::new(fields)) })
     }
 
     /// The arrow schema.
@@ -122,9 +110,7 @@ impl PublishedSchema {
             })
             .collect();
         // Strings and maps with string keys always have a canonical form.
-        canonical_json(&columns)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        canonical_json(&columns).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// The digest of names, types and metadata.
@@ -135,13 +121,8 @@ impl PublishedSchema {
 }
 
 fn representable(data_type: &DataType, column: &str) -> Result<DataType, PublishError> {
-    let refuse = |hint| {
-        Err(PublishError::Unrepresentable {
-            column: column.to_owned(),
-            data_type: data_type.to_string(),
-            hint,
-        })
-    };
+    let refuse =
+        |hint| Err(PublishError::Unrepresentable { column: column.to_owned(), data_type: data_type.to_string(), hint });
     Ok(match data_type {
         // A column of nothing but NULL has to be of some type; text can hold whatever comes later.
         DataType::Null => DataType::Utf8,
@@ -163,9 +144,7 @@ fn representable(data_type: &DataType, column: &str) -> Result<DataType, Publish
         // An instant is the same instant in UTC; without a zone, UTC is what the engine computes with.
         DataType::Timestamp(_, _) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
-        DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-            DataType::Binary
-        }
+        DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => DataType::Binary,
         DataType::Decimal32(precision, scale)
         | DataType::Decimal64(precision, scale)
         | DataType::Decimal128(precision, scale)
@@ -188,8 +167,7 @@ fn representable(data_type: &DataType, column: &str) -> Result<DataType, Publish
         DataType::Struct(fields) => {
             let mut published = Vec::with_capacity(fields.len());
             for field in fields {
-                let inner =
-                    representable(field.data_type(), &format!("{column}.{}", field.name()))?;
+                let inner = representable(field.data_type(), &format!("{column}.{}", field.name()))?;
                 published.push(Field::new(field.name(), inner, true));
             }
             if published.is_empty() {
@@ -206,18 +184,8 @@ fn representable(data_type: &DataType, column: &str) -> Result<DataType, Publish
             };
             let key = representable(key.data_type(), &format!("{column}.key"))?;
             let value = representable(value.data_type(), &format!("{column}.value"))?;
-            let pair = vec![
-                Field::new("key", key, false),
-                Field::new("value", value, true),
-            ];
-            DataType::Map(
-                Arc::new(Field::new(
-                    "key_value",
-                    DataType::Struct(pair.into()),
-                    false,
-                )),
-                false,
-            )
+            let pair = vec![Field::new("key", key, false), Field::new("value", value, true)];
+            DataType::Map(Arc::new(Field::new("key_value", DataType::Struct(pair.into()), false)), false)
         }
         DataType::Time32(_) | DataType::Time64(_) => return refuse("a string, or a timestamp"),
         DataType::Duration(_) => return refuse("a bigint of its unit"),
@@ -237,8 +205,7 @@ mod tests {
     #[test]
     fn types_become_those_of_delta() {
         let zoneless = DataType::Timestamp(TimeUnit::Nanosecond, None);
-        let dictionary =
-            DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::LargeUtf8));
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::LargeUtf8));
         let list = DataType::LargeList(Arc::new(Field::new("item", DataType::UInt64, false)));
         let published = of(vec![
             Field::new("a", DataType::UInt64, false),
@@ -248,43 +215,17 @@ mod tests {
             Field::new("e", DataType::Null, true),
         ])
         .unwrap();
-        let types: Vec<_> = published
-            .fields()
-            .into_iter()
-            .map(|field| field.data_type)
-            .collect();
-        assert_eq!(
-            types,
-            [
-                "Int64",
-                "Timestamp(µs, \"UTC\")",
-                "Utf8",
-                "List(Int64, field: 'element')",
-                "Utf8"
-            ]
-        );
+        let types: Vec<_> = published.fields().into_iter().map(|field| field.data_type).collect();
+        assert_eq!(types, ["Int64", "Timestamp(µs, \"UTC\")", "Utf8", "List(Int64, field: 'element')", "Utf8"]);
         assert!(published.fields().iter().all(|field| field.nullable));
     }
 
     #[test]
     fn what_cannot_be_published_is_named() {
-        let duration = of(vec![Field::new(
-            "d",
-            DataType::Duration(TimeUnit::Second),
-            true,
-        )])
-        .unwrap_err();
+        let duration = of(vec![Field::new("d", DataType::Duration(TimeUnit::Second), true)]).unwrap_err();
         assert!(duration.to_string().contains("`d`"), "{duration}");
-        let collision = of(vec![
-            Field::new("a", DataType::Int8, true),
-            Field::new("A", DataType::Int8, true),
-        ]);
-        assert_eq!(
-            collision,
-            Err(PublishError::Collision {
-                name: "A".to_owned()
-            })
-        );
+        let collision = of(vec![Field::new("a", DataType::Int8, true), Field::new("A", DataType::Int8, true)]);
+        assert_eq!(collision, Err(PublishError::Collision { name: "A".to_owned() }));
         let name = of(vec![Field::new("count(*)", DataType::Int64, true)]);
         assert!(matches!(name, Err(PublishError::Name { .. })));
     }

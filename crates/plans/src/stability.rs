@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{Sort, WindowFunctionDefinition};
@@ -22,33 +23,23 @@ pub(crate) fn instabilities(plan: &LogicalPlan) -> BTreeSet<String> {
     reasons
 }
 
+const OPEN_LIMIT: &str = "LIMIT keeps rows that no order, or a tie in it, leaves open";
+
 fn of_node(node: &LogicalPlan, reasons: &mut BTreeSet<String>) {
     match node {
         LogicalPlan::Limit(limit) => {
             let ordered = match without_renaming(&limit.input) {
-                LogicalPlan::Sort(sort) => is_total(
-                    &sort.input,
-                    &columns_of_sort(&sort.expr, sort.input.schema()),
-                ),
+                LogicalPlan::Sort(sort) => is_total(&sort.input, &columns_of_sort(&sort.expr, sort.input.schema())),
                 _ => false,
             };
             if !ordered {
-                reasons.insert(
-                    "LIMIT keeps rows that no order, or a tie in it, leaves open".to_owned(),
-                );
+                reasons.insert(OPEN_LIMIT.to_owned());
             }
         }
-        LogicalPlan::Sort(sort) => {
-            if sort.fetch.is_some()
-                && !is_total(
-                    &sort.input,
-                    &columns_of_sort(&sort.expr, sort.input.schema()),
-                )
-            {
-                reasons.insert(
-                    "LIMIT keeps rows that no order, or a tie in it, leaves open".to_owned(),
-                );
-            }
+        LogicalPlan::Sort(sort)
+            if sort.fetch.is_some() && !is_total(&sort.input, &columns_of_sort(&sort.expr, sort.input.schema())) =>
+        {
+            reasons.insert(OPEN_LIMIT.to_owned());
         }
         LogicalPlan::Distinct(Distinct::On(_)) => {
             reasons.insert("DISTINCT ON keeps one of several rows".to_owned());
@@ -79,22 +70,17 @@ fn of_aggregates(expr: &Expr, input: &DFSchema, reasons: &mut BTreeSet<String>) 
 /// Aggregates that do not depend on the order in which rows arrive.
 fn of_aggregate(name: &str, args: &[Expr], input: &DFSchema, reasons: &mut BTreeSet<String>) {
     let type_of_first = args.first().and_then(|arg| arg.get_type(input).ok());
-    let is_integer = type_of_first.as_ref().is_some_and(|t| t.is_integer());
-    let is_decimal = type_of_first.as_ref().is_some_and(|t| t.is_decimal());
+    let is_integer = type_of_first.as_ref().is_some_and(DataType::is_integer);
+    let is_decimal = type_of_first.as_ref().is_some_and(DataType::is_decimal);
     let exact = match name {
-        "count" | "min" | "max" | "bool_and" | "bool_or" | "bit_and" | "bit_or" | "bit_xor"
-        | "grouping" => true,
+        "count" | "min" | "max" | "bool_and" | "bool_or" | "bit_and" | "bit_or" | "bit_xor" | "grouping" => true,
         "sum" => is_integer || is_decimal,
         "avg" => is_decimal,
         _ => false,
     };
     if !exact {
-        let of = type_of_first
-            .map(|t| format!(" of {t}"))
-            .unwrap_or_default();
-        reasons.insert(format!(
-            "{name}(){of} depends on the order in which rows arrive"
-        ));
+        let of = type_of_first.map(|t| format!(" of {t}")).unwrap_or_default();
+        reasons.insert(format!("{name}(){of} depends on the order in which rows arrive"));
     }
 }
 
@@ -104,34 +90,20 @@ fn of_windows(expr: &Expr, input: &LogicalPlan, reasons: &mut BTreeSet<String>) 
             let schema = input.schema();
             let params = &call.params;
             let mut columns = columns_of_sort(&params.order_by, schema);
-            columns.extend(
-                params
-                    .partition_by
-                    .iter()
-                    .filter_map(|expr| plain_column(expr, schema)),
-            );
+            columns.extend(params.partition_by.iter().filter_map(|expr| plain_column(expr, schema)));
             let total = is_total(input, &columns);
             match &call.fun {
                 WindowFunctionDefinition::AggregateUDF(function) => {
                     of_aggregate(function.name(), &params.args, schema, reasons);
                     let by_rows = params.window_frame.units == WindowFrameUnits::Rows;
                     if by_rows && !total {
-                        reasons.insert(format!(
-                            "{}() over ROWS depends on how ties are ordered",
-                            function.name()
-                        ));
+                        reasons.insert(format!("{}() over ROWS depends on how ties are ordered", function.name()));
                     }
                 }
                 WindowFunctionDefinition::WindowUDF(function) => {
-                    let peers_agree = matches!(
-                        function.name(),
-                        "rank" | "dense_rank" | "percent_rank" | "cume_dist"
-                    );
+                    let peers_agree = matches!(function.name(), "rank" | "dense_rank" | "percent_rank" | "cume_dist");
                     if !peers_agree && !total {
-                        reasons.insert(format!(
-                            "{}() depends on how ties are ordered",
-                            function.name()
-                        ));
+                        reasons.insert(format!("{}() depends on how ties are ordered", function.name()));
                     }
                 }
             }
@@ -151,13 +123,10 @@ fn unique_key(plan: &LogicalPlan) -> Option<BTreeSet<usize>> {
         LogicalPlan::Aggregate(node) => {
             let groups = grouping_set_expr_count(&node.group_expr).ok()?;
             // With grouping sets two sets may yield equal rows.
-            (groups == node.group_expr.len()
-                && !matches!(node.group_expr.as_slice(), [Expr::GroupingSet(_)]))
-            .then(|| (0..groups).collect())
+            (groups == node.group_expr.len() && !matches!(node.group_expr.as_slice(), [Expr::GroupingSet(_)]))
+                .then(|| (0..groups).collect())
         }
-        LogicalPlan::Distinct(Distinct::All(input)) => {
-            Some((0..input.schema().fields().len()).collect())
-        }
+        LogicalPlan::Distinct(Distinct::All(input)) => Some((0..input.schema().fields().len()).collect()),
         LogicalPlan::Filter(node) => unique_key(&node.input),
         LogicalPlan::Sort(node) => unique_key(&node.input),
         LogicalPlan::Limit(node) => unique_key(&node.input),
@@ -168,11 +137,7 @@ fn unique_key(plan: &LogicalPlan) -> Option<BTreeSet<usize>> {
             let key = unique_key(&node.input)?;
             let input = node.input.schema();
             key.into_iter()
-                .map(|wanted| {
-                    node.expr
-                        .iter()
-                        .position(|expr| plain_column(expr, input) == Some(wanted))
-                })
+                .map(|wanted| node.expr.iter().position(|expr| plain_column(expr, input) == Some(wanted)))
                 .collect()
         }
         _ => None,
@@ -180,10 +145,7 @@ fn unique_key(plan: &LogicalPlan) -> Option<BTreeSet<usize>> {
 }
 
 fn columns_of_sort(exprs: &[Sort], schema: &DFSchema) -> BTreeSet<usize> {
-    exprs
-        .iter()
-        .filter_map(|sort| plain_column(&sort.expr, schema))
-        .collect()
+    exprs.iter().filter_map(|sort| plain_column(&sort.expr, schema)).collect()
 }
 
 fn plain_column(expr: &Expr, schema: &DFSchema) -> Option<usize> {

@@ -22,11 +22,7 @@ impl ViewRef {
     /// An unbound reference to the view `name` with its published schema.
     #[must_use]
     pub fn new(name: impl Into<String>, schema: SchemaRef) -> Self {
-        Self {
-            name: name.into(),
-            schema,
-            bound: RwLock::new(None),
-        }
+        Self { name: name.into(), schema, bound: RwLock::new(None) }
     }
 
     /// Says where the rows are. A later binding replaces an earlier one; scans that began keep theirs.
@@ -41,10 +37,7 @@ impl ViewRef {
     }
 
     fn provider(&self) -> Option<Arc<dyn TableProvider>> {
-        self.bound
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.bound.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -67,23 +60,14 @@ impl TableProvider for ViewRef {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match self.provider() {
             Some(provider) => provider.scan(state, projection, filters, limit).await,
-            None => plan_err!(
-                "the view `{}` was scanned before its rows were there",
-                self.name
-            ),
+            None => plan_err!("the view `{}` was scanned before its rows were there", self.name),
         }
     }
 
-    fn supports_filters_pushdown(
-        &self,
-        filters: &[&Expr],
-    ) -> Result<Vec<TableProviderFilterPushDown>> {
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         match self.provider() {
             Some(provider) => provider.supports_filters_pushdown(filters),
-            None => Ok(vec![
-                TableProviderFilterPushDown::Unsupported;
-                filters.len()
-            ]),
+            None => Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()]),
         }
     }
 

@@ -56,33 +56,25 @@ impl Builtins {
     /// in the variant for this session's settings, which is the one that SQL plans to; another variant is foreign.
     #[must_use]
     pub fn is_builtin_scalar(&self, function: &ScalarUDF) -> bool {
-        self.scalar
-            .get(function.name())
-            .is_some_and(|registered| registered.as_ref() == function)
+        self.scalar.get(function.name()).is_some_and(|registered| registered.as_ref() == function)
     }
 
     /// Whether `function` is the engine's.
     #[must_use]
     pub fn is_builtin_higher_order(&self, function: &HigherOrderUDF) -> bool {
-        self.higher_order
-            .get(function.name())
-            .is_some_and(|registered| registered.as_ref() == function)
+        self.higher_order.get(function.name()).is_some_and(|registered| registered.as_ref() == function)
     }
 
     /// Whether `function` is the engine's.
     #[must_use]
     pub fn is_builtin_aggregate(&self, function: &AggregateUDF) -> bool {
-        self.aggregate
-            .get(function.name())
-            .is_some_and(|registered| registered.as_ref() == function)
+        self.aggregate.get(function.name()).is_some_and(|registered| registered.as_ref() == function)
     }
 
     /// Whether `function` is the engine's.
     #[must_use]
     pub fn is_builtin_window(&self, function: &WindowUDF) -> bool {
-        self.window
-            .get(function.name())
-            .is_some_and(|registered| registered.as_ref() == function)
+        self.window.get(function.name()).is_some_and(|registered| registered.as_ref() == function)
     }
 }
 
@@ -99,6 +91,7 @@ impl fmt::Debug for Builtins {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use alluvium_contracts::ProfileSpec;
@@ -111,9 +104,7 @@ mod tests {
     use crate::{RuntimeProfile, Session, SessionFactory};
 
     fn session() -> Session {
-        SessionFactory::new(RuntimeProfile::from(&ProfileSpec::default()))
-            .build()
-            .unwrap()
+        SessionFactory::new(RuntimeProfile::from(&ProfileSpec::default())).build().unwrap()
     }
 
     /// The functions of a query: `name` → is a built-in.
@@ -126,22 +117,13 @@ mod tests {
                 expr.apply(|expr| {
                     match expr {
                         Expr::ScalarFunction(f) => {
-                            found.push((
-                                f.func.name().to_owned(),
-                                builtins.is_builtin_scalar(&f.func),
-                            ));
+                            found.push((f.func.name().to_owned(), builtins.is_builtin_scalar(&f.func)));
                         }
                         Expr::HigherOrderFunction(f) => {
-                            found.push((
-                                f.func.name().to_owned(),
-                                builtins.is_builtin_higher_order(&f.func),
-                            ));
+                            found.push((f.func.name().to_owned(), builtins.is_builtin_higher_order(&f.func)));
                         }
                         Expr::AggregateFunction(f) => {
-                            found.push((
-                                f.func.name().to_owned(),
-                                builtins.is_builtin_aggregate(&f.func),
-                            ));
+                            found.push((f.func.name().to_owned(), builtins.is_builtin_aggregate(&f.func)));
                         }
                         Expr::WindowFunction(f) => match &f.fun {
                             WindowFunctionDefinition::AggregateUDF(f) => {
@@ -165,30 +147,54 @@ mod tests {
 
     #[tokio::test]
     async fn what_sql_plans_to_is_built_in() {
-        let found = functions(
-            &session(),
-            "select now(), current_timestamp, to_timestamp('2024-01-01'), extract(year from d), x[1], s['f'], [1, 2],
-                    {'a': 1}, upper('a') || 'b', 'a' like 'b', position('a' in 'b'), substring('abc' from 2),
-                    trim('a '), coalesce(n, 1), nullif(n, 1), d + interval '1 day', array_transform(x, v -> v + 1),
-                    (select count(*) from (values (1)) as i(j)),
-                    row_number() over (order by n), lag(n) over (order by n), sum(n) over (order by n)
-             from (select date '2024-01-01' as d, make_array(1) as x, named_struct('f', 1) as s, 1 as n)
-             union all
-             select now(), now(), now(), count(*), count(distinct a), avg(a), [max(a)], {'a': first_value(a)}, 'x', true,
-                    sum(a), 'x', string_agg('x', ','), median(a), stddev(a), current_date(), array_agg(a), 1, 1, 1, 1
-             from (values (1)) as t(a)",
-        )
-        .await;
-        assert!(found.len() > 20, "{found:?}");
-        let foreign: Vec<_> = found.iter().filter(|(_, builtin)| !builtin).collect();
-        assert!(foreign.is_empty(), "{foreign:?}");
+        let session = session();
+        let from = "from (select date '2024-01-01' as d, [1] as x, named_struct('f', 1) as s, 1 as n, 'a' as t)";
+        let mut names = BTreeSet::new();
+        for expression in [
+            "now()",
+            "current_timestamp",
+            "current_date()",
+            "to_timestamp('2024-01-01')",
+            "extract(year from d)",
+            "date_trunc('month', d)",
+            "x[1]",
+            "x[1:2]",
+            "s['f']",
+            "[n, 2]",
+            "upper(t) || 'b'",
+            "position('a' in t)",
+            "substring(t from 2)",
+            "trim(t)",
+            "overlay(t placing 'b' from 1)",
+            "coalesce(n, 1)",
+            "nullif(n, 1)",
+            "round(n, 1)",
+            "random()",
+            "1 in (select count(*) from (values (1)))",
+            "count(*)",
+            "count(distinct n)",
+            "avg(n)",
+            "sum(n) filter (where n > 0)",
+            "string_agg(t, ',')",
+            "array_agg(n order by n)",
+            "median(n)",
+            "first_value(n)",
+            "percentile_cont(0.5) within group (order by n)",
+            "row_number() over (order by n)",
+            "lag(n) over (order by n)",
+            "sum(n) over (order by n)",
+            "first_value(n) over (order by n)",
+        ] {
+            let found = functions(&session, &format!("select {expression} {from}")).await;
+            let foreign: Vec<_> = found.iter().filter(|(_, builtin)| !builtin).collect();
+            assert!(foreign.is_empty(), "{expression}: {foreign:?}");
+            names.extend(found.into_iter().map(|(name, _)| name));
+        }
+        assert!(names.len() >= 29, "{names:?}");
     }
 
     #[tokio::test]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "plays the foreign code that takes a built-in's name"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "plays the foreign code that takes a built-in's name")]
     async fn a_foreign_function_under_the_name_of_a_built_in_is_foreign() {
         let session = session();
         let impostor = create_udf(
@@ -199,10 +205,7 @@ mod tests {
             Arc::new(|_| Ok(ColumnarValue::Scalar(ScalarValue::from("lower")))),
         );
         session.context().register_udf(impostor);
-        assert_eq!(
-            functions(&session, "select upper('a')").await,
-            [("upper".to_owned(), false)]
-        );
+        assert_eq!(functions(&session, "select upper('a')").await, [("upper".to_owned(), false)]);
     }
 
     #[test]
@@ -210,8 +213,7 @@ mod tests {
         let session = session();
         let now = &session.builtins().scalar()["now"];
         let mut config = session.context().state().config_options().as_ref().clone();
-        let variant =
-            |config: &_| -> ScalarUDF { now.inner().with_updated_config(config).unwrap() };
+        let variant = |config: &_| -> ScalarUDF { now.inner().with_updated_config(config).unwrap() };
         assert!(session.builtins().is_builtin_scalar(&variant(&config)));
         config.execution.time_zone = Some("+05:00".to_owned());
         assert!(!session.builtins().is_builtin_scalar(&variant(&config)));

@@ -75,12 +75,9 @@ impl CacheRoot {
                     aside.display()
                 ))
             }
-            RootFile::Absent | RootFile::Is(_) => bound.map(|_| {
-                format!(
-                    "{} was missing and was rebuilt {kept}",
-                    RootFile::path(&path).display()
-                )
-            }),
+            RootFile::Absent | RootFile::Is(_) => {
+                bound.map(|_| format!("{} was missing and was rebuilt {kept}", RootFile::path(&path).display()))
+            }
         };
         RootFile::write(&path, id)?;
         Ok(Self::new(path, id, false, notice.into_iter().collect()))
@@ -104,23 +101,13 @@ impl CacheRoot {
         match RootFile::read(&path)? {
             RootFile::Is(id) => root(id, Vec::new()),
             RootFile::Absent => match bound_id(&path) {
-                Some(id) => root(
-                    id,
-                    vec![format!(
-                        "{} is missing; `alluvium run` rebuilds it",
-                        file.display()
-                    )],
-                ),
+                Some(id) => root(id, vec![format!("{} is missing; `alluvium run` rebuilds it", file.display())]),
                 None => Ok(None),
             },
             RootFile::Damaged(reason) => match bound_id(&path) {
-                Some(id) => root(
-                    id,
-                    vec![format!(
-                        "{} is damaged ({reason}); `alluvium run` rebuilds it",
-                        file.display()
-                    )],
-                ),
+                Some(id) => {
+                    root(id, vec![format!("{} is damaged ({reason}); `alluvium run` rebuilds it", file.display())])
+                }
                 None => Err(RootError::Damaged { path: file, reason }),
             },
         }
@@ -153,10 +140,7 @@ impl CacheRoot {
     /// What was found damaged and made anew since the root was opened, one sentence each.
     #[must_use]
     pub fn notices(&self) -> Vec<String> {
-        self.notices
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The store of `kind`, opened on first use. Every commit is synced to the device.
@@ -181,33 +165,25 @@ impl CacheRoot {
     }
 
     fn new(path: PathBuf, id: RootId, read_only: bool, notices: Vec<String>) -> Self {
-        let root = Self {
-            path,
-            id,
-            read_only,
-            stores: Default::default(),
-            notices: Mutex::default(),
-        };
+        let root = Self { path, id, read_only, stores: Default::default(), notices: Mutex::default() };
         notices.into_iter().for_each(|notice| root.notice(notice));
         root
     }
 
     fn notice(&self, notice: String) {
         tracing::warn!(target: "alluvium.cache", "{notice}");
-        self.notices
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(notice);
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(notice);
     }
 
     fn open_kv(&self, kind: KvKind) -> Result<Store, RootError> {
         let path = kv_path(&self.path, kind);
         match self.open_bound(kind, &path) {
-            Err(error) if !self.read_only && is_damage(&error) => {}
+            // Damage; or it vanished because somebody else is replacing it just now.
+            Err(RootError::KvOpen { .. } | RootError::Kv { .. }) if !self.read_only => {}
             other => return other,
         }
         let _lock = lock(&self.path)?;
-        // Somebody may have replaced it meanwhile.
+        // Under the lock nobody replaces it. Somebody may have done so meanwhile.
         match self.open_bound(kind, &path) {
             Err(error) if is_damage(&error) => {
                 let aside = set_aside(&self.path, &path)?;
@@ -228,11 +204,7 @@ impl CacheRoot {
         let opened = if self.read_only {
             Store::open_read_only(path, kind.tables())
         } else {
-            Store::open(
-                path,
-                kind.tables(),
-                Settings::new().with_durability(Durability::System),
-            )
+            Store::open(path, kind.tables(), Settings::new().with_durability(Durability::System))
         };
         let store = opened.map_err(|source| match source {
             OpenError::Absent { path } => RootError::KvAbsent { kind, path },
@@ -266,11 +238,7 @@ impl CacheRoot {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, RootError> {
-    std::path::absolute(path).map_err(|source| RootError::Io {
-        path: path.to_owned(),
-        action: "resolve",
-        source,
-    })
+    std::path::absolute(path).map_err(|source| RootError::Io { path: path.to_owned(), action: "resolve", source })
 }
 
 fn kv_path(root: &Path, kind: KvKind) -> PathBuf {
@@ -293,14 +261,9 @@ fn bound_id(root: &Path) -> Option<RootId> {
 
 fn is_damage(error: &RootError) -> bool {
     match error {
-        RootError::KvOpen { source, .. } => matches!(
-            source,
-            OpenError::Damaged { .. }
-                | OpenError::Unusable {
-                    source: StoreError::Damaged { .. },
-                    ..
-                }
-        ),
+        RootError::KvOpen { source, .. } => {
+            matches!(source, OpenError::Damaged { .. } | OpenError::Unusable { source: StoreError::Damaged { .. }, .. })
+        }
         RootError::Kv { source, .. } => matches!(source, StoreError::Damaged { .. }),
         _ => false,
     }

@@ -34,9 +34,7 @@ pub enum SessionError {
         rule: &'static str,
     },
     /// The engine refused its runtime, as a rule because there is no temporary directory to spill to.
-    #[error(
-        "the engine's runtime could not be made: see that the system's temporary directory can be written"
-    )]
+    #[error("the engine's runtime could not be made: see that the system's temporary directory can be written")]
     Runtime {
         /// The engine's word.
         source: Box<DataFusionError>,
@@ -54,10 +52,7 @@ impl SessionFactory {
     /// Sessions of `profile`, which read local files (`file://`).
     #[must_use]
     pub fn new(profile: RuntimeProfile) -> Self {
-        Self {
-            profile,
-            object_stores: Vec::new(),
-        }
+        Self { profile, object_stores: Vec::new() }
     }
 
     /// Reads whatever `url` covers (scheme and host) from `store`; `file:///` replaces the local files.
@@ -72,18 +67,11 @@ impl SessionFactory {
     ///
     /// # Errors
     /// [`SessionError::Setting`] if the profile declares a zero; [`SessionError::Runtime`] from the engine.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the factory that the ban points to"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the factory that the ban points to")]
     pub fn build(&self) -> Result<Session, SessionError> {
         let partitions = self.profile.target_partitions();
         if partitions == 0 {
-            return Err(SessionError::Setting {
-                setting: "target_partitions",
-                value: 0,
-                rule: "it is at least 1",
-            });
+            return Err(SessionError::Setting { setting: "target_partitions", value: 0, rule: "it is at least 1" });
         }
         let runtime = self.runtime()?;
         for (url, store) in &self.object_stores {
@@ -108,21 +96,12 @@ impl SessionFactory {
             .with_metadata_cache_limit(0);
         if let Some(bytes) = self.profile.memory_limit_bytes() {
             let rule = "it is at least 1 and fits the machine's word";
-            let refused = || SessionError::Setting {
-                setting: "memory_limit_bytes",
-                value: bytes,
-                rule,
-            };
-            let bytes = usize::try_from(bytes)
-                .ok()
-                .filter(|bytes| *bytes > 0)
-                .ok_or_else(refused)?;
+            let refused = || SessionError::Setting { setting: "memory_limit_bytes", value: bytes, rule };
+            let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or_else(refused)?;
             let pool = TrackConsumersPool::new(FairSpillPool::new(bytes), CONSUMERS_NAMED);
             builder = builder.with_memory_pool(Arc::new(pool));
         }
-        builder.build_arc().map_err(|source| SessionError::Runtime {
-            source: Box::new(source),
-        })
+        builder.build_arc().map_err(|source| SessionError::Runtime { source: Box::new(source) })
     }
 }
 

@@ -20,13 +20,7 @@ pub enum KvKind {
 
 impl KvKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [
-        Self::Index,
-        Self::Queue,
-        Self::Coordination,
-        Self::Runtime,
-        Self::Schema,
-    ];
+    pub const ALL: [Self; 5] = [Self::Index, Self::Queue, Self::Coordination, Self::Runtime, Self::Schema];
 
     /// The name of its directory under `kv/`.
     #[must_use]

@@ -4,6 +4,7 @@
 mod builtins;
 mod cache_root;
 mod factory;
+mod ignored;
 mod kv_kind;
 mod machine;
 mod query_error;

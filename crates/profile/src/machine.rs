@@ -17,10 +17,7 @@ pub(crate) struct Machine {
 impl Machine {
     /// Asks the system.
     pub(crate) fn detect() -> Self {
-        Self {
-            cores: available_parallelism().map_or(1, usize::from),
-            memory_bytes: memory_bytes(Path::new("/")),
-        }
+        Self { cores: available_parallelism().map_or(1, usize::from), memory_bytes: memory_bytes(Path::new("/")) }
     }
 }
 
@@ -45,11 +42,7 @@ fn memory_bytes(root: &Path) -> Option<u64> {
         let mount = root.join(mount);
         group
             .ancestors()
-            .map(|group| {
-                mount
-                    .join(group.strip_prefix("/").unwrap_or(group))
-                    .join(file)
-            })
+            .map(|group| mount.join(group.strip_prefix("/").unwrap_or(group)).join(file))
             .filter_map(|path| read(&path)?.trim().parse::<u64>().ok())
             .collect()
     });
@@ -57,15 +50,8 @@ fn memory_bytes(root: &Path) -> Option<u64> {
 }
 
 fn total_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1024)
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -88,23 +74,11 @@ mod tests {
     fn the_tightest_limit_counts() {
         assert_eq!(machine(&[]), None);
         assert_eq!(machine(&[MEMINFO]), Some(1_024_000));
-        let v2 = [
-            MEMINFO,
-            ("proc/self/cgroup", "0::/a/b\n"),
-            ("sys/fs/cgroup/a/memory.max", "4096\n"),
-        ];
+        let v2 = [MEMINFO, ("proc/self/cgroup", "0::/a/b\n"), ("sys/fs/cgroup/a/memory.max", "4096\n")];
         assert_eq!(machine(&v2), Some(4096));
-        let unlimited = [
-            MEMINFO,
-            ("proc/self/cgroup", "0::/a\n"),
-            ("sys/fs/cgroup/a/memory.max", "max\n"),
-        ];
+        let unlimited = [MEMINFO, ("proc/self/cgroup", "0::/a\n"), ("sys/fs/cgroup/a/memory.max", "max\n")];
         assert_eq!(machine(&unlimited), Some(1_024_000));
-        let container = [
-            MEMINFO,
-            ("proc/self/cgroup", "0::/of/host\n"),
-            ("sys/fs/cgroup/memory.max", "2048\n"),
-        ];
+        let container = [MEMINFO, ("proc/self/cgroup", "0::/of/host\n"), ("sys/fs/cgroup/memory.max", "2048\n")];
         assert_eq!(machine(&container), Some(2048));
         let v1 = [
             MEMINFO,

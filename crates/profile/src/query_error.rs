@@ -32,28 +32,19 @@ impl Position {
     /// The start of a span, unless the parser recorded none.
     pub(crate) fn of(span: Span) -> Option<Self> {
         let start = span.start;
-        (start.line > 0).then_some(Self {
-            line: start.line,
-            column: start.column,
-        })
+        (start.line > 0).then_some(Self { line: start.line, column: start.column })
     }
 
     fn of_diagnostic(diagnostic: &Diagnostic) -> Option<Self> {
         let start = diagnostic.span?.start;
-        (start.line > 0).then_some(Self {
-            line: start.line,
-            column: start.column,
-        })
+        (start.line > 0).then_some(Self { line: start.line, column: start.column })
     }
 
     /// Just behind the last character that is not white space: where something is missing.
     fn end_of(sql: &str) -> Self {
         let sql = sql.trim_end();
         let last = sql.rsplit('\n').next().unwrap_or_default();
-        Self {
-            line: count(sql.matches('\n').count()) + 1,
-            column: count(last.chars().count()) + 1,
-        }
+        Self { line: count(sql.matches('\n').count()) + 1, column: count(last.chars().count()) + 1 }
     }
 }
 
@@ -84,10 +75,16 @@ pub enum QueryError {
         /// Where it begins, if it hides inside a query and the parser recorded it.
         position: Option<Position>,
     },
+    /// The query has a clause that the engine reads and ignores, so that it would mean something else than what runs.
+    #[error("{clause} is not supported{}: the engine would ignore it; write the query without", at(*position))]
+    Ignored {
+        /// The clause.
+        clause: &'static str,
+        /// Where the table or query that has it begins.
+        position: Option<Position>,
+    },
     /// The text holds several statements.
-    #[error(
-        "{count} statements where one query is expected: keep one, and move the others to views of their own"
-    )]
+    #[error("{count} statements where one query is expected: keep one, and move the others to views of their own")]
     ManyStatements {
         /// How many.
         count: usize,
@@ -129,15 +126,11 @@ pub enum QueryError {
 }
 
 fn at(position: Option<Position>) -> String {
-    position
-        .map(|position| format!(" at {position}"))
-        .unwrap_or_default()
+    position.map(|position| format!(" at {position}")).unwrap_or_default()
 }
 
 fn meant(suggestion: Option<&str>) -> String {
-    suggestion
-        .map(|name| format!(": did you mean `{name}`?"))
-        .unwrap_or_default()
+    suggestion.map(|name| format!(": did you mean `{name}`?")).unwrap_or_default()
 }
 
 impl QueryError {
@@ -147,6 +140,7 @@ impl QueryError {
         match self {
             Self::Parse { position, .. }
             | Self::NotAQuery { position, .. }
+            | Self::Ignored { position, .. }
             | Self::UnknownTable { position, .. }
             | Self::UnknownColumn { position, .. }
             | Self::Plan { position, .. } => *position,
@@ -169,30 +163,18 @@ impl QueryError {
             Some((message, place)) => (
                 message,
                 place.split_once(", Column: ").and_then(|(line, column)| {
-                    Some(Position {
-                        line: line.parse().ok()?,
-                        column: column.parse().ok()?,
-                    })
+                    Some(Position { line: line.parse().ok()?, column: column.parse().ok()? })
                 }),
             ),
             // The end of the text has no place of its own in the parser.
-            None => (
-                text,
-                text.ends_with("found: EOF").then(|| Position::end_of(sql)),
-            ),
+            None => (text, text.ends_with("found: EOF").then(|| Position::end_of(sql))),
         };
-        Self::Parse {
-            position,
-            message: message.to_owned(),
-        }
+        Self::Parse { position, message: message.to_owned() }
     }
 
     /// An error of the planner that needs no closer look.
     pub(crate) fn plan(error: DataFusionError, position: Option<Position>) -> Self {
-        Self::Plan {
-            position,
-            source: Box::new(error),
-        }
+        Self::Plan { position, source: Box::new(error) }
     }
 
     /// An error of the planner. `missing` are the tables of the query that are not registered, each with the name by
@@ -204,10 +186,7 @@ impl QueryError {
         known: &[String],
     ) -> Self {
         let text = error.to_string();
-        if let Some((table, _)) = missing
-            .iter()
-            .find(|(_, name)| text.contains(&format!("table '{name}' not found")))
-        {
+        if let Some((table, _)) = missing.iter().find(|(_, name)| text.contains(&format!("table '{name}' not found"))) {
             let name = table.to_string();
             return Self::UnknownTable {
                 suggestion: closest(&name, known.iter().map(String::as_str)).map(str::to_owned),
@@ -218,19 +197,12 @@ impl QueryError {
         let diagnosed = error.diagnostic().and_then(Position::of_diagnostic);
         match error.find_root() {
             DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
-                SchemaError::FieldNotFound {
-                    field,
-                    valid_fields,
-                } => unknown_column(field, valid_fields, |relation| {
+                SchemaError::FieldNotFound { field, valid_fields } => unknown_column(field, valid_fields, |relation| {
                     diagnosed.or_else(|| position_of_column(statement, relation, &field.name))
                 }),
                 SchemaError::AmbiguousReference { field } => {
                     let position = diagnosed.or_else(|| {
-                        position_of_column(
-                            statement,
-                            field.relation.as_ref().map(TableReference::table),
-                            &field.name,
-                        )
+                        position_of_column(statement, field.relation.as_ref().map(TableReference::table), &field.name)
                     });
                     Self::plan(error, position)
                 }
@@ -241,28 +213,13 @@ impl QueryError {
     }
 }
 
-fn unknown_column(
-    field: &Column,
-    valid: &[Column],
-    position: impl Fn(Option<&str>) -> Option<Position>,
-) -> QueryError {
+fn unknown_column(field: &Column, valid: &[Column], position: impl Fn(Option<&str>) -> Option<Position>) -> QueryError {
     let relation = field.relation.as_ref().map(TableReference::table);
     // Of the relation that was written, if there is one: another's column would be no fix.
     let of_relation = |column: &&Column| {
-        relation.is_none_or(|relation| {
-            column
-                .relation
-                .as_ref()
-                .is_none_or(|found| found.table() == relation)
-        })
+        relation.is_none_or(|relation| column.relation.as_ref().is_none_or(|found| found.table() == relation))
     };
-    let suggestion = closest(
-        &field.name,
-        valid
-            .iter()
-            .filter(of_relation)
-            .map(|column| column.name.as_str()),
-    );
+    let suggestion = closest(&field.name, valid.iter().filter(of_relation).map(|column| column.name.as_str()));
     QueryError::UnknownColumn {
         column: match relation {
             Some(relation) => format!("{relation}.{}", field.name),
@@ -280,12 +237,7 @@ fn unknown_column(
 fn closest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     let name = name.to_lowercase();
     candidates
-        .map(|candidate| {
-            (
-                normalized_damerau_levenshtein(&name, &candidate.to_lowercase()),
-                candidate,
-            )
-        })
+        .map(|candidate| (normalized_damerau_levenshtein(&name, &candidate.to_lowercase()), candidate))
         .filter(|(alike, _)| *alike >= 0.6)
         // Of equals the first by name, so that a message does not change from run to run.
         .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)))

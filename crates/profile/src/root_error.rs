@@ -36,9 +36,7 @@ impl fmt::Display for RootOrigin {
 #[non_exhaustive]
 pub enum RootError {
     /// The root is named by a URL. (Only the scheme is kept: a URL may hold credentials.)
-    #[error(
-        "{origin} names a {scheme}:// URL, but a cache root is a local directory for now: name a path"
-    )]
+    #[error("{origin} names a {scheme}:// URL, but a cache root is a local directory for now: name a path")]
     Url {
         /// Who named it.
         origin: RootOrigin,
@@ -158,26 +156,14 @@ impl RootError {
     /// Sorts an error of the operating system on `path`, met while writing `root`.
     pub(crate) fn io(root: &Path, action: &'static str, path: &Path, source: io::Error) -> Self {
         match source.kind() {
-            io::ErrorKind::NotADirectory => Self::NotADirectory {
-                path: root.to_owned(),
-            },
+            io::ErrorKind::NotADirectory => Self::NotADirectory { path: root.to_owned() },
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Self::NotWritable {
-                    path: root.to_owned(),
-                    source,
-                }
+                Self::NotWritable { path: root.to_owned(), source }
             }
-            io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::FileTooLarge => Self::NoSpace {
-                path: root.to_owned(),
-                source,
-            },
-            _ => Self::Io {
-                path: path.to_owned(),
-                action,
-                source,
-            },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::NoSpace { path: root.to_owned(), source }
+            }
+            _ => Self::Io { path: path.to_owned(), action, source },
         }
     }
 }

@@ -41,46 +41,34 @@ impl RootFile {
         let path = Self::path(root);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(source) => {
-                return match source.kind() {
-                    io::ErrorKind::NotFound => Ok(Self::Absent),
-                    io::ErrorKind::IsADirectory => {
-                        Ok(Self::Damaged("it is a directory".to_owned()))
-                    }
-                    io::ErrorKind::PermissionDenied => Err(RootError::Unreadable { path, source }),
-                    _ => Err(RootError::io(root, "read", &path, source)),
-                };
-            }
+            Err(source) => return Self::unread(root, path, source),
         };
         let value: serde_json::Value = match serde_json::from_slice(&bytes) {
             Ok(value) => value,
             Err(error) => return Ok(Self::Damaged(format!("it is not JSON: {error}"))),
         };
         // The version comes first: it says what the rest means.
-        match value
-            .get("format_version")
-            .and_then(serde_json::Value::as_u64)
-        {
+        match value.get("format_version").and_then(serde_json::Value::as_u64) {
             Some(found) if found > FORMAT_VERSION => {
-                return Err(RootError::NewerFormat {
-                    path,
-                    found,
-                    supported: FORMAT_VERSION,
-                });
+                return Err(RootError::NewerFormat { path, found, supported: FORMAT_VERSION });
             }
             Some(FORMAT_VERSION) => {}
             _ => return Ok(Self::Damaged("it has no valid format_version".to_owned())),
         }
-        Ok(
-            match value
-                .get("id")
-                .and_then(serde_json::Value::as_str)
-                .map(str::parse)
-            {
-                Some(Ok(id)) => Self::Is(id),
-                _ => Self::Damaged("it has no valid id".to_owned()),
-            },
-        )
+        Ok(match value.get("id").and_then(serde_json::Value::as_str).map(str::parse) {
+            Some(Ok(id)) => Self::Is(id),
+            _ => Self::Damaged("it has no valid id".to_owned()),
+        })
+    }
+
+    /// What it means that the file at `path` cannot be read.
+    pub(crate) fn unread(root: &Path, path: PathBuf, source: io::Error) -> Result<Self, RootError> {
+        match source.kind() {
+            io::ErrorKind::NotFound => Ok(Self::Absent),
+            io::ErrorKind::IsADirectory => Ok(Self::Damaged("it is a directory".to_owned())),
+            io::ErrorKind::PermissionDenied => Err(RootError::Unreadable { path, source }),
+            _ => Err(RootError::io(root, "read", &path, source)),
+        }
     }
 
     /// Puts it in place at once and whole; what was there is gone. Call it under [`lock`].
@@ -91,17 +79,12 @@ impl RootFile {
             let path = path.to_owned();
             move |source| RootError::io(root, action, &path, source)
         };
-        let mut text = serde_json::to_string(&Content {
-            id,
-            format_version: FORMAT_VERSION,
-        })
-        .map_err(io::Error::from)
-        .map_err(io("write", &new))?;
+        let mut text = serde_json::to_string(&Content { id, format_version: FORMAT_VERSION })
+            .map_err(io::Error::from)
+            .map_err(io("write", &new))?;
         text.push('\n');
         let mut file = File::create(&new).map_err(io("create", &new))?;
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(io("write", &new))?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io("write", &new))?;
         fs::rename(&new, &path).map_err(io("put in place", &path))?;
         sync(root).map_err(io("sync", root))
     }

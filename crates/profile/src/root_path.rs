@@ -40,14 +40,9 @@ fn local(named: &OsStr, origin: RootOrigin) -> Result<PathBuf, RootError> {
     let text = named.to_string_lossy();
     if let Some((scheme, _)) = text.split_once("://")
         && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
     {
-        return Err(RootError::Url {
-            origin,
-            scheme: scheme.to_owned(),
-        });
+        return Err(RootError::Url { origin, scheme: scheme.to_owned() });
     }
     Ok(PathBuf::from(named))
 }
@@ -56,17 +51,8 @@ fn local(named: &OsStr, origin: RootOrigin) -> Result<PathBuf, RootError> {
 mod tests {
     use super::*;
 
-    fn resolve(
-        flag: Option<&str>,
-        env: Option<&str>,
-        declared: Option<&str>,
-    ) -> Result<PathBuf, RootError> {
-        resolve_cache_root(
-            flag.map(Path::new),
-            env.map(OsStr::new),
-            declared,
-            Path::new("/project"),
-        )
+    fn resolve(flag: Option<&str>, env: Option<&str>, declared: Option<&str>) -> Result<PathBuf, RootError> {
+        resolve_cache_root(flag.map(Path::new), env.map(OsStr::new), declared, Path::new("/project"))
     }
 
     #[test]
@@ -86,33 +72,15 @@ mod tests {
     fn urls_and_nothing_are_refused_and_credentials_stay_unsaid() {
         for (flag, env, declared, origin) in [
             (Some("s3://key:secret@bucket/p"), None, None, "--cache-root"),
-            (
-                None,
-                Some("abfss://key:secret@bucket/p"),
-                None,
-                "ALLUVIUM_CACHE_ROOT",
-            ),
+            (None, Some("abfss://key:secret@bucket/p"), None, "ALLUVIUM_CACHE_ROOT"),
             (None, None, Some("file:///secret"), "cache_output_root"),
         ] {
             let error = resolve(flag, env, declared).unwrap_err();
             let text = error.to_string();
             assert!(matches!(error, RootError::Url { .. }), "{text}");
-            assert!(
-                text.contains(origin) && text.contains("://") && !text.contains("secret"),
-                "{text}"
-            );
+            assert!(text.contains(origin) && text.contains("://") && !text.contains("secret"), "{text}");
         }
-        assert!(matches!(
-            resolve(Some(""), None, None),
-            Err(RootError::EmptyPath {
-                origin: RootOrigin::Flag
-            })
-        ));
-        assert!(matches!(
-            resolve(None, None, Some("")),
-            Err(RootError::EmptyPath {
-                origin: RootOrigin::Declared
-            })
-        ));
+        assert!(matches!(resolve(Some(""), None, None), Err(RootError::EmptyPath { origin: RootOrigin::Flag })));
+        assert!(matches!(resolve(None, None, Some("")), Err(RootError::EmptyPath { origin: RootOrigin::Declared })));
     }
 }

@@ -50,15 +50,10 @@ impl RuntimeProfile {
         let (partitions, memory) = match spec.preset {
             Preset::Dev => (2, Some(GIB)),
             Preset::Default => (machine.cores, None),
-            Preset::Prod => (
-                machine.cores,
-                machine.memory_bytes.map(|bytes| bytes / 10 * 7),
-            ),
+            Preset::Prod => (machine.cores, machine.memory_bytes.map(|bytes| bytes / 10 * 7)),
         };
         // A value that is out of range is kept, for the session factory to refuse by name.
-        let declared = spec
-            .target_partitions
-            .map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        let declared = spec.target_partitions.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
         Self {
             name: spec.name.clone(),
             preset: spec.preset,
@@ -81,17 +76,9 @@ mod tests {
 
     #[test]
     fn presets_are_what_the_contract_says_and_what_is_declared_wins() {
-        let machine = Machine {
-            cores: 6,
-            memory_bytes: Some(10 * GIB),
-        };
+        let machine = Machine { cores: 6, memory_bytes: Some(10 * GIB) };
         let resolve = |preset, target_partitions, memory_limit_bytes| {
-            let spec = ProfileSpec {
-                preset,
-                target_partitions,
-                memory_limit_bytes,
-                ..ProfileSpec::default()
-            };
+            let spec = ProfileSpec { preset, target_partitions, memory_limit_bytes, ..ProfileSpec::default() };
             let profile = RuntimeProfile::resolve(&spec, machine);
             assert_eq!(profile.preset(), preset);
             (profile.target_partitions(), profile.memory_limit_bytes())
@@ -101,19 +88,9 @@ mod tests {
         assert_eq!(resolve(Preset::Prod, None, None), (6, Some(7 * GIB)));
         assert_eq!(resolve(Preset::Prod, Some(3), Some(5)), (3, Some(5)));
 
-        let silent = Machine {
-            memory_bytes: None,
-            ..machine
-        };
-        let prod = ProfileSpec {
-            preset: Preset::Prod,
-            name: Some("p".to_owned()),
-            ..ProfileSpec::default()
-        };
+        let silent = Machine { memory_bytes: None, ..machine };
+        let prod = ProfileSpec { preset: Preset::Prod, name: Some("p".to_owned()), ..ProfileSpec::default() };
         let profile = RuntimeProfile::resolve(&prod, silent);
-        assert_eq!(
-            (profile.memory_limit_bytes(), profile.name()),
-            (None, Some("p"))
-        );
+        assert_eq!((profile.memory_limit_bytes(), profile.name()), (None, Some("p")));
     }
 }

@@ -59,29 +59,15 @@ impl Session {
             Ok(plan) => plan,
             Err(error) => {
                 let missing = missing(&state, &tables);
-                return Err(QueryError::of_planner(
-                    error,
-                    &failed,
-                    &missing,
-                    &registered(&state),
-                ));
+                return Err(QueryError::of_planner(error, &failed, &missing, &registered(&state)));
             }
         };
         // The syntax has been refused already. This holds even if the engine learns a new way to write it.
-        let policy = SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
-        policy
-            .verify_plan(&plan)
-            .map_err(|error| QueryError::plan(error, None))?;
-        let analyzed = state
-            .analyzer()
-            .execute_and_check(plan, state.config_options(), |_, _| {});
+        let policy = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        policy.verify_plan(&plan).map_err(|error| QueryError::plan(error, None))?;
+        let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {});
         let plan = analyzed.map_err(|error| QueryError::of_planner(error, &failed, &[], &[]))?;
-        let parameters = plan
-            .get_parameter_names()
-            .map_err(|error| QueryError::plan(error, None))?;
+        let parameters = plan.get_parameter_names().map_err(|error| QueryError::plan(error, None))?;
         if let Some(name) = parameters.into_iter().min() {
             return Err(QueryError::Parameter { name });
         }
@@ -118,9 +104,7 @@ impl Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session")
-            .field("session_id", &self.context.session_id())
-            .finish_non_exhaustive()
+        f.debug_struct("Session").field("session_id", &self.context.session_id()).finish_non_exhaustive()
     }
 }
 
@@ -128,21 +112,11 @@ impl std::fmt::Debug for Session {
 fn missing(state: &SessionState, tables: &[TableReference]) -> Vec<(TableReference, String)> {
     let catalog = &state.config_options().catalog;
     let exists = |table: &TableReference| {
-        state
-            .schema_for_ref(table.clone())
-            .is_ok_and(|schema| schema.table_exist(table.table()))
+        state.schema_for_ref(table.clone()).is_ok_and(|schema| schema.table_exist(table.table()))
     };
-    let full = |table: &TableReference| {
-        table
-            .clone()
-            .resolve(&catalog.default_catalog, &catalog.default_schema)
-            .to_string()
-    };
-    tables
-        .iter()
-        .filter(|table| !exists(table))
-        .map(|table| (table.clone(), full(table)))
-        .collect()
+    let full =
+        |table: &TableReference| table.clone().resolve(&catalog.default_catalog, &catalog.default_schema).to_string();
+    tables.iter().filter(|table| !exists(table)).map(|table| (table.clone(), full(table))).collect()
 }
 
 /// The names of all registered tables, as a query would write them; sorted.
@@ -155,10 +129,7 @@ fn registered(state: &SessionState) -> Vec<String> {
             continue;
         };
         for schema_name in catalog.schema_names() {
-            let Some(schema) = catalog
-                .schema(&schema_name)
-                .filter(|_| schema_name != INFORMATION_SCHEMA)
-            else {
+            let Some(schema) = catalog.schema(&schema_name).filter(|_| schema_name != INFORMATION_SCHEMA) else {
                 continue;
             };
             names.extend(schema.table_names().into_iter().map(|table| {

@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use datafusion::config::ConfigOptions;
 use datafusion::prelude::SessionConfig;
 
-const ARRIVAL: &str =
-    "splits or joins batches of rows; what a row holds does not depend on its batch";
-const PARALLEL: &str = "spreads the same rows over more or fewer workers; a view whose rows depend on the spread is marked unstable";
+const ARRIVAL: &str = "splits or joins batches of rows; what a row holds does not depend on its batch";
+const PARALLEL: &str =
+    "spreads the same rows over more or fewer workers; a view whose rows depend on the spread is marked unstable";
 const SPILL: &str = "says when and how intermediate rows leave memory; they come back as they were";
 const BUFFER: &str = "says how much may wait in memory; order of arrival is all it moves";
-const WRITE: &str = "shapes Parquet files that the engine itself writes; no query may write, and policies set their own";
-const LATE_FILTER: &str =
-    "applies a filter during decoding instead of after it; the same rows pass";
-const PARTIAL: &str =
-    "decides whether rows are combined in one step or two; the groups are the same";
+const WRITE: &str =
+    "shapes Parquet files that the engine itself writes; no query may write, and policies set their own";
+const LATE_FILTER: &str = "applies a filter during decoding instead of after it; the same rows pass";
+const PARTIAL: &str = "decides whether rows are combined in one step or two; the groups are the same";
 const EXPLAIN: &str = "shapes the text of EXPLAIN, which no query may contain";
 const DISPLAY: &str = "shapes printed tables; values are untouched";
 
@@ -33,16 +32,10 @@ const DISPLAY: &str = "shapes printed tables; values are untouched";
 pub const NEUTRAL_SETTINGS: &[(&str, &str)] = &[
     ("datafusion.execution.batch_size", ARRIVAL),
     ("datafusion.execution.coalesce_batches", ARRIVAL),
-    (
-        "datafusion.execution.enable_file_stream_work_stealing",
-        PARALLEL,
-    ),
+    ("datafusion.execution.enable_file_stream_work_stealing", PARALLEL),
     ("datafusion.execution.enforce_batch_size_in_joins", ARRIVAL),
     ("datafusion.execution.hash_join_buffering_capacity", BUFFER),
-    (
-        "datafusion.execution.max_buffered_batches_per_output_file",
-        WRITE,
-    ),
+    ("datafusion.execution.max_buffered_batches_per_output_file", WRITE),
     ("datafusion.execution.max_spill_file_size_bytes", SPILL),
     (
         "datafusion.execution.meta_fetch_concurrency",
@@ -50,89 +43,38 @@ pub const NEUTRAL_SETTINGS: &[(&str, &str)] = &[
     ),
     ("datafusion.execution.minimum_parallel_output_files", WRITE),
     ("datafusion.execution.objectstore_writer_buffer_size", WRITE),
-    (
-        "datafusion.execution.parquet.allow_single_file_parallelism",
-        WRITE,
-    ),
+    ("datafusion.execution.parquet.allow_single_file_parallelism", WRITE),
     ("datafusion.execution.parquet.bloom_filter_fpp", WRITE),
     ("datafusion.execution.parquet.bloom_filter_ndv", WRITE),
     ("datafusion.execution.parquet.bloom_filter_on_write", WRITE),
-    (
-        "datafusion.execution.parquet.column_index_truncate_length",
-        WRITE,
-    ),
+    ("datafusion.execution.parquet.column_index_truncate_length", WRITE),
     ("datafusion.execution.parquet.compression", WRITE),
-    (
-        "datafusion.execution.parquet.content_defined_chunking.enabled",
-        WRITE,
-    ),
-    (
-        "datafusion.execution.parquet.content_defined_chunking.max_chunk_size",
-        WRITE,
-    ),
-    (
-        "datafusion.execution.parquet.content_defined_chunking.min_chunk_size",
-        WRITE,
-    ),
-    (
-        "datafusion.execution.parquet.content_defined_chunking.norm_level",
-        WRITE,
-    ),
+    ("datafusion.execution.parquet.content_defined_chunking.enabled", WRITE),
+    ("datafusion.execution.parquet.content_defined_chunking.max_chunk_size", WRITE),
+    ("datafusion.execution.parquet.content_defined_chunking.min_chunk_size", WRITE),
+    ("datafusion.execution.parquet.content_defined_chunking.norm_level", WRITE),
     ("datafusion.execution.parquet.created_by", WRITE),
-    (
-        "datafusion.execution.parquet.data_page_row_count_limit",
-        WRITE,
-    ),
+    ("datafusion.execution.parquet.data_page_row_count_limit", WRITE),
     ("datafusion.execution.parquet.data_pagesize_limit", WRITE),
     ("datafusion.execution.parquet.dictionary_enabled", WRITE),
-    (
-        "datafusion.execution.parquet.dictionary_page_size_limit",
-        WRITE,
-    ),
+    ("datafusion.execution.parquet.dictionary_page_size_limit", WRITE),
     ("datafusion.execution.parquet.encoding", WRITE),
-    (
-        "datafusion.execution.parquet.force_filter_selections",
-        LATE_FILTER,
-    ),
-    (
-        "datafusion.execution.parquet.max_predicate_cache_size",
-        BUFFER,
-    ),
+    ("datafusion.execution.parquet.force_filter_selections", LATE_FILTER),
+    ("datafusion.execution.parquet.max_predicate_cache_size", BUFFER),
     ("datafusion.execution.parquet.max_row_group_bytes", WRITE),
     ("datafusion.execution.parquet.max_row_group_size", WRITE),
-    (
-        "datafusion.execution.parquet.maximum_buffered_record_batches_per_stream",
-        WRITE,
-    ),
-    (
-        "datafusion.execution.parquet.maximum_parallel_row_group_writers",
-        WRITE,
-    ),
-    (
-        "datafusion.execution.parquet.metadata_size_hint",
-        "guesses a footer's length; a wrong guess costs a second read",
-    ),
+    ("datafusion.execution.parquet.maximum_buffered_record_batches_per_stream", WRITE),
+    ("datafusion.execution.parquet.maximum_parallel_row_group_writers", WRITE),
+    ("datafusion.execution.parquet.metadata_size_hint", "guesses a footer's length; a wrong guess costs a second read"),
     ("datafusion.execution.parquet.pushdown_filters", LATE_FILTER),
     ("datafusion.execution.parquet.reorder_filters", LATE_FILTER),
     ("datafusion.execution.parquet.statistics_enabled", WRITE),
-    (
-        "datafusion.execution.parquet.statistics_truncate_length",
-        WRITE,
-    ),
+    ("datafusion.execution.parquet.statistics_truncate_length", WRITE),
     ("datafusion.execution.parquet.write_batch_size", WRITE),
     ("datafusion.execution.parquet.writer_version", WRITE),
-    (
-        "datafusion.execution.planning_concurrency",
-        "plans parts of one query in parallel; the plan is the same",
-    ),
-    (
-        "datafusion.execution.skip_partial_aggregation_probe_ratio_threshold",
-        PARTIAL,
-    ),
-    (
-        "datafusion.execution.skip_partial_aggregation_probe_rows_threshold",
-        PARTIAL,
-    ),
+    ("datafusion.execution.planning_concurrency", "plans parts of one query in parallel; the plan is the same"),
+    ("datafusion.execution.skip_partial_aggregation_probe_ratio_threshold", PARTIAL),
+    ("datafusion.execution.skip_partial_aggregation_probe_rows_threshold", PARTIAL),
     ("datafusion.execution.soft_max_rows_per_output_file", WRITE),
     (
         "datafusion.execution.sort_in_place_threshold_bytes",
@@ -142,10 +84,7 @@ pub const NEUTRAL_SETTINGS: &[(&str, &str)] = &[
     ("datafusion.execution.sort_spill_reservation_bytes", SPILL),
     ("datafusion.execution.spill_compression", SPILL),
     ("datafusion.execution.target_partitions", PARALLEL),
-    (
-        "datafusion.execution.use_row_number_estimates_to_optimize_partitioning",
-        PARALLEL,
-    ),
+    ("datafusion.execution.use_row_number_estimates_to_optimize_partitioning", PARALLEL),
     ("datafusion.explain.analyze_categories", EXPLAIN),
     ("datafusion.explain.analyze_level", EXPLAIN),
     ("datafusion.explain.format", EXPLAIN),
@@ -164,26 +103,14 @@ pub const NEUTRAL_SETTINGS: &[(&str, &str)] = &[
     ("datafusion.format.timestamp_format", DISPLAY),
     ("datafusion.format.timestamp_tz_format", DISPLAY),
     ("datafusion.format.types_info", DISPLAY),
-    (
-        "datafusion.optimizer.enable_round_robin_repartition",
-        PARALLEL,
-    ),
+    ("datafusion.optimizer.enable_round_robin_repartition", PARALLEL),
     ("datafusion.optimizer.repartition_aggregations", PARALLEL),
     ("datafusion.optimizer.repartition_joins", PARALLEL),
     ("datafusion.optimizer.repartition_sorts", PARALLEL),
     ("datafusion.optimizer.repartition_windows", PARALLEL),
-    (
-        "datafusion.optimizer.subset_repartition_threshold",
-        PARALLEL,
-    ),
-    (
-        "datafusion.sql_parser.collect_spans",
-        "remembers where names stand in the SQL text, for messages",
-    ),
-    (
-        "datafusion.sql_parser.recursion_limit",
-        "refuses deeper SQL; what is accepted parses alike",
-    ),
+    ("datafusion.optimizer.subset_repartition_threshold", PARALLEL),
+    ("datafusion.sql_parser.collect_spans", "remembers where names stand in the SQL text, for messages"),
+    ("datafusion.sql_parser.recursion_limit", "refuses deeper SQL; what is accepted parses alike"),
 ];
 
 /// What a semantic setting without a value is written as.
@@ -207,9 +134,7 @@ pub(crate) fn session_config(target_partitions: usize) -> SessionConfig {
     // Hash joins on dictionary keys panic when a build side's values are pushed into the probe side's scan as a list
     // (deltalake-core works around it in its own sessions too); the hash table itself is pushed down instead.
     options.optimizer.hash_join_inlist_pushdown_max_size = 0;
-    options
-        .optimizer
-        .hash_join_inlist_pushdown_max_distinct_values = 0;
+    options.optimizer.hash_join_inlist_pushdown_max_distinct_values = 0;
     config
 }
 
@@ -236,15 +161,8 @@ mod tests {
         let options = session_config(4).options().as_ref().clone();
         let semantic = semantic(&options);
         let neutral: BTreeSet<_> = NEUTRAL_SETTINGS.iter().map(|(name, _)| *name).collect();
-        let names: BTreeSet<_> = options
-            .entries()
-            .into_iter()
-            .map(|entry| entry.key)
-            .collect();
-        let gone: Vec<_> = neutral
-            .iter()
-            .filter(|name| !names.contains(**name))
-            .collect();
+        let names: BTreeSet<_> = options.entries().into_iter().map(|entry| entry.key).collect();
+        let gone: Vec<_> = neutral.iter().filter(|name| !names.contains(**name)).collect();
         assert!(gone.is_empty(), "the engine has no such settings: {gone:?}");
 
         let mut text = String::new();
@@ -273,15 +191,9 @@ mod tests {
         let base = of(|_| {});
         assert_eq!(base["datafusion.execution.time_zone"], "UTC");
         assert_ne!(base, of(|o| o.execution.time_zone = None));
-        assert_ne!(
-            base,
-            of(|o| o.sql_parser.default_null_ordering = "nulls_min".to_owned())
-        );
+        assert_ne!(base, of(|o| o.sql_parser.default_null_ordering = "nulls_min".to_owned()));
         assert_eq!(base, of(|o| o.execution.target_partitions = 64));
-        assert_eq!(
-            base,
-            of(|o| o.set("datafusion.execution.batch_size", "17").unwrap())
-        );
+        assert_eq!(base, of(|o| o.set("datafusion.execution.batch_size", "17").unwrap()));
     }
 
     /// What depends on the machine must be neutral, or a cache key would.
@@ -290,8 +202,7 @@ mod tests {
         let cores = std::thread::available_parallelism().unwrap().to_string();
         let options = session_config(4).options().as_ref().clone();
         assert!(options.entries().iter().any(|e| {
-            e.key == "datafusion.execution.planning_concurrency"
-                && e.value.as_deref() == Some(cores.as_str())
+            e.key == "datafusion.execution.planning_concurrency" && e.value.as_deref() == Some(cores.as_str())
         }));
         assert!(!semantic(&options).contains_key("datafusion.execution.planning_concurrency"));
         assert!(!semantic(&options).contains_key("datafusion.execution.target_partitions"));

@@ -7,10 +7,10 @@ use datafusion::common::TableReference;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::resolve::resolve_table_references;
-use datafusion::sql::sqlparser::ast::{
-    self, ObjectName, Select, Spanned, TableFactor, Visit, Visitor,
-};
+use datafusion::sql::sqlparser::ast::{self, ObjectName, Select, Spanned, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::tokenizer::Span;
 
+use crate::ignored;
 use crate::query_error::{Position, QueryError};
 
 /// A statement that is known to be one query.
@@ -33,21 +33,12 @@ pub(crate) fn parse(sql: &str, recursion_limit: usize) -> Result<Query, QueryErr
         (Some(statement), 0) => statement,
         (Some(_), more) => return Err(QueryError::ManyStatements { count: more + 1 }),
     };
-    let refused = |statement: &str, position| QueryError::NotAQuery {
-        statement: statement.to_owned(),
-        position,
-    };
+    let refused = |statement: &str, position| QueryError::NotAQuery { statement: statement.to_owned(), position };
     let query = match &statement {
         Statement::Statement(inner) => match inner.as_ref() {
             ast::Statement::Query(query) => query,
             other => {
-                let text = other.to_string();
-                let word = text
-                    .split_whitespace()
-                    .next()
-                    .unwrap_or_default()
-                    .to_uppercase();
-                return Err(refused(&word, Position::of(other.span())));
+                return Err(refused(&first_word(other), Position::of(other.span())));
             }
         },
         Statement::CreateExternalTable(_) => return Err(refused("CREATE", None)),
@@ -56,8 +47,8 @@ pub(crate) fn parse(sql: &str, recursion_limit: usize) -> Result<Query, QueryErr
         Statement::Reset(_) => return Err(refused("RESET", None)),
     };
     let mut walk = Walk::default();
-    if let ControlFlow::Break((word, position)) = query.visit(&mut walk) {
-        return Err(refused(&word, position));
+    if let ControlFlow::Break(refusal) = query.visit(&mut walk) {
+        return Err(refusal);
     }
     let plan_error = |error| QueryError::plan(error, None);
     let (mut tables, _ctes) = resolve_table_references(&statement, true).map_err(plan_error)?;
@@ -82,11 +73,7 @@ pub(crate) fn position_of_table(statement: &Statement, table: &TableReference) -
 }
 
 /// Where a column `name`, of `relation` if it was written with one, is first named in `statement`.
-pub(crate) fn position_of_column(
-    statement: &Statement,
-    relation: Option<&str>,
-    name: &str,
-) -> Option<Position> {
+pub(crate) fn position_of_column(statement: &Statement, relation: Option<&str>, name: &str) -> Option<Position> {
     struct Find<'n>(Option<&'n str>, &'n str);
     impl Visitor for Find<'_> {
         type Break = Option<Position>;
@@ -113,10 +100,7 @@ pub(crate) fn position_of_column(
     visit(statement, &mut Find(relation, name))
 }
 
-fn visit(
-    statement: &Statement,
-    visitor: &mut impl Visitor<Break = Option<Position>>,
-) -> Option<Position> {
+fn visit(statement: &Statement, visitor: &mut impl Visitor<Break = Option<Position>>) -> Option<Position> {
     let Statement::Statement(statement) = statement else {
         return None;
     };
@@ -138,7 +122,7 @@ fn reference(name: &ObjectName) -> Option<TableReference> {
     object_name_to_table_reference(name.clone(), true).ok()
 }
 
-/// Finds what hides inside a query: statements in CTEs, SELECT INTO; and tells table functions from tables.
+/// Finds what hides inside a query: statements in CTEs, SELECT INTO, clauses without effect; and tells table functions from tables.
 #[derive(Default)]
 struct Walk {
     functions: BTreeSet<TableReference>,
@@ -146,24 +130,20 @@ struct Walk {
 }
 
 impl Visitor for Walk {
-    type Break = (String, Option<Position>);
+    type Break = QueryError;
 
     fn pre_visit_statement(&mut self, statement: &ast::Statement) -> ControlFlow<Self::Break> {
-        let text = statement.to_string();
-        let word = text
-            .split_whitespace()
-            .next()
-            .unwrap_or_default()
-            .to_uppercase();
-        ControlFlow::Break((word, Position::of(statement.span())))
+        refuse(first_word(statement), statement.span())
+    }
+
+    fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<Self::Break> {
+        refuse_ignored(ignored::of_query(query), query.span())
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
         match &select.into {
-            Some(into) => {
-                ControlFlow::Break(("SELECT INTO".to_owned(), Position::of(into.name.span())))
-            }
-            None => ControlFlow::Continue(()),
+            Some(into) => refuse("SELECT INTO".to_owned(), into.name.span()),
+            None => refuse_ignored(ignored::of_select(select), select.span()),
         }
     }
 
@@ -171,15 +151,26 @@ impl Visitor for Walk {
         if let TableFactor::Table { name, args, .. } = factor
             && let Some(table) = reference(name)
         {
-            let into = if args.is_some() {
-                &mut self.functions
-            } else {
-                &mut self.tables
-            };
+            let into = if args.is_some() { &mut self.functions } else { &mut self.tables };
             into.insert(table);
         }
-        ControlFlow::Continue(())
+        refuse_ignored(ignored::of_table(factor), factor.span())
     }
+}
+
+fn refuse(statement: String, span: Span) -> ControlFlow<QueryError> {
+    ControlFlow::Break(QueryError::NotAQuery { statement, position: Position::of(span) })
+}
+
+fn refuse_ignored(clause: Option<&'static str>, span: Span) -> ControlFlow<QueryError> {
+    match clause {
+        Some(clause) => ControlFlow::Break(QueryError::Ignored { clause, position: Position::of(span) }),
+        None => ControlFlow::Continue(()),
+    }
+}
+
+fn first_word(statement: &ast::Statement) -> String {
+    statement.to_string().split_whitespace().next().unwrap_or_default().to_uppercase()
 }
 
 #[cfg(test)]
@@ -187,43 +178,22 @@ mod tests {
     use super::*;
 
     fn tables(sql: &str) -> Vec<String> {
-        parse(sql, 50)
-            .unwrap()
-            .tables
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        parse(sql, 50).unwrap().tables.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn tables_are_found_wherever_a_query_can_name_one() {
         assert_eq!(tables("select 1"), [""; 0]);
         assert_eq!(tables("SELECT * FROM B, a, B"), ["a", "b"]);
-        assert_eq!(
-            tables("select (select max(x) from s) from t where exists (select 1 from e)"),
-            ["e", "s", "t"]
-        );
-        assert_eq!(
-            tables("with c as (select * from t), d as (select * from c) select * from d"),
-            ["t"]
-        );
-        assert_eq!(
-            tables("with t as (select * from t) select * from t"),
-            ["t"],
-            "the CTE reads the table it shadows"
-        );
-        assert_eq!(
-            tables("(with t as (select 1) select * from t) union (select * from u)"),
-            ["u"]
-        );
+        assert_eq!(tables("select (select max(x) from s) from t where exists (select 1 from e)"), ["e", "s", "t"]);
+        assert_eq!(tables("with c as (select * from t), d as (select * from c) select * from d"), ["t"]);
+        assert_eq!(tables("with t as (select * from t) select * from t"), ["t"], "the CTE reads the table it shadows");
+        assert_eq!(tables("(with t as (select 1) select * from t) union (select * from u)"), ["u"]);
         assert_eq!(
             tables(r#"select * from "MyTable" union all select * from alluvium.cache_runs"#),
             ["MyTable", "alluvium.cache_runs"]
         );
-        assert_eq!(
-            tables("select * from a join b using (k) left join (select * from c) x on true"),
-            ["a", "b", "c"]
-        );
+        assert_eq!(tables("select * from a join b using (k) left join (select * from c) x on true"), ["a", "b", "c"]);
     }
 
     #[test]
@@ -243,10 +213,7 @@ mod tests {
             ("create table t (a int)", "CREATE"),
             ("create view v as select 1", "CREATE"),
             ("create or replace table t as select 1", "CREATE"),
-            (
-                "create external table t stored as csv location 'x'",
-                "CREATE",
-            ),
+            ("create external table t stored as csv location 'x'", "CREATE"),
             ("create function f(int) returns int return $1", "CREATE"),
             ("drop table t", "DROP"),
             ("alter table t add column a int", "ALTER"),
@@ -254,10 +221,7 @@ mod tests {
             ("insert into t values (1)", "INSERT"),
             ("update t set a = 1", "UPDATE"),
             ("delete from t", "DELETE"),
-            (
-                "merge into t using s on t.a = s.a when matched then delete",
-                "MERGE",
-            ),
+            ("merge into t using s on t.a = s.a when matched then delete", "MERGE"),
             ("copy t to 'x.parquet'", "COPY"),
             ("copy (select 1) to 'x.parquet'", "COPY"),
             ("set datafusion.execution.batch_size = 1", "SET"),
@@ -272,34 +236,16 @@ mod tests {
             ("begin", "BEGIN"),
             ("start transaction", "START"),
             ("use db", "USE"),
-            (
-                "with a as (select 1) insert into t select * from a",
-                "INSERT",
-            ),
-            (
-                "with a as (insert into t values (1) returning *) select * from a",
-                "INSERT",
-            ),
-            (
-                "with a as (delete from t returning *) select * from a",
-                "DELETE",
-            ),
+            ("with a as (select 1) insert into t select * from a", "INSERT"),
+            ("with a as (insert into t values (1) returning *) select * from a", "INSERT"),
+            ("with a as (delete from t returning *) select * from a", "DELETE"),
             ("select * into t from (values (1))", "SELECT INTO"),
-            (
-                "select * from (select * into t from (values (1))) x",
-                "SELECT INTO",
-            ),
+            ("select * from (select * into t from (values (1))) x", "SELECT INTO"),
         ] {
             assert_eq!(refused(sql), statement, "{sql}");
         }
-        for (sql, count) in [
-            ("select 1; select 2", 2),
-            ("select 1; drop table t; select 2", 3),
-        ] {
-            assert!(
-                matches!(parse(sql, 50), Err(QueryError::ManyStatements { count: c }) if c == count),
-                "{sql}"
-            );
+        for (sql, count) in [("select 1; select 2", 2), ("select 1; drop table t; select 2", 3)] {
+            assert!(matches!(parse(sql, 50), Err(QueryError::ManyStatements { count: c }) if c == count), "{sql}");
         }
         for sql in ["", " ;; ", "-- nothing\n"] {
             assert!(matches!(parse(sql, 50), Err(QueryError::Empty)), "{sql}");

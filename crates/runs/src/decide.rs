@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alluvium_contracts::{
-    CachePolicy, MissExplanation, OutputResult, PlanDocument, PlannedOutput, PlannedView,
-    ViewResult,
+    CachePolicy, MissExplanation, OutputResult, PlanDocument, PlannedOutput, PlannedView, ViewResult,
 };
 use alluvium_datasets::{ChangedError, DatasetSpec, PinnedDataset};
 use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published};
@@ -64,11 +63,7 @@ pub(crate) struct OutputDecision {
 impl Decisions {
     /// Pins the sources, plans the selected views and looks every key up. `fresh` computes what is selected whatever
     /// the caches hold.
-    pub(crate) async fn take(
-        pipeline: &Pipeline,
-        select: &[String],
-        fresh: bool,
-    ) -> Result<Self, RunError> {
+    pub(crate) async fn take(pipeline: &Pipeline, select: &[String], fresh: bool) -> Result<Self, RunError> {
         let session = pipeline.sessions.build()?;
         let graph = Graph::of(&pipeline.project, &session, select)?;
         Self::over(pipeline, session, graph, &BTreeSet::new(), fresh).await
@@ -96,31 +91,15 @@ impl Decisions {
         sources: &BTreeSet<String>,
         fresh: bool,
     ) -> Result<Self, RunError> {
-        let mentioned: BTreeSet<&String> =
-            graph.mentions.values().flatten().chain(sources).collect();
+        let mentioned: BTreeSet<&String> = graph.mentions.values().flatten().chain(sources).collect();
         let pins = pin_sources(pipeline, &session, &mentioned).await?;
-        let mut decisions = Self {
-            session,
-            graph,
-            views: BTreeMap::new(),
-            outputs: BTreeMap::new(),
-            pins,
-        };
-        let mut inputs: BTreeMap<String, Input> = decisions
-            .pins
-            .iter()
-            .map(|(name, pin)| (name.clone(), Input::Dataset(pin.clone())))
-            .collect();
+        let mut decisions = Self { session, graph, views: BTreeMap::new(), outputs: BTreeMap::new(), pins };
+        let mut inputs: BTreeMap<String, Input> =
+            decisions.pins.iter().map(|(name, pin)| (name.clone(), Input::Dataset(pin.clone()))).collect();
         for view in decisions.graph.order.clone() {
             let decision = decisions.decide(pipeline, &view, &inputs, fresh).await?;
             let identity = decision.bundle.identity();
-            inputs.insert(
-                view.clone(),
-                Input::View {
-                    key: identity.cache_key,
-                    stability: identity.stability,
-                },
-            );
+            inputs.insert(view.clone(), Input::View { key: identity.cache_key, stability: identity.stability });
             decisions.views.insert(view, decision);
         }
         decisions.rest_idle();
@@ -130,20 +109,12 @@ impl Decisions {
     /// Whether any source that a computation of `view` reads has changed since it was pinned.
     pub(crate) fn recheck(&self, view: &str) -> Result<(), ChangedError> {
         let live = self.views.get(view).map(|decision| &decision.live);
-        live.into_iter()
-            .flatten()
-            .filter_map(|source| self.pins.get(source))
-            .try_for_each(PinnedDataset::recheck)
+        live.into_iter().flatten().filter_map(|source| self.pins.get(source)).try_for_each(PinnedDataset::recheck)
     }
 
     /// The outputs of a view.
-    pub(crate) fn outputs_of<'a>(
-        &'a self,
-        view: &'a str,
-    ) -> impl Iterator<Item = (&'a String, &'a OutputDecision)> {
-        self.outputs
-            .iter()
-            .filter(move |(_, output)| output.view == view)
+    pub(crate) fn outputs_of<'a>(&'a self, view: &'a str) -> impl Iterator<Item = (&'a String, &'a OutputDecision)> {
+        self.outputs.iter().filter(move |(_, output)| output.view == view)
     }
 
     /// The contract document of `plan`.
@@ -155,15 +126,8 @@ impl Decisions {
                 State::HitOutput(published) => (ViewResult::Hit, published.compute_ms, None, None),
                 State::HitMemory => (ViewResult::Hit, None, None, None),
                 State::Idle => (ViewResult::Computed, None, Some(IDLE.to_owned()), None),
-                State::Compute {
-                    reason,
-                    explanation,
-                } => {
-                    let result = if decision.is_kept() {
-                        ViewResult::Write
-                    } else {
-                        ViewResult::Computed
-                    };
+                State::Compute { reason, explanation } => {
+                    let result = if decision.is_kept() { ViewResult::Write } else { ViewResult::Computed };
                     (result, None, Some(reason.clone()), explanation.clone())
                 }
             };
@@ -189,10 +153,7 @@ impl Decisions {
             };
             PlannedOutput { name: name.clone(), view: output.view.clone(), result, reason }
         });
-        PlanDocument {
-            views: views.collect(),
-            outputs: outputs.collect(),
-        }
+        PlanDocument { views: views.collect(), outputs: outputs.collect() }
     }
 
     async fn decide(
@@ -203,53 +164,28 @@ impl Decisions {
         fresh: bool,
     ) -> Result<ViewDecision, RunError> {
         let project = &pipeline.project;
-        let sql = project
-            .queries()
-            .get(view)
-            .map_or("", |query| query.sql.as_str());
+        let sql = project.queries().get(view).map_or("", |query| query.sql.as_str());
         let bundle = plan_view(&self.session, view, sql, inputs)
             .await
             .map_err(|source| RunError::plan(project, view, source))?;
         let reference = Arc::new(ViewRef::new(view, Arc::clone(bundle.published().arrow())));
-        register(
-            &self.session,
-            view,
-            Arc::clone(&reference) as Arc<dyn datafusion::catalog::TableProvider>,
-        )
-        .map_err(RunError::execute)?;
+        register(&self.session, view, Arc::clone(&reference) as Arc<dyn datafusion::catalog::TableProvider>)
+            .map_err(RunError::execute)?;
         for (name, spec) in project.outputs_of(view) {
             let target = OutputTarget {
                 name: name.clone(),
-                path: project.dir().join(&spec.path),
+                path: absolute(&project.dir().join(&spec.path)),
                 declared_path: spec.path.clone(),
                 policy: spec.write.clone(),
                 foreign_commit: spec.foreign_commit,
             };
             let state = pipeline.cache.output_state(&target, &bundle).await?;
-            self.outputs.insert(
-                name.clone(),
-                OutputDecision {
-                    target,
-                    view: view.to_owned(),
-                    state,
-                },
-            );
+            self.outputs.insert(name.clone(), OutputDecision { target, view: view.to_owned(), state });
         }
-        let policy = project
-            .spec()
-            .views
-            .get(view)
-            .map(|spec| spec.cache)
-            .unwrap_or_default();
+        let policy = project.spec().views.get(view).map(|spec| spec.cache).unwrap_or_default();
         let state = self.state(pipeline, &bundle, policy, fresh)?;
         let live = self.live_sources(&bundle);
-        Ok(ViewDecision {
-            bundle,
-            policy,
-            reference,
-            state,
-            live,
-        })
+        Ok(ViewDecision { bundle, policy, reference, state, live })
     }
 
     fn state(
@@ -259,15 +195,9 @@ impl Decisions {
         policy: CachePolicy,
         fresh: bool,
     ) -> Result<State, RunError> {
-        let compute = |reason: &str, explanation| State::Compute {
-            reason: reason.to_owned(),
-            explanation,
-        };
+        let compute = |reason: &str, explanation| State::Compute { reason: reason.to_owned(), explanation };
         if bundle.cache_key().is_none() {
-            return Ok(compute(
-                &format!("uncacheable: {}", bundle.identity().reasons.join("; ")),
-                None,
-            ));
+            return Ok(compute(&format!("uncacheable: {}", bundle.identity().reasons.join("; ")), None));
         }
         Ok(match policy {
             CachePolicy::None => compute("uncached: cache = \"none\"", None),
@@ -281,20 +211,10 @@ impl Decisions {
                 Lookup::Miss(explanation) => compute(&one_line(&explanation), Some(explanation)),
             },
             CachePolicy::DeltaOutput => match self.outputs_of(bundle.name()).next() {
-                Some((
-                    _,
-                    OutputDecision {
-                        state: OutputState::Hit(published),
-                        ..
-                    },
-                )) if !fresh => State::HitOutput(published.clone()),
-                Some((
-                    _,
-                    OutputDecision {
-                        state: OutputState::Stale { reason, .. },
-                        ..
-                    },
-                )) => compute(reason, None),
+                Some((_, OutputDecision { state: OutputState::Hit(published), .. })) if !fresh => {
+                    State::HitOutput(published.clone())
+                }
+                Some((_, OutputDecision { state: OutputState::Stale { reason, .. }, .. })) => compute(reason, None),
                 Some(_) | None => compute("asked for with --fresh", None),
             },
         })
@@ -318,9 +238,10 @@ impl Decisions {
         let mut outputs = self.outputs_of(view).peekable();
         let is_end = readers.is_none() && outputs.peek().is_none();
         let is_published = outputs.any(|(_, output)| matches!(output.state, OutputState::Stale { .. }));
-        let is_read = readers.into_iter().flatten().any(|reader| {
-            self.views.get(reader).is_some_and(|reader| matches!(reader.state, State::Compute { .. }))
-        });
+        let is_read = readers
+            .into_iter()
+            .flatten()
+            .any(|reader| self.views.get(reader).is_some_and(|reader| matches!(reader.state, State::Compute { .. })));
         is_end || is_published || is_read
     }
 
@@ -331,12 +252,7 @@ impl Decisions {
             .graph
             .readers()
             .into_iter()
-            .map(|(view, readers)| {
-                (
-                    view.to_owned(),
-                    readers.into_iter().map(str::to_owned).collect(),
-                )
-            })
+            .map(|(view, readers)| (view.to_owned(), readers.into_iter().map(str::to_owned).collect()))
             .collect();
         for view in self.graph.order.clone().into_iter().rev() {
             let Some(decision) = self.views.get(&view) else {
@@ -363,11 +279,7 @@ pub(crate) const IDLE: &str = "not needed: everything that reads it is up to dat
 impl ViewDecision {
     /// Whether its rows are kept in a table of their own, so that its readers do not read its sources.
     pub(crate) fn is_kept(&self) -> bool {
-        self.bundle.cache_key().is_some()
-            && matches!(
-                self.policy,
-                CachePolicy::DeltaStaging | CachePolicy::DeltaOutput
-            )
+        self.bundle.cache_key().is_some() && matches!(self.policy, CachePolicy::DeltaStaging | CachePolicy::DeltaOutput)
     }
 }
 
@@ -384,42 +296,30 @@ async fn pin_sources(
             continue;
         }
         let place = || project.place("sources", name);
-        let pin_error = |source| RunError::Pin {
+        let pin_error = |source| RunError::Pin { place: place(), name: name.clone(), source };
+        let spec = DatasetSpec::resolve(name, source, project.dir()).map_err(|source| RunError::Source {
             place: place(),
             name: name.clone(),
             source,
-        };
-        let spec = DatasetSpec::resolve(name, source, project.dir()).map_err(|source| {
-            RunError::Source {
-                place: place(),
-                name: name.clone(),
-                source,
-            }
         })?;
-        let pinned = pipeline
-            .pinner
-            .pin(session.context(), &spec)
-            .await
-            .map_err(pin_error)?;
-        register(session, name, pinned.provider().map_err(pin_error)?)
-            .map_err(RunError::execute)?;
+        let pinned = pipeline.pinner.pin(session.context(), &spec).await.map_err(pin_error)?;
+        register(session, name, pinned.provider().map_err(pin_error)?).map_err(RunError::execute)?;
         pins.insert(name.clone(), pinned);
     }
     Ok(pins)
 }
 
+/// The engine addresses files by URL, which has no working directory.
+fn absolute(path: &std::path::Path) -> std::path::PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Registers a table under exactly this name: a bare string would be parsed as SQL and lose its capitals.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where a pipeline's tables enter a session"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place where a pipeline's tables enter a session")]
 pub(crate) fn register(
     session: &Session,
     name: &str,
     provider: Arc<dyn datafusion::catalog::TableProvider>,
 ) -> datafusion::common::Result<()> {
-    session
-        .context()
-        .register_table(datafusion::common::TableReference::bare(name), provider)
-        .map(drop)
+    session.context().register_table(datafusion::common::TableReference::bare(name), provider).map(drop)
 }

@@ -117,30 +117,19 @@ impl RunError {
 
     /// A query error of a view, with its place in the user's files.
     pub(crate) fn query(project: &Project, view: &str, source: QueryError) -> Self {
-        let position = source
-            .position()
-            .map(|position| (position.line, position.column));
-        Self::Query {
-            place: project.sql_place(view, position),
-            view: view.to_owned(),
-            source,
-        }
+        let position = source.position().map(|position| (position.line, position.column));
+        Self::Query { place: project.sql_place(view, position), view: view.to_owned(), source }
     }
 
     pub(crate) fn plan(project: &Project, view: &str, source: PlanError) -> Self {
         match source {
             PlanError::Query { source, .. } => Self::query(project, view, source),
-            source => Self::Plan {
-                place: project.sql_place(view, None),
-                source,
-            },
+            source => Self::Plan { place: project.sql_place(view, None), source },
         }
     }
 
     pub(crate) fn execute(source: DataFusionError) -> Self {
-        Self::Execute {
-            source: Box::new(source),
-        }
+        Self::Execute { source: Box::new(source) }
     }
 }
 

@@ -61,21 +61,13 @@ impl Attempt<'_> {
         let mut pending = self.settle(outcomes)?;
         let mut unresolved: BTreeSet<String> = BTreeSet::new();
         let mut stopped_by: Option<String> = None;
-        let limit = std::thread::available_parallelism()
-            .map_or(2, usize::from)
-            .max(2);
+        let limit = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let mut running = FuturesUnordered::new();
         loop {
             if stopped_by.is_none() {
-                for view in self.ready(
-                    &pending,
-                    outcomes,
-                    &unresolved,
-                    limit.saturating_sub(running.len()),
-                ) {
+                for view in self.ready(&pending, outcomes, &unresolved, limit.saturating_sub(running.len())) {
                     pending.remove(&view);
-                    self.observer
-                        .notify(&Progress::ViewStarted { name: view.clone() });
+                    self.observer.notify(&Progress::ViewStarted { name: view.clone() });
                     running.push(self.work(view));
                 }
             }
@@ -133,17 +125,10 @@ impl Attempt<'_> {
             let Some(decision) = self.decisions.views.get(name) else {
                 continue;
             };
-            let outputs_are_published = self
-                .decisions
-                .outputs_of(name)
-                .all(|(_, output)| matches!(output.state, OutputState::Hit(_)));
+            let outputs_are_published =
+                self.decisions.outputs_of(name).all(|(_, output)| matches!(output.state, OutputState::Hit(_)));
             let settled = match &decision.state {
-                State::Idle => Some(ViewOutcome::new(
-                    decision,
-                    ViewResult::Computed,
-                    Some(IDLE.to_owned()),
-                    0.0,
-                )),
+                State::Idle => Some(ViewOutcome::new(decision, ViewResult::Computed, Some(IDLE.to_owned()), 0.0)),
                 State::Hit(_) | State::HitOutput(_) | State::HitMemory if outputs_are_published => {
                     match self.serve(decision) {
                         Ok(outcome) => Some(outcome),
@@ -159,12 +144,7 @@ impl Attempt<'_> {
             self.finish_view(outcomes, name, outcome, &mut events);
             for (output, decided) in self.decisions.outputs_of(name) {
                 if let OutputState::Hit(published) = &decided.state {
-                    self.finish_output(
-                        outcomes,
-                        output.clone(),
-                        output_hit(decided, published),
-                        &mut events,
-                    );
+                    self.finish_output(outcomes, output.clone(), output_hit(decided, published), &mut events);
                 }
             }
         }
@@ -172,26 +152,14 @@ impl Attempt<'_> {
         Ok(pending)
     }
 
-    fn finish_view(
-        &self,
-        outcomes: &mut Outcomes,
-        view: &str,
-        outcome: ViewOutcome,
-        events: &mut Vec<LedgerEvent>,
-    ) {
+    fn finish_view(&self, outcomes: &mut Outcomes, view: &str, outcome: ViewOutcome, events: &mut Vec<LedgerEvent>) {
         // What the first attempt wrote is a hit of the second; the run wrote it.
-        let earlier = outcomes
-            .views
-            .get(view)
-            .map(|earlier| (earlier.report.result, earlier.report.cache_key));
-        if outcome.report.result == ViewResult::Hit
-            && earlier == Some((ViewResult::Write, outcome.report.cache_key))
-        {
+        let earlier = outcomes.views.get(view).map(|earlier| (earlier.report.result, earlier.report.cache_key));
+        if outcome.report.result == ViewResult::Hit && earlier == Some((ViewResult::Write, outcome.report.cache_key)) {
             return;
         }
         events.push(outcome.event(self.run_id, self.pipeline.seam.unix_ms()));
-        self.observer
-            .notify(&Progress::ViewFinished(outcome.report.clone()));
+        self.observer.notify(&Progress::ViewFinished(outcome.report.clone()));
         outcomes.views.insert(view.to_owned(), outcome);
     }
 
@@ -202,10 +170,8 @@ impl Attempt<'_> {
         outcome: OutputOutcome,
         events: &mut Vec<LedgerEvent>,
     ) {
-        let earlier = outcomes
-            .outputs
-            .get(&output)
-            .map(|earlier| (earlier.report.result, earlier.report.delta_version));
+        let earlier =
+            outcomes.outputs.get(&output).map(|earlier| (earlier.report.result, earlier.report.delta_version));
         if outcome.report.result == OutputResult::Hit
             && earlier == Some((OutputResult::Write, outcome.report.delta_version))
         {
@@ -214,8 +180,7 @@ impl Attempt<'_> {
         if let Some(view) = self.decisions.views.get(&outcome.report.view) {
             events.push(outcome.event(self.run_id, self.pipeline.seam.unix_ms(), view));
         }
-        self.observer
-            .notify(&Progress::OutputFinished(outcome.report.clone()));
+        self.observer.notify(&Progress::OutputFinished(outcome.report.clone()));
         outcomes.outputs.insert(output, outcome);
     }
 
@@ -230,25 +195,17 @@ impl Attempt<'_> {
         let is_done = |view: &String| {
             !pending.contains(view)
                 && !unresolved.contains(view)
-                && self
-                    .decisions
+                && self.decisions.views.get(view).is_some_and(|decision| decision.reference.is_bound())
+                && outcomes
                     .views
                     .get(view)
-                    .is_some_and(|decision| decision.reference.is_bound())
-                && outcomes.views.get(view).is_some_and(|outcome| {
-                    !matches!(
-                        outcome.report.result,
-                        ViewResult::Error | ViewResult::Skipped
-                    )
-                })
+                    .is_some_and(|outcome| !matches!(outcome.report.result, ViewResult::Error | ViewResult::Skipped))
         };
         self.decisions
             .graph
             .order
             .iter()
-            .filter(|view| {
-                pending.contains(*view) && self.decisions.graph.upstream(view).all(is_done)
-            })
+            .filter(|view| pending.contains(*view) && self.decisions.graph.upstream(view).all(is_done))
             .take(limit)
             .cloned()
             .collect()
@@ -262,23 +219,15 @@ impl Attempt<'_> {
         outcomes: &mut Outcomes,
     ) -> Result<(), LedgerError> {
         let mut events = Vec::new();
-        for name in self
-            .decisions
-            .graph
-            .order
-            .iter()
-            .filter(|name| pending.contains(*name))
-        {
+        for name in self.decisions.graph.order.iter().filter(|name| pending.contains(*name)) {
             let Some(decision) = self.decisions.views.get(name) else {
                 continue;
             };
             let broken = self.decisions.graph.upstream(name).find(|upstream| {
-                outcomes.views.get(*upstream).is_some_and(|outcome| {
-                    matches!(
-                        outcome.report.result,
-                        ViewResult::Error | ViewResult::Skipped
-                    )
-                })
+                outcomes
+                    .views
+                    .get(*upstream)
+                    .is_some_and(|outcome| matches!(outcome.report.result, ViewResult::Error | ViewResult::Skipped))
             });
             let reason = match (broken, stopped_by) {
                 (Some(upstream), _) => format!("it reads `{upstream}`, which has no rows"),
@@ -287,12 +236,10 @@ impl Attempt<'_> {
                 }
                 (None, None) => continue,
             };
-            let outcome =
-                ViewOutcome::new(decision, ViewResult::Skipped, Some(reason.clone()), 0.0);
+            let outcome = ViewOutcome::new(decision, ViewResult::Skipped, Some(reason.clone()), 0.0);
             self.finish_view(outcomes, name, outcome, &mut events);
             for (output, decided) in self.decisions.outputs_of(name) {
-                let outcome =
-                    output_outcome(decided, OutputResult::Skipped, Some(reason.clone()), 0.0);
+                let outcome = output_outcome(decided, OutputResult::Skipped, Some(reason.clone()), 0.0);
                 self.finish_output(outcomes, output.clone(), outcome, &mut events);
             }
         }
@@ -301,21 +248,13 @@ impl Attempt<'_> {
 
     async fn work(&self, view: String) -> Done {
         let Some(decision) = self.decisions.views.get(&view) else {
-            return Done {
-                view,
-                outcome: None,
-                outputs: Vec::new(),
-            };
+            return Done { view, outcome: None, outputs: Vec::new() };
         };
         let watch = self.pipeline.seam.stopwatch();
         let outcome = match self.view(decision).await {
             Ok(outcome) => outcome,
             Err(CacheError::SourceChanged { .. }) if self.may_retry => {
-                return Done {
-                    view,
-                    outcome: None,
-                    outputs: Vec::new(),
-                };
+                return Done { view, outcome: None, outputs: Vec::new() };
             }
             Err(error) => failed(decision, &error, watch.elapsed_ms()),
         };
@@ -323,11 +262,7 @@ impl Attempt<'_> {
         for (name, decided) in self.decisions.outputs_of(&view) {
             outputs.push((name.clone(), self.output(decision, decided, &outcome).await));
         }
-        Done {
-            view,
-            outcome: Some(outcome),
-            outputs,
-        }
+        Done { view, outcome: Some(outcome), outputs }
     }
 
     /// Serves or computes one view and binds its rows.
@@ -340,17 +275,12 @@ impl Attempt<'_> {
         let bundle = &decision.bundle;
         let watch = self.pipeline.seam.stopwatch();
         let before_publish = || self.decisions.recheck(bundle.name());
-        let done =
-            |result| ViewOutcome::new(decision, result, Some(reason.clone()), watch.elapsed_ms());
+        let done = |result| ViewOutcome::new(decision, result, Some(reason.clone()), watch.elapsed_ms());
         match (bundle.cache_key(), decision.policy) {
             (Some(_), CachePolicy::None) => {
                 decision.reference.bind(cache.computed(bundle));
                 let is_end = !self.is_read(bundle.name());
-                let rows = if is_end {
-                    Some(cache.count(session, bundle).await?)
-                } else {
-                    None
-                };
+                let rows = if is_end { Some(cache.count(session, bundle).await?) } else { None };
                 let outcome = done(ViewResult::Computed);
                 Ok(rows.map_or(outcome.clone(), |rows| outcome.with_rows(rows)))
             }
@@ -361,26 +291,13 @@ impl Attempt<'_> {
                 Ok(done(ViewResult::Computed).with_rows(rows))
             }
             (Some(key), CachePolicy::DeltaStaging) => {
-                let fresh = matches!(
-                    &decision.state,
-                    State::Compute {
-                        explanation: None,
-                        ..
-                    }
-                );
-                let request = WriteRequest {
-                    bundle,
-                    key,
-                    run_id: self.run_id,
-                    fresh,
-                };
+                let fresh = matches!(&decision.state, State::Compute { explanation: None, .. });
+                let request = WriteRequest { bundle, key, run_id: self.run_id, fresh };
                 let (entry, result) = match cache.write(session, request, &before_publish).await? {
                     Written::Computed(entry) => (entry, ViewResult::Write),
                     Written::Shared(entry) => (entry, ViewResult::Hit),
                 };
-                decision
-                    .reference
-                    .bind(cache.provider(&entry, bundle.published().arrow())?);
+                decision.reference.bind(cache.provider(&entry, bundle.published().arrow())?);
                 let outcome = match result {
                     ViewResult::Hit => {
                         let reason = Some("another process computed it meanwhile".to_owned());
@@ -395,27 +312,11 @@ impl Attempt<'_> {
                 let Some((_, output)) = self.decisions.outputs_of(bundle.name()).next() else {
                     return Ok(done(ViewResult::Computed));
                 };
-                let published = cache
-                    .publish(
-                        session,
-                        &output.target,
-                        bundle,
-                        None,
-                        self.run_id,
-                        &before_publish,
-                    )
-                    .await?;
+                let published =
+                    cache.publish(session, &output.target, bundle, None, self.run_id, &before_publish).await?;
                 let schema = bundle.published().arrow();
-                decision.reference.bind(cache.output_provider(
-                    &output.target,
-                    &published,
-                    schema,
-                )?);
-                let result = if published.written {
-                    ViewResult::Write
-                } else {
-                    ViewResult::Hit
-                };
+                decision.reference.bind(cache.output_provider(&output.target, &published, schema)?);
+                let result = if published.written { ViewResult::Write } else { ViewResult::Hit };
                 Ok(done(result).with_published(&published, &output.target.declared_path))
             }
         }
@@ -428,19 +329,13 @@ impl Attempt<'_> {
         let hit = ViewOutcome::new(decision, ViewResult::Hit, None, 0.0);
         match &decision.state {
             State::Hit(entry) => {
-                decision
-                    .reference
-                    .bind(cache.provider(entry, bundle.published().arrow())?);
+                decision.reference.bind(cache.provider(entry, bundle.published().arrow())?);
                 Ok(hit.with_entry(entry))
             }
             State::HitOutput(published) => match self.decisions.outputs_of(bundle.name()).next() {
                 Some((_, output)) => {
                     let schema = bundle.published().arrow();
-                    decision.reference.bind(cache.output_provider(
-                        &output.target,
-                        published,
-                        schema,
-                    )?);
+                    decision.reference.bind(cache.output_provider(&output.target, published, schema)?);
                     Ok(hit.with_published(published, &output.target.declared_path))
                 }
                 None => Ok(hit),
@@ -470,17 +365,9 @@ impl Attempt<'_> {
         };
         if matches!(view.report.result, ViewResult::Error | ViewResult::Skipped) {
             let reason = format!("its view `{}` has no rows", view.report.name);
-            let result = if decision.policy == CachePolicy::DeltaOutput {
-                OutputResult::Error
-            } else {
-                OutputResult::Skipped
-            };
-            return Some(output_outcome(
-                output,
-                result,
-                Some(reason),
-                watch.elapsed_ms(),
-            ));
+            let result =
+                if decision.policy == CachePolicy::DeltaOutput { OutputResult::Error } else { OutputResult::Skipped };
+            return Some(output_outcome(output, result, Some(reason), watch.elapsed_ms()));
         }
         if decision.policy == CachePolicy::DeltaOutput && decision.is_kept() {
             // Publishing the output is how the view was kept.
@@ -515,11 +402,7 @@ impl Attempt<'_> {
             .await;
         match published {
             Ok(published) => {
-                let result = if published.written {
-                    OutputResult::Write
-                } else {
-                    OutputResult::Hit
-                };
+                let result = if published.written { OutputResult::Write } else { OutputResult::Hit };
                 let mut outcome = output_hit(output, &published);
                 outcome.report.result = result;
                 outcome.report.reason = if published.written { reason } else { None };
@@ -527,18 +410,12 @@ impl Attempt<'_> {
                 Some(outcome)
             }
             Err(_) if self.may_retry && before_publish().is_err() => None,
-            Err(error) => Some(output_outcome(
-                output,
-                OutputResult::Error,
-                Some(chain(&error)),
-                watch.elapsed_ms(),
-            )),
+            Err(error) => Some(output_outcome(output, OutputResult::Error, Some(chain(&error)), watch.elapsed_ms())),
         }
     }
 
     fn is_read(&self, view: &str) -> bool {
-        self.decisions.graph.readers().contains_key(view)
-            || self.decisions.outputs_of(view).next().is_some()
+        self.decisions.graph.readers().contains_key(view) || self.decisions.outputs_of(view).next().is_some()
     }
 }
 
@@ -564,11 +441,7 @@ fn output_hit(output: &OutputDecision, published: &Published) -> OutputOutcome {
 
 impl OutputOutcome {
     /// An output that was not tried.
-    pub(crate) fn untried(
-        output: &OutputDecision,
-        result: OutputResult,
-        reason: Option<String>,
-    ) -> Self {
+    pub(crate) fn untried(output: &OutputDecision, result: OutputResult, reason: Option<String>) -> Self {
         output_outcome(output, result, reason, 0.0)
     }
 }

@@ -18,30 +18,18 @@ pub(crate) struct Graph {
 
 impl Graph {
     /// The graph of `selected` views and their ancestors; of all views when nothing is selected.
-    pub(crate) fn of(
-        project: &Project,
-        session: &Session,
-        selected: &[String],
-    ) -> Result<Self, RunError> {
+    pub(crate) fn of(project: &Project, session: &Session, selected: &[String]) -> Result<Self, RunError> {
         for name in selected {
             if !project.queries().contains_key(name) {
                 let suggestion = meant(name, project.queries().keys().map(String::as_str));
-                return Err(RunError::UnknownView {
-                    name: name.clone(),
-                    suggestion,
-                });
+                return Err(RunError::UnknownView { name: name.clone(), suggestion });
             }
         }
         let roots: Vec<&String> = match selected {
             [] => project.queries().keys().collect(),
             selected => selected.iter().collect(),
         };
-        let mut walk = Walk {
-            project,
-            session,
-            graph: Self::default(),
-            path: Vec::new(),
-        };
+        let mut walk = Walk { project, session, graph: Self::default(), path: Vec::new() };
         for root in roots {
             walk.visit(root)?;
         }
@@ -50,11 +38,7 @@ impl Graph {
 
     /// The selected views that `view` reads directly.
     pub(crate) fn upstream<'a>(&'a self, view: &str) -> impl Iterator<Item = &'a String> {
-        self.mentions
-            .get(view)
-            .into_iter()
-            .flatten()
-            .filter(|name| self.mentions.contains_key(*name))
+        self.mentions.get(view).into_iter().flatten().filter(|name| self.mentions.contains_key(*name))
     }
 
     /// The selected views that read each view directly.
@@ -84,21 +68,14 @@ impl Walk<'_> {
         if let Some(start) = self.path.iter().position(|name| name == view) {
             let mut path = self.path[start..].to_vec();
             path.push(view.to_owned());
-            return Err(RunError::Cycle {
-                place: self.project.place("views", view),
-                path,
-            });
+            return Err(RunError::Cycle { place: self.project.place("views", view), path });
         }
         let Some(query) = self.project.queries().get(view) else {
             return Ok(());
         };
-        let mentions = self
-            .session
-            .referenced_tables(&query.sql)
-            .map_err(|source| RunError::query(self.project, view, source))?;
-        self.graph
-            .mentions
-            .insert(view.to_owned(), mentions.clone());
+        let mentions =
+            self.session.referenced_tables(&query.sql).map_err(|source| RunError::query(self.project, view, source))?;
+        self.graph.mentions.insert(view.to_owned(), mentions.clone());
         self.path.push(view.to_owned());
         for name in &mentions {
             self.visit(name)?;

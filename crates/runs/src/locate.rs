@@ -6,11 +6,7 @@ use std::ops::Range;
 pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = &text[..text.floor_char_boundary(offset.min(text.len()))];
     let line = before.matches('\n').count() + 1;
-    let column = before
-        .rsplit('\n')
-        .next()
-        .map_or(0, |last| last.chars().count())
-        + 1;
+    let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
     (line, column)
 }
 
@@ -28,7 +24,7 @@ pub(crate) fn declaration(text: &str, section: &str, name: &str) -> Option<usize
         let line = line.trim();
         if line.starts_with('[') {
             inside = line.starts_with(&bare);
-            let declared = line.strip_prefix(&header).map(|rest| rest.trim_start());
+            let declared = line.strip_prefix(&header).map(str::trim_start);
             if declared.is_some_and(|rest| names(rest, name, &[']', '.', ' '])) {
                 return Some(index + 1);
             }
@@ -43,26 +39,15 @@ pub(crate) fn declaration(text: &str, section: &str, name: &str) -> Option<usize
 fn names(text: &str, name: &str, ends: &[char]) -> bool {
     [name.to_owned(), format!("\"{name}\""), format!("'{name}'")]
         .iter()
-        .any(|key| {
-            text.strip_prefix(key.as_str())
-                .is_some_and(|rest| rest.starts_with(ends))
-        })
+        .any(|key| text.strip_prefix(key.as_str()).is_some_and(|rest| rest.starts_with(ends)))
 }
 
 /// The candidate that was probably meant by `word`.
-pub(crate) fn meant<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<String> {
+pub(crate) fn meant<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     const LIKE_ENOUGH: f64 = 0.6;
     candidates
         .into_iter()
-        .map(|candidate| {
-            (
-                strsim::normalized_damerau_levenshtein(word, candidate),
-                candidate,
-            )
-        })
+        .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), candidate))
         .filter(|(likeness, _)| *likeness >= LIKE_ENOUGH)
         .max_by(|left, right| left.0.total_cmp(&right.0))
         .map(|(_, candidate)| candidate.to_owned())
@@ -74,7 +59,8 @@ mod tests {
 
     #[test]
     fn declarations_are_found_in_every_spelling() {
-        let text = "[profile]\nname = 'x'\n[views.a]\nsql = ''\n[views.\"b/c\"]\n[outputs]\nd = { view = 'a' }\n[views.ab]\n";
+        let text =
+            "[profile]\nname = 'x'\n[views.a]\nsql = ''\n[views.\"b/c\"]\n[outputs]\nd = { view = 'a' }\n[views.ab]\n";
         assert_eq!(declaration(text, "views", "a"), Some(3));
         assert_eq!(declaration(text, "views", "b/c"), Some(5));
         assert_eq!(declaration(text, "outputs", "d"), Some(7));

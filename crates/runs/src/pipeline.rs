@@ -8,9 +8,7 @@ use alluvium_contracts::PlanDocument;
 use alluvium_datasets::{PinCounters, PinMemo, Pinner};
 use alluvium_delta_cache::{CacheError, DeltaCache};
 use alluvium_ledgers::{LedgerError, Ledgers};
-use alluvium_profile::{
-    CacheRoot, KvKind, RootError, RuntimeProfile, SessionFactory, resolve_cache_root,
-};
+use alluvium_profile::{CacheRoot, KvKind, RootError, RuntimeProfile, SessionFactory, resolve_cache_root};
 use alluvium_telemetry::Seam;
 
 use crate::decide::Decisions;
@@ -80,19 +78,10 @@ impl Pipeline {
         )?;
         let seam = options.seam.unwrap_or_else(Seam::system);
         let root = Arc::new(CacheRoot::open(&path, &seam)?);
-        let memo = PinMemo::new(
-            root.kv(KvKind::Runtime)?.clone(),
-            root.kv(KvKind::Schema)?.clone(),
-        );
-        let ledgers = Ledgers::open(
-            root.ledgers(),
-            root.kv(KvKind::Queue)?.clone(),
-            seam.clone(),
-        )?;
+        let memo = PinMemo::new(root.kv(KvKind::Runtime)?.clone(), root.kv(KvKind::Schema)?.clone());
+        let ledgers = Ledgers::open(root.ledgers(), root.kv(KvKind::Queue)?.clone(), seam.clone())?;
         Ok(Self {
-            sessions: options
-                .sessions
-                .unwrap_or_else(|| SessionFactory::new(RuntimeProfile::from(spec))),
+            sessions: options.sessions.unwrap_or_else(|| SessionFactory::new(RuntimeProfile::from(spec))),
             cache: DeltaCache::open(Arc::clone(&root), seam.clone())?,
             pinner: Pinner::new(Some(memo), seam.clone()),
             ledgers,

@@ -36,11 +36,7 @@ impl Project {
     /// # Errors
     /// [`ProjectError`] with file and line.
     pub fn load(dir: &Path) -> Result<Self, ProjectError> {
-        let file = if dir.is_file() {
-            dir.to_owned()
-        } else {
-            dir.join(PROJECT_FILE)
-        };
+        let file = if dir.is_file() { dir.to_owned() } else { dir.join(PROJECT_FILE) };
         let dir = match file.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             Some(_) | None => PathBuf::from("."),
@@ -51,21 +47,11 @@ impl Project {
                 return Err(ProjectError::NotFound { path: file });
             }
             Err(source) => {
-                return Err(ProjectError::Read {
-                    path: file,
-                    asked: None,
-                    source,
-                });
+                return Err(ProjectError::Read { path: file, asked: None, source });
             }
         };
         let spec = parse(&file, &text)?;
-        let mut project = Self {
-            dir,
-            file,
-            text,
-            spec,
-            queries: BTreeMap::new(),
-        };
+        let mut project = Self { dir, file, text, spec, queries: BTreeMap::new() };
         project.check_names()?;
         project.check_sources()?;
         project.queries = project.read_queries()?;
@@ -90,14 +76,8 @@ impl Project {
     }
 
     /// The outputs of a view, by name.
-    pub(crate) fn outputs_of<'a>(
-        &'a self,
-        view: &'a str,
-    ) -> impl Iterator<Item = (&'a String, &'a OutputSpec)> {
-        self.spec
-            .outputs
-            .iter()
-            .filter(move |(_, output)| output.view == view)
+    pub(crate) fn outputs_of<'a>(&'a self, view: &'a str) -> impl Iterator<Item = (&'a String, &'a OutputSpec)> {
+        self.spec.outputs.iter().filter(move |(_, output)| output.view == view)
     }
 
     /// `file:line` of a declaration, for messages.
@@ -110,19 +90,13 @@ impl Project {
 
     /// Where the SQL of a view stands, with a position inside it.
     pub(crate) fn sql_place(&self, view: &str, position: Option<(u64, u64)>) -> String {
-        match (
-            self.queries.get(view).and_then(|query| query.file.as_ref()),
-            position,
-        ) {
+        match (self.queries.get(view).and_then(|query| query.file.as_ref()), position) {
             (Some(file), Some((line, column))) => {
                 format!("{}:{line}:{column}", self.dir.join(file).display())
             }
             (Some(file), None) => self.dir.join(file).display().to_string(),
             (None, Some((line, column))) => {
-                format!(
-                    "{} (line {line}, column {column} of its sql)",
-                    self.place("views", view)
-                )
+                format!("{} (line {line}, column {column} of its sql)", self.place("views", view))
             }
             (None, None) => self.place("views", view),
         }
@@ -155,12 +129,7 @@ impl Project {
     }
 
     fn check_sources(&self) -> Result<(), ProjectError> {
-        match self
-            .spec
-            .sources
-            .iter()
-            .find(|(_, source)| source.path.patterns().is_empty())
-        {
+        match self.spec.sources.iter().find(|(_, source)| source.path.patterns().is_empty()) {
             Some((name, _)) => Err(self.contradiction(
                 "sources",
                 name,
@@ -174,25 +143,15 @@ impl Project {
         let mut queries = BTreeMap::new();
         for (name, view) in &self.spec.views {
             let query = match (&view.sql, &view.file) {
-                (Some(sql), None) => Query {
-                    sql: sql.clone(),
-                    file: None,
-                },
+                (Some(sql), None) => Query { sql: sql.clone(), file: None },
                 (None, Some(file)) => {
                     let path = self.dir.join(file);
-                    let sql =
-                        std::fs::read_to_string(&path).map_err(|source| ProjectError::Read {
-                            path,
-                            asked: Some(format!(
-                                "the file of view `{name}`, {}",
-                                self.place("views", name)
-                            )),
-                            source,
-                        })?;
-                    Query {
-                        sql,
-                        file: Some(file.clone()),
-                    }
+                    let sql = std::fs::read_to_string(&path).map_err(|source| ProjectError::Read {
+                        path,
+                        asked: Some(format!("the file of view `{name}`, {}", self.place("views", name))),
+                        source,
+                    })?;
+                    Query { sql, file: Some(file.clone()) }
                 }
                 (Some(_), Some(_)) => {
                     return Err(self.contradiction(
@@ -221,10 +180,7 @@ impl Project {
                 let hint = meant(&output.view, self.spec.views.keys().map(String::as_str))
                     .map(|view| format!("; did you mean `{view}`?"))
                     .unwrap_or_default();
-                let message = format!(
-                    "output `{name}` publishes `{}`, which is no view{hint}",
-                    output.view
-                );
+                let message = format!("output `{name}` publishes `{}`, which is no view{hint}", output.view);
                 return Err(self.contradiction("outputs", name, message));
             }
             if output.path.contains("://") {
@@ -236,8 +192,7 @@ impl Project {
             }
             let path = normal(&self.dir.join(&output.path));
             if let Some(other) = paths.insert(path, name) {
-                let message =
-                    format!("outputs `{other}` and `{name}` have the same path; give each its own");
+                let message = format!("outputs `{other}` and `{name}` have the same path; give each its own");
                 return Err(self.contradiction("outputs", name, message));
             }
         }
@@ -255,27 +210,24 @@ impl Project {
     }
 
     fn contradiction(&self, section: &str, name: &str, message: String) -> ProjectError {
-        ProjectError::Contradiction {
-            place: self.place(section, name),
-            message,
-        }
+        ProjectError::Contradiction { place: self.place(section, name), message }
     }
 }
 
 fn parse(file: &Path, text: &str) -> Result<PipelineSpec, ProjectError> {
     toml::from_str(text).map_err(|error| {
         let (line, column) = of_span(text, error.span());
-        ProjectError::Syntax {
-            path: file.to_owned(),
-            line,
-            column,
-            message: with_meant(error.message()),
-        }
+        let named = error.span().and_then(|span| text.get(span));
+        let message = with_meant(error.message(), named);
+        ProjectError::Syntax { path: file.to_owned(), line, column, message }
     })
 }
 
 /// serde lists what it expected; the likeliest of it comes first.
-fn with_meant(message: &str) -> String {
+fn with_meant(message: &str, named: Option<&str>) -> String {
+    if let (true, Some(key)) = (message.starts_with("duplicate key"), named) {
+        return format!("`{key}` is declared twice; rename one, or remove it");
+    }
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {
         Some((unknown, expected)) if message.starts_with("unknown ") => {
@@ -293,17 +245,14 @@ fn with_meant(message: &str) -> String {
 /// Without `.` and `..`, as far as the text alone tells.
 fn normal(path: &Path) -> PathBuf {
     use std::path::Component;
-    path.components()
-        .fold(PathBuf::new(), |mut normal, component| {
-            match component {
-                Component::CurDir => {}
-                Component::ParentDir
-                    if matches!(normal.components().next_back(), Some(Component::Normal(_))) =>
-                {
-                    normal.pop();
-                }
-                other => normal.push(other),
+    path.components().fold(PathBuf::new(), |mut normal, component| {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(normal.components().next_back(), Some(Component::Normal(_))) => {
+                normal.pop();
             }
-            normal
-        })
+            other => normal.push(other),
+        }
+        normal
+    })
 }

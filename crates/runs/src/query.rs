@@ -43,9 +43,7 @@ impl Pipeline {
     /// names may fail with.
     pub async fn sql(&self, sql: &str) -> Result<QueryAnswer, RunError> {
         let probe = self.sessions.build()?;
-        let mentioned = probe
-            .referenced_tables(sql)
-            .map_err(|source| RunError::Sql { source })?;
+        let mentioned = probe.referenced_tables(sql).map_err(|source| RunError::Sql { source })?;
         let wanted = self.wanted(&mentioned);
         let decisions = Decisions::take_named(self, &wanted.views, &wanted.sources).await?;
         let session = &decisions.session;
@@ -56,22 +54,11 @@ impl Pipeline {
         if wanted.ledgers {
             self.register_ledgers(session).await?;
         }
-        let planned = session
-            .plan_query(sql)
-            .await
-            .map_err(|source| RunError::Sql { source })?;
-        let exec = session
-            .context()
-            .state()
-            .create_physical_plan(&planned.plan)
-            .await
-            .map_err(RunError::execute)?;
-        let batches = datafusion::physical_plan::execute_stream(exec, session.context().task_ctx())
-            .map_err(RunError::execute)?;
-        Ok(QueryAnswer {
-            schema: batches.schema(),
-            batches,
-        })
+        let planned = session.plan_query(sql).await.map_err(|source| RunError::Sql { source })?;
+        let exec = session.context().state().create_physical_plan(&planned.plan).await.map_err(RunError::execute)?;
+        let batches =
+            datafusion::physical_plan::execute_stream(exec, session.context().task_ctx()).map_err(RunError::execute)?;
+        Ok(QueryAnswer { schema: batches.schema(), batches })
     }
 
     /// What a query needs to be registered: what it names, or everything when it asks for the catalog or for a name
@@ -110,21 +97,14 @@ impl Pipeline {
         let schema = decision.bundle.published().arrow();
         Ok(match &decision.state {
             State::Hit(entry) => self.cache.provider(entry, schema)?,
-            State::HitOutput(published) => {
-                match decisions.outputs_of(decision.bundle.name()).next() {
-                    Some((_, output)) => {
-                        self.cache
-                            .output_provider(&output.target, published, schema)?
-                    }
-                    None => self.cache.computed(&decision.bundle),
-                }
-            }
-            State::HitMemory | State::Compute { .. } | State::Idle => {
-                match self.cache.in_memory(&decision.bundle) {
-                    Some((provider, _)) => provider,
-                    None => self.cache.computed(&decision.bundle),
-                }
-            }
+            State::HitOutput(published) => match decisions.outputs_of(decision.bundle.name()).next() {
+                Some((_, output)) => self.cache.output_provider(&output.target, published, schema)?,
+                None => self.cache.computed(&decision.bundle),
+            },
+            State::HitMemory | State::Compute { .. } | State::Idle => match self.cache.in_memory(&decision.bundle) {
+                Some((provider, _)) => provider,
+                None => self.cache.computed(&decision.bundle),
+            },
         })
     }
 
@@ -138,20 +118,14 @@ impl Pipeline {
                     let Some(view) = decisions.views.get(&output.view) else {
                         continue;
                     };
-                    self.cache.output_provider(
-                        &output.target,
-                        published,
-                        view.bundle.published().arrow(),
-                    )?
+                    self.cache.output_provider(&output.target, published, view.bundle.published().arrow())?
                 }
                 OutputState::Stale { head: None, .. } => continue,
                 OutputState::Stale { .. } | OutputState::Foreign { .. } => {
                     self.delta_table(&decisions.session, name, &output.target.declared_path).await?
                 }
             };
-            tables
-                .register_table(name.clone(), Arc::clone(&provider))
-                .map_err(RunError::execute)?;
+            tables.register_table(name.clone(), Arc::clone(&provider)).map_err(RunError::execute)?;
             if !spec.views.contains_key(name) && !spec.sources.contains_key(name) {
                 register(&decisions.session, name, provider).map_err(RunError::execute)?;
             }
@@ -160,12 +134,7 @@ impl Pipeline {
     }
 
     /// A table as it stands at its head, whoever committed that.
-    async fn delta_table(
-        &self,
-        session: &Session,
-        name: &str,
-        path: &str,
-    ) -> Result<Arc<dyn TableProvider>, RunError> {
+    async fn delta_table(&self, session: &Session, name: &str, path: &str) -> Result<Arc<dyn TableProvider>, RunError> {
         let source = SourceSpec {
             format: SourceFormat::Delta,
             path: SourcePath::One(path.to_owned()),
@@ -174,8 +143,11 @@ impl Pipeline {
         };
         let place = || self.project.place("outputs", name);
         let pin_error = |source| RunError::Pin { place: place(), name: name.to_owned(), source };
-        let spec = DatasetSpec::resolve(name, &source, self.project.dir())
-            .map_err(|source| RunError::Source { place: place(), name: name.to_owned(), source })?;
+        let spec = DatasetSpec::resolve(name, &source, self.project.dir()).map_err(|source| RunError::Source {
+            place: place(),
+            name: name.to_owned(),
+            source,
+        })?;
         self.pinner.pin(session.context(), &spec).await.map_err(pin_error)?.provider().map_err(pin_error)
     }
 
@@ -185,9 +157,7 @@ impl Pipeline {
         let tables = schema(session, LEDGERS)?;
         for ledger in Ledger::all() {
             let table = self.ledgers.table(ledger).await?;
-            tables
-                .register_table(ledger.sql_name().to_owned(), table)
-                .map_err(RunError::execute)?;
+            tables.register_table(ledger.sql_name().to_owned(), table).map_err(RunError::execute)?;
         }
         Ok(())
     }
@@ -209,14 +179,9 @@ fn schema(session: &Session, name: &str) -> Result<Arc<dyn SchemaProvider>, RunE
     let tables: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());
     match context.catalog(&resolved.catalog) {
         Some(catalog) => {
-            catalog
-                .register_schema(name, Arc::clone(&tables))
-                .map_err(RunError::execute)?;
+            catalog.register_schema(name, Arc::clone(&tables)).map_err(RunError::execute)?;
             Ok(tables)
         }
-        None => Err(RunError::execute(DataFusionError::Plan(format!(
-            "no catalog {}",
-            resolved.catalog
-        )))),
+        None => Err(RunError::execute(DataFusionError::Plan(format!("no catalog {}", resolved.catalog)))),
     }
 }

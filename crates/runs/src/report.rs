@@ -1,8 +1,8 @@
 //! From what happened to what is reported: documents and ledger rows are made from the same values.
 
 use alluvium_contracts::{
-    CacheInventoryEntry, CachePolicy, CacheRunSummary, CacheScope, LedgerEvent, OutputReport,
-    OutputResult, RunDocument, RunId, RunResult, ViewReport, ViewResult,
+    CacheInventoryEntry, CachePolicy, CacheRunSummary, CacheScope, LedgerEvent, OutputReport, OutputResult,
+    RunDocument, RunId, RunResult, ViewReport, ViewResult,
 };
 use alluvium_delta_cache::{Entry, Published};
 
@@ -27,12 +27,7 @@ pub(crate) struct OutputOutcome {
 }
 
 impl ViewOutcome {
-    pub(crate) fn new(
-        decision: &ViewDecision,
-        result: ViewResult,
-        reason: Option<String>,
-        duration_ms: f64,
-    ) -> Self {
+    pub(crate) fn new(decision: &ViewDecision, result: ViewResult, reason: Option<String>, duration_ms: f64) -> Self {
         let identity = decision.bundle.identity();
         Self {
             report: ViewReport {
@@ -110,12 +105,7 @@ impl ViewOutcome {
 }
 
 impl OutputOutcome {
-    pub(crate) fn event(
-        &self,
-        run_id: RunId,
-        event_time_unix_ms: i64,
-        view: &ViewDecision,
-    ) -> LedgerEvent {
+    pub(crate) fn event(&self, run_id: RunId, event_time_unix_ms: i64, view: &ViewDecision) -> LedgerEvent {
         let report = &self.report;
         let identity = view.bundle.identity();
         LedgerEvent::CacheInventory(CacheInventoryEntry {
@@ -153,13 +143,7 @@ pub(crate) fn summary(
     started_unix_ms: i64,
     finished_unix_ms: i64,
 ) -> CacheRunSummary {
-    let count = |result| {
-        document
-            .views
-            .iter()
-            .filter(|view| view.result == result)
-            .count() as u64
-    };
+    let count = |result| document.views.iter().filter(|view| view.result == result).count() as u64;
     CacheRunSummary {
         run_id: document.run_id,
         profile_name: profile_name.map(str::to_owned),
@@ -176,17 +160,9 @@ pub(crate) fn summary(
 }
 
 /// How a run ended, from what became of its parts.
-pub(crate) fn result_of(
-    views: &[ViewReport],
-    outputs: &[OutputReport],
-    interrupted: bool,
-) -> RunResult {
-    let failed = views
-        .iter()
-        .any(|view| matches!(view.result, ViewResult::Error | ViewResult::Skipped))
-        || outputs
-            .iter()
-            .any(|output| matches!(output.result, OutputResult::Error | OutputResult::Skipped));
+pub(crate) fn result_of(views: &[ViewReport], outputs: &[OutputReport], interrupted: bool) -> RunResult {
+    let failed = views.iter().any(|view| matches!(view.result, ViewResult::Error | ViewResult::Skipped))
+        || outputs.iter().any(|output| matches!(output.result, OutputResult::Error | OutputResult::Skipped));
     match (interrupted, failed) {
         (true, _) => RunResult::Interrupted,
         (false, true) => RunResult::Failed,

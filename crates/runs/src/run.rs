@@ -47,10 +47,7 @@ impl Pipeline {
         let run_id = self.seam.run_id();
         let profile_name = self.project.spec().profile.name.as_deref();
         let guard = self.ledgers.begin_run(run_id, profile_name)?;
-        observer.notify(&Progress::RunStarted {
-            run_id,
-            views: decisions.graph.order.clone(),
-        });
+        observer.notify(&Progress::RunStarted { run_id, views: decisions.graph.order.clone() });
 
         let mut outcomes = Outcomes::default();
         let mut may_retry = true;
@@ -73,12 +70,7 @@ impl Pipeline {
             }
         };
         let document = self.document(run_id, &decisions, &mut outcomes, ended, watch.elapsed_ms());
-        let summary = summary(
-            &document,
-            profile_name,
-            started_unix_ms,
-            self.seam.unix_ms(),
-        );
+        let summary = summary(&document, profile_name, started_unix_ms, self.seam.unix_ms());
         self.ledgers.end_run(guard, summary)?;
         self.drain_if_due(document).await
     }
@@ -126,14 +118,8 @@ impl Pipeline {
 
     /// Moves the outbox into the ledgers when the run wrote something, or when much has gathered.
     async fn drain_if_due(&self, mut document: RunDocument) -> Result<RunDocument, RunError> {
-        let wrote = document
-            .views
-            .iter()
-            .any(|view| view.result != ViewResult::Hit)
-            || document
-                .outputs
-                .iter()
-                .any(|output| output.result != OutputResult::Hit);
+        let wrote = document.views.iter().any(|view| view.result != ViewResult::Hit)
+            || document.outputs.iter().any(|output| output.result != OutputResult::Hit);
         if wrote || self.ledgers.pending()? > OUTBOX_PATIENCE {
             // What cannot be drained now stays in the outbox; the run's own work is done and stands.
             match self.ledgers.drain().await {

@@ -7,14 +7,8 @@ use crate::project::PROJECT_FILE;
 const FILES: [(&str, &str); 5] = [
     (PROJECT_FILE, include_str!("scaffold/alluvium.toml")),
     ("data/orders.csv", include_str!("scaffold/orders.csv")),
-    (
-        "views/orders_clean.sql",
-        include_str!("scaffold/orders_clean.sql"),
-    ),
-    (
-        "views/daily_revenue.sql",
-        include_str!("scaffold/daily_revenue.sql"),
-    ),
+    ("views/orders_clean.sql", include_str!("scaffold/orders_clean.sql")),
+    ("views/daily_revenue.sql", include_str!("scaffold/daily_revenue.sql")),
     (".gitignore", "/.alluvium/\n/out/\n"),
 ];
 
@@ -61,10 +55,7 @@ pub fn scaffold(dir: &Path) -> Result<Vec<PathBuf>, ScaffoldError> {
             path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
             std::fs::write(path, content)
         };
-        write(path).map_err(|source| ScaffoldError::Write {
-            path: path.clone(),
-            source,
-        })?;
+        write(path).map_err(|source| ScaffoldError::Write { path: path.clone(), source })?;
     }
     Ok(paths)
 }

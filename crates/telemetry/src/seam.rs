@@ -61,10 +61,7 @@ impl Seam {
     /// Starts measuring.
     #[must_use]
     pub fn stopwatch(&self) -> Stopwatch {
-        Stopwatch {
-            clock: Arc::clone(&self.clock),
-            started: self.clock.monotonic(),
-        }
+        Stopwatch { clock: Arc::clone(&self.clock), started: self.clock.monotonic() }
     }
 
     /// A new run id.
@@ -116,21 +113,13 @@ impl Stopwatch {
 #[derive(Debug)]
 struct System;
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the seam that the ban points to"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the seam that the ban points to")]
 static PROCESS_START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the seam that the ban points to"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the seam that the ban points to")]
 impl Clock for System {
     fn since_epoch(&self) -> Duration {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     fn monotonic(&self) -> Duration {
@@ -139,10 +128,7 @@ impl Clock for System {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the seam that the ban points to"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the seam that the ban points to")]
 impl Ids for System {
     fn ordered(&self) -> Uuid {
         Uuid::now_v7()

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use alluvium_contracts::RunResult;
 use arrow::array::{
-    ArrayRef, DictionaryArray, Float64Array, Int32Array, ListArray, RecordBatch, StringArray,
-    StructArray, TimestampNanosecondArray, UInt64Array,
+    ArrayRef, DictionaryArray, Float64Array, Int32Array, ListArray, RecordBatch, StringArray, StructArray,
+    TimestampNanosecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type};
 use arrow::util::pretty::pretty_format_batches;
@@ -14,25 +14,12 @@ use parquet::arrow::ArrowWriter;
 use crate::lab::{Lab, batches, results};
 
 fn awkward() -> RecordBatch {
-    let unsigned: ArrayRef = Arc::new(UInt64Array::from(vec![
-        Some(1),
-        None,
-        Some(i64::MAX as u64),
-    ]));
-    let instants: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![
-        Some(1_000),
-        None,
-        Some(-5_000),
-    ]));
-    let zoned: ArrayRef = Arc::new(
-        TimestampNanosecondArray::from(vec![Some(0), Some(2_000), None])
-            .with_timezone("Europe/Vienna"),
-    );
-    let words: ArrayRef = Arc::new(
-        vec![Some("x"), None, Some("y")]
-            .into_iter()
-            .collect::<DictionaryArray<Int32Type>>(),
-    );
+    let unsigned: ArrayRef = Arc::new(UInt64Array::from(vec![Some(1), None, Some(i64::MAX as u64)]));
+    let instants: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![Some(1_000), None, Some(-5_000)]));
+    let zoned: ArrayRef =
+        Arc::new(TimestampNanosecondArray::from(vec![Some(0), Some(2_000), None]).with_timezone("Europe/Vienna"));
+    let words: ArrayRef =
+        Arc::new(vec![Some("x"), None, Some("y")].into_iter().collect::<DictionaryArray<Int32Type>>());
     let money = arrow::array::Decimal128Array::from(vec![Some(12_345), Some(-1), None]);
     let money: ArrayRef = Arc::new(money.with_precision_and_scale(20, 2).unwrap());
     let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(vec![
@@ -41,10 +28,7 @@ fn awkward() -> RecordBatch {
         Some(vec![]),
     ]));
     let inner: ArrayRef = Arc::new(Int32Array::from(vec![Some(7), None, Some(9)]));
-    let pairs: ArrayRef = Arc::new(StructArray::from(vec![(
-        Arc::new(Field::new("i", DataType::Int32, true)),
-        inner,
-    )]));
+    let pairs: ArrayRef = Arc::new(StructArray::from(vec![(Arc::new(Field::new("i", DataType::Int32, true)), inner)]));
     let nothing: ArrayRef = Arc::new(StringArray::from(vec![None::<&str>, None, None]));
     let floats: ArrayRef = Arc::new(Float64Array::from(vec![Some(f64::NAN), Some(-0.0), None]));
     let columns = [
@@ -58,8 +42,7 @@ fn awkward() -> RecordBatch {
         ("nothing", nothing),
         ("floats", floats),
     ];
-    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true)))
-        .unwrap()
+    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap()
 }
 
 fn lab(cache: &str) -> Lab {
@@ -82,23 +65,11 @@ async fn policies_agree_on_awkward_types_golden() {
     for cache in ["none", "memory", "delta_staging"] {
         let lab = lab(cache);
         let document = lab.run().await;
-        assert_eq!(
-            document.result,
-            RunResult::Succeeded,
-            "{cache}: {document:#?}"
-        );
+        assert_eq!(document.result, RunResult::Succeeded, "{cache}: {document:#?}");
         for view in ["typed", "reader"] {
             let pipeline = lab.open();
-            let rows = batches(
-                &pipeline,
-                &format!("select * from {view} order by unsigned nulls last"),
-            )
-            .await;
-            let text = format!(
-                "{:#?}\n{}",
-                rows[0].schema(),
-                pretty_format_batches(&rows).unwrap()
-            );
+            let rows = batches(&pipeline, &format!("select * from {view} order by unsigned nulls last")).await;
+            let text = format!("{:#?}\n{}", rows[0].schema(), pretty_format_batches(&rows).unwrap());
             seen.push((cache, view, text));
         }
     }
@@ -119,20 +90,8 @@ async fn a_value_that_would_be_lost_is_an_error_under_every_policy() {
         );
         let document = lab.run().await;
         assert_eq!(document.result, RunResult::Failed, "{cache}: {document:#?}");
-        let reasons: Vec<_> = document
-            .views
-            .iter()
-            .filter_map(|view| view.reason.clone())
-            .collect();
-        assert!(
-            reasons.iter().any(|reason| reason.contains("`big`")),
-            "{cache}: {reasons:?}"
-        );
-        assert!(
-            results(&document)
-                .iter()
-                .any(|result| result.ends_with(": error")),
-            "{cache}"
-        );
+        let reasons: Vec<_> = document.views.iter().filter_map(|view| view.reason.clone()).collect();
+        assert!(reasons.iter().any(|reason| reason.contains("`big`")), "{cache}: {reasons:?}");
+        assert!(results(&document).iter().any(|result| result.ends_with(": error")), "{cache}");
     }
 }

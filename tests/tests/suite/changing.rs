@@ -50,51 +50,22 @@ sql = "select sum(k) as total from all"
 }
 
 fn rewriter(lab: &Lab, on: &'static str, times: u32) -> Rewriter {
-    Rewriter {
-        on,
-        path: lab.path("data/events.parquet"),
-        times,
-        done: AtomicU32::new(0),
-    }
+    Rewriter { on, path: lab.path("data/events.parquet"), times, done: AtomicU32::new(0) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_rewritten_once_is_read_again() {
-    for (cache, on) in [
-        ("delta_staging", "everything"),
-        ("memory", "everything"),
-        ("none", "total"),
-    ] {
+    for (cache, on) in [("delta_staging", "everything"), ("memory", "everything"), ("none", "total")] {
         let lab = lab(cache);
         let pipeline = lab.open();
-        let document = try_run(&pipeline, RunOptions::default(), &rewriter(&lab, on, 1))
-            .await
-            .unwrap();
-        assert_eq!(
-            document.result,
-            RunResult::Succeeded,
-            "{cache}: {document:#?}"
-        );
-        assert!(
-            answer(&pipeline, "select total from total")
-                .await
-                .contains("| 101   |"),
-            "{cache}"
-        );
+        let document = try_run(&pipeline, RunOptions::default(), &rewriter(&lab, on, 1)).await.unwrap();
+        assert_eq!(document.result, RunResult::Succeeded, "{cache}: {document:#?}");
+        assert!(answer(&pipeline, "select total from total").await.contains("| 101   |"), "{cache}");
         // The first content comes back, and with it its key: nothing that was computed from the second serves it.
         lab.parquet("data/events.parquet", &[(1, "a")]);
         let back = lab.run().await;
-        assert!(
-            results(&back).contains(&"total: write".to_owned()),
-            "{cache}: {:?}",
-            results(&back)
-        );
-        assert!(
-            answer(&lab.open(), "select total from total")
-                .await
-                .contains("| 1     |"),
-            "{cache}"
-        );
+        assert!(results(&back).contains(&"total: write".to_owned()), "{cache}: {:?}", results(&back));
+        assert!(answer(&lab.open(), "select total from total").await.contains("| 1     |"), "{cache}");
     }
 }
 
@@ -102,28 +73,15 @@ async fn a_file_rewritten_once_is_read_again() {
 async fn a_file_that_keeps_changing_fails_unpublished() {
     let lab = lab("delta_staging");
     let pipeline = lab.open();
-    let document = try_run(
-        &pipeline,
-        RunOptions::default(),
-        &rewriter(&lab, "everything", 2),
-    )
-    .await
-    .unwrap();
+    let document = try_run(&pipeline, RunOptions::default(), &rewriter(&lab, "everything", 2)).await.unwrap();
     assert_eq!(document.result, RunResult::Failed);
     assert_eq!(results(&document), ["everything: error", "total: skipped"]);
     assert!(
         !lab.path(".alluvium/view_cache").exists()
-            || std::fs::read_dir(lab.path(".alluvium/view_cache"))
-                .unwrap()
-                .count()
-                == 0
+            || std::fs::read_dir(lab.path(".alluvium/view_cache")).unwrap().count() == 0
     );
     // The third content is stable: it is computed, not served from what failed.
     let document = lab.run().await;
     assert_eq!(results(&document), ["everything: write", "total: write"]);
-    assert!(
-        lab.sql("select total from total")
-            .await
-            .contains("| 102   |")
-    );
+    assert!(lab.sql("select total from total").await.contains("| 102   |"));
 }

@@ -88,11 +88,7 @@ fn crashes(lab: &Lab, point: &str, hit: u32) -> bool {
             true
         }
         None => {
-            assert!(
-                output.status.success(),
-                "{point}#{hit}: {}",
-                String::from_utf8_lossy(&output.stdout)
-            );
+            assert!(output.status.success(), "{point}#{hit}: {}", String::from_utf8_lossy(&output.stdout));
             false
         }
     }
@@ -111,33 +107,17 @@ async fn killed_anywhere_the_next_run_is_right() {
             died += 1;
             let published: Vec<bool> = {
                 let plan = lab.plan().await;
-                plan.views
-                    .iter()
-                    .map(|view| view.result.as_str() == "hit")
-                    .collect()
+                plan.views.iter().map(|view| view.result.as_str() == "hit").collect()
             };
             let document = lab.run().await;
-            assert_eq!(
-                document.result,
-                RunResult::Succeeded,
-                "{point}#{hit}: {document:#?}"
-            );
+            assert_eq!(document.result, RunResult::Succeeded, "{point}#{hit}: {document:#?}");
             for (view, was_published) in document.views.iter().zip(published) {
                 let expected = if was_published { "hit" } else { "write" };
-                assert_eq!(
-                    view.result.as_str(),
-                    expected,
-                    "{point}#{hit}: {}",
-                    view.name
-                );
+                assert_eq!(view.result.as_str(), expected, "{point}#{hit}: {}", view.name);
             }
             let pipeline = lab.open();
             for table in ["second", "outputs.second"] {
-                let rows = answer(
-                    &pipeline,
-                    &format!("select s, total from {table} order by s"),
-                )
-                .await;
+                let rows = answer(&pipeline, &format!("select s, total from {table} order by s")).await;
                 insta::allow_duplicates! {
                     insta::assert_snapshot!(rows, @r"
                     +---+-------+
@@ -150,29 +130,15 @@ async fn killed_anywhere_the_next_run_is_right() {
                 }
             }
             // Both runs are in the ledger, the killed one as such, unless it died after its end was recorded.
-            let runs = answer(
-                &pipeline,
-                "select result, count(*) as n from alluvium.cache_runs group by 1 order by 1",
-            )
-            .await;
+            let runs =
+                answer(&pipeline, "select result, count(*) as n from alluvium.cache_runs group by 1 order by 1").await;
             let ended_first = point.starts_with("ledger.");
-            assert_eq!(
-                runs.contains("killed"),
-                !ended_first,
-                "{point}#{hit}:\n{runs}"
-            );
+            assert_eq!(runs.contains("killed"), !ended_first, "{point}#{hit}:\n{runs}");
             let twice = "select run_id, view_name, output_name, count(*) as n from alluvium.cache_inventory \
                          group by 1, 2, 3 having count(*) > 1";
-            assert!(
-                !answer(&pipeline, twice).await.contains("first"),
-                "{point}#{hit}: an event was recorded twice"
-            );
+            assert!(!answer(&pipeline, twice).await.contains("first"), "{point}#{hit}: an event was recorded twice");
             let again = lab.run().await;
-            assert_eq!(
-                results(&again),
-                ["first: hit", "second: hit"],
-                "{point}#{hit}"
-            );
+            assert_eq!(results(&again), ["first: hit", "second: hit"], "{point}#{hit}");
         }
     }
     assert!(died >= POINTS.len(), "{died}");

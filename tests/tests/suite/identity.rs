@@ -80,27 +80,19 @@ const EDITS: &[Edit] = &[
         lab.parquet("data/events-03.parquet", &[(5, "c")]);
         same(lab)
     }),
-    (
-        "a file rewritten at the same size, its mtime restored",
-        |lab| {
-            let path = lab.path("data/south.parquet");
-            let before = std::fs::metadata(&path).unwrap();
-            lab.parquet("data/south.parquet", &[(21, "a")]);
-            let after = std::fs::metadata(&path).unwrap();
-            assert_eq!(before.len(), after.len());
-            let file = std::fs::File::options().write(true).open(&path).unwrap();
-            file.set_times(FileTimes::new().set_modified(before.modified().unwrap()))
-                .unwrap();
-            same(lab)
-        },
-    ),
+    ("a file rewritten at the same size, its mtime restored", |lab| {
+        let path = lab.path("data/south.parquet");
+        let before = std::fs::metadata(&path).unwrap();
+        lab.parquet("data/south.parquet", &[(21, "a")]);
+        let after = std::fs::metadata(&path).unwrap();
+        assert_eq!(before.len(), after.len());
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_times(FileTimes::new().set_modified(before.modified().unwrap())).unwrap();
+        same(lab)
+    }),
     ("csv delimiter", |lab| {
         lab.edit("alluvium.toml", "delimiter = \",\"", "delimiter = \";\"");
-        lab.edit(
-            "alluvium.toml",
-            "select a, b from sheet",
-            "select * from sheet",
-        );
+        lab.edit("alluvium.toml", "select a, b from sheet", "select * from sheet");
         lab.write("data/sheet.csv", "a;b\n1;x\n");
         same(lab)
     }),
@@ -115,35 +107,19 @@ const EDITS: &[Edit] = &[
         same(lab)
     }),
     ("now()", |lab| {
-        lab.edit(
-            "alluvium.toml",
-            "select k, s from events",
-            "select k, s, now() as at from events",
-        );
+        lab.edit("alluvium.toml", "select k, s from events", "select k, s, now() as at from events");
         same(lab)
     }),
     ("current_date", |lab| {
-        lab.edit(
-            "alluvium.toml",
-            "select k, s from events",
-            "select k, s, current_date as at from events",
-        );
+        lab.edit("alluvium.toml", "select k, s from events", "select k, s, current_date as at from events");
         same(lab)
     }),
     ("random()", |lab| {
-        lab.edit(
-            "alluvium.toml",
-            "select k, s from events",
-            "select k, s, random() as r from events",
-        );
+        lab.edit("alluvium.toml", "select k, s from events", "select k, s, random() as r from events");
         same(lab)
     }),
     ("white space, comments and keyword case", |lab| {
-        lab.edit(
-            "alluvium.toml",
-            "select k, s from events where",
-            "SELECT  k,s /* same */ FROM events\\n WHERE",
-        );
+        lab.edit("alluvium.toml", "select k, s from events where", "SELECT  k,s /* same */ FROM events\\n WHERE");
         same(lab)
     }),
     ("table aliases", |lab| {
@@ -152,11 +128,7 @@ const EDITS: &[Edit] = &[
             "select c.s, c.n, n.k from counted as c join north as n on n.s = c.s",
             "select x.s, x.n, y.k from counted as x join north as y on y.s = x.s",
         );
-        lab.edit(
-            "alluvium.toml",
-            "select k from north",
-            "select z.k from north as z",
-        );
+        lab.edit("alluvium.toml", "select k from north", "select z.k from north as z");
         same(lab)
     }),
     ("an unrelated source and view", |lab| {
@@ -167,20 +139,12 @@ const EDITS: &[Edit] = &[
         same(lab)
     }),
     ("a source file touched", |lab| {
-        let file = std::fs::File::options()
-            .write(true)
-            .open(lab.path("data/north.parquet"))
-            .unwrap();
-        file.set_times(FileTimes::new().set_modified(std::time::UNIX_EPOCH))
-            .unwrap();
+        let file = std::fs::File::options().write(true).open(lab.path("data/north.parquet")).unwrap();
+        file.set_times(FileTimes::new().set_modified(std::time::UNIX_EPOCH)).unwrap();
         same(lab)
     }),
     ("a source file renamed within its glob", |lab| {
-        std::fs::rename(
-            lab.path("data/events-02.parquet"),
-            lab.path("data/events-00.parquet"),
-        )
-        .unwrap();
+        std::fs::rename(lab.path("data/events-02.parquet"), lab.path("data/events-00.parquet")).unwrap();
         same(lab)
     }),
     ("the project moved with its cache root", |lab| {
@@ -193,16 +157,13 @@ const EDITS: &[Edit] = &[
     }),
     ("partitions, memory and the profile's name", |lab| {
         let toml = std::fs::read_to_string(lab.path("alluvium.toml")).unwrap();
-        let profile = "[profile]\nname = \"other\"\npreset = \"dev\"\ntarget_partitions = 7\nmemory_limit_bytes = 100000000\n";
+        let profile =
+            "[profile]\nname = \"other\"\npreset = \"dev\"\ntarget_partitions = 7\nmemory_limit_bytes = 100000000\n";
         lab.write("alluvium.toml", &format!("{profile}{toml}"));
         same(lab)
     }),
     ("a cache policy", |lab| {
-        lab.edit(
-            "alluvium.toml",
-            "[views.clean]",
-            "[views.clean]\ncache = \"memory\"",
-        );
+        lab.edit("alluvium.toml", "[views.clean]", "[views.clean]\ncache = \"memory\"");
         same(lab)
     }),
     ("an output added, partitioned", |lab| {
@@ -213,10 +174,7 @@ const EDITS: &[Edit] = &[
     }),
 ];
 
-fn moved(
-    before: &BTreeMap<String, Option<CacheKey>>,
-    after: &BTreeMap<String, Option<CacheKey>>,
-) -> String {
+fn moved(before: &BTreeMap<String, Option<CacheKey>>, after: &BTreeMap<String, Option<CacheKey>>) -> String {
     let names: Vec<String> = before
         .iter()
         .filter_map(|(view, key)| match after.get(view) {
@@ -225,11 +183,7 @@ fn moved(
             _ => None,
         })
         .collect();
-    if names.is_empty() {
-        "-".to_owned()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { "-".to_owned() } else { names.join(", ") }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,10 +194,7 @@ async fn identity_matrix_golden() {
         let before = lab.keys().await;
         assert!(before.values().all(Option::is_some), "{before:?}");
         let dir = apply(&lab);
-        table.push_str(&format!(
-            "{edit:<56} | {}\n",
-            moved(&before, &keys_at(&dir).await)
-        ));
+        table.push_str(&format!("{edit:<56} | {}\n", moved(&before, &keys_at(&dir).await)));
     }
     insta::assert_snapshot!(table);
 }

@@ -23,9 +23,7 @@ pub struct Lab {
 
 impl Lab {
     pub fn new(toml: &str) -> Self {
-        let lab = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
+        let lab = Self { dir: tempfile::tempdir().unwrap() };
         lab.write("alluvium.toml", toml);
         lab
     }
@@ -63,10 +61,7 @@ impl Lab {
     }
 
     pub fn open_with(dir: &Path, options: OpenOptions) -> Pipeline {
-        let options = OpenOptions {
-            seam: options.seam.or_else(|| Some(later())),
-            ..options
-        };
+        let options = OpenOptions { seam: options.seam.or_else(|| Some(later())), ..options };
         Pipeline::open(Project::load(dir).unwrap(), options).unwrap()
     }
 
@@ -94,16 +89,11 @@ impl Lab {
 
 pub async fn keys_at(dir: &Path) -> BTreeMap<String, Option<CacheKey>> {
     let plan = Lab::open_at(dir).plan(&[]).await.unwrap();
-    plan.views
-        .into_iter()
-        .map(|view| (view.name, view.identity.cache_key))
-        .collect()
+    plan.views.into_iter().map(|view| (view.name, view.identity.cache_key)).collect()
 }
 
 pub async fn run(pipeline: &Pipeline) -> RunDocument {
-    try_run(pipeline, RunOptions::default(), &Silent)
-        .await
-        .unwrap()
+    try_run(pipeline, RunOptions::default(), &Silent).await.unwrap()
 }
 
 pub async fn try_run(
@@ -116,37 +106,23 @@ pub async fn try_run(
 }
 
 pub async fn batches(pipeline: &Pipeline, sql: &str) -> Vec<RecordBatch> {
-    pipeline
-        .sql(sql)
-        .await
-        .unwrap()
-        .batches
-        .try_collect()
-        .await
-        .unwrap()
+    pipeline.sql(sql).await.unwrap().batches.try_collect().await.unwrap()
 }
 
 pub async fn answer(pipeline: &Pipeline, sql: &str) -> String {
-    pretty_format_batches(&batches(pipeline, sql).await)
-        .unwrap()
-        .to_string()
+    pretty_format_batches(&batches(pipeline, sql).await).unwrap().to_string()
 }
 
 /// `view: result` lines, in the document's order.
 pub fn results(document: &RunDocument) -> Vec<String> {
-    document
-        .views
-        .iter()
-        .map(|view| format!("{}: {}", view.name, view.result))
-        .collect()
+    document.views.iter().map(|view| format!("{}: {}", view.name, view.result)).collect()
 }
 
 pub fn write_parquet(path: &Path, rows: &[(i64, &str)]) {
     let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0)));
     let texts: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.1)));
     let batch = RecordBatch::try_from_iter([("k", keys), ("s", texts)]).unwrap();
-    let mut writer =
-        ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
+    let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 }
@@ -179,15 +155,11 @@ struct Later;
 #[expect(clippy::disallowed_methods, reason = "a clock of the test's own")]
 impl Clock for Later {
     fn since_epoch(&self) -> Duration {
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap()
-            + Duration::from_secs(3600)
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap() + Duration::from_secs(3600)
     }
 
     fn monotonic(&self) -> Duration {
-        static START: std::sync::LazyLock<std::time::Instant> =
-            std::sync::LazyLock::new(std::time::Instant::now);
+        static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
         START.elapsed()
     }
 }

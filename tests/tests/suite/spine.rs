@@ -50,74 +50,27 @@ async fn the_second_run_hits_everything_and_reads_no_source_data() {
     let lab = lab();
     let first = lab.run().await;
     assert_eq!(first.result, RunResult::Succeeded, "{first:#?}");
-    assert_eq!(
-        results(&first),
-        ["clean: write", "named: write", "counted: write"]
-    );
-    let versions: Vec<_> = first
-        .outputs
-        .iter()
-        .map(|output| (output.result, output.delta_version))
-        .collect();
-    assert_eq!(
-        versions,
-        [
-            (OutputResult::Write, Some(0)),
-            (OutputResult::Write, Some(0))
-        ]
-    );
+    assert_eq!(results(&first), ["clean: write", "named: write", "counted: write"]);
+    let versions: Vec<_> = first.outputs.iter().map(|output| (output.result, output.delta_version)).collect();
+    assert_eq!(versions, [(OutputResult::Write, Some(0)), (OutputResult::Write, Some(0))]);
 
     let store = Counting::new("/data/");
     let url = Url::parse("file://").unwrap();
     let sessions = sessions().with_object_store(url, Arc::clone(&store) as _);
-    let pipeline = Lab::open_with(
-        lab.dir(),
-        OpenOptions {
-            sessions: Some(sessions),
-            ..OpenOptions::default()
-        },
-    );
+    let pipeline = Lab::open_with(lab.dir(), OpenOptions { sessions: Some(sessions), ..OpenOptions::default() });
     let second = run(&pipeline).await;
-    assert_eq!(
-        results(&second),
-        ["clean: hit", "named: hit", "counted: hit"]
-    );
-    assert!(
-        second
-            .views
-            .iter()
-            .all(|view| view.saved_ms.is_some_and(|ms| ms > 0.0))
-    );
+    assert_eq!(results(&second), ["clean: hit", "named: hit", "counted: hit"]);
+    assert!(second.views.iter().all(|view| view.saved_ms.is_some_and(|ms| ms > 0.0)));
     assert_eq!(store.reads(), 0);
     let counters = pipeline.pin_counters();
-    assert_eq!(
-        (
-            counters.files_hashed,
-            counters.bytes_hashed,
-            counters.schemas_inferred
-        ),
-        (0, 0, 0)
-    );
-    let versions: Vec<_> = second
-        .outputs
-        .iter()
-        .map(|output| (output.result, output.delta_version))
-        .collect();
-    assert_eq!(
-        versions,
-        [(OutputResult::Hit, Some(0)), (OutputResult::Hit, Some(0))]
-    );
+    assert_eq!((counters.files_hashed, counters.bytes_hashed, counters.schemas_inferred), (0, 0, 0));
+    let versions: Vec<_> = second.outputs.iter().map(|output| (output.result, output.delta_version)).collect();
+    assert_eq!(versions, [(OutputResult::Hit, Some(0)), (OutputResult::Hit, Some(0))]);
 
     // The counter counts: a fresh run reads the sources through it.
-    let fresh = RunOptions {
-        fresh: true,
-        ..RunOptions::default()
-    };
+    let fresh = RunOptions { fresh: true, ..RunOptions::default() };
     let third = try_run(&pipeline, fresh, &Silent).await.unwrap();
-    assert_eq!(
-        results(&third),
-        ["clean: write", "named: write", "counted: write"]
-    );
+    assert_eq!(results(&third), ["clean: write", "named: write", "counted: write"]);
     assert!(store.reads() > 0);
 }
 
@@ -127,28 +80,15 @@ async fn an_edit_recomputes_what_depends_on_it_and_says_why() {
     lab.run().await;
     lab.write("data/names.csv", "s,name\na,Ada\nb,Bill\n");
     let plan = lab.plan().await;
-    let why: Vec<_> = plan
-        .views
-        .iter()
-        .map(|view| (view.name.as_str(), view.result, view.reason.clone()))
-        .collect();
+    let why: Vec<_> = plan.views.iter().map(|view| (view.name.as_str(), view.result, view.reason.clone())).collect();
     assert_eq!(why[0], ("clean", ViewResult::Hit, None));
     assert_eq!(why[1].1, ViewResult::Write);
     let reason = why[1].2.clone().unwrap();
-    assert!(
-        reason.contains("source names: file names.csv: b3:"),
-        "{reason}"
-    );
-    assert!(
-        why[2].2.clone().unwrap().contains("view named: b3:"),
-        "{why:?}"
-    );
+    assert!(reason.contains("source names: file names.csv: b3:"), "{reason}");
+    assert!(why[2].2.clone().unwrap().contains("view named: b3:"), "{why:?}");
 
     let document = lab.run().await;
-    assert_eq!(
-        results(&document),
-        ["clean: hit", "named: write", "counted: write"]
-    );
+    assert_eq!(results(&document), ["clean: hit", "named: write", "counted: write"]);
     assert_eq!(document.outputs[1].delta_version, Some(1));
     insta::assert_snapshot!(lab.sql("select name, n, total from counted order by name").await, @r"
     +------+---+-------+
@@ -208,40 +148,15 @@ async fn the_ledgers_say_what_happened() {
 async fn a_failure_takes_its_descendants_and_nothing_that_was_published() {
     let lab = lab();
     lab.run().await;
-    lab.edit(
-        "alluvium.toml",
-        "select c.k, c.s, n.name from",
-        "select c.k / (c.k - c.k) as k, c.s, n.name from",
-    );
+    lab.edit("alluvium.toml", "select c.k, c.s, n.name from", "select c.k / (c.k - c.k) as k, c.s, n.name from");
     let toml = std::fs::read_to_string(lab.path("alluvium.toml")).unwrap();
-    lab.write(
-        "alluvium.toml",
-        &format!("{toml}\n[views.zother]\nsql = \"select s from names\"\n"),
-    );
+    lab.write("alluvium.toml", &format!("{toml}\n[views.zother]\nsql = \"select s from names\"\n"));
     let pipeline = lab.open();
-    let options = RunOptions {
-        keep_going: true,
-        ..RunOptions::default()
-    };
+    let options = RunOptions { keep_going: true, ..RunOptions::default() };
     let document = try_run(&pipeline, options, &Silent).await.unwrap();
     assert_eq!(document.result, RunResult::Failed);
-    assert_eq!(
-        results(&document),
-        [
-            "clean: hit",
-            "named: error",
-            "counted: skipped",
-            "zother: write"
-        ]
-    );
-    assert!(
-        document
-            .outputs
-            .iter()
-            .all(|output| output.result == OutputResult::Skipped),
-        "{:?}",
-        document.outputs
-    );
+    assert_eq!(results(&document), ["clean: hit", "named: error", "counted: skipped", "zother: write"]);
+    assert!(document.outputs.iter().all(|output| output.result == OutputResult::Skipped), "{:?}", document.outputs);
     let standing = answer(&pipeline, "select count(*) as n from outputs.by_name").await;
     assert!(standing.contains("| 3 |"), "{standing}");
 }
@@ -259,23 +174,11 @@ async fn an_output_that_others_committed_to_is_left_alone_unless_told() {
     .unwrap();
     let document = lab.run().await;
     assert_eq!(document.result, RunResult::Failed);
-    let output = document
-        .outputs
-        .iter()
-        .find(|output| output.name == "counted")
-        .unwrap();
+    let output = document.outputs.iter().find(|output| output.name == "counted").unwrap();
     assert_eq!(output.result, OutputResult::Error);
-    assert!(
-        output.reason.as_ref().unwrap().contains("foreign_commit"),
-        "{:?}",
-        output.reason
-    );
+    assert!(output.reason.as_ref().unwrap().contains("foreign_commit"), "{:?}", output.reason);
 
-    lab.edit(
-        "alluvium.toml",
-        "path = \"out/counted\"",
-        "path = \"out/counted\"\nforeign_commit = \"overwrite\"",
-    );
+    lab.edit("alluvium.toml", "path = \"out/counted\"", "path = \"out/counted\"\nforeign_commit = \"overwrite\"");
     let document = lab.run().await;
     assert_eq!(document.result, RunResult::Succeeded, "{document:#?}");
     assert_eq!(document.outputs[1].delta_version, Some(2));
@@ -287,12 +190,9 @@ async fn a_deleted_output_is_published_anew_and_damage_is_set_aside() {
     let lab = lab();
     lab.run().await;
     std::fs::remove_dir_all(lab.path("out/counted")).unwrap();
-    let entry = walk(&lab.path(".alluvium/view_cache"))
-        .into_iter()
-        .find(|path| {
-            path.extension().is_some_and(|ext| ext == "parquet")
-                && path.to_string_lossy().contains("clean__")
-        });
+    let entry = walk(&lab.path(".alluvium/view_cache")).into_iter().find(|path| {
+        path.extension().is_some_and(|ext| ext == "parquet") && path.to_string_lossy().contains("clean__")
+    });
     let entry = entry.unwrap();
     let mut bytes = std::fs::read(&entry).unwrap();
     bytes[10] ^= 1;
@@ -300,24 +200,10 @@ async fn a_deleted_output_is_published_anew_and_damage_is_set_aside() {
 
     let document = lab.run().await;
     assert_eq!(document.result, RunResult::Succeeded);
-    assert_eq!(
-        results(&document),
-        ["clean: write", "named: hit", "counted: hit"]
-    );
-    assert!(
-        document
-            .notices
-            .iter()
-            .any(|notice| notice.contains("`clean` was damaged")),
-        "{:?}",
-        document.notices
-    );
+    assert_eq!(results(&document), ["clean: write", "named: hit", "counted: hit"]);
+    assert!(document.notices.iter().any(|notice| notice.contains("`clean` was damaged")), "{:?}", document.notices);
     assert_eq!(document.outputs[1].result, OutputResult::Write);
-    assert!(
-        lab.sql("select sum(k) as k from clean")
-            .await
-            .contains("| 9 |")
-    );
+    assert!(lab.sql("select sum(k) as k from clean").await.contains("| 9 |"));
 }
 
 fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
@@ -325,11 +211,7 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
         .unwrap()
         .flat_map(|entry| {
             let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path)
-            } else {
-                vec![path]
-            }
+            if path.is_dir() { walk(&path) } else { vec![path] }
         })
         .collect()
 }

@@ -11,8 +11,8 @@ use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, Result,
 };
 
 /// Counts reads of objects under any path that contains `of`.
@@ -25,11 +25,7 @@ pub struct Counting {
 
 impl Counting {
     pub fn new(of: &'static str) -> Arc<Self> {
-        Arc::new(Self {
-            inner: LocalFileSystem::new(),
-            of,
-            reads: AtomicU64::new(0),
-        })
+        Arc::new(Self { inner: LocalFileSystem::new(), of, reads: AtomicU64::new(0) })
     }
 
     pub fn reads(&self) -> u64 {
@@ -51,12 +47,7 @@ impl fmt::Display for Counting {
 
 #[async_trait]
 impl ObjectStore for Counting {
-    async fn put_opts(
-        &self,
-        location: &Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> Result<PutResult> {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         self.inner.put_opts(location, payload, options).await
     }
 
@@ -78,10 +69,7 @@ impl ObjectStore for Counting {
         self.inner.get_ranges(location, ranges).await
     }
 
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         self.inner.delete_stream(locations)
     }
 

@@ -3,14 +3,7 @@
 use toml::{Table, Value};
 
 /// Fields of `[package]` that are said once, in the workspace manifest.
-const INHERITED: [&str; 6] = [
-    "version",
-    "edition",
-    "rust-version",
-    "license",
-    "authors",
-    "repository",
-];
+const INHERITED: [&str; 6] = ["version", "edition", "rust-version", "license", "authors", "repository"];
 
 /// Tables of dependencies, here and under `[target.'…']`.
 const DEPENDENCIES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
@@ -34,45 +27,27 @@ pub fn check(file: &str, text: &str, beside: &Beside<'_>) -> Vec<String> {
 
     let package = table(&manifest, "package");
     for field in INHERITED {
-        if !package
-            .and_then(|package| package.get(field))
-            .is_some_and(inherits)
-        {
-            complain(format!(
-                "`{field}` is not inherited: write `{field}.workspace = true`"
-            ));
+        if !package.and_then(|package| package.get(field)).is_some_and(inherits) {
+            complain(format!("`{field}` is not inherited: write `{field}.workspace = true`"));
         }
     }
     if !manifest.get("lints").is_some_and(inherits) {
         complain("lints are not inherited: write `[lints]` with `workspace = true`".to_owned());
     }
-    let targets = table(&manifest, "target")
-        .into_iter()
-        .flatten()
-        .filter_map(|(_, value)| value.as_table());
+    let targets = table(&manifest, "target").into_iter().flatten().filter_map(|(_, value)| value.as_table());
     for holder in std::iter::once(&manifest).chain(targets) {
         for kind in DEPENDENCIES {
-            for (name, _) in table(holder, kind)
-                .into_iter()
-                .flatten()
-                .filter(|(_, value)| !inherits(value))
-            {
-                complain(format!(
-                    "`{name}` in {kind} is not inherited: write `{name}.workspace = true`"
-                ));
+            for (name, _) in table(holder, kind).into_iter().flatten().filter(|(_, value)| !inherits(value)) {
+                complain(format!("`{name}` in {kind} is not inherited: write `{name}.workspace = true`"));
             }
         }
     }
 
-    let description = package
-        .and_then(|package| package.get("description"))
-        .and_then(Value::as_str)
-        .unwrap_or("");
+    let description = package.and_then(|package| package.get("description")).and_then(Value::as_str).unwrap_or("");
     if description.trim().is_empty() || description.to_ascii_lowercase().contains("todo") {
         complain("`description` is empty: say in one sentence what the crate is for".to_owned());
     }
-    let wants_readme =
-        beside.library || package.is_some_and(|package| package.contains_key("readme"));
+    let wants_readme = beside.library || package.is_some_and(|package| package.contains_key("readme"));
     match beside.readme {
         None if wants_readme => {
             complain("no README.md beside it: it is how users meet the crate".to_owned());
@@ -132,14 +107,7 @@ libc.workspace = true
     const README: &str = "# A\n\n```rust\nfn main() {}\n```\n";
 
     fn problems(text: &str, readme: Option<&str>) -> Vec<String> {
-        check(
-            "crates/a/Cargo.toml",
-            text,
-            &Beside {
-                library: true,
-                readme,
-            },
-        )
+        check("crates/a/Cargo.toml", text, &Beside { library: true, readme })
     }
 
     #[track_caller]
@@ -157,33 +125,15 @@ libc.workspace = true
     #[test]
     fn each_field_that_is_not_inherited_is_named() {
         for field in INHERITED {
-            let planted = GOOD.replace(
-                &format!("\n{field}.workspace = true"),
-                &format!("\n{field} = \"1\""),
-            );
-            one(
-                &planted,
-                Some(README),
-                &format!("`{field}` is not inherited"),
-            );
+            let planted = GOOD.replace(&format!("\n{field}.workspace = true"), &format!("\n{field} = \"1\""));
+            one(&planted, Some(README), &format!("`{field}` is not inherited"));
         }
     }
 
     #[test]
     fn lints_of_its_own_are_found() {
-        one(
-            &GOOD.replace(
-                "[lints]\nworkspace = true",
-                "[lints.rust]\nmissing_docs = \"warn\"",
-            ),
-            Some(README),
-            "lints",
-        );
-        one(
-            &GOOD.replace("[lints]\nworkspace = true", ""),
-            Some(README),
-            "lints",
-        );
+        one(&GOOD.replace("[lints]\nworkspace = true", "[lints.rust]\nmissing_docs = \"warn\""), Some(README), "lints");
+        one(&GOOD.replace("[lints]\nworkspace = true", ""), Some(README), "lints");
     }
 
     #[test]
@@ -194,64 +144,32 @@ libc.workspace = true
             "`serde` in dependencies",
         );
         one(
-            &GOOD.replace(
-                "tempfile.workspace = true",
-                "alluvium-b = { path = \"../b\" }",
-            ),
+            &GOOD.replace("tempfile.workspace = true", "alluvium-b = { path = \"../b\" }"),
             Some(README),
             "`alluvium-b` in dev-dependencies",
         );
-        one(
-            &GOOD.replace("libc.workspace = true", "libc = \"0.2\""),
-            Some(README),
-            "`libc` in dependencies",
-        );
-        one(
-            &format!("{GOOD}\n[build-dependencies]\ncc = \"1\"\n"),
-            Some(README),
-            "`cc` in build-dependencies",
-        );
+        one(&GOOD.replace("libc.workspace = true", "libc = \"0.2\""), Some(README), "`libc` in dependencies");
+        one(&format!("{GOOD}\n[build-dependencies]\ncc = \"1\"\n"), Some(README), "`cc` in build-dependencies");
     }
 
     #[test]
     fn a_description_that_says_nothing_is_found() {
-        one(
-            &GOOD.replace("A crate.", "TODO"),
-            Some(README),
-            "`description`",
-        );
-        one(
-            &GOOD.replace("description = \"A crate.\"", ""),
-            Some(README),
-            "`description`",
-        );
+        one(&GOOD.replace("A crate.", "TODO"), Some(README), "`description`");
+        one(&GOOD.replace("description = \"A crate.\"", ""), Some(README), "`description`");
     }
 
     #[test]
     fn a_library_needs_a_readme_with_an_example_that_compiles() {
         one(GOOD, None, "no README.md");
         one(GOOD, Some("# A\n"), "no ```rust example");
-        one(
-            GOOD,
-            Some(&README.replace("```rust", "```rust,ignore")),
-            "no ```rust example",
-        );
-        assert_eq!(
-            problems(GOOD, Some(&README.replace("```rust", "```rust,no_run"))),
-            Vec::<String>::new()
-        );
+        one(GOOD, Some(&README.replace("```rust", "```rust,ignore")), "no ```rust example");
+        assert_eq!(problems(GOOD, Some(&README.replace("```rust", "```rust,no_run"))), Vec::<String>::new());
     }
 
     #[test]
     fn a_binary_needs_a_readme_only_if_it_names_one() {
-        let beside = Beside {
-            library: false,
-            readme: None,
-        };
-        assert_eq!(
-            check("xtask/Cargo.toml", GOOD, &beside),
-            Vec::<String>::new()
-        );
+        let beside = Beside { library: false, readme: None };
+        assert_eq!(check("xtask/Cargo.toml", GOOD, &beside), Vec::<String>::new());
         let named = GOOD.replace("[lints]", "readme = \"README.md\"\n\n[lints]");
         assert_eq!(check("crates/cli/Cargo.toml", &named, &beside).len(), 1);
     }

@@ -26,8 +26,7 @@ pub fn run(root: &Path) -> Result<()> {
 fn check(root: &Path, files: &[String]) -> Result<Vec<String>> {
     let mut problems = licences(root);
     for file in files {
-        let bytes =
-            std::fs::read(root.join(file)).with_context(|| format!("cannot read {file}"))?;
+        let bytes = std::fs::read(root.join(file)).with_context(|| format!("cannot read {file}"))?;
         // Data files are not text, and nobody wrote a path into them by hand.
         let Ok(text) = String::from_utf8(bytes) else {
             continue;
@@ -48,29 +47,18 @@ fn check(root: &Path, files: &[String]) -> Result<Vec<String>> {
         problems.extend(manifests::check(
             file,
             &text,
-            &manifests::Beside {
-                library: dir.starts_with("crates/") && has("src/lib.rs"),
-                readme: readme.as_deref(),
-            },
+            &manifests::Beside { library: dir.starts_with("crates/") && has("src/lib.rs"), readme: readme.as_deref() },
         ));
     }
     Ok(problems)
 }
 
 fn licences(root: &Path) -> Vec<String> {
-    [
-        ("LICENSE-APACHE", "Apache License"),
-        (
-            "LICENSE-MIT",
-            "Permission is hereby granted, free of charge",
-        ),
-    ]
-    .into_iter()
-    .filter(|(file, phrase)| {
-        !std::fs::read_to_string(root.join(file)).is_ok_and(|text| text.contains(phrase))
-    })
-    .map(|(file, phrase)| format!("{file}: missing, or not the licence (no {phrase:?} in it)"))
-    .collect()
+    [("LICENSE-APACHE", "Apache License"), ("LICENSE-MIT", "Permission is hereby granted, free of charge")]
+        .into_iter()
+        .filter(|(file, phrase)| !std::fs::read_to_string(root.join(file)).is_ok_and(|text| text.contains(phrase)))
+        .map(|(file, phrase)| format!("{file}: missing, or not the licence (no {phrase:?} in it)"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -83,14 +71,8 @@ mod tests {
         std::fs::write(dir.path().join("LICENSE-MIT"), "all rights reserved").unwrap();
         let problems = licences(dir.path());
         assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(
-            problems[0].starts_with("LICENSE-APACHE: missing"),
-            "{problems:?}"
-        );
-        assert!(
-            problems[1].starts_with("LICENSE-MIT: missing"),
-            "{problems:?}"
-        );
+        assert!(problems[0].starts_with("LICENSE-APACHE: missing"), "{problems:?}");
+        assert!(problems[1].starts_with("LICENSE-MIT: missing"), "{problems:?}");
     }
 
     #[test]
@@ -99,10 +81,7 @@ mod tests {
         let mut files = Vec::new();
         for (path, bytes) in [
             ("LICENSE-APACHE", b"Apache License".as_slice()),
-            (
-                "LICENSE-MIT",
-                b"Permission is hereby granted, free of charge",
-            ),
+            ("LICENSE-MIT", b"Permission is hereby granted, free of charge"),
             ("Cargo.toml", b"[workspace]\nmembers = [\"crates/*\"]\n"),
             ("crates/a/Cargo.toml", b"[package]\nname = \"alluvium-a\"\n"),
             ("crates/a/src/lib.rs", b"fn f() {}\n"),
@@ -114,22 +93,9 @@ mod tests {
             files.push(path.to_owned());
         }
         let problems = check(dir.path(), &files).unwrap();
-        assert!(
-            problems
-                .iter()
-                .any(|p| p.starts_with("crates/a/Cargo.toml: no README.md")),
-            "{problems:?}"
-        );
-        assert!(
-            problems
-                .iter()
-                .any(|p| p.starts_with("crates/a/src/lib.rs:1: no `//!`")),
-            "{problems:?}"
-        );
-        assert!(
-            problems.iter().all(|p| p.starts_with("crates/a/")),
-            "{problems:?}"
-        );
+        assert!(problems.iter().any(|p| p.starts_with("crates/a/Cargo.toml: no README.md")), "{problems:?}");
+        assert!(problems.iter().any(|p| p.starts_with("crates/a/src/lib.rs:1: no `//!`")), "{problems:?}");
+        assert!(problems.iter().all(|p| p.starts_with("crates/a/")), "{problems:?}");
     }
 
     #[test]

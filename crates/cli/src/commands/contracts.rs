@@ -29,25 +29,10 @@ pub fn contracts(command: &ContractsCommand) -> Result<Exit, Failure> {
 }
 
 fn list() -> String {
-    let rows: Vec<_> = registry()
-        .into_iter()
-        .map(|c| (c.kind, format!("v{}", c.version), c.doc))
-        .collect();
-    let kind_width = rows
-        .iter()
-        .map(|(kind, ..)| kind.len())
-        .max()
-        .unwrap_or_default();
-    let version_width = rows
-        .iter()
-        .map(|(_, version, _)| version.len())
-        .max()
-        .unwrap_or_default();
-    rows.iter()
-        .map(|(kind, version, doc)| {
-            format!("{kind:kind_width$}  {version:version_width$}  {doc}\n")
-        })
-        .collect()
+    let rows: Vec<_> = registry().into_iter().map(|c| (c.kind, format!("v{}", c.version), c.doc)).collect();
+    let kind_width = rows.iter().map(|(kind, ..)| kind.len()).max().unwrap_or_default();
+    let version_width = rows.iter().map(|(_, version, _)| version.len()).max().unwrap_or_default();
+    rows.iter().map(|(kind, version, doc)| format!("{kind:kind_width$}  {version:version_width$}  {doc}\n")).collect()
 }
 
 /// Writes every file into `dir`, and lists them.
@@ -68,10 +53,7 @@ fn export(dir: &Path) -> Result<String, Failure> {
 /// Every exported file, by name.
 fn files() -> Vec<(String, String)> {
     let contracts = registry();
-    let mut files: Vec<_> = contracts
-        .iter()
-        .map(|contract| (contract.file_name(), schema_text(contract)))
-        .collect();
+    let mut files: Vec<_> = contracts.iter().map(|contract| (contract.file_name(), schema_text(contract))).collect();
     files.push((INDEX.to_owned(), index(&contracts)));
     files
 }
@@ -85,10 +67,7 @@ fn schema_text(contract: &ContractEntry) -> String {
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(map) => {
-            let mut entries: Vec<_> = map
-                .into_iter()
-                .map(|(key, value)| (key, sorted(value)))
-                .collect();
+            let mut entries: Vec<_> = map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
             entries.sort_by(|a, b| a.0.cmp(&b.0));
             Value::Object(entries.into_iter().collect())
         }
@@ -125,22 +104,12 @@ mod tests {
 
     #[test]
     fn every_exported_schema_is_a_2020_12_schema() {
-        let schemas: Vec<_> = files()
-            .into_iter()
-            .filter(|(name, _)| name != INDEX)
-            .collect();
+        let schemas: Vec<_> = files().into_iter().filter(|(name, _)| name != INDEX).collect();
         assert_eq!(schemas.len(), registry().len());
         for (name, text) in schemas {
-            let schema: Value =
-                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(
-                schema["$schema"], "https://json-schema.org/draft/2020-12/schema",
-                "{name}"
-            );
-            assert!(
-                text.ends_with("}\n") && text.lines().count() > 5,
-                "{name} is not pretty"
-            );
+            let schema: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema", "{name}");
+            assert!(text.ends_with("}\n") && text.lines().count() > 5, "{name} is not pretty");
         }
     }
 
@@ -150,18 +119,12 @@ mod tests {
         let target = dir.path().join("not/yet/there");
         let listing = export(&target).unwrap();
         assert_eq!(listing.lines().count(), registry().len() + 1);
-        let written: BTreeSet<String> = fs::read_dir(&target)
-            .unwrap()
-            .map(|f| f.unwrap().file_name().into_string().unwrap())
-            .collect();
-        let mut expected: BTreeSet<String> =
-            registry().iter().map(ContractEntry::file_name).collect();
+        let written: BTreeSet<String> =
+            fs::read_dir(&target).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+        let mut expected: BTreeSet<String> = registry().iter().map(ContractEntry::file_name).collect();
         let page = fs::read_to_string(target.join(INDEX)).unwrap();
         for name in &expected {
-            assert!(
-                page.contains(&format!("({name})")),
-                "{name} is not in the index"
-            );
+            assert!(page.contains(&format!("({name})")), "{name} is not in the index");
         }
         expected.insert(INDEX.to_owned());
         assert_eq!(written, expected);
@@ -169,23 +132,15 @@ mod tests {
 
     #[test]
     fn keys_are_sorted_at_every_depth() {
-        let value: Value =
-            serde_json::from_str(r#"{"b": [{"d": 1, "c": 2}], "a": {"f": 1, "e": 2}}"#).unwrap();
-        assert_eq!(
-            sorted(value).to_string(),
-            r#"{"a":{"e":2,"f":1},"b":[{"c":2,"d":1}]}"#
-        );
+        let value: Value = serde_json::from_str(r#"{"b": [{"d": 1, "c": 2}], "a": {"f": 1, "e": 2}}"#).unwrap();
+        assert_eq!(sorted(value).to_string(), r#"{"a":{"e":2,"f":1},"b":[{"c":2,"d":1}]}"#);
     }
 
     #[test]
     fn the_list_names_every_contract() {
         let list = list();
         for contract in registry() {
-            assert!(
-                list.contains(contract.kind) && list.contains(contract.doc),
-                "{}",
-                contract.kind
-            );
+            assert!(list.contains(contract.kind) && list.contains(contract.doc), "{}", contract.kind);
         }
     }
 }

@@ -10,10 +10,7 @@ use crate::terminal::Terminal;
 pub fn init(args: &InitArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let dir = args.directory();
     let files = alluvium_runs::scaffold(dir)?;
-    let listing: String = files
-        .iter()
-        .map(|file| format!("{}\n", file.display()))
-        .collect();
+    let listing: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
     output::print(&listing)?;
     terminal.line(&format!("next: alluvium run {}", dir.display()));
     Ok(Exit::Done)

@@ -16,11 +16,7 @@ pub fn run(args: &RunArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let runtime = runtime()?;
     let stop = Stop::listen(terminal)
         .map_err(|error| Failure::failed("cannot listen for signals".to_owned()).because(error))?;
-    let options = RunOptions {
-        select: args.select.clone(),
-        fresh: args.fresh,
-        keep_going: args.keep_going,
-    };
+    let options = RunOptions { select: args.select.clone(), fresh: args.fresh, keep_going: args.keep_going };
     let show: Box<dyn Show> = if args.format == DocumentFormat::Text && terminal.is_live() {
         Box::new(Live::new(terminal))
     } else {

@@ -42,9 +42,7 @@ async fn answer(pipeline: &Pipeline, args: &SqlArgs) -> Result<(), Failure> {
 async fn write(mut answer: QueryAnswer, format: RowFormat, out: impl Write) -> Result<(), Failure> {
     let mut rows = RowWriter::new(format, &answer.schema, out)?;
     while let Some(batch) = answer.batches.next().await {
-        rows.write(
-            batch.map_err(|error| Failure::failed("the query failed".to_owned()).because(error))?,
-        )?;
+        rows.write(batch.map_err(|error| Failure::failed("the query failed".to_owned()).because(error))?)?;
     }
     rows.finish()
 }
@@ -56,8 +54,6 @@ fn refuse_directory(args: &SqlArgs) -> Result<(), Failure> {
     if args.dir().is_some() || sql.contains(char::is_whitespace) || !Path::new(sql).is_dir() {
         return Ok(());
     }
-    Err(
-        Failure::input(format!("`{sql}` is a directory, and the query is missing"))
-            .with_hint(format!("alluvium sql {sql} \"select …\"")),
-    )
+    Err(Failure::input(format!("`{sql}` is a directory, and the query is missing"))
+        .with_hint(format!("alluvium sql {sql} \"select …\"")))
 }

@@ -1,9 +1,8 @@
 //! Documents for tests.
 
 use alluvium_contracts::{
-    CacheKey, CachePolicy, ComponentChange, Identity, MissExplanation, OutputReport, OutputResult,
-    PlanDocument, PlanFingerprint, PlannedOutput, PlannedView, RunDocument, RunResult, Stability,
-    ViewReport, ViewResult,
+    CacheKey, CachePolicy, ComponentChange, Identity, MissExplanation, OutputReport, OutputResult, PlanDocument,
+    PlanFingerprint, PlannedOutput, PlannedView, RunDocument, RunResult, Stability, ViewReport, ViewResult,
 };
 
 /// A view of a run.
@@ -15,11 +14,7 @@ pub fn view(name: &str, result: ViewResult, reason: Option<&str>) -> ViewReport 
         cache_policy: CachePolicy::DeltaStaging,
         rows: cached.then_some(583_102),
         bytes: cached.then_some(12_345_678),
-        duration_ms: if result == ViewResult::Hit {
-            2.4
-        } else {
-            1234.5
-        },
+        duration_ms: if result == ViewResult::Hit { 2.4 } else { 1234.5 },
         saved_ms: (result == ViewResult::Hit).then_some(3210.0),
         cache_key: None,
         plan_fingerprint: None,
@@ -51,34 +46,14 @@ pub fn run() -> RunDocument {
         saved_ms: 3210.0,
         views: vec![
             view("airports_clean", ViewResult::Hit, None),
-            view(
-                "flights_clean",
-                ViewResult::Write,
-                Some("source flights: file 2001-06.parquet added"),
-            ),
-            view(
-                "rolled_dice",
-                ViewResult::Computed,
-                Some("uncacheable: random() is volatile"),
-            ),
-            view(
-                "route_delays",
-                ViewResult::Error,
-                Some("views/route_delays.sql:3:8: no column `arr_dly`\nhelp: …"),
-            ),
-            view(
-                "route_ranking",
-                ViewResult::Skipped,
-                Some("route_delays failed"),
-            ),
+            view("flights_clean", ViewResult::Write, Some("source flights: file 2001-06.parquet added")),
+            view("rolled_dice", ViewResult::Computed, Some("uncacheable: random() is volatile")),
+            view("route_delays", ViewResult::Error, Some("views/route_delays.sql:3:8: no column `arr_dly`\nhelp: …")),
+            view("route_ranking", ViewResult::Skipped, Some("route_delays failed")),
         ],
         outputs: vec![
             output("airport_scorecard", OutputResult::Hit, None),
-            output(
-                "route_delays",
-                OutputResult::Skipped,
-                Some("its view failed"),
-            ),
+            output("route_delays", OutputResult::Skipped, Some("its view failed")),
         ],
         notices: vec!["the index was lost and is rebuilt".to_owned()],
     }
@@ -110,28 +85,14 @@ pub fn plan() -> PlanDocument {
         compared_with: Some(CacheKey::of(b"earlier")),
         changes: vec![
             change("source flights: option delimiter", Some(","), Some(";")),
-            change(
-                "source flights: file 2001-06.parquet",
-                None,
-                Some("b3:0c1e"),
-            ),
+            change("source flights: file 2001-06.parquet", None, Some("b3:0c1e")),
         ],
     };
     PlanDocument {
         views: vec![
             planned("airports_clean", ViewResult::Hit, None, None),
-            planned(
-                "flights_clean",
-                ViewResult::Write,
-                Some("its source flights changed"),
-                Some(explanation),
-            ),
-            planned(
-                "route_delays",
-                ViewResult::Write,
-                Some("never cached here"),
-                None,
-            ),
+            planned("flights_clean", ViewResult::Write, Some("its source flights changed"), Some(explanation)),
+            planned("route_delays", ViewResult::Write, Some("never cached here"), None),
         ],
         outputs: vec![PlannedOutput {
             name: "route_delays".to_owned(),

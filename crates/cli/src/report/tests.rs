@@ -6,10 +6,7 @@ use super::fixtures;
 use crate::table::Style;
 
 fn plain(width: Option<u16>) -> Style {
-    Style {
-        width,
-        colour: false,
-    }
+    Style { width, colour: false }
 }
 
 /// The widest line but the last: the summary is prose, which the terminal may wrap.
@@ -58,20 +55,9 @@ fn no_width_loses_a_name_a_result_or_a_number() {
         let text = super::run(&document, &plain(width));
         let joined: String = text.chars().filter(|c| !c.is_whitespace()).collect();
         for view in &document.views {
-            assert!(
-                joined.contains(&view.name),
-                "{} at {width:?}:\n{text}",
-                view.name
-            );
+            assert!(joined.contains(&view.name), "{} at {width:?}:\n{text}", view.name);
         }
-        for fact in [
-            "583,102",
-            "12.3MB",
-            "1.23",
-            "3.21",
-            "random()isvolatile",
-            "out/airport_scorecard",
-        ] {
+        for fact in ["583,102", "12.3MB", "1.23", "3.21", "random()isvolatile", "out/airport_scorecard"] {
             assert!(joined.contains(fact), "{fact} at {width:?}:\n{text}");
         }
     }
@@ -81,32 +67,15 @@ fn no_width_loses_a_name_a_result_or_a_number() {
 fn colours_only_where_they_are_wanted() {
     let document = fixtures::run();
     assert!(!super::run(&document, &plain(Some(80))).contains('\u{1b}'));
-    let coloured = super::run(
-        &document,
-        &Style {
-            width: Some(80),
-            colour: true,
-        },
-    );
+    let coloured = super::run(&document, &Style { width: Some(80), colour: true });
     assert!(coloured.contains("\u{1b}["), "{coloured}");
 }
 
 #[test]
 fn progress_lines_say_result_time_size_and_reason() {
-    let written = super::view_line(&fixtures::view(
-        "a",
-        ViewResult::Write,
-        Some("never cached here"),
-    ));
-    assert_eq!(
-        written,
-        "a: write in 1.23 s, 583,102 rows, 12.3 MB: never cached here"
-    );
-    let failed = super::view_line(&fixtures::view(
-        "a",
-        ViewResult::Error,
-        Some("x.sql:1:2: no\nhelp"),
-    ));
+    let written = super::view_line(&fixtures::view("a", ViewResult::Write, Some("never cached here")));
+    assert_eq!(written, "a: write in 1.23 s, 583,102 rows, 12.3 MB: never cached here");
+    let failed = super::view_line(&fixtures::view("a", ViewResult::Error, Some("x.sql:1:2: no\nhelp")));
     assert_eq!(failed, "a: error in 1.23 s: x.sql:1:2: no\n  help");
     let published = super::output_line(&fixtures::output("o", OutputResult::Hit, None));
     assert_eq!(published, "output o: hit in 0.046 s, 9,125 rows, version 3");

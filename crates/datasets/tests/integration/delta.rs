@@ -13,41 +13,24 @@ use url::Url;
 use crate::support::{Project, chain, query, sorted, source};
 
 fn batch(keys: &[i64]) -> RecordBatch {
-    let text = keys
-        .iter()
-        .map(|key| (key % 2 == 0).then(|| format!("p{key}")));
-    let columns: [(&str, arrow::array::ArrayRef); 2] = [
-        ("k", Arc::new(Int64Array::from(keys.to_vec()))),
-        ("s", Arc::new(text.collect::<StringArray>())),
-    ];
-    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, values)| (name, values, true)))
-        .unwrap()
+    let text = keys.iter().map(|key| (key % 2 == 0).then(|| format!("p{key}")));
+    let columns: [(&str, arrow::array::ArrayRef); 2] =
+        [("k", Arc::new(Int64Array::from(keys.to_vec()))), ("s", Arc::new(text.collect::<StringArray>()))];
+    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, values)| (name, values, true))).unwrap()
 }
 
 async fn write(path: &Path, keys: &[i64], mode: SaveMode) -> DeltaTable {
     std::fs::create_dir_all(path).unwrap();
     let url = Url::from_directory_path(path).unwrap();
-    let table = match DeltaTableBuilder::from_url(url.clone())
-        .unwrap()
-        .load()
-        .await
-    {
+    let table = match DeltaTableBuilder::from_url(url.clone()).unwrap().load().await {
         Ok(table) => table,
         Err(_) => DeltaTableBuilder::from_url(url).unwrap().build().unwrap(),
     };
-    table
-        .write([batch(keys)])
-        .with_save_mode(mode)
-        .with_partition_columns(["s"])
-        .await
-        .unwrap()
+    table.write([batch(keys)]).with_save_mode(mode).with_partition_columns(["s"]).await.unwrap()
 }
 
 fn at(version: Option<u64>) -> SourceSpec {
-    SourceSpec {
-        version,
-        ..source(SourceFormat::Delta, "table")
-    }
+    SourceSpec { version, ..source(SourceFormat::Delta, "table") }
 }
 
 fn commit(table: &Path, version: u64) -> PathBuf {
@@ -83,26 +66,17 @@ async fn a_version_is_pinned_and_read() {
     let keys = async |source: &SourceSpec| {
         let pinned = project.pin(source).await;
         let table = project.query(&pinned, "select k from t order by k").await;
-        let keys: Vec<_> = sorted(&table)
-            .lines()
-            .skip(1)
-            .map(|line| line.trim_matches(['|', ' ']).to_owned())
-            .collect();
+        let keys: Vec<_> =
+            sorted(&table).lines().skip(1).map(|line| line.trim_matches(['|', ' ']).to_owned()).collect();
         (pinned, keys)
     };
     let (zero, rows) = keys(&at(Some(0))).await;
-    assert_eq!(
-        (zero.delta_version(), rows),
-        (Some(0), vec!["1".to_owned(), "2".to_owned()])
-    );
+    assert_eq!((zero.delta_version(), rows), (Some(0), vec!["1".to_owned(), "2".to_owned()]));
     assert_eq!(zero.file_count(), 2);
     let (one, rows) = keys(&at(Some(1))).await;
     assert_eq!(rows, ["1", "2", "3"]);
     let (latest, rows) = keys(&at(None)).await;
-    assert_eq!(
-        (latest.delta_version(), rows),
-        (Some(2), vec!["4".to_owned()])
-    );
+    assert_eq!((latest.delta_version(), rows), (Some(2), vec!["4".to_owned()]));
     assert_eq!(latest.digest(), project.pin(&at(Some(2))).await.digest());
     assert_ne!(zero.digest(), one.digest());
 
@@ -110,38 +84,19 @@ async fn a_version_is_pinned_and_read() {
     assert_eq!(components["format"], "delta");
     assert_eq!(components["delta version"], "2");
     assert_eq!(components["partition columns"], r#"["s"]"#);
-    assert_eq!(
-        components["delta commit"],
-        ContentDigest::of(&std::fs::read(commit(&path, 2)).unwrap()).to_string()
-    );
+    assert_eq!(components["delta commit"], ContentDigest::of(&std::fs::read(commit(&path, 2)).unwrap()).to_string());
     assert_eq!(components["delta table"], zero.components()["delta table"]);
     assert_eq!(latest.schema(), &latest.provider().unwrap().schema());
-    assert!(
-        components["schema"].starts_with("k: Int64, s: "),
-        "{}",
-        components["schema"]
-    );
-    let parquet = std::fs::read_dir(&path)
-        .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().path().is_dir());
+    assert!(components["schema"].starts_with("k: Int64, s: "), "{}", components["schema"]);
+    let parquet = std::fs::read_dir(&path).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir());
     assert!(parquet.count() > 1);
 
     // A version more is no change of what is pinned.
     write(&path, &[5], SaveMode::Append).await;
     latest.recheck().unwrap();
-    assert!(
-        project
-            .query(&latest, "select max(k) as k from t")
-            .await
-            .contains("| 4 |")
-    );
+    assert!(project.query(&latest, "select max(k) as k from t").await.contains("| 4 |"));
     assert_ne!(project.pin(&at(None)).await.digest(), latest.digest());
-    let counted = project
-        .query(
-            &one,
-            "select count(*) as n, count(s) as s from t where k <> 1",
-        )
-        .await;
+    let counted = project.query(&one, "select count(*) as n, count(s) as s from t where k <> 1").await;
     assert!(counted.contains("| 2 | 1 |"), "{counted}");
 }
 
@@ -150,47 +105,25 @@ async fn a_copy_keeps_its_pin_until_it_goes_its_own_way() {
     let (project, path) = project().await;
     let other = project.data().join("copy");
     copy(&path, &other);
-    let copied = |version| SourceSpec {
-        version,
-        ..source(SourceFormat::Delta, "copy")
-    };
-    let (one, two) = (
-        project.pin(&at(None)).await,
-        project.pin(&copied(None)).await,
-    );
-    assert_eq!(
-        (one.digest(), one.components()),
-        (two.digest(), two.components()),
-        "where it lies does not count"
-    );
+    let copied = |version| SourceSpec { version, ..source(SourceFormat::Delta, "copy") };
+    let (one, two) = (project.pin(&at(None)).await, project.pin(&copied(None)).await);
+    assert_eq!((one.digest(), one.components()), (two.digest(), two.components()), "where it lies does not count");
 
     write(&path, &[5], SaveMode::Append).await;
     write(&other, &[6], SaveMode::Append).await;
-    let (one, two) = (
-        project.pin(&at(Some(3))).await,
-        project.pin(&copied(Some(3))).await,
-    );
+    let (one, two) = (project.pin(&at(Some(3))).await, project.pin(&copied(Some(3))).await);
     for same in ["delta table", "delta version", "schema"] {
         assert_eq!(one.components()[same], two.components()[same]);
     }
-    assert_ne!(
-        one.components()["delta commit"],
-        two.components()["delta commit"]
-    );
+    assert_ne!(one.components()["delta commit"], two.components()["delta commit"]);
     assert_ne!(one.digest(), two.digest());
 }
 
 #[tokio::test]
 async fn an_expired_commit_is_known_by_the_active_files() {
     let (project, path) = project().await;
-    let table = DeltaTableBuilder::from_url(Url::from_directory_path(&path).unwrap())
-        .unwrap()
-        .load()
-        .await
-        .unwrap();
-    deltalake_core::checkpoints::create_checkpoint(&table, None)
-        .await
-        .unwrap();
+    let table = DeltaTableBuilder::from_url(Url::from_directory_path(&path).unwrap()).unwrap().load().await.unwrap();
+    deltalake_core::checkpoints::create_checkpoint(&table, None).await.unwrap();
     let pinned = project.pin(&at(None)).await;
     std::fs::remove_file(commit(&path, 2)).unwrap();
     pinned.recheck().unwrap();
@@ -198,21 +131,14 @@ async fn an_expired_commit_is_known_by_the_active_files() {
     let expired = project.pin(&at(None)).await;
     assert!(!expired.components().contains_key("delta commit"));
     let files = &expired.components()["delta active files"];
-    assert!(
-        project
-            .query(&expired, "select k from t")
-            .await
-            .contains("| 4 |")
-    );
+    assert!(project.query(&expired, "select k from t").await.contains("| 4 |"));
     assert_eq!(project.pin(&at(None)).await.digest(), expired.digest());
     expired.recheck().unwrap();
 
     // One that holds other files.
     let other = project.data().join("other");
     let table = write(&other, &[7], SaveMode::Append).await;
-    deltalake_core::checkpoints::create_checkpoint(&table, None)
-        .await
-        .unwrap();
+    deltalake_core::checkpoints::create_checkpoint(&table, None).await.unwrap();
     std::fs::remove_file(commit(&other, 0)).unwrap();
     let other = project.pin(&source(SourceFormat::Delta, "other")).await;
     assert_ne!(&other.components()["delta active files"], files);
@@ -224,28 +150,15 @@ async fn what_changes_under_us_is_noticed() {
     let pinned = project.pin(&at(None)).await;
     let log = commit(&path, 2);
     let content = std::fs::read_to_string(&log).unwrap();
-    std::fs::write(
-        &log,
-        content.replace("\"dataChange\":true", "\"dataChange\":false"),
-    )
-    .unwrap();
+    std::fs::write(&log, content.replace("\"dataChange\":true", "\"dataChange\":false")).unwrap();
     let error = pinned.recheck().unwrap_err();
-    assert!(
-        matches!(error.change, Change::Content { .. }) && error.path == log.canonicalize().unwrap(),
-        "{error}"
-    );
+    assert!(matches!(error.change, Change::Content { .. }) && error.path == log.canonicalize().unwrap(), "{error}");
 
     let pinned = project.pin(&at(None)).await;
     std::fs::rename(&path, project.data().join("away")).unwrap();
-    assert!(matches!(
-        pinned.recheck().unwrap_err().change,
-        Change::Gone { .. }
-    ));
+    assert!(matches!(pinned.recheck().unwrap_err().change, Change::Gone { .. }));
     copy(&project.data().join("away"), &path);
-    assert!(matches!(
-        pinned.recheck().unwrap_err().change,
-        Change::Replaced
-    ));
+    assert!(matches!(pinned.recheck().unwrap_err().change, Change::Replaced));
 
     let pinned = project.pin(&at(None)).await;
     for entry in std::fs::read_dir(&path).unwrap() {
@@ -254,9 +167,7 @@ async fn what_changes_under_us_is_noticed() {
             std::fs::remove_dir_all(entry).unwrap();
         }
     }
-    let error = query(&project.ctx, pinned.provider().unwrap(), "select k from t")
-        .await
-        .unwrap_err();
+    let error = query(&project.ctx, pinned.provider().unwrap(), "select k from t").await.unwrap_err();
     assert!(error.to_string().contains("not found"), "{error}");
 }
 
@@ -264,28 +175,14 @@ async fn what_changes_under_us_is_noticed() {
 async fn what_is_no_table_and_what_has_no_such_version() {
     let (project, _) = project().await;
     for path in ["absent", "."] {
-        let error = project
-            .try_pin(&source(SourceFormat::Delta, path))
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(error, PinError::NotADeltaTable { .. }),
-            "{}",
-            chain(&error)
-        );
+        let error = project.try_pin(&source(SourceFormat::Delta, path)).await.unwrap_err();
+        assert!(matches!(error, PinError::NotADeltaTable { .. }), "{}", chain(&error));
     }
     project.write("empty/_delta_log/readme", "");
-    let error = project
-        .try_pin(&source(SourceFormat::Delta, "empty"))
-        .await
-        .unwrap_err();
+    let error = project.try_pin(&source(SourceFormat::Delta, "empty")).await.unwrap_err();
     assert!(chain(&error).contains("/empty"), "{}", chain(&error));
     let error = project.try_pin(&at(Some(9))).await.unwrap_err();
-    assert!(
-        chain(&error).contains("has no version 9 (its latest is 2)"),
-        "{}",
-        chain(&error)
-    );
+    assert!(chain(&error).contains("has no version 9 (its latest is 2)"), "{}", chain(&error));
 }
 
 #[tokio::test]
@@ -300,10 +197,7 @@ async fn unsupported_features_are_named() {
             "id": "0190b3a5-7c1e-7def-8123-456789abcdef", "format": {"provider": "parquet", "options": {}},
             "schemaString": schema, "partitionColumns": [], "configuration": {}, "createdTime": 0,
         }});
-        project.write(
-            &format!("table/_delta_log/{:020}.json", 0),
-            format!("{protocol}\n{metadata}\n"),
-        );
+        project.write(&format!("table/_delta_log/{:020}.json", 0), format!("{protocol}\n{metadata}\n"));
         let error = chain(&project.try_pin(&at(None)).await.unwrap_err());
         assert!(error.contains(feature), "{error}");
     }

@@ -20,14 +20,10 @@ fn rewrite_in_secret(path: &Path, content: &[u8]) {
     while FileStamp::of(path).unwrap().changed_ns == stamp.changed_ns {
         std::fs::write(path, content).unwrap();
         let file = File::options().write(true).open(path).unwrap();
-        file.set_times(FileTimes::new().set_modified(before.modified().unwrap()))
-            .unwrap();
+        file.set_times(FileTimes::new().set_modified(before.modified().unwrap())).unwrap();
     }
     let after = FileStamp::of(path).unwrap();
-    assert_eq!(
-        (after.modified_ns, after.size_bytes, after.inode),
-        (stamp.modified_ns, stamp.size_bytes, stamp.inode)
-    );
+    assert_eq!((after.modified_ns, after.size_bytes, after.inode), (stamp.modified_ns, stamp.size_bytes, stamp.inode));
 }
 
 fn ints(values: &[i64]) -> Vec<u8> {
@@ -47,31 +43,14 @@ async fn a_second_pin_reads_no_byte_of_data() {
         project.write("two", &content);
         let first = project.pin(&source(format, "*")).await;
         let counters = project.pinner.counters();
-        assert_eq!(
-            (
-                counters.files_hashed,
-                counters.bytes_hashed,
-                counters.schemas_inferred
-            ),
-            (2, 2 * bytes, 1)
-        );
-        assert!(
-            project.store.reads() > 0,
-            "inference reads through the session's store"
-        );
+        assert_eq!((counters.files_hashed, counters.bytes_hashed, counters.schemas_inferred), (2, 2 * bytes, 1));
+        assert!(project.store.reads() > 0, "inference reads through the session's store");
 
         project.restart();
         let second = project.pin(&source(format, "*")).await;
         assert_eq!(project.pinner.counters(), Default::default(), "{format:?}");
-        assert_eq!(
-            (project.store.reads(), project.store.lists()),
-            (0, 0),
-            "{format:?}"
-        );
-        assert_eq!(
-            (second.digest(), second.components()),
-            (first.digest(), first.components())
-        );
+        assert_eq!((project.store.reads(), project.store.lists()), (0, 0), "{format:?}");
+        assert_eq!((second.digest(), second.components()), (first.digest(), first.components()));
         assert_eq!(second.schema(), first.schema());
         second.recheck().unwrap();
         assert_eq!(project.pinner.counters().files_hashed, 0);
@@ -92,11 +71,7 @@ async fn young_files_are_neither_remembered_nor_believed() {
     let second = 1_000_000_000;
 
     // Young: hashed each time, and its schema is not remembered either.
-    for now in [
-        stamp.changed_ns,
-        stamp.changed_ns + 2 * second - 1,
-        stamp.changed_ns - 10 * second,
-    ] {
+    for now in [stamp.changed_ns, stamp.changed_ns + 2 * second - 1, stamp.changed_ns - 10 * second] {
         project.restart();
         project.clock.set(now);
         let pinned = project.pin(&csv).await;
@@ -130,17 +105,11 @@ async fn a_secret_rewrite_is_noticed_by_its_change_time() {
     let csv = source(SourceFormat::Csv, "a.csv");
     let first = project.pin(&csv).await;
     rewrite_in_secret(&path, after);
-    assert!(matches!(
-        first.recheck().unwrap_err().change,
-        Change::Touched
-    ));
+    assert!(matches!(first.recheck().unwrap_err().change, Change::Touched));
     for _ in 0..2 {
         let second = project.pin(&csv).await;
         assert_ne!(second.digest(), first.digest());
-        assert_eq!(
-            second.components()["file a.csv"],
-            ContentDigest::of(after).to_string()
-        );
+        assert_eq!(second.components()["file a.csv"], ContentDigest::of(after).to_string());
         assert_eq!(second.components()["schema"], "b: Int64");
         project.restart();
     }
@@ -149,33 +118,16 @@ async fn a_secret_rewrite_is_noticed_by_its_change_time() {
 #[tokio::test]
 async fn the_engines_footer_cache_does_not_outlive_a_secret_rewrite() {
     let project = Project::new();
-    let (before, after) = (
-        ints(&[1, 2, 3]),
-        parquet(&[("b", Arc::new(Int64Array::from(vec![7, 8, 9])))]),
-    );
+    let (before, after) = (ints(&[1, 2, 3]), parquet(&[("b", Arc::new(Int64Array::from(vec![7, 8, 9])))]));
     let path = project.write("a.parquet", &before);
     let parquet = source(SourceFormat::Parquet, "a.parquet");
     let first = project.pin(&parquet).await;
-    assert_eq!(
-        project
-            .query(&first, "select sum(a) as s from t")
-            .await
-            .lines()
-            .nth(3),
-        Some("| 6 |")
-    );
+    assert_eq!(project.query(&first, "select sum(a) as s from t").await.lines().nth(3), Some("| 6 |"));
     rewrite_in_secret(&path, &after);
     // The same session, whose cache knows the file by path, size and modification time.
     let second = project.pin(&parquet).await;
     assert_eq!(second.components()["schema"], "b: Int64");
-    assert_eq!(
-        project
-            .query(&second, "select sum(b) as s from t")
-            .await
-            .lines()
-            .nth(3),
-        Some("| 24 |")
-    );
+    assert_eq!(project.query(&second, "select sum(b) as s from t").await.lines().nth(3), Some("| 24 |"));
 }
 
 #[tokio::test]
@@ -193,36 +145,16 @@ async fn recheck_names_the_file_and_what_changed() {
     std::fs::write(&path, "a\n1\n2\n").unwrap();
     let error = pinned.recheck().unwrap_err();
     assert_eq!(error.path, path.canonicalize().unwrap());
-    assert!(
-        matches!(
-            error.change,
-            Change::Size {
-                was_bytes: 4,
-                is_bytes: 6
-            }
-        ),
-        "{error}"
-    );
-    assert!(
-        error
-            .to_string()
-            .contains("a.csv had 4 bytes and now has 6"),
-        "{error}"
-    );
+    assert!(matches!(error.change, Change::Size { was_bytes: 4, is_bytes: 6 }), "{error}");
+    assert!(error.to_string().contains("a.csv had 4 bytes and now has 6"), "{error}");
 
     let pinned = project.pin(&csv).await;
     std::fs::rename(project.data().join("b.csv"), &path).unwrap();
-    assert!(matches!(
-        pinned.recheck().unwrap_err().change,
-        Change::Replaced
-    ));
+    assert!(matches!(pinned.recheck().unwrap_err().change, Change::Replaced));
 
     let pinned = project.pin(&csv).await;
     std::fs::remove_file(&path).unwrap();
-    assert!(matches!(
-        pinned.recheck().unwrap_err().change,
-        Change::Gone { .. }
-    ));
+    assert!(matches!(pinned.recheck().unwrap_err().change, Change::Gone { .. }));
 }
 
 /// Young when pinned, and rewritten within one tick of the clock: the stamps are equal, the bytes are not.
@@ -234,21 +166,14 @@ async fn recheck_hashes_what_was_young() {
         let stamp = FileStamp::of(&path).unwrap();
         project.clock.set(stamp.changed_ns);
         // Pinned on a thread that is as quick as it can be: the kernel's clock ticks every few milliseconds.
-        let spec = DatasetSpec::resolve("t", &source(SourceFormat::Csv, "a.csv"), &project.data())
-            .unwrap();
+        let spec = DatasetSpec::resolve("t", &source(SourceFormat::Csv, "a.csv"), &project.data()).unwrap();
         std::fs::write(&path, "a\n1\n").unwrap();
         let pinned = project.pinner.pin(&project.ctx, &spec).await.unwrap();
         let before = FileStamp::of(&path).unwrap();
         std::fs::write(&path, "a\n2\n").unwrap();
         let unseen = FileStamp::of(&path).unwrap() == before;
         let change = pinned.recheck().unwrap_err().change;
-        assert!(
-            matches!(
-                (unseen, &change),
-                (true, Change::Content { .. }) | (false, Change::Touched)
-            ),
-            "{change:?}"
-        );
+        assert!(matches!((unseen, &change), (true, Change::Content { .. }) | (false, Change::Touched)), "{change:?}");
         if unseen {
             break;
         }
@@ -268,55 +193,26 @@ async fn places_names_and_touches_do_not_move_the_pin() {
     let first = project.pin(&csv("d")).await;
 
     // Renamed so that their order turns round.
-    std::fs::rename(
-        project.data().join("d/a.csv"),
-        project.data().join("d/z.csv"),
-    )
-    .unwrap();
+    std::fs::rename(project.data().join("d/a.csv"), project.data().join("d/z.csv")).unwrap();
     assert_eq!(project.pin(&csv("d/*.csv")).await.digest(), first.digest());
     // Moved.
     std::fs::rename(project.data().join("d"), project.data().join("elsewhere")).unwrap();
     let moved = project.pin(&csv("elsewhere")).await;
     assert_eq!(moved.digest(), first.digest());
-    let names: Vec<_> = moved
-        .components()
-        .keys()
-        .filter(|name| name.starts_with("file"))
-        .collect();
+    let names: Vec<_> = moved.components().keys().filter(|name| name.starts_with("file")).collect();
     assert_eq!(names, ["file b.csv", "file z.csv"]);
     // Touched.
-    let file = File::options()
-        .write(true)
-        .open(project.data().join("elsewhere/b.csv"))
-        .unwrap();
-    file.set_times(FileTimes::new().set_modified(std::time::UNIX_EPOCH))
-        .unwrap();
-    assert_eq!(
-        project.pin(&csv("elsewhere")).await.digest(),
-        first.digest()
-    );
+    let file = File::options().write(true).open(project.data().join("elsewhere/b.csv")).unwrap();
+    file.set_times(FileTimes::new().set_modified(std::time::UNIX_EPOCH)).unwrap();
+    assert_eq!(project.pin(&csv("elsewhere")).await.digest(), first.digest());
     // As a list, in another order, named twice; by another project, under another name, without a memo.
-    let list = [
-        "elsewhere/z.csv",
-        "elsewhere/b.csv",
-        "elsewhere/../elsewhere/z.csv",
-    ]
-    .map(str::to_owned);
-    let many = SourceSpec {
-        path: SourcePath::Many(list.to_vec()),
-        ..csv("")
-    };
+    let list = ["elsewhere/z.csv", "elsewhere/b.csv", "elsewhere/../elsewhere/z.csv"].map(str::to_owned);
+    let many = SourceSpec { path: SourcePath::Many(list.to_vec()), ..csv("") };
     let pinned = project.pin(&many).await;
     assert_eq!((pinned.digest(), pinned.file_count()), (first.digest(), 2));
     let spec = DatasetSpec::resolve("other", &csv("."), &project.data().join("elsewhere")).unwrap();
-    let other = Pinner::new(None, Seam::system())
-        .pin(&Project::new().ctx, &spec)
-        .await
-        .unwrap();
-    assert_eq!(
-        (other.digest(), other.components()),
-        (first.digest(), moved.components())
-    );
+    let other = Pinner::new(None, Seam::system()).pin(&Project::new().ctx, &spec).await.unwrap();
+    assert_eq!((other.digest(), other.components()), (first.digest(), moved.components()));
 }
 
 #[tokio::test]
@@ -327,15 +223,8 @@ async fn content_and_the_way_of_reading_move_the_pin() {
     let mut seen = vec![project.pin(&csv(&[])).await];
     let mut moved = async |what: &str, source: &SourceSpec| {
         let pinned = project.pin(source).await;
-        assert!(
-            seen.iter().all(|one| one.digest() != pinned.digest()),
-            "{what}"
-        );
-        assert!(
-            seen.iter()
-                .all(|one| one.components() != pinned.components()),
-            "{what}"
-        );
+        assert!(seen.iter().all(|one| one.digest() != pinned.digest()), "{what}");
+        assert!(seen.iter().all(|one| one.components() != pinned.components()), "{what}");
         seen.push(pinned);
     };
     for option in [
@@ -360,15 +249,8 @@ async fn content_and_the_way_of_reading_move_the_pin() {
     moved("the schema", &csv(&[])).await;
 
     // The defaults written out are the defaults.
-    let defaults = [
-        ("delimiter", ","),
-        ("has_header", "true"),
-        ("compression", "uncompressed"),
-    ];
-    assert_eq!(
-        project.pin(&csv(&defaults)).await.digest(),
-        project.pin(&csv(&[])).await.digest()
-    );
+    let defaults = [("delimiter", ","), ("has_header", "true"), ("compression", "uncompressed")];
+    assert_eq!(project.pin(&csv(&defaults)).await.digest(), project.pin(&csv(&[])).await.digest());
 }
 
 #[tokio::test]
@@ -379,10 +261,7 @@ async fn one_content_read_as_two_formats_has_two_pins() {
     let csv = project.pin(&source(SourceFormat::Csv, "a")).await;
     assert_ne!(json.digest(), csv.digest());
     assert_eq!(json.components()["file a"], csv.components()["file a"]);
-    assert_eq!(
-        (&*json.components()["format"], &*csv.components()["format"]),
-        ("json", "csv")
-    );
+    assert_eq!((&*json.components()["format"], &*csv.components()["format"]), ("json", "csv"));
 }
 
 /// The schema has to come from the bytes that were hashed.
@@ -399,10 +278,7 @@ async fn a_file_that_changes_between_hashing_and_inference_is_pinned_anew() {
         writes += 1;
     });
     let pinned = project.pin(&csv).await;
-    assert_eq!(
-        pinned.components()["file a.csv"],
-        ContentDigest::of(b"b\nx\n").to_string()
-    );
+    assert_eq!(pinned.components()["file a.csv"], ContentDigest::of(b"b\nx\n").to_string());
     assert_eq!(pinned.components()["schema"], "b: Utf8");
     pinned.recheck().unwrap();
 
@@ -428,10 +304,7 @@ async fn a_scan_reads_the_pinned_list() {
     project.write("a.csv", "a\n1\n");
     let pinned = project.pin(&source(SourceFormat::Csv, "*.csv")).await;
     project.write("b.csv", "a\n2\n");
-    assert_eq!(
-        sorted(&project.query(&pinned, "select * from t").await),
-        "| a |\n| 1 |"
-    );
+    assert_eq!(sorted(&project.query(&pinned, "select * from t").await), "| a |\n| 1 |");
 }
 
 /// The memo's store is read-only here, which fails every write to it.
@@ -444,17 +317,10 @@ async fn a_failing_memo_is_counted_and_done_without() {
     let store = alluvium_disk_kv_cache::Store::open_read_only(&dir, &["pins", "schemas"]).unwrap();
     let memo = alluvium_datasets::PinMemo::new(store.clone(), store);
     let pinner = Pinner::new(Some(memo), crate::support::seam(&project.clock));
-    let spec =
-        DatasetSpec::resolve("t", &source(SourceFormat::Csv, "a.csv"), &project.data()).unwrap();
+    let spec = DatasetSpec::resolve("t", &source(SourceFormat::Csv, "a.csv"), &project.data()).unwrap();
     let pinned = pinner.pin(&project.ctx, &spec).await.unwrap();
     assert_eq!(pinner.counters().memo_failures, 2);
-    assert_eq!(
-        pinned.digest(),
-        project
-            .pin(&source(SourceFormat::Csv, "a.csv"))
-            .await
-            .digest()
-    );
+    assert_eq!(pinned.digest(), project.pin(&source(SourceFormat::Csv, "a.csv")).await.digest());
 }
 
 /// A memo that says something else of a file's schema would be believed: so its key has to hold all that decides it.
@@ -462,10 +328,7 @@ async fn a_failing_memo_is_counted_and_done_without() {
 async fn a_remembered_schema_is_that_of_the_same_files_options_and_order() {
     let project = Project::new();
     project.write("a.parquet", ints(&[1]));
-    project.write(
-        "b.parquet",
-        parquet(&[("b", Arc::new(Int64Array::from(vec![1])))]),
-    );
+    project.write("b.parquet", parquet(&[("b", Arc::new(Int64Array::from(vec![1])))]));
     let list = |names: [&str; 2]| SourceSpec {
         path: SourcePath::Many(names.map(str::to_owned).to_vec()),
         ..source(SourceFormat::Parquet, "")

@@ -1,9 +1,7 @@
 //! Pins and scans against real files, with a clock that stands where a test puts it and a store that counts.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "bare sessions: the factory lies in a crate beside this one"
-)]
+#![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, reason = "bare sessions: the factory lies in a crate beside this one")]
 
 mod delta;
 mod files;

@@ -21,8 +21,8 @@ use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, Result,
 };
 use parquet::arrow::ArrowWriter;
 use url::Url;
@@ -50,13 +50,7 @@ impl Project {
         let (ctx, store) = session(config);
         let clock = Arc::new(TestClock::default());
         let pinner = Pinner::new(Some(memo(&dir.path().join("kv"))), seam(&clock));
-        Self {
-            dir,
-            ctx,
-            store,
-            clock,
-            pinner,
-        }
+        Self { dir, ctx, store, clock, pinner }
     }
 
     /// A new process: nothing is left but the files and the memo.
@@ -88,9 +82,7 @@ impl Project {
 
     /// The rows of `sql` over the pinned dataset `t`.
     pub async fn query(&self, pinned: &PinnedDataset, sql: &str) -> String {
-        query(&self.ctx, pinned.provider().unwrap(), sql)
-            .await
-            .unwrap()
+        query(&self.ctx, pinned.provider().unwrap(), sql).await.unwrap()
     }
 
     /// All rows of a source, sorted as text.
@@ -124,23 +116,13 @@ pub fn sorted(table: &str) -> String {
 
 /// A source of one path without options.
 pub fn source(format: SourceFormat, path: &str) -> SourceSpec {
-    SourceSpec {
-        format,
-        path: SourcePath::One(path.to_owned()),
-        options: [].into(),
-        version: None,
-    }
+    SourceSpec { format, path: SourcePath::One(path.to_owned()), options: [].into(), version: None }
 }
 
 /// The same with options.
 pub fn with_options(format: SourceFormat, path: &str, options: &[(&str, &str)]) -> SourceSpec {
-    let options = options
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    SourceSpec {
-        options: options.collect(),
-        ..source(format, path)
-    }
+    let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    SourceSpec { options: options.collect(), ..source(format, path) }
 }
 
 /// An error with its causes.
@@ -152,9 +134,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 pub fn parquet(columns: &[(&str, ArrayRef)]) -> Vec<u8> {
-    let columns = columns
-        .iter()
-        .map(|(name, values)| (*name, Arc::clone(values), true));
+    let columns = columns.iter().map(|(name, values)| (*name, Arc::clone(values), true));
     parquet_of(&RecordBatch::try_from_iter_with_nullable(columns).unwrap())
 }
 
@@ -268,12 +248,7 @@ impl fmt::Display for CountingStore {
 
 #[async_trait]
 impl ObjectStore for CountingStore {
-    async fn put_opts(
-        &self,
-        location: &StorePath,
-        payload: PutPayload,
-        opts: PutOptions,
-    ) -> Result<PutResult> {
+    async fn put_opts(&self, location: &StorePath, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         self.inner.put_opts(location, payload, opts).await
     }
 
@@ -295,10 +270,7 @@ impl ObjectStore for CountingStore {
         self.inner.get_ranges(location, ranges).await
     }
 
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<StorePath>>,
-    ) -> BoxStream<'static, Result<StorePath>> {
+    fn delete_stream(&self, locations: BoxStream<'static, Result<StorePath>>) -> BoxStream<'static, Result<StorePath>> {
         self.inner.delete_stream(locations)
     }
 
@@ -312,12 +284,7 @@ impl ObjectStore for CountingStore {
         self.inner.list_with_delimiter(prefix).await
     }
 
-    async fn copy_opts(
-        &self,
-        from: &StorePath,
-        to: &StorePath,
-        options: CopyOptions,
-    ) -> Result<()> {
+    async fn copy_opts(&self, from: &StorePath, to: &StorePath, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
     }
 }

@@ -13,22 +13,13 @@ pub const TABLES: &[&str] = &["a", "b"];
 
 /// Settings that spare the disk: what is tested is the death of processes, not of the machine.
 pub fn quick() -> Settings {
-    Settings::new()
-        .with_durability(Durability::Process)
-        .with_initial_map_bytes(64 << 10)
+    Settings::new().with_durability(Durability::Process).with_initial_map_bytes(64 << 10)
 }
 
 /// Starts a child in a role. Its standard input is open, and its lines can be read.
 pub fn start(role: &str, dir: &Path) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "child::entry",
-            "--ignored",
-            "--nocapture",
-            "--quiet",
-            "--test-threads=1",
-        ])
+        .args(["--exact", "child::entry", "--ignored", "--nocapture", "--quiet", "--test-threads=1"])
         .env(ROLE, role)
         .env(DIR, dir)
         .stdin(Stdio::piped())

@@ -11,9 +11,7 @@ use crate::child::TABLES;
 fn store(dir: &Path) {
     let store = Store::open(dir, TABLES, Settings::new()).unwrap();
     for n in 0..200_u32 {
-        store
-            .write::<_, StoreError>(|txn| txn.put("a", &n.to_be_bytes(), &[1; 1_000]))
-            .unwrap();
+        store.write::<_, StoreError>(|txn| txn.put("a", &n.to_be_bytes(), &[1; 1_000])).unwrap();
     }
 }
 
@@ -22,12 +20,7 @@ fn refused(dir: &Path) -> Damage {
     let write = Store::open(dir, TABLES, Settings::new()).unwrap_err();
     let read = Store::open_read_only(dir, TABLES).unwrap_err();
     assert_eq!(fs::read(dir.join("data.mdb")).ok(), before);
-    assert!(
-        write
-            .to_string()
-            .contains(&*dir.canonicalize().unwrap().to_string_lossy()),
-        "{write}"
-    );
+    assert!(write.to_string().contains(&*dir.canonicalize().unwrap().to_string_lossy()), "{write}");
     assert!(write.source().is_some());
     match (write, read) {
         (OpenError::Damaged { damage, .. }, OpenError::Damaged { .. }) => damage,
@@ -41,17 +34,9 @@ fn a_truncated_file_is_damaged() {
     store(dir.path());
     let file = dir.path().join("data.mdb");
     for bytes in [150_000, 50_000, 8_192, 8_191, 5_000, 4_096, 100, 1] {
-        fs::OpenOptions::new()
-            .write(true)
-            .open(&file)
-            .unwrap()
-            .set_len(bytes)
-            .unwrap();
+        fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(bytes).unwrap();
         let damage = refused(dir.path());
-        assert!(
-            matches!(damage, Damage::TooShort { .. }),
-            "{bytes}: {damage}"
-        );
+        assert!(matches!(damage, Damage::TooShort { .. }), "{bytes}: {damage}");
     }
 }
 
@@ -63,16 +48,11 @@ fn a_file_of_something_else_is_damaged() {
         b"SQLite format 3\0".repeat(4096),
         b"just a note".to_vec(),
         vec![0; 1 << 20],
-        (0..1_u32 << 18)
-            .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
-            .collect(),
+        (0..1_u32 << 18).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
     ] {
         fs::write(&file, &content).unwrap();
         let damage = refused(dir.path());
-        assert!(
-            matches!(damage, Damage::NotMeta { .. } | Damage::TooShort { .. }),
-            "{damage}"
-        );
+        assert!(matches!(damage, Damage::NotMeta { .. } | Damage::TooShort { .. }), "{damage}");
     }
 }
 
@@ -102,22 +82,11 @@ fn links_and_directories_are_not_followed() {
     for name in ["data.mdb", "lock.mdb"] {
         let hostile = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(elsewhere.join(name), hostile.path().join(name)).unwrap();
-        assert!(
-            matches!(refused(hostile.path()), Damage::NotAFile { file } if file.ends_with(name))
-        );
+        assert!(matches!(refused(hostile.path()), Damage::NotAFile { file } if file.ends_with(name)));
         let odd = tempfile::tempdir().unwrap();
         fs::create_dir(odd.path().join(name)).unwrap();
         let error = Store::open(odd.path(), TABLES, Settings::new()).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                OpenError::Damaged {
-                    damage: Damage::NotAFile { .. },
-                    ..
-                }
-            ),
-            "{error:?}"
-        );
+        assert!(matches!(error, OpenError::Damaged { damage: Damage::NotAFile { .. }, .. }), "{error:?}");
     }
 }
 
@@ -125,10 +94,7 @@ fn links_and_directories_are_not_followed() {
 fn an_empty_data_file_is_a_store_not_yet_begun() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("data.mdb"), b"").unwrap();
-    assert!(matches!(
-        Store::open_read_only(dir.path(), TABLES),
-        Err(OpenError::Absent { .. })
-    ));
+    assert!(matches!(Store::open_read_only(dir.path(), TABLES), Err(OpenError::Absent { .. })));
     store(dir.path());
 }
 
@@ -139,7 +105,5 @@ fn a_garbled_lock_file_is_made_anew_when_nobody_uses_it() {
     fs::write(dir.path().join("lock.mdb"), vec![0xA5; 10_000]).unwrap();
     let store = Store::open(dir.path(), TABLES, Settings::new()).unwrap();
     assert_eq!(store.read(|txn| txn.len("a")).unwrap(), 200);
-    store
-        .write::<_, StoreError>(|txn| txn.put("a", b"key", b"value"))
-        .unwrap();
+    store.write::<_, StoreError>(|txn| txn.put("a", b"key", b"value")).unwrap();
 }

@@ -12,9 +12,7 @@ const ENTRIES: u32 = 400;
 
 fn fill(store: &Store, table: &str, value: u8) {
     for n in 0..ENTRIES {
-        store
-            .write::<_, StoreError>(|txn| txn.put(table, &n.to_be_bytes(), &[value; 5_000]))
-            .unwrap();
+        store.write::<_, StoreError>(|txn| txn.put(table, &n.to_be_bytes(), &[value; 5_000])).unwrap();
     }
 }
 
@@ -57,11 +55,7 @@ fn a_full_map_grows_and_the_write_runs_again() {
         })
         .unwrap();
     assert!(runs <= 2, "{runs}");
-    assert!(
-        store
-            .read::<_, StoreError>(|txn| Ok(txn.get("b", b"large")? == Some(&large)))
-            .unwrap()
-    );
+    assert!(store.read::<_, StoreError>(|txn| Ok(txn.get("b", b"large")? == Some(&large))).unwrap());
 }
 
 #[test]
@@ -85,27 +79,11 @@ fn the_map_does_not_outgrow_its_bound() {
     let bound = 512 << 10;
     let settings = quick().with_max_map_bytes(bound);
     let store = Store::open(dir.path(), TABLES, settings.clone()).unwrap();
-    let put =
-        |n: u32| store.write::<_, StoreError>(|txn| txn.put("a", &n.to_be_bytes(), &[1; 5_000]));
+    let put = |n: u32| store.write::<_, StoreError>(|txn| txn.put("a", &n.to_be_bytes(), &[1; 5_000]));
     let full = (0..ENTRIES).find_map(|n| put(n).err().map(|error| (n, error)));
-    let Some((
-        stored,
-        StoreError::Full {
-            map_bytes,
-            max_map_bytes,
-            ..
-        },
-    )) = full
-    else {
-        panic!("{full:?}")
-    };
+    let Some((stored, StoreError::Full { map_bytes, max_map_bytes, .. })) = full else { panic!("{full:?}") };
     assert_eq!((map_bytes, max_map_bytes), (bound, bound));
-    assert_eq!(
-        std::fs::metadata(dir.path().join("data.mdb"))
-            .unwrap()
-            .len(),
-        bound
-    );
+    assert_eq!(std::fs::metadata(dir.path().join("data.mdb")).unwrap().len(), bound);
     // Nothing was lost by it, and more room helps.
     assert_eq!(store.read(|txn| txn.len("a")).unwrap(), u64::from(stored));
     drop(store);
@@ -129,9 +107,7 @@ fn a_map_that_another_process_has_grown_is_followed() {
     child::run("grow", writer);
     assert!(filled_with(&store, "a", 7).unwrap());
     child::run("grow", reader.path());
-    other
-        .write::<_, StoreError>(|txn| txn.put("b", b"key", b"value"))
-        .unwrap();
+    other.write::<_, StoreError>(|txn| txn.put("b", b"key", b"value")).unwrap();
     assert!(filled_with(&other, "a", 7).unwrap());
 
     // And the other way round: the bound of this process does not hold what others have stored.

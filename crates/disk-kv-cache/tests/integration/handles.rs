@@ -7,9 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use alluvium_disk_kv_cache::{
-    Durability, MAX_KEY_BYTES, OpenError, Order, Settings, Store, StoreError,
-};
+use alluvium_disk_kv_cache::{Durability, MAX_KEY_BYTES, OpenError, Order, Settings, Store, StoreError};
 
 use crate::child::{TABLES, increment, quick};
 
@@ -36,12 +34,8 @@ fn a_second_opening_is_a_handle_to_the_same_store() {
     assert_eq!(store.path(), dir.path().canonicalize().unwrap());
     drop(store);
 
-    second
-        .write::<_, StoreError>(|txn| txn.put("b", b"key", b"value"))
-        .unwrap();
-    let read = |store: &Store| {
-        store.read::<_, StoreError>(|txn| Ok(txn.get("b", b"key")?.map(<[u8]>::to_vec)))
-    };
+    second.write::<_, StoreError>(|txn| txn.put("b", b"key", b"value")).unwrap();
+    let read = |store: &Store| store.read::<_, StoreError>(|txn| Ok(txn.get("b", b"key")?.map(<[u8]>::to_vec)));
     assert_eq!(read(&reader).unwrap().unwrap(), b"value");
     let refused = reader.write::<_, StoreError>(|txn| txn.put("b", b"key", b"other"));
     assert!(matches!(refused, Err(StoreError::ReadOnly { .. })));
@@ -68,17 +62,9 @@ fn settings_must_agree_while_a_handle_is_open() {
     }
     drop(store);
     let reader = Store::open_read_only(dir.path(), TABLES).unwrap();
-    assert!(matches!(
-        Store::open(dir.path(), TABLES, quick()),
-        Err(OpenError::OpenForReading { .. })
-    ));
+    assert!(matches!(Store::open(dir.path(), TABLES, quick()), Err(OpenError::OpenForReading { .. })));
     drop(reader);
-    Store::open(
-        dir.path(),
-        TABLES,
-        quick().with_durability(Durability::System),
-    )
-    .unwrap();
+    Store::open(dir.path(), TABLES, quick().with_durability(Durability::System)).unwrap();
 }
 
 #[test]
@@ -103,15 +89,9 @@ fn a_directory_that_was_replaced_is_not_mistaken_for_the_open_one() {
     let store = open(&dir);
     increment(&store, b"sum").unwrap();
     fs::rename(&dir, parent.path().join("aside")).unwrap();
-    assert!(matches!(
-        Store::open(&dir, TABLES, quick()),
-        Err(OpenError::Replaced { .. })
-    ));
+    assert!(matches!(Store::open(&dir, TABLES, quick()), Err(OpenError::Replaced { .. })));
     // It is still the same store where it lies now.
-    assert_eq!(
-        increment(&open(&parent.path().join("aside")), b"sum").unwrap(),
-        2
-    );
+    assert_eq!(increment(&open(&parent.path().join("aside")), b"sum").unwrap(), 2);
     drop(store);
     assert_eq!(increment(&open(&dir), b"sum").unwrap(), 1);
 }
@@ -129,44 +109,23 @@ fn handles_see_the_tables_they_named() {
     one.read::<_, StoreError>(|txn| {
         assert_eq!(txn.get("one", b"key")?, Some(b"1".as_slice()));
         let error = txn.get("two", b"key").unwrap_err();
-        assert!(
-            matches!(&error, StoreError::UnknownTable { table, .. } if table == "two"),
-            "{error}"
-        );
+        assert!(matches!(&error, StoreError::UnknownTable { table, .. } if table == "two"), "{error}");
         Ok(())
     })
     .unwrap();
     let error = Store::open_read_only(dir.path(), &["one", "three"]).unwrap_err();
-    assert!(
-        matches!(error, OpenError::MissingTable { table: "three", .. }),
-        "{error}"
-    );
+    assert!(matches!(error, OpenError::MissingTable { table: "three", .. }), "{error}");
     let absent = dir.path().join("absent");
     for name in ["", "nul\0", Box::leak("x".repeat(512).into_boxed_str())] {
-        assert!(
-            matches!(
-                Store::open(&absent, &[name], quick()),
-                Err(OpenError::InvalidTable { .. })
-            ),
-            "{name:?}"
-        );
+        assert!(matches!(Store::open(&absent, &[name], quick()), Err(OpenError::InvalidTable { .. })), "{name:?}");
     }
-    let many: Vec<&'static str> = (0..65)
-        .map(|n| &*Box::leak(n.to_string().into_boxed_str()))
-        .collect();
-    assert!(matches!(
-        Store::open(&absent, &many, quick()),
-        Err(OpenError::TooManyTables { .. })
-    ));
+    let many: Vec<&'static str> = (0..65).map(|n| &*Box::leak(n.to_string().into_boxed_str())).collect();
+    assert!(matches!(Store::open(&absent, &many, quick()), Err(OpenError::TooManyTables { .. })));
     assert!(!absent.exists());
     // One by one, past the limit: the first two tables are open already.
     Store::open(dir.path(), &many[..62], quick()).unwrap();
-    assert!(matches!(
-        Store::open(dir.path(), &many[62..], quick()),
-        Err(OpenError::TooManyTables { .. })
-    ));
-    one.write::<_, StoreError>(|txn| txn.put("one", b"key", b"3"))
-        .unwrap();
+    assert!(matches!(Store::open(dir.path(), &many[62..], quick()), Err(OpenError::TooManyTables { .. })));
+    one.write::<_, StoreError>(|txn| txn.put("one", b"key", b"3")).unwrap();
 }
 
 #[test]
@@ -175,17 +134,12 @@ fn settings_out_of_range_are_refused_before_anything_is_made() {
     let absent = dir.path().join("absent");
     for settings in [
         Settings::new().with_initial_map_bytes(0),
-        Settings::new()
-            .with_initial_map_bytes(2 << 20)
-            .with_max_map_bytes(1 << 20),
+        Settings::new().with_initial_map_bytes(2 << 20).with_max_map_bytes(1 << 20),
         Settings::new().with_max_map_bytes(100),
         Settings::new().with_max_map_bytes(u64::MAX),
     ] {
         let error = Store::open(&absent, TABLES, settings).unwrap_err();
-        assert!(
-            matches!(error, OpenError::InvalidSettings { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, OpenError::InvalidSettings { .. }), "{error}");
     }
     assert!(!absent.exists());
 }
@@ -194,8 +148,7 @@ fn settings_out_of_range_are_refused_before_anything_is_made() {
 fn in_time<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = mpsc::channel();
     thread::spawn(move || done.send(f()));
-    wait.recv_timeout(Duration::from_secs(30))
-        .expect("it hangs, or it panicked")
+    wait.recv_timeout(Duration::from_secs(30)).expect("it hangs, or it panicked")
 }
 
 #[test]
@@ -204,10 +157,7 @@ fn a_transaction_inside_another_is_an_error_not_a_deadlock() {
     let (store, elsewhere) = (open(&dir.path().join("one")), open(&dir.path().join("two")));
     in_time(move || {
         fn nested<T: std::fmt::Debug>(result: Result<T, StoreError>) {
-            assert!(
-                matches!(result, Err(StoreError::Nested { .. })),
-                "{result:?}"
-            );
+            assert!(matches!(result, Err(StoreError::Nested { .. })), "{result:?}");
         }
         let inner = |store: &Store| {
             nested(store.read(|_| Ok(())));
@@ -242,7 +192,8 @@ fn keys_have_1_to_511_bytes() {
         .write::<_, StoreError>(|txn| {
             txn.put("a", &longest, b"value")?;
             for key in [&[][..], &[b'k'; MAX_KEY_BYTES + 1][..]] {
-                let long = |error: &StoreError| matches!(error, StoreError::KeyLength { bytes, .. } if *bytes == key.len());
+                let long =
+                    |error: &StoreError| matches!(error, StoreError::KeyLength { bytes, .. } if *bytes == key.len());
                 assert!(long(&txn.put("a", key, b"").unwrap_err()));
                 assert!(long(&txn.delete("a", key).unwrap_err()));
                 assert!(long(&txn.get("a", key).unwrap_err()));

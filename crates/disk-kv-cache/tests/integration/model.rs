@@ -36,11 +36,7 @@ fn key() -> impl Strategy<Value = Key> {
 fn bound() -> impl Strategy<Value = Bound<Key>> {
     let bytes = prop_oneof![8 => key(), 1 => Just(Vec::new()), 1 => vec(Just(255_u8), 600)];
     bytes.prop_flat_map(|key| {
-        prop::sample::select(vec![
-            Bound::Included(key.clone()),
-            Bound::Excluded(key),
-            Bound::Unbounded,
-        ])
+        prop::sample::select(vec![Bound::Included(key.clone()), Bound::Excluded(key), Bound::Unbounded])
     })
 }
 
@@ -82,24 +78,15 @@ impl From<StoreError> for Failed {
 fn pairs<'a>(
     entries: impl Iterator<Item = Result<(&'a [u8], &'a [u8]), StoreError>>,
 ) -> Result<Vec<(Key, Vec<u8>)>, StoreError> {
-    entries
-        .map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
-        .collect()
+    entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
 }
 
 fn agrees(txn: &ReadTxn<'_>, model: &Model) -> Result<(), StoreError> {
     for (table, model) in TABLES.iter().zip(model) {
         let all = pairs(txn.scan(table, .., Order::Ascending)?)?;
-        assert!(
-            all.iter().map(|(key, value)| (key, value)).eq(model),
-            "{table}: {all:?} is not {model:?}"
-        );
-        let owned = |entry: Option<(&[u8], &[u8])>| {
-            entry.map(|(key, value)| (key.to_vec(), value.to_vec()))
-        };
-        let cloned = |entry: Option<(&Key, &Vec<u8>)>| {
-            entry.map(|(key, value)| (key.clone(), value.clone()))
-        };
+        assert!(all.iter().map(|(key, value)| (key, value)).eq(model), "{table}: {all:?} is not {model:?}");
+        let owned = |entry: Option<(&[u8], &[u8])>| entry.map(|(key, value)| (key.to_vec(), value.to_vec()));
+        let cloned = |entry: Option<(&Key, &Vec<u8>)>| entry.map(|(key, value)| (key.clone(), value.clone()));
         assert_eq!(owned(txn.first(table)?), cloned(model.first_key_value()));
         assert_eq!(owned(txn.last(table)?), cloned(model.last_key_value()));
         assert_eq!(txn.len(table)?, model.len() as u64);

@@ -24,9 +24,7 @@ fn threads_count_exactly() {
             });
         }
     });
-    let sum = store
-        .read::<_, StoreError>(|txn| Ok(number(txn.get("a", b"sum")?)))
-        .unwrap();
+    let sum = store.read::<_, StoreError>(|txn| Ok(number(txn.get("a", b"sum")?))).unwrap();
     assert_eq!(sum, 800);
 }
 
@@ -45,9 +43,7 @@ fn processes_count_exactly() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("made by whoever is first");
     // They all create the store at once, and then all count at once.
-    let mut children: Vec<_> = (0..PROCESSES)
-        .map(|_| child::start("count", &dir))
-        .collect();
+    let mut children: Vec<_> = (0..PROCESSES).map(|_| child::start("count", &dir)).collect();
     for (_, lines) in &mut children {
         assert!(lines.any(|line| line.unwrap() == "ready"));
     }
@@ -59,9 +55,7 @@ fn processes_count_exactly() {
         assert!(child.wait().unwrap().success(), "{said:?}");
     }
     let store = Store::open_read_only(&dir, TABLES).unwrap();
-    let sum = store
-        .read::<_, StoreError>(|txn| Ok(number(txn.get("a", b"sum")?)))
-        .unwrap();
+    let sum = store.read::<_, StoreError>(|txn| Ok(number(txn.get("a", b"sum")?))).unwrap();
     assert_eq!(sum, PROCESSES * EACH);
 }
 
@@ -76,9 +70,7 @@ fn a_read_is_a_snapshot_over_all_tables() {
         })
     };
     put(1).unwrap();
-    let both = |txn: &ReadTxn<'_>| {
-        Ok::<_, StoreError>((number(txn.get("a", b"n")?), number(txn.get("b", b"n")?)))
-    };
+    let both = |txn: &ReadTxn<'_>| Ok::<_, StoreError>((number(txn.get("a", b"n")?), number(txn.get("b", b"n")?)));
     thread::scope(|threads| {
         let (begun, wait_for_begin) = mpsc::channel();
         let (written, wait_for_write) = mpsc::channel();
@@ -112,11 +104,7 @@ pub fn write_for_ever(dir: &Path) {
         let acknowledged = store.write::<_, StoreError>(|txn| {
             let n = number(txn.last("a")?.map(|(key, _)| key)) + 1;
             // Sizes that make the map grow now and then, and pages overflow.
-            txn.put(
-                "a",
-                &n.to_be_bytes(),
-                &vec![n as u8; (n % 50) as usize * 100],
-            )?;
+            txn.put("a", &n.to_be_bytes(), &vec![n as u8; (n % 50) as usize * 100])?;
             txn.put("b", &n.to_be_bytes(), &n.to_be_bytes())?;
             Ok(n)
         });
@@ -137,35 +125,22 @@ fn a_killed_writer_loses_nothing_it_acknowledged() {
         let (mut one, mut lines) = child::start("write-for-ever", dir.path());
         let (mut two, other_lines) = child::start("write-for-ever", dir.path());
         let mut acknowledged = Vec::new();
-        let mut numbers = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .filter_map(|line| line.parse::<u64>().ok());
+        let mut numbers = lines.by_ref().map_while(Result::ok).filter_map(|line| line.parse::<u64>().ok());
         acknowledged.extend(numbers.by_ref().take(1 + (round as usize * 7) % 40));
         one.kill().unwrap();
         two.kill().unwrap();
         acknowledged.extend(numbers);
-        acknowledged.extend(
-            other_lines
-                .map_while(Result::ok)
-                .filter_map(|line| line.parse::<u64>().ok()),
-        );
+        acknowledged.extend(other_lines.map_while(Result::ok).filter_map(|line| line.parse::<u64>().ok()));
         one.wait().unwrap();
         two.wait().unwrap();
 
-        let store = held
-            .clone()
-            .unwrap_or_else(|| Store::open(dir.path(), TABLES, quick()).unwrap());
+        let store = held.clone().unwrap_or_else(|| Store::open(dir.path(), TABLES, quick()).unwrap());
         assert!(!acknowledged.is_empty());
         store
             .read::<_, StoreError>(|txn| {
                 for n in &acknowledged {
                     let key = n.to_be_bytes();
-                    assert_eq!(
-                        txn.get("b", &key)?,
-                        Some(key.as_slice()),
-                        "round {round}: {n} was acknowledged"
-                    );
+                    assert_eq!(txn.get("b", &key)?, Some(key.as_slice()), "round {round}: {n} was acknowledged");
                 }
                 // Both tables, without a gap: no write was done by half.
                 let mut entries = 0;
@@ -208,16 +183,12 @@ fn a_killed_reader_does_not_keep_the_file_growing() {
         .with_initial_map_bytes(256 << 10)
         .with_max_map_bytes(256 << 10);
     let store = Store::open(dir.path(), TABLES, settings).unwrap();
-    let rewrite =
-        |n: u8| store.write::<_, StoreError>(|txn| txn.put("a", b"value", &[n; 16 << 10]));
+    let rewrite = |n: u8| store.write::<_, StoreError>(|txn| txn.put("a", b"value", &[n; 16 << 10]));
     rewrite(0).unwrap();
     let (mut child, mut lines) = child::start("hold-a-read", dir.path());
     assert!(lines.any(|line| line.unwrap() == "reading"));
     let full = (0..100).find_map(|n| rewrite(n).err());
-    assert!(
-        matches!(full, Some(StoreError::Full { .. })),
-        "a live reader keeps its pages: {full:?}"
-    );
+    assert!(matches!(full, Some(StoreError::Full { .. })), "a live reader keeps its pages: {full:?}");
     child.kill().unwrap();
     child.wait().unwrap();
     for n in 0..100 {

@@ -35,34 +35,13 @@ fn paths_that_cannot_be_a_store_are_told_apart() {
     let file = dir.path().join("file");
     fs::write(&file, b"").unwrap();
     for path in [file.clone(), file.join("below")] {
-        assert!(
-            matches!(
-                Store::open(&path, TABLES, quick()),
-                Err(OpenError::NotADirectory { .. })
-            ),
-            "{path:?}"
-        );
-        assert!(
-            matches!(
-                Store::open_read_only(&path, TABLES),
-                Err(OpenError::NotADirectory { .. })
-            ),
-            "{path:?}"
-        );
+        assert!(matches!(Store::open(&path, TABLES, quick()), Err(OpenError::NotADirectory { .. })), "{path:?}");
+        assert!(matches!(Store::open_read_only(&path, TABLES), Err(OpenError::NotADirectory { .. })), "{path:?}");
     }
     for path in [dir.path().join("absent"), dir.path().to_path_buf()] {
-        assert!(
-            matches!(
-                Store::open_read_only(&path, TABLES),
-                Err(OpenError::Absent { .. })
-            ),
-            "{path:?}"
-        );
+        assert!(matches!(Store::open_read_only(&path, TABLES), Err(OpenError::Absent { .. })), "{path:?}");
     }
-    let names: Vec<_> = fs::read_dir(dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["file"], "nothing was created");
 }
 
@@ -75,10 +54,7 @@ pub fn no_permission(dir: &Path) {
     }
     for path in [dir.to_path_buf(), dir.join("new")] {
         let error = Store::open(&path, TABLES, quick()).unwrap_err();
-        assert!(
-            matches!(error, OpenError::PermissionDenied { .. }),
-            "{path:?}: {error:?}"
-        );
+        assert!(matches!(error, OpenError::PermissionDenied { .. }), "{path:?}: {error:?}");
     }
 }
 
@@ -98,15 +74,9 @@ fn a_directory_without_write_permission_is_refused() {
 }
 
 fn limit_files(bytes: u64) {
-    let limit = libc::rlimit {
-        rlim_cur: bytes,
-        rlim_max: libc::RLIM_INFINITY,
-    };
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: the pointer is to a value that outlives the call.
-    assert_eq!(
-        unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) },
-        0
-    );
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
 }
 
 /// With a limit on the size of files, which the system reports much like a full device.
@@ -122,11 +92,8 @@ pub fn small_files(dir: &Path) {
 }
 
 fn full_then_room(store: &Store, make_room: impl FnOnce()) {
-    let put =
-        |n: u32| store.write::<_, StoreError>(|txn| txn.put("a", &n.to_be_bytes(), &[1; 5_000]));
-    let (stored, error) = (0..2_000)
-        .find_map(|n| put(n).err().map(|error| (n, error)))
-        .unwrap();
+    let put = |n: u32| store.write::<_, StoreError>(|txn| txn.put("a", &n.to_be_bytes(), &[1; 5_000]));
+    let (stored, error) = (0..2_000).find_map(|n| put(n).err().map(|error| (n, error))).unwrap();
     assert!(matches!(error, StoreError::NoSpace { .. }), "{error:?}");
     assert!(stored > 5, "{stored}");
     let read = || {
@@ -137,11 +104,7 @@ fn full_then_room(store: &Store, make_room: impl FnOnce()) {
             txn.len("a")
         })
     };
-    assert_eq!(
-        read().unwrap(),
-        u64::from(stored),
-        "nothing is lost and nothing done by half"
-    );
+    assert_eq!(read().unwrap(), u64::from(stored), "nothing is lost and nothing done by half");
     make_room();
     for n in 0..stored + 50 {
         put(n).unwrap();
@@ -168,14 +131,7 @@ pub fn full_device(dir: &Path) {
 fn a_full_device_is_an_error_and_more_room_ends_it() {
     let dir = tempfile::tempdir().unwrap();
     let mount = |program: &str, args: &[&str]| {
-        assert!(
-            std::process::Command::new(program)
-                .args(args)
-                .arg(dir.path())
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(std::process::Command::new(program).args(args).arg(dir.path()).status().unwrap().success());
     };
     mount("mount", &["-t", "tmpfs", "-o", "size=2m", "tmpfs"]);
     let outcome = std::panic::catch_unwind(|| child::run("full-device", dir.path()));
@@ -192,10 +148,7 @@ fn a_forked_child_gets_an_error() {
     // fork), and ends by `_exit`.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let read = matches!(
-            store.read::<_, StoreError>(|_| Ok(())),
-            Err(StoreError::Forked { .. })
-        );
+        let read = matches!(store.read::<_, StoreError>(|_| Ok(())), Err(StoreError::Forked { .. }));
         let write = matches!(increment(&store, b"sum"), Err(StoreError::Forked { .. }));
         drop(store);
         // SAFETY: ends the process, without running anything of the parent's.

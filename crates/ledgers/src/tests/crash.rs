@@ -2,9 +2,7 @@
 
 use alluvium_telemetry::Seam;
 
-use super::support::{
-    Root, event, kill, ledgers, role, spawn, sql, summary, views, wait_to_be_killed,
-};
+use super::support::{Root, event, kill, ledgers, role, spawn, sql, summary, views, wait_to_be_killed};
 use crate::Ledger;
 
 /// Played by a process of its own: records a run and is killed at the fail point that its role names.
@@ -15,15 +13,10 @@ fn drainer() {
     let ledgers = ledgers(&root);
     let run = ledgers.begin_run(Seam::system().run_id(), None).unwrap();
     let run_id = run.run_id();
-    ledgers
-        .record(&[event(run_id, "a"), event(run_id, "b")])
-        .unwrap();
+    ledgers.record(&[event(run_id, "a"), event(run_id, "b")]).unwrap();
     ledgers.end_run(run, summary(run_id)).unwrap();
     fail::cfg_callback(point, wait_to_be_killed).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(ledgers.drain()).unwrap();
 }
 
@@ -34,26 +27,16 @@ async fn killed_at(point: &str, committed: &[&str]) {
     kill(child);
 
     let ledgers = root.ledgers();
-    assert_eq!(
-        ledgers.pending().unwrap(),
-        3,
-        "nothing is taken out before it is committed"
-    );
+    assert_eq!(ledgers.pending().unwrap(), 3, "nothing is taken out before it is committed");
     assert_eq!(views(&ledgers).await, committed);
     ledgers.record(&[event(root.seam.run_id(), "c")]).unwrap();
     let report = ledgers.drain().await.unwrap();
 
     let missing = 3 - committed.len() as u64;
-    assert_eq!(
-        report.rows,
-        [(Ledger::CacheInventory, missing), (Ledger::CacheRuns, 1)].into()
-    );
+    assert_eq!(report.rows, [(Ledger::CacheInventory, missing), (Ledger::CacheRuns, 1)].into());
     assert!(report.notices.is_empty(), "{:?}", report.notices);
     assert_eq!(views(&ledgers).await, ["a", "b", "c"]);
-    assert_eq!(
-        sql(&ledgers, "select result from cache_runs").await.len(),
-        1
-    );
+    assert_eq!(sql(&ledgers, "select result from cache_runs").await.len(), 1);
     assert_eq!(ledgers.pending().unwrap(), 0);
 }
 
@@ -71,11 +54,7 @@ async fn a_drain_killed_after_its_commit_writes_nothing_twice() {
 #[tokio::test]
 async fn a_drain_killed_after_its_commit_is_finished_without_another() {
     let root = Root::new();
-    kill(spawn(
-        "tests::crash::drainer",
-        "ledger.drain.after_commit",
-        root.path(),
-    ));
+    kill(spawn("tests::crash::drainer", "ledger.drain.after_commit", root.path()));
     let ledgers = root.ledgers();
     let report = ledgers.drain().await.unwrap();
     assert_eq!(report.rows, [(Ledger::CacheRuns, 1)].into());

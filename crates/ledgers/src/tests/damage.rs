@@ -20,12 +20,7 @@ async fn half_drained() -> (Root, Ledgers) {
     let run_id = root.seam.run_id();
     ledgers.record(&[event(run_id, "old")]).unwrap();
     ledgers.drain().await.unwrap();
-    ledgers
-        .record(&[
-            event(run_id, "new"),
-            LedgerEvent::CacheRuns(summary(run_id)),
-        ])
-        .unwrap();
+    ledgers.record(&[event(run_id, "new"), LedgerEvent::CacheRuns(summary(run_id))]).unwrap();
     (root, ledgers)
 }
 
@@ -34,9 +29,7 @@ fn commit(dir: &Path, version: u32) -> std::path::PathBuf {
 }
 
 fn data_file(dir: &Path) -> std::path::PathBuf {
-    let name = names(dir)
-        .into_iter()
-        .find(|name| name.ends_with(".parquet"));
+    let name = names(dir).into_iter().find(|name| name.ends_with(".parquet"));
     dir.join(name.unwrap())
 }
 
@@ -54,63 +47,36 @@ async fn is_set_aside(damage: impl Fn(&Path), told: &str, aside: bool) {
             ledgers.take_notices()
         };
         assert_eq!(notices.len(), 1, "{notices:?}");
-        assert!(
-            notices[0].contains("cache_inventory") && notices[0].contains(told),
-            "{notices:?}"
-        );
+        assert!(notices[0].contains("cache_inventory") && notices[0].contains(told), "{notices:?}");
         let set_aside = dir.with_file_name(format!("{}.damaged-1", INVENTORY.dir_name()));
         assert_eq!(set_aside.exists(), aside);
 
         let report = ledgers.drain().await.unwrap();
         assert!(report.notices.is_empty(), "told once: {:?}", report.notices);
         assert_eq!(views(&ledgers).await, ["new"]);
-        assert_eq!(
-            sql(&ledgers, "select run_id from cache_runs").await.len(),
-            1,
-            "the other ledger goes on"
-        );
+        assert_eq!(sql(&ledgers, "select run_id from cache_runs").await.len(), 1, "the other ledger goes on");
         assert!(ledgers.take_notices().is_empty());
     }
 }
 
 #[tokio::test]
 async fn a_commit_that_is_no_json_is_damage() {
-    is_set_aside(
-        |dir| std::fs::write(commit(dir, 0), "{\"commitInfo\":{").unwrap(),
-        "does not load",
-        true,
-    )
-    .await;
+    is_set_aside(|dir| std::fs::write(commit(dir, 0), "{\"commitInfo\":{").unwrap(), "does not load", true).await;
 }
 
 #[tokio::test]
 async fn an_empty_commit_is_damage() {
-    is_set_aside(
-        |dir| std::fs::write(commit(dir, 0), "").unwrap(),
-        "does not load",
-        true,
-    )
-    .await;
+    is_set_aside(|dir| std::fs::write(commit(dir, 0), "").unwrap(), "does not load", true).await;
 }
 
 #[tokio::test]
 async fn a_log_that_has_gone_is_damage_and_not_absence() {
-    is_set_aside(
-        |dir| std::fs::remove_dir_all(dir.join("_delta_log")).unwrap(),
-        "log has gone",
-        true,
-    )
-    .await;
+    is_set_aside(|dir| std::fs::remove_dir_all(dir.join("_delta_log")).unwrap(), "log has gone", true).await;
 }
 
 #[tokio::test]
 async fn a_ledger_that_has_gone_is_told() {
-    is_set_aside(
-        |dir| std::fs::remove_dir_all(dir).unwrap(),
-        "nothing left to set aside",
-        false,
-    )
-    .await;
+    is_set_aside(|dir| std::fs::remove_dir_all(dir).unwrap(), "nothing left to set aside", false).await;
 }
 
 #[tokio::test]
@@ -124,10 +90,7 @@ async fn data_files_are_looked_at_by_readers() {
         }
         assert!(views(&ledgers).await.is_empty());
         let notices = ledgers.take_notices();
-        assert!(
-            notices.len() == 1 && notices[0].contains(told),
-            "{notices:?}"
-        );
+        assert!(notices.len() == 1 && notices[0].contains(told), "{notices:?}");
     }
 }
 
@@ -135,19 +98,14 @@ async fn data_files_are_looked_at_by_readers() {
 async fn damage_is_numbered() {
     let (root, ledgers) = half_drained().await;
     for _ in 0..2 {
-        ledgers
-            .record(&[event(root.seam.run_id(), "more")])
-            .unwrap();
+        ledgers.record(&[event(root.seam.run_id(), "more")]).unwrap();
         ledgers.drain().await.unwrap();
         std::fs::write(commit(&root.dir_of(INVENTORY), 0), "").unwrap();
         assert!(views(&ledgers).await.is_empty());
     }
     let found = names(ledgers.path());
     for n in [1, 2] {
-        assert!(
-            found.contains(&format!("{}.damaged-{n}", INVENTORY.dir_name())),
-            "{found:?}"
-        );
+        assert!(found.contains(&format!("{}.damaged-{n}", INVENTORY.dir_name())), "{found:?}");
     }
 }
 
@@ -166,24 +124,13 @@ async fn files_of_a_first_drain_that_was_killed_are_no_damage() {
 /// The ledger is left as it is; its events stay, the other ledger's do not.
 async fn is_newer(root: &Root, ledgers: &Ledgers, found: &str) {
     let error = ledgers.table(INVENTORY).await.unwrap_err();
-    assert!(
-        matches!(error, LedgerError::NewerFormat { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, LedgerError::NewerFormat { .. }), "{error:?}");
     assert!(error.to_string().contains(found), "{error}");
     let report = ledgers.drain().await.unwrap();
     assert_eq!((report.kept, report.commits), (1, 1));
-    assert!(
-        report.notices.len() == 1 && report.notices[0].contains(found),
-        "{:?}",
-        report.notices
-    );
+    assert!(report.notices.len() == 1 && report.notices[0].contains(found), "{:?}", report.notices);
     assert_eq!(ledgers.pending().unwrap(), 1);
-    assert!(
-        names(ledgers.path())
-            .iter()
-            .all(|name| !name.contains("damaged"))
-    );
+    assert!(names(ledgers.path()).iter().all(|name| !name.contains("damaged")));
     assert!(root.dir_of(INVENTORY).exists());
 }
 
@@ -219,21 +166,14 @@ async fn replace(root: &Root, schema: Schema) {
         .collect::<Vec<Arc<dyn Array>>>();
     let schema = Arc::new(schema);
     let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
-    let outcome =
-        alluvium_write_policy::append(&dir, schema, vec![batch], &Default::default(), ("test", 1))
-            .await;
+    let outcome = alluvium_write_policy::append(&dir, schema, vec![batch], &Default::default(), ("test", 1)).await;
     let _ = outcome.unwrap();
 }
 
 #[tokio::test]
 async fn a_column_too_many_is_newer() {
     let (root, ledgers) = half_drained().await;
-    let mut fields: Vec<Field> = INVENTORY
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.as_ref().clone())
-        .collect();
+    let mut fields: Vec<Field> = INVENTORY.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
     fields.push(Field::new("trace_id", DataType::Utf8, true));
     replace(&root, Schema::new(fields)).await;
     is_newer(&root, &ledgers, "trace_id").await;
@@ -242,16 +182,8 @@ async fn a_column_too_many_is_newer() {
 #[tokio::test]
 async fn a_column_of_another_type_is_damage() {
     let (root, ledgers) = half_drained().await;
-    replace(
-        &root,
-        Schema::new(vec![Field::new("run_id", DataType::Int64, false)]),
-    )
-    .await;
+    replace(&root, Schema::new(vec![Field::new("run_id", DataType::Int64, false)])).await;
     let report = ledgers.drain().await.unwrap();
-    assert!(
-        report.notices.len() == 1 && report.notices[0].contains("run_id"),
-        "{:?}",
-        report.notices
-    );
+    assert!(report.notices.len() == 1 && report.notices[0].contains("run_id"), "{:?}", report.notices);
     assert_eq!(views(&ledgers).await, ["new"]);
 }

@@ -18,30 +18,16 @@ use crate::{DrainReport, Ledger, LedgerError};
 async fn what_was_recorded_is_read_by_sql() {
     let root = Root::new();
     let ledgers = root.ledgers();
-    let run = ledgers
-        .begin_run(root.seam.run_id(), Some("nightly"))
-        .unwrap();
+    let run = ledgers.begin_run(root.seam.run_id(), Some("nightly")).unwrap();
     let run_id = run.run_id();
     let full = full_entry(run_id);
-    ledgers
-        .record(&[
-            LedgerEvent::CacheInventory(full.clone()),
-            hit(run_id, "routes", 2.5),
-        ])
-        .unwrap();
+    ledgers.record(&[LedgerEvent::CacheInventory(full.clone()), hit(run_id, "routes", 2.5)]).unwrap();
     ledgers.end_run(run, summary(run_id)).unwrap();
     assert_eq!(ledgers.pending().unwrap(), 3);
 
     let report = ledgers.drain().await.unwrap();
     let rows = [(Ledger::CacheInventory, 2), (Ledger::CacheRuns, 1)].into();
-    assert_eq!(
-        report,
-        DrainReport {
-            rows,
-            commits: 2,
-            ..DrainReport::default()
-        }
-    );
+    assert_eq!(report, DrainReport { rows, commits: 2, ..DrainReport::default() });
     assert_eq!(ledgers.pending().unwrap(), 0);
 
     let inventory = sql(&ledgers, "select * from cache_inventory order by view_name").await;
@@ -62,29 +48,17 @@ async fn what_was_recorded_is_read_by_sql() {
 async fn a_ledger_has_one_schema_absent_or_present_and_takes_no_insert() {
     let root = Root::new();
     let ledgers = root.ledgers();
-    assert!(
-        views(&ledgers).await.is_empty(),
-        "an absent ledger is an empty table"
-    );
+    assert!(views(&ledgers).await.is_empty(), "an absent ledger is an empty table");
     for present in [false, true] {
         if present {
             let run_id = root.seam.run_id();
-            ledgers
-                .record(&[event(run_id, "v"), LedgerEvent::CacheRuns(summary(run_id))])
-                .unwrap();
+            ledgers.record(&[event(run_id, "v"), LedgerEvent::CacheRuns(summary(run_id))]).unwrap();
             ledgers.drain().await.unwrap();
         }
         for ledger in Ledger::all() {
             let table = ledgers.table(ledger).await.unwrap();
-            assert_eq!(
-                table.schema(),
-                ledger.schema(),
-                "{ledger}, present: {present}"
-            );
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "a bare session to plan one insert"
-            )]
+            assert_eq!(table.schema(), ledger.schema(), "{ledger}, present: {present}");
+            #[expect(clippy::disallowed_methods, reason = "a bare session to plan one insert")]
             let session = SessionContext::new().state();
             let input = std::sync::Arc::new(EmptyExec::new(ledger.schema()));
             let inserted = table.insert_into(&session, input, InsertOp::Append).await;
@@ -103,10 +77,7 @@ async fn nothing_to_drain_touches_no_ledger() {
     // One ledger with news: one commit, and the other is not made.
     ledgers.record(&[event(root.seam.run_id(), "v")]).unwrap();
     assert_eq!(ledgers.drain().await.unwrap().commits, 1);
-    assert_eq!(
-        names(ledgers.path()),
-        [".drain.lock", Ledger::CacheInventory.dir_name()]
-    );
+    assert_eq!(names(ledgers.path()), [".drain.lock", Ledger::CacheInventory.dir_name()]);
 }
 
 #[tokio::test]
@@ -114,57 +85,44 @@ async fn a_commit_says_what_it_is() {
     let root = Root::new();
     let ledgers = root.ledgers();
     let run_id = root.seam.run_id();
-    ledgers
-        .record(&[event(root.seam.run_id(), "v"), event(run_id, "w")])
-        .unwrap();
+    ledgers.record(&[event(root.seam.run_id(), "v"), event(run_id, "w")]).unwrap();
     ledgers.drain().await.unwrap();
-    let log = root
-        .dir_of(Ledger::CacheInventory)
-        .join("_delta_log/00000000000000000000.json");
+    let log = root.dir_of(Ledger::CacheInventory).join("_delta_log/00000000000000000000.json");
     let log = std::fs::read_to_string(log).unwrap();
-    let actions: Vec<serde_json::Value> = log
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let actions: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let find = |kind| actions.iter().find_map(|action| action.get(kind)).unwrap();
     let info = find("commitInfo");
     assert_eq!(info["cache_scope"], "ledger");
     assert_eq!(info["cache_operation"], "write");
     assert_eq!(info["name"], "cache_inventory");
-    assert_eq!(
-        info["run_id"],
-        run_id.to_string(),
-        "the last run in the batch"
-    );
+    assert_eq!(info["run_id"], run_id.to_string(), "the last run in the batch");
     let transaction = find("txn");
     assert_eq!(transaction["version"], 2);
-    assert!(
-        transaction["appId"]
-            .as_str()
-            .unwrap()
-            .starts_with("alluvium-outbox-")
-    );
+    assert!(transaction["appId"].as_str().unwrap().starts_with("alluvium-outbox-"));
     let properties = find("metaData")["configuration"].as_object().unwrap();
-    assert_ne!(
-        properties.get("delta.enableExpiredLogCleanup"),
-        Some(&json!("false"))
-    );
+    assert_ne!(properties.get("delta.enableExpiredLogCleanup"), Some(&json!("false")));
 }
 
 #[tokio::test]
 async fn the_log_is_checkpointed() {
     let root = Root::new();
     let ledgers = root.ledgers();
-    let run_id = root.seam.run_id();
-    for commit in 0..101 {
-        ledgers
-            .record(&[event(run_id, &format!("v{commit:03}"))])
-            .unwrap();
+    let drain = async |view: &str| {
+        ledgers.record(&[event(root.seam.run_id(), view)]).unwrap();
         ledgers.drain().await.unwrap();
-    }
-    let log = names(&root.dir_of(Ledger::CacheInventory).join("_delta_log"));
-    assert!(log.contains(&"_last_checkpoint".to_owned()), "{log:?}");
-    assert_eq!(views(&ledgers).await.len(), 101);
+    };
+    drain("a").await;
+    // The engine's interval of 100 commits, shortened for the test.
+    let log = root.dir_of(Ledger::CacheInventory).join("_delta_log");
+    let first = log.join("00000000000000000000.json");
+    let text = std::fs::read_to_string(&first).unwrap();
+    let shortened = text.replace("\"configuration\":{", "\"configuration\":{\"delta.checkpointInterval\":\"2\"");
+    assert_ne!(text, shortened);
+    std::fs::write(&first, shortened).unwrap();
+    drain("b").await;
+    drain("c").await;
+    assert!(log.join("_last_checkpoint").exists(), "{:?}", names(&log));
+    assert_eq!(views(&ledgers).await, ["a", "b", "c"]);
 }
 
 #[tokio::test]
@@ -180,12 +138,7 @@ async fn threads_record_whole_and_drainers_drain_once() {
             scope.spawn(move || {
                 for n in 0..EACH {
                     let name = format!("{thread}-{n}");
-                    ledgers
-                        .record(&[
-                            event(run_id, &format!("{name}a")),
-                            event(run_id, &format!("{name}b")),
-                        ])
-                        .unwrap();
+                    ledgers.record(&[event(run_id, &format!("{name}a")), event(run_id, &format!("{name}b"))]).unwrap();
                 }
             });
         }
@@ -199,10 +152,7 @@ async fn threads_record_whole_and_drainers_drain_once() {
             Ok(scan
                 .map(|entry| {
                     let (key, value) = entry.unwrap();
-                    (
-                        u64::from_be_bytes(key.try_into().unwrap()),
-                        crate::queue::decode(value).unwrap(),
-                    )
+                    (u64::from_be_bytes(key.try_into().unwrap()), crate::queue::decode(value).unwrap())
                 })
                 .collect())
         })
@@ -212,10 +162,7 @@ async fn threads_record_whole_and_drainers_drain_once() {
         LedgerEvent::CacheRuns(_) => panic!("nobody ended"),
     };
     let sequences: Vec<u64> = queued.iter().map(|(sequence, _)| *sequence).collect();
-    assert_eq!(
-        sequences,
-        (1..=2 * (THREADS * EACH) as u64).collect::<Vec<_>>()
-    );
+    assert_eq!(sequences, (1..=2 * (THREADS * EACH) as u64).collect::<Vec<_>>());
     for pair in queued.chunks(2) {
         let (first, second) = (name(&pair[0].1), name(&pair[1].1));
         assert_eq!(first.trim_end_matches('a'), second.trim_end_matches('b'));
@@ -248,10 +195,7 @@ async fn a_drainer_waits_no_longer_than_it_was_told() {
     let other = File::create(ledgers.path().join(".drain.lock")).unwrap();
     other.lock().unwrap();
     let error = ledgers.drain().await.unwrap_err();
-    assert!(
-        matches!(error, LedgerError::Busy { waited_ms: 30, .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, LedgerError::Busy { waited_ms: 30, .. }), "{error:?}");
     assert_eq!(ledgers.pending().unwrap(), 1);
 
     drop(other);
@@ -263,10 +207,7 @@ async fn what_is_no_row_is_put_aside_and_blocks_nothing() {
     let root = Root::new();
     let ledgers = root.ledgers();
     let run_id = root.seam.run_id();
-    let too_many = CacheInventoryEntry {
-        row_count: Some(u64::MAX),
-        ..full_entry(run_id)
-    };
+    let too_many = CacheInventoryEntry { row_count: Some(u64::MAX), ..full_entry(run_id) };
     ledgers
         .record(&[
             event(run_id, "a"),
@@ -287,16 +228,8 @@ async fn what_is_no_row_is_put_aside_and_blocks_nothing() {
     let report = ledgers.drain().await.unwrap();
     assert_eq!((report.rejected, report.kept, report.commits), (3, 0, 1));
     assert_eq!(report.notices.len(), 3, "{:?}", report.notices);
-    assert!(
-        report.notices[1].contains("version 2"),
-        "{:?}",
-        report.notices
-    );
-    assert!(
-        report.notices[2].contains("row_count"),
-        "{:?}",
-        report.notices
-    );
+    assert!(report.notices[1].contains("version 2"), "{:?}", report.notices);
+    assert!(report.notices[2].contains("row_count"), "{:?}", report.notices);
     assert_eq!(views(&ledgers).await, ["a", "d"]);
     assert_eq!(ledgers.pending().unwrap(), 0);
     let kept = root
@@ -313,18 +246,35 @@ async fn what_is_no_row_is_put_aside_and_blocks_nothing() {
 async fn a_new_queue_store_does_not_pass_for_the_old_one() {
     let root = Root::new();
     let ledgers = root.ledgers();
-    ledgers
-        .record(&[event(root.seam.run_id(), "before")])
-        .unwrap();
+    ledgers.record(&[event(root.seam.run_id(), "before")]).unwrap();
     ledgers.drain().await.unwrap();
     drop(ledgers);
     std::fs::remove_dir_all(root.queue_dir()).unwrap();
 
     // Its numbers begin at 1 again, which the ledger has had from the other store.
     let ledgers = root.ledgers();
-    ledgers
-        .record(&[event(root.seam.run_id(), "after")])
-        .unwrap();
+    ledgers.record(&[event(root.seam.run_id(), "after")]).unwrap();
     ledgers.drain().await.unwrap();
     assert_eq!(views(&ledgers).await, ["after", "before"]);
+}
+
+#[tokio::test]
+async fn a_ledger_that_fails_keeps_no_other_from_being_drained() {
+    let root = Root::new();
+    let ledgers = root.ledgers();
+    let run_id = root.seam.run_id();
+    ledgers.record(&[event(run_id, "old")]).unwrap();
+    ledgers.drain().await.unwrap();
+    // One ledger to set aside, one that cannot be made.
+    std::fs::remove_dir_all(root.dir_of(Ledger::CacheInventory)).unwrap();
+    std::fs::write(root.dir_of(Ledger::CacheRuns), "").unwrap();
+    ledgers.record(&[LedgerEvent::CacheRuns(summary(run_id)), event(run_id, "new")]).unwrap();
+
+    let error = ledgers.drain().await.unwrap_err();
+    assert!(matches!(error, LedgerError::Append { ledger: Ledger::CacheRuns, .. }), "{error:?}");
+    assert_eq!(ledgers.take_notices().len(), 1, "what it found is told all the same");
+    assert_eq!(ledgers.pending().unwrap(), 1);
+    std::fs::remove_file(root.dir_of(Ledger::CacheRuns)).unwrap();
+    assert_eq!(ledgers.drain().await.unwrap().rows, [(Ledger::CacheRuns, 1)].into());
+    assert_eq!(views(&ledgers).await, ["new"]);
 }

@@ -1,8 +1,6 @@
 //! Every field of a contract is a column, and survives.
 
-use alluvium_contracts::{
-    CacheInventoryEntry, CacheRunSummary, LedgerEvent, RunResult, ViewResult,
-};
+use alluvium_contracts::{CacheInventoryEntry, CacheRunSummary, LedgerEvent, RunResult, ViewResult};
 use alluvium_telemetry::Seam;
 use serde::Serialize;
 use serde_json::Value;
@@ -12,98 +10,49 @@ use crate::{Ledger, rows};
 
 /// One batch of `events`, against the contracts as serde writes them.
 fn assert_survive(ledger: Ledger, events: &[LedgerEvent], expected: &[impl Serialize]) {
-    let rows: Vec<rows::Row> = events
-        .iter()
-        .map(|event| rows::row(event).unwrap())
-        .collect();
+    let rows: Vec<rows::Row> = events.iter().map(|event| rows::row(event).unwrap()).collect();
     let batch = rows::batch(ledger.schema(), rows.iter()).unwrap();
-    let expected: Vec<Value> = expected
-        .iter()
-        .map(|row| serde_json::to_value(row).unwrap())
-        .collect();
+    let expected: Vec<Value> = expected.iter().map(|row| serde_json::to_value(row).unwrap()).collect();
     assert_eq!(objects(&batch), expected);
     // Serde keeps the fields' order, JSON objects do not.
-    let columns: Vec<String> = batch
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
+    let columns: Vec<String> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
     let text = serde_json::to_string(&expected[0]).unwrap();
-    assert_eq!(
-        columns.len(),
-        serde_json::from_str::<Value>(&text)
-            .unwrap()
-            .as_object()
-            .unwrap()
-            .len()
-    );
+    assert_eq!(columns.len(), serde_json::from_str::<Value>(&text).unwrap().as_object().unwrap().len());
 }
 
 #[test]
 fn every_field_of_an_inventory_entry_is_a_column() {
     let run_id = Seam::system().run_id();
-    let rows = [
-        full_entry(run_id),
-        entry(run_id, "sparse", ViewResult::Skipped),
-    ];
-    assert_survive(
-        Ledger::CacheInventory,
-        &rows.clone().map(LedgerEvent::CacheInventory),
-        &rows,
-    );
+    let rows = [full_entry(run_id), entry(run_id, "sparse", ViewResult::Skipped)];
+    assert_survive(Ledger::CacheInventory, &rows.clone().map(LedgerEvent::CacheInventory), &rows);
 }
 
 #[test]
 fn every_field_of_a_run_summary_is_a_column() {
     let run_id = Seam::system().run_id();
-    let killed = CacheRunSummary {
-        profile_name: Some("nightly".to_owned()),
-        result: RunResult::Killed,
-        ..summary(run_id)
-    };
+    let killed =
+        CacheRunSummary { profile_name: Some("nightly".to_owned()), result: RunResult::Killed, ..summary(run_id) };
     let rows = [killed, summary(run_id)];
-    assert_survive(
-        Ledger::CacheRuns,
-        &rows.clone().map(LedgerEvent::CacheRuns),
-        &rows,
-    );
+    assert_survive(Ledger::CacheRuns, &rows.clone().map(LedgerEvent::CacheRuns), &rows);
 }
 
 #[test]
 fn a_column_is_nullable_exactly_where_its_field_is_optional() {
     let run_id = Seam::system().run_id();
     let sparse = [
-        (
-            Ledger::CacheInventory,
-            serde_json::to_value(entry(run_id, "v", ViewResult::Hit)).unwrap(),
-        ),
-        (
-            Ledger::CacheRuns,
-            serde_json::to_value(summary(run_id)).unwrap(),
-        ),
+        (Ledger::CacheInventory, serde_json::to_value(entry(run_id, "v", ViewResult::Hit)).unwrap()),
+        (Ledger::CacheRuns, serde_json::to_value(summary(run_id)).unwrap()),
     ];
     for (ledger, row) in sparse {
         for field in ledger.schema().fields() {
-            assert_eq!(
-                field.is_nullable(),
-                row[field.name()].is_null(),
-                "{ledger}.{}",
-                field.name()
-            );
+            assert_eq!(field.is_nullable(), row[field.name()].is_null(), "{ledger}.{}", field.name());
         }
     }
 }
 
 #[test]
 fn a_count_that_a_signed_column_cannot_hold_is_refused_by_name() {
-    let too_many = CacheInventoryEntry {
-        row_count: Some(u64::MAX),
-        ..full_entry(Seam::system().run_id())
-    };
+    let too_many = CacheInventoryEntry { row_count: Some(u64::MAX), ..full_entry(Seam::system().run_id()) };
     let error = rows::row(&LedgerEvent::CacheInventory(too_many)).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "18446744073709551615 does not fit into the 64-bit signed column `row_count`"
-    );
+    assert_eq!(error.to_string(), "18446744073709551615 does not fit into the 64-bit signed column `row_count`");
 }

@@ -4,9 +4,7 @@ use alluvium_contracts::{CacheInventoryEntry, CacheScope, LedgerEvent, ViewResul
 use alluvium_disk_kv_cache::StoreError;
 use serde_json::json;
 
-use super::support::{
-    Root, entry, full_entry, hit, kill, ledgers, role, spawn, sql, summary, wait_to_be_killed,
-};
+use super::support::{Root, entry, full_entry, hit, kill, ledgers, role, spawn, sql, summary, wait_to_be_killed};
 use crate::LedgerError;
 
 #[tokio::test]
@@ -33,9 +31,7 @@ fn a_summary_of_another_run_is_refused() {
     let root = Root::new();
     let ledgers = root.ledgers();
     let run = ledgers.begin_run(root.seam.run_id(), None).unwrap();
-    let error = ledgers
-        .end_run(run, summary(root.seam.run_id()))
-        .unwrap_err();
+    let error = ledgers.end_run(run, summary(root.seam.run_id())).unwrap_err();
     assert!(matches!(error, LedgerError::OtherRun { .. }), "{error:?}");
     assert_eq!(ledgers.pending().unwrap(), 0);
     assert_eq!(ledgers.close_killed_runs().unwrap().len(), 1);
@@ -53,10 +49,7 @@ async fn a_run_never_has_two_rows() {
     let error = ledgers.end_run(run, summary(run_id)).unwrap_err();
     assert!(matches!(error, LedgerError::RunNotOpen { .. }), "{error:?}");
     ledgers.drain().await.unwrap();
-    assert_eq!(
-        sql(&ledgers, "select result from cache_runs").await,
-        [json!({"result": "killed"})]
-    );
+    assert_eq!(sql(&ledgers, "select result from cache_runs").await, [json!({"result": "killed"})]);
 }
 
 /// Every result once or more, and an output's row, which is no view.
@@ -90,14 +83,9 @@ fn second_half(run_id: alluvium_contracts::RunId) -> Vec<LedgerEvent> {
 #[ignore = "a process that `a_killed_run_is_closed_with_its_true_counts` starts and kills"]
 fn killed() {
     let Some((_, root)) = role() else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let ledgers = ledgers(&root);
-    let run = ledgers
-        .begin_run(alluvium_telemetry::Seam::system().run_id(), Some("nightly"))
-        .unwrap();
+    let run = ledgers.begin_run(alluvium_telemetry::Seam::system().run_id(), Some("nightly")).unwrap();
     ledgers.record(&first_half(run.run_id())).unwrap();
     runtime.block_on(ledgers.drain()).unwrap();
     ledgers.record(&second_half(run.run_id())).unwrap();
@@ -109,10 +97,7 @@ async fn a_killed_run_is_closed_with_its_true_counts() {
     let root = Root::new();
     let ledgers = root.ledgers();
     let child = spawn("tests::runs::killed", "run", root.path());
-    assert!(
-        ledgers.close_killed_runs().unwrap().is_empty(),
-        "alive in another process"
-    );
+    assert!(ledgers.close_killed_runs().unwrap().is_empty(), "alive in another process");
     kill(child);
 
     let closed = ledgers.close_killed_runs().unwrap();
@@ -147,10 +132,7 @@ fn a_file_without_a_row_is_swept() {
     let ledgers = root.ledgers();
     let run = ledgers.begin_run(root.seam.run_id(), None).unwrap();
     // As after a kill between the file and the row.
-    let left = root
-        .path()
-        .join("run_locks")
-        .join(format!("{}.lock", root.seam.run_id()));
+    let left = root.path().join("run_locks").join(format!("{}.lock", root.seam.run_id()));
     std::fs::write(&left, "").unwrap();
     assert!(ledgers.close_killed_runs().unwrap().is_empty());
     assert_eq!(root.run_files(), [format!("{}.lock", run.run_id())]);
@@ -164,17 +146,12 @@ fn a_row_that_does_not_decode_keeps_no_other_run_open() {
     let run = ledgers.begin_run(root.seam.run_id(), None).unwrap();
     let (broken_id, run_id) = (broken.run_id(), run.run_id());
     let key = format!("ledgers/run/{broken_id}");
-    root.queue()
-        .write::<_, StoreError>(|txn| txn.put("meta", key.as_bytes(), b"{}"))
-        .unwrap();
+    root.queue().write::<_, StoreError>(|txn| txn.put("meta", key.as_bytes(), b"{}")).unwrap();
     drop((broken, run));
 
     assert_eq!(ledgers.close_killed_runs().unwrap(), [run_id]);
     let notices = ledgers.take_notices();
-    assert!(
-        notices.len() == 1 && notices[0].contains(&broken_id.to_string()),
-        "{notices:?}"
-    );
+    assert!(notices.len() == 1 && notices[0].contains(&broken_id.to_string()), "{notices:?}");
     assert!(ledgers.take_notices().is_empty());
     assert!(ledgers.close_killed_runs().unwrap().is_empty());
 }

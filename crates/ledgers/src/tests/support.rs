@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use alluvium_contracts::{
-    CacheInventoryEntry, CacheKey, CachePolicy, CacheRunSummary, CacheScope, LedgerEvent,
-    PlanFingerprint, RunId, RunResult, SchemaHash, ViewResult,
+    CacheInventoryEntry, CacheKey, CachePolicy, CacheRunSummary, CacheScope, LedgerEvent, PlanFingerprint, RunId,
+    RunResult, SchemaHash, ViewResult,
 };
 use alluvium_disk_kv_cache::{Settings, Store};
 use alluvium_telemetry::Seam;
@@ -25,10 +25,7 @@ pub(super) struct Root {
 
 impl Root {
     pub(super) fn new() -> Root {
-        Root {
-            dir: tempfile::tempdir().unwrap(),
-            seam: Seam::system(),
-        }
+        Root { dir: tempfile::tempdir().unwrap(), seam: Seam::system() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -66,9 +63,7 @@ pub(super) fn ledgers(root: &Path) -> Ledgers {
 
 pub(super) fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -144,16 +139,11 @@ pub(super) fn summary(run_id: RunId) -> CacheRunSummary {
 }
 
 /// The rows of a query over both ledgers, as JSON objects.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a bare session over nothing but the tables under test"
-)]
+#[expect(clippy::disallowed_methods, reason = "a bare session over nothing but the tables under test")]
 pub(super) async fn sql(ledgers: &Ledgers, sql: &str) -> Vec<Value> {
     let session = SessionContext::new();
     for ledger in Ledger::all() {
-        session
-            .register_table(ledger.sql_name(), ledgers.table(ledger).await.unwrap())
-            .unwrap();
+        session.register_table(ledger.sql_name(), ledgers.table(ledger).await.unwrap()).unwrap();
     }
     let batches = session.sql(sql).await.unwrap().collect().await.unwrap();
     batches.iter().flat_map(objects).collect()
@@ -161,9 +151,7 @@ pub(super) async fn sql(ledgers: &Ledgers, sql: &str) -> Vec<Value> {
 
 pub(super) async fn views(ledgers: &Ledgers) -> Vec<String> {
     let rows = sql(ledgers, "select view_name from cache_inventory order by 1").await;
-    rows.iter()
-        .map(|row| row["view_name"].as_str().unwrap().to_owned())
-        .collect()
+    rows.iter().map(|row| row["view_name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Each row as a JSON object with every column, null where there is no value.
@@ -196,27 +184,15 @@ const REACHED: &str = "child reached its place";
 /// Starts this test binary again as a process that plays `role`, and returns when it calls [`wait_to_be_killed`].
 pub(super) fn spawn(test: &str, role: &str, root: &Path) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            test,
-            "--exact",
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)
         .env(ROOT, root)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let reached = lines
-        .map_while(Result::ok)
-        .any(|line| line.contains(REACHED));
-    assert!(
-        reached,
-        "the child never reached its place: {:?}",
-        child.wait()
-    );
+    let reached = lines.map_while(Result::ok).any(|line| line.contains(REACHED));
+    assert!(reached, "the child never reached its place: {:?}", child.wait());
     child
 }
 

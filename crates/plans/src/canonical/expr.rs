@@ -4,17 +4,12 @@ use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::expr::{
     AggregateFunctionParams, NullTreatment, Sort, WindowFunctionDefinition, WindowFunctionParams,
 };
-use datafusion::logical_expr::{
-    Expr, GroupingSet, ScalarUDF, Subquery, Volatility, WindowFrame, WindowFrameBound,
-};
+use datafusion::logical_expr::{Expr, GroupingSet, ScalarUDF, Subquery, Volatility, WindowFrame, WindowFrameBound};
 
 use super::{UsedFunction, Walk};
 
 impl Walk {
-    #[expect(
-        deprecated,
-        reason = "a match without a wildcard arm has to name the deprecated variant too"
-    )]
+    #[expect(deprecated, reason = "a match without a wildcard arm has to name the deprecated variant too")]
     pub(super) fn expr(&mut self, expr: &Expr, input: &DFSchema) {
         match expr {
             // An alias names; only its metadata says something. Output names are written once, at the root.
@@ -29,10 +24,7 @@ impl Walk {
             },
             Expr::Column(column) => self.column(column, input),
             Expr::ScalarVariable(_, names) => {
-                self.deny(format!(
-                    "the variable @{} has no value in a pipeline",
-                    names.join(".")
-                ));
+                self.deny(format!("the variable @{} has no value in a pipeline", names.join(".")));
             }
             Expr::Literal(value, metadata) => match metadata {
                 Some(metadata) if !metadata.is_empty() => {
@@ -51,11 +43,7 @@ impl Walk {
                 self.close();
             }
             Expr::Like(like) | Expr::SimilarTo(like) => {
-                self.open(if matches!(expr, Expr::Like(_)) {
-                    "like"
-                } else {
-                    "similar-to"
-                });
+                self.open(if matches!(expr, Expr::Like(_)) { "like" } else { "similar-to" });
                 self.variant(like.negated);
                 self.variant(like.case_insensitive);
                 self.variant(like.escape_char);
@@ -108,18 +96,14 @@ impl Walk {
             Expr::ScalarFunction(call) => {
                 self.open("scalar");
                 self.scalar_function(&call.func);
-                self.found
-                    .functions
-                    .push(UsedFunction::Scalar(call.func.clone()));
+                self.found.functions.push(UsedFunction::Scalar(call.func.clone()));
                 self.exprs(&call.args, input);
                 self.close();
             }
             Expr::AggregateFunction(call) => {
                 self.open("aggregate");
                 self.quoted(call.func.name());
-                self.found
-                    .functions
-                    .push(UsedFunction::Aggregate(call.func.clone()));
+                self.found.functions.push(UsedFunction::Aggregate(call.func.clone()));
                 self.aggregate_params(&call.params, input);
                 self.close();
             }
@@ -129,16 +113,12 @@ impl Walk {
                     WindowFunctionDefinition::AggregateUDF(function) => {
                         self.word("aggregate");
                         self.quoted(function.name());
-                        self.found
-                            .functions
-                            .push(UsedFunction::Aggregate(function.clone()));
+                        self.found.functions.push(UsedFunction::Aggregate(function.clone()));
                     }
                     WindowFunctionDefinition::WindowUDF(function) => {
                         self.word("window");
                         self.quoted(function.name());
-                        self.found
-                            .functions
-                            .push(UsedFunction::Window(function.clone()));
+                        self.found.functions.push(UsedFunction::Window(function.clone()));
                     }
                 }
                 self.window_params(&call.params, input);
@@ -167,7 +147,7 @@ impl Walk {
             Expr::SetComparison(comparison) => {
                 self.open("set-comparison");
                 self.variant(comparison.op);
-                self.variant(&comparison.quantifier);
+                self.variant(comparison.quantifier);
                 self.expr(&comparison.expr, input);
                 self.subquery(&comparison.subquery, input);
                 self.close();
@@ -178,7 +158,7 @@ impl Walk {
                 self.close();
             }
             Expr::Wildcard { .. } => {
-                self.deny("a wildcard that the planner left unresolved".to_owned())
+                self.deny("a wildcard that the planner left unresolved".to_owned());
             }
             Expr::GroupingSet(set) => {
                 self.open("grouping");
@@ -201,10 +181,7 @@ impl Walk {
                 self.close();
             }
             Expr::Placeholder(placeholder) => {
-                self.deny(format!(
-                    "the parameter {} has no value in a pipeline",
-                    placeholder.id
-                ));
+                self.deny(format!("the parameter {} has no value in a pipeline", placeholder.id));
             }
             Expr::OuterReferenceColumn(_, column) => self.outer_column(column),
             Expr::Unnest(unnest) => {
@@ -216,13 +193,10 @@ impl Walk {
             // Higher-order functions declare no version and their lambdas bind names, which the canonical form does
             // not resolve yet.
             Expr::HigherOrderFunction(call) => {
-                self.deny(format!(
-                    "the higher-order function {}() has no canonical form",
-                    call.name()
-                ));
+                self.deny(format!("the higher-order function {}() has no canonical form", call.name()));
             }
             Expr::Lambda(_) | Expr::LambdaVariable(_) => {
-                self.deny("a lambda has no canonical form".to_owned())
+                self.deny("a lambda has no canonical form".to_owned());
             }
         }
     }
@@ -246,11 +220,7 @@ impl Walk {
         self.open("order");
         for sort in exprs {
             self.word(if sort.asc { "asc" } else { "desc" });
-            self.word(if sort.nulls_first {
-                "nulls-first"
-            } else {
-                "nulls-last"
-            });
+            self.word(if sort.nulls_first { "nulls-first" } else { "nulls-last" });
             self.expr(&sort.expr, input);
         }
         self.close();
@@ -263,10 +233,7 @@ impl Walk {
                 self.number(index);
                 self.close();
             }
-            None => self.deny(format!(
-                "the column {} resolves to nothing in its input",
-                column.flat_name()
-            )),
+            None => self.deny(format!("the column {} resolves to nothing in its input", column.flat_name())),
         }
     }
 
@@ -285,10 +252,7 @@ impl Walk {
                 self.number(index);
                 self.close();
             }
-            None => self.deny(format!(
-                "the outer column {} resolves to no enclosing query",
-                column.flat_name()
-            )),
+            None => self.deny(format!("the outer column {} resolves to no enclosing query", column.flat_name())),
         }
     }
 
@@ -309,13 +273,7 @@ impl Walk {
     }
 
     fn aggregate_params(&mut self, params: &AggregateFunctionParams, input: &DFSchema) {
-        let AggregateFunctionParams {
-            args,
-            distinct,
-            filter,
-            order_by,
-            null_treatment,
-        } = params;
+        let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } = params;
         self.variant(distinct);
         self.null_treatment(*null_treatment);
         self.exprs(args, input);
@@ -324,15 +282,8 @@ impl Walk {
     }
 
     fn window_params(&mut self, params: &WindowFunctionParams, input: &DFSchema) {
-        let WindowFunctionParams {
-            args,
-            partition_by,
-            order_by,
-            window_frame,
-            filter,
-            null_treatment,
-            distinct,
-        } = params;
+        let WindowFunctionParams { args, partition_by, order_by, window_frame, filter, null_treatment, distinct } =
+            params;
         self.variant(distinct);
         self.null_treatment(*null_treatment);
         self.exprs(args, input);

@@ -21,13 +21,13 @@ impl Walk {
             ScalarValue::Null => self.word("NULL"),
             ScalarValue::Boolean(v) => self.option(v.as_ref()),
             ScalarValue::Float16(v) => {
-                self.option(v.map(|v| format!("{:04x}", v.to_bits())).as_ref())
+                self.option(v.map(|v| format!("{:04x}", v.to_bits())).as_ref());
             }
             ScalarValue::Float32(v) => {
-                self.option(v.map(|v| format!("{:08x}", v.to_bits())).as_ref())
+                self.option(v.map(|v| format!("{:08x}", v.to_bits())).as_ref());
             }
             ScalarValue::Float64(v) => {
-                self.option(v.map(|v| format!("{:016x}", v.to_bits())).as_ref())
+                self.option(v.map(|v| format!("{:016x}", v.to_bits())).as_ref());
             }
             ScalarValue::Decimal32(v, _, _) => self.option(v.as_ref()),
             ScalarValue::Decimal64(v, _, _) => self.option(v.as_ref()),
@@ -41,30 +41,28 @@ impl Walk {
             ScalarValue::UInt16(v) => self.option(v.as_ref()),
             ScalarValue::UInt32(v) => self.option(v.as_ref()),
             ScalarValue::UInt64(v) => self.option(v.as_ref()),
-            ScalarValue::Utf8(v) | ScalarValue::Utf8View(v) | ScalarValue::LargeUtf8(v) => {
-                match v {
-                    Some(text) => self.quoted(text),
-                    None => self.word("NULL"),
-                }
-            }
+            ScalarValue::Utf8(v) | ScalarValue::Utf8View(v) | ScalarValue::LargeUtf8(v) => match v {
+                Some(text) => self.quoted(text),
+                None => self.word("NULL"),
+            },
             ScalarValue::Binary(v)
             | ScalarValue::BinaryView(v)
             | ScalarValue::FixedSizeBinary(_, v)
             | ScalarValue::LargeBinary(v) => {
-                self.option(v.as_ref().map(|bytes| hex(bytes)).as_ref())
+                self.option(v.as_ref().map(|bytes| hex(bytes)).as_ref());
             }
             ScalarValue::FixedSizeList(array) => {
-                self.list(array.len(), array.is_null(0), || array.value(0))
+                self.list(array.len(), array.is_null(0), || array.value(0));
             }
             ScalarValue::List(array) => self.list(array.len(), array.is_null(0), || array.value(0)),
             ScalarValue::LargeList(array) => {
-                self.list(array.len(), array.is_null(0), || array.value(0))
+                self.list(array.len(), array.is_null(0), || array.value(0));
             }
             ScalarValue::ListView(array) => {
-                self.list(array.len(), array.is_null(0), || array.value(0))
+                self.list(array.len(), array.is_null(0), || array.value(0));
             }
             ScalarValue::LargeListView(array) => {
-                self.list(array.len(), array.is_null(0), || array.value(0))
+                self.list(array.len(), array.is_null(0), || array.value(0));
             }
             ScalarValue::Struct(array) => {
                 if array.is_null(0) {
@@ -75,16 +73,16 @@ impl Walk {
                     }
                 }
             }
-            ScalarValue::Map(array) => self.list(array.len(), array.is_null(0), || {
-                Arc::new(array.value(0)) as ArrayRef
-            }),
+            ScalarValue::Map(array) => {
+                self.list(array.len(), array.is_null(0), || Arc::new(array.value(0)) as ArrayRef);
+            }
             ScalarValue::Date32(v) => self.option(v.as_ref()),
             ScalarValue::Date64(v) => self.option(v.as_ref()),
             ScalarValue::Time32Second(v) | ScalarValue::Time32Millisecond(v) => {
-                self.option(v.as_ref())
+                self.option(v.as_ref());
             }
             ScalarValue::Time64Microsecond(v) | ScalarValue::Time64Nanosecond(v) => {
-                self.option(v.as_ref())
+                self.option(v.as_ref());
             }
             ScalarValue::TimestampSecond(v, _)
             | ScalarValue::TimestampMillisecond(v, _)
@@ -92,16 +90,10 @@ impl Walk {
             | ScalarValue::TimestampNanosecond(v, _) => self.option(v.as_ref()),
             ScalarValue::IntervalYearMonth(v) => self.option(v.as_ref()),
             ScalarValue::IntervalDayTime(v) => {
-                self.option(
-                    v.map(|v| format!("{}d{}ms", v.days, v.milliseconds))
-                        .as_ref(),
-                );
+                self.option(v.map(|v| format!("{}d{}ms", v.days, v.milliseconds)).as_ref());
             }
             ScalarValue::IntervalMonthDayNano(v) => {
-                self.option(
-                    v.map(|v| format!("{}m{}d{}ns", v.months, v.days, v.nanoseconds))
-                        .as_ref(),
-                );
+                self.option(v.map(|v| format!("{}m{}d{}ns", v.months, v.days, v.nanoseconds)).as_ref());
             }
             ScalarValue::DurationSecond(v)
             | ScalarValue::DurationMillisecond(v)
@@ -115,7 +107,7 @@ impl Walk {
                 None => self.word("NULL"),
             },
             ScalarValue::Dictionary(_, value) | ScalarValue::RunEndEncoded(_, _, value) => {
-                self.literal(value)
+                self.literal(value);
             }
         }
     }
@@ -127,12 +119,7 @@ impl Walk {
         }
     }
 
-    fn list(
-        &mut self,
-        len: usize,
-        null: bool,
-        values: impl FnOnce() -> ArrayRef,
-    ) {
+    fn list(&mut self, len: usize, null: bool, values: impl FnOnce() -> ArrayRef) {
         if len != 1 {
             self.deny("a list literal that does not hold exactly one list".to_owned());
         } else if null {
@@ -147,10 +134,7 @@ impl Walk {
         for index in 0..values.len() {
             match ScalarValue::try_from_array(values, index) {
                 Ok(value) => self.scalar_element(&value),
-                Err(_) => self.deny(format!(
-                    "a literal that holds values of type {}",
-                    values.data_type()
-                )),
+                Err(_) => self.deny(format!("a literal that holds values of type {}", values.data_type())),
             }
         }
         self.close();
@@ -164,14 +148,11 @@ impl Walk {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(
-        String::with_capacity(2 + bytes.len() * 2),
-        |mut text, byte| {
-            if text.is_empty() {
-                text.push_str("0x");
-            }
-            let _ = write!(text, "{byte:02x}");
-            text
-        },
-    )
+    bytes.iter().fold(String::with_capacity(2 + bytes.len() * 2), |mut text, byte| {
+        if text.is_empty() {
+            text.push_str("0x");
+        }
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

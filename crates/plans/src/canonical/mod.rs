@@ -101,11 +101,7 @@ impl Walk {
         self.open("types");
         for field in schema.fields() {
             self.data_type(field.data_type());
-            self.word(if field.is_nullable() {
-                "null"
-            } else {
-                "not-null"
-            });
+            self.word(if field.is_nullable() { "null" } else { "not-null" });
             self.metadata(field.metadata().iter());
         }
         self.close();

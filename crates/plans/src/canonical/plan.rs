@@ -6,9 +6,7 @@ use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::{DFSchema, NullEquality};
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::expr_rewriter::unnormalize_col;
-use datafusion::logical_expr::{
-    Distinct, Join, LogicalPlan, Partitioning, RecursiveQuery, TableScan, Unnest,
-};
+use datafusion::logical_expr::{Distinct, Join, LogicalPlan, Partitioning, RecursiveQuery, TableScan, Unnest};
 
 use super::Walk;
 
@@ -52,7 +50,7 @@ impl Walk {
             }
             LogicalPlan::Join(node) => self.join(node),
             LogicalPlan::Repartition(node) => {
-                self.repartition(node.partitioning_scheme.clone(), &node.input)
+                self.repartition(node.partitioning_scheme.clone(), &node.input);
             }
             LogicalPlan::Union(node) => {
                 self.open("union");
@@ -102,20 +100,14 @@ impl Walk {
                 self.types(&node.schema);
                 self.exprs(&node.on_expr, node.input.schema());
                 self.exprs(&node.select_expr, node.input.schema());
-                self.sort_exprs(
-                    node.sort_expr.as_deref().unwrap_or_default(),
-                    node.input.schema(),
-                );
+                self.sort_exprs(node.sort_expr.as_deref().unwrap_or_default(), node.input.schema());
                 self.plan(&node.input);
                 self.close();
             }
             LogicalPlan::Unnest(node) => self.unnest(node),
             LogicalPlan::RecursiveQuery(node) => self.recursive(node),
             LogicalPlan::Extension(node) => {
-                self.deny(format!(
-                    "the plan node {} of an extension has no canonical form",
-                    node.node.name()
-                ));
+                self.deny(format!("the plan node {} of an extension has no canonical form", node.node.name()));
             }
             LogicalPlan::Statement(_)
             | LogicalPlan::Explain(_)
@@ -172,11 +164,7 @@ impl Walk {
 
     fn scan(&mut self, node: &TableScan) {
         if self.is_work_table(node) {
-            let depth = self
-                .work_tables
-                .iter()
-                .rev()
-                .position(|name| name == node.table_name.table());
+            let depth = self.work_tables.iter().rev().position(|name| name == node.table_name.table());
             self.open("work-table");
             self.number(depth.unwrap_or_default());
             self.types(&node.projected_schema);
@@ -191,29 +179,19 @@ impl Walk {
         match DFSchema::try_from(node.source.schema()) {
             Ok(schema) => {
                 let schema = schema.strip_qualifiers();
-                let filters: Vec<_> = node
-                    .filters
-                    .iter()
-                    .map(|filter| unnormalize_col(filter.clone()))
-                    .collect();
+                let filters: Vec<_> = node.filters.iter().map(|filter| unnormalize_col(filter.clone())).collect();
                 self.exprs(&filters, &schema);
             }
-            Err(_) => self.deny(format!(
-                "the table {} has two columns of one name",
-                node.table_name
-            )),
+            Err(_) => self.deny(format!("the table {} has two columns of one name", node.table_name)),
         }
         self.close();
         self.found.scans.push(node.clone());
     }
 
     fn is_work_table(&self, node: &TableScan) -> bool {
-        self.work_tables
-            .iter()
-            .any(|name| name == node.table_name.table())
-            && source_as_provider(&node.source).is_ok_and(|provider| {
-                (provider.as_ref() as &dyn std::any::Any).is::<CteWorkTable>()
-            })
+        self.work_tables.iter().any(|name| name == node.table_name.table())
+            && source_as_provider(&node.source)
+                .is_ok_and(|provider| (provider.as_ref() as &dyn std::any::Any).is::<CteWorkTable>())
     }
 
     fn recursive(&mut self, node: &RecursiveQuery) {
@@ -242,7 +220,7 @@ impl Walk {
         }
         self.variant(&node.struct_type_columns);
         self.variant(&node.dependency_indices);
-        self.variant(&node.options.null_handling);
+        self.variant(node.options.null_handling);
         for recursion in &node.options.recursions {
             self.open("recursion");
             self.number(recursion.depth);

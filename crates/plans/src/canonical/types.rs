@@ -98,10 +98,10 @@ impl Walk {
             DataType::Decimal32(precision, scale) => self.decimal("decimal32", *precision, *scale),
             DataType::Decimal64(precision, scale) => self.decimal("decimal64", *precision, *scale),
             DataType::Decimal128(precision, scale) => {
-                self.decimal("decimal128", *precision, *scale)
+                self.decimal("decimal128", *precision, *scale);
             }
             DataType::Decimal256(precision, scale) => {
-                self.decimal("decimal256", *precision, *scale)
+                self.decimal("decimal256", *precision, *scale);
             }
             DataType::Map(entries, sorted) => {
                 self.open(if *sorted { "sorted-map" } else { "map" });
@@ -121,11 +121,7 @@ impl Walk {
         self.open("field");
         self.quoted(field.name());
         self.data_type(field.data_type());
-        self.word(if field.is_nullable() {
-            "null"
-        } else {
-            "not-null"
-        });
+        self.word(if field.is_nullable() { "null" } else { "not-null" });
         self.metadata(field.metadata().iter());
         self.close();
     }

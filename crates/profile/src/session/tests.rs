@@ -11,26 +11,14 @@ use crate::{Position, RuntimeProfile, SessionFactory};
 
 #[expect(clippy::disallowed_methods, reason = "these tables are the fixture")]
 fn session() -> Session {
-    let session = SessionFactory::new(RuntimeProfile::from(&ProfileSpec::default()))
-        .build()
-        .unwrap();
+    let session = SessionFactory::new(RuntimeProfile::from(&ProfileSpec::default())).build().unwrap();
     let table = |columns: &[&str]| {
-        let fields: Vec<_> = columns
-            .iter()
-            .map(|name| Field::new(*name, DataType::Int64, true))
-            .collect();
+        let fields: Vec<_> = columns.iter().map(|name| Field::new(*name, DataType::Int64, true)).collect();
         Arc::new(EmptyTable::new(Arc::new(Schema::new(fields))))
     };
     let context = session.context();
-    context
-        .register_table(
-            "flights",
-            table(&["carrier", "origin", "delay", "FlightDate"]),
-        )
-        .unwrap();
-    context
-        .register_table("airports", table(&["airport", "city"]))
-        .unwrap();
+    context.register_table("flights", table(&["carrier", "origin", "delay", "FlightDate"])).unwrap();
+    context.register_table("airports", table(&["airport", "city"])).unwrap();
     session
 }
 
@@ -49,10 +37,7 @@ async fn a_plan_is_analyzed_and_not_optimised() {
     assert_eq!(planned.tables, [TableReference::bare("flights")]);
     let text = planned.plan.display_indent().to_string();
     // Types are coerced, and the constant condition is still there.
-    assert!(
-        text.contains("CAST(flights.delay AS Float64)") && text.contains("Int64(1) = Int64(1)"),
-        "{text}"
-    );
+    assert!(text.contains("CAST(flights.delay AS Float64)") && text.contains("Int64(1) = Int64(1)"), "{text}");
 }
 
 #[tokio::test]
@@ -104,55 +89,30 @@ async fn golden_messages_name_the_place_and_the_fix() {
 #[tokio::test]
 async fn positions_count_characters_from_one() {
     let at = |line, column| Some(Position { line, column });
-    assert_eq!(
-        error("select 'ü', nope from flights").await.position(),
-        at(1, 13)
-    );
+    assert_eq!(error("select 'ü', nope from flights").await.position(), at(1, 13));
     assert_eq!(error("select 1\nfrom\n\tnope").await.position(), at(3, 2));
     assert_eq!(error("select 'ü' +").await.position(), at(1, 13));
     // The same name inside a string or comment is not the place.
-    assert_eq!(
-        error("select 'nope' /* nope */, 1 + nope from flights")
-            .await
-            .position(),
-        at(1, 31)
-    );
+    assert_eq!(error("select 'nope' /* nope */, 1 + nope from flights").await.position(), at(1, 31));
 }
 
 #[tokio::test]
 async fn the_information_schema_is_there() {
     let session = session();
     let sql = "select table_name from information_schema.tables";
-    assert_eq!(
-        session.referenced_tables(sql).unwrap(),
-        ["information_schema.tables"]
-    );
+    assert_eq!(session.referenced_tables(sql).unwrap(), ["information_schema.tables"]);
     session.plan_query(sql).await.unwrap();
 }
 
 #[tokio::test]
 async fn semantic_settings_follow_the_session() {
     let of = |target_partitions| {
-        let spec = ProfileSpec {
-            target_partitions,
-            memory_limit_bytes: Some(1 << 20),
-            ..ProfileSpec::default()
-        };
-        SessionFactory::new(RuntimeProfile::from(&spec))
-            .build()
-            .unwrap()
-            .semantic_settings()
+        let spec = ProfileSpec { target_partitions, memory_limit_bytes: Some(1 << 20), ..ProfileSpec::default() };
+        SessionFactory::new(RuntimeProfile::from(&spec)).build().unwrap().semantic_settings()
     };
     assert_eq!(of(Some(1)), of(Some(7)));
     let session = session();
     assert_eq!(session.semantic_settings(), of(None));
-    session
-        .context()
-        .state_ref()
-        .write()
-        .config_mut()
-        .options_mut()
-        .execution
-        .time_zone = Some("+05:00".to_owned());
+    session.context().state_ref().write().config_mut().options_mut().execution.time_zone = Some("+05:00".to_owned());
     assert_ne!(session.semantic_settings(), of(None));
 }

@@ -107,6 +107,22 @@ async fn appending_creates_then_adds_and_applies_each_transaction_once() {
 }
 
 #[tokio::test]
+async fn a_ledger_is_checkpointed_as_its_property_says() {
+    let dir = foreign(&[
+        json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}),
+        foreign_metadata(json!({"delta.checkpointInterval": "3"}), json!({})),
+    ]);
+    for version in 1..=4 {
+        append_row(dir.path(), ("x", version), ("o", version)).await;
+    }
+    let checkpoint = |version: u64| dir.path().join(format!("_delta_log/{version:020}.checkpoint.parquet")).exists();
+    assert_eq!((1..=4).map(checkpoint).collect::<Vec<_>>(), [false, true, false, false]);
+    assert_eq!(head_commit(dir.path()).unwrap().unwrap().version, 4);
+    assert_eq!(rows(dir.path()).await, ["x|1", "x|2", "x|3", "x|4"]);
+    assert_eq!(transaction_version(dir.path(), "o").await.unwrap(), Some(4));
+}
+
+#[tokio::test]
 async fn rows_that_do_not_fit_are_not_appended() {
     let dir = tempfile::tempdir().unwrap();
     append_row(dir.path(), ("a", 1), ("o", 1)).await;

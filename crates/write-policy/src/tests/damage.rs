@@ -29,7 +29,10 @@ async fn a_stream_that_fails_half_way_leaves_no_file() {
             futures::stream::iter([Ok(numbered(0, 4_000))]).chain(futures::stream::pending()),
         )),
     ];
-    let error = write_files(&table, schema(), streams, &small()).await.unwrap_err();
+    let policy = small();
+    let write = write_files(&table, schema(), streams, &policy);
+    let wait = std::time::Duration::from_secs(60);
+    let error = tokio::time::timeout(wait, write).await.expect("one failure ends every stream").unwrap_err();
     let WriteError::Stream { source } = &error else { panic!("{error:?}") };
     assert!(source.to_string().contains("the disk of the source broke"), "{source}");
     assert!(!table.exists(), "a directory made for the write goes with it");

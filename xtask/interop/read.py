@@ -1,0 +1,244 @@
+"""Reads what a run writes as others do: Delta tables with `deltalake`, documents with `jsonschema`.
+
+    read.py BINARY PROJECT
+
+PROJECT is a copy of examples/flights that nobody has run. What is compared: the tables with what `alluvium sql`
+says is in them; the commits' metadata, the rows of the ledgers, the printed documents and the pipeline file with
+the schemas that the same binary exports. Prints each check; exits 1 if one fails, after all have run.
+"""
+
+import datetime
+import decimal
+import json
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pyarrow as pa
+from deltalake import DeltaTable
+
+# What every commit says of itself, beyond what its schema requires.
+COMMIT_KEYS = {"cache_operation", "cache_policy", "cache_scope", "cache_result", "name", "run_id"}
+CONTENT_KEYS = COMMIT_KEYS | {
+    "cache_key",
+    "delta_inputs",
+    "fencing_token",
+    "layout_hash",
+    "plan_hash",
+    "row_count",
+    "schema_hash",
+}
+# The contract of a row of each ledger, by the ledger's name in SQL.
+LEDGER_CONTRACTS = {"cache_inventory": "cache_inventory_entry", "cache_runs": "cache_run_summary"}
+
+
+class Checks:
+    """Counts what was checked and remembers what differed."""
+
+    def __init__(self):
+        self.made = 0
+        self.failed = []
+
+    def that(self, what, ours, theirs):
+        """`ours` (what the foreign reader sees) equals `theirs` (what alluvium says)."""
+        self.note(what, [] if ours == theirs else [f"the reader has {shorten(ours)}, alluvium {shorten(theirs)}"])
+
+    def note(self, what, problems):
+        """`what` was checked and has these problems."""
+        self.made += 1
+        print(f"{'DIFFERS' if problems else 'ok':8}{what}", *problems[:3], sep="\n          ", flush=True)
+        if problems:
+            self.failed.append(what)
+
+
+class Alluvium:
+    """The binary, and the contracts it exports."""
+
+    def __init__(self, binary, project, scratch):
+        self.binary, self.project = binary, project
+        contracts = scratch / "contracts"
+        subprocess.run([binary, "contracts", "export", contracts], check=True, stdout=subprocess.DEVNULL)
+        self.validators = {}
+        for path in sorted(contracts.glob("*.v1.schema.json")):
+            schema = json.loads(path.read_text())
+            jsonschema.Draft202012Validator.check_schema(schema)
+            self.validators[path.name.removesuffix(".v1.schema.json")] = jsonschema.Draft202012Validator(schema)
+
+    def document(self, command):
+        return self.json(command, self.project, "--format", "json")
+
+    def sql(self, query):
+        return self.json("sql", self.project, query, "--format", "json")
+
+    def json(self, *args):
+        done = subprocess.run([self.binary, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            sys.exit(f"alluvium {' '.join(map(str, args))} failed ({done.returncode}):\n{done.stderr}")
+        return json.loads(done.stdout)
+
+    def problems(self, contract, instance):
+        """Where `instance` breaks the schema of `contract`."""
+        if contract not in self.validators:
+            return [f"no contract `{contract}` is exported"]
+        return [
+            f"at {error.json_path}: {shorten(error.message)}"
+            for error in self.validators[contract].iter_errors(instance)
+        ]
+
+
+def shorten(value):
+    text = str(value)
+    return text if len(text) <= 300 else text[:300] + " …"
+
+
+def as_json(value):
+    """A value of a table in the form that JSON has for it."""
+    if isinstance(value, (datetime.date, datetime.datetime)):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal):
+        return str(value)
+    return value
+
+
+def ordered(rows):
+    """Rows have no order; comparing them needs one."""
+    return sorted(rows, key=lambda row: json.dumps(row, sort_keys=True))
+
+
+def read(path):
+    """The table at `path`: column names, rows and commits, oldest first."""
+    table = DeltaTable(path)
+    columns = [field.name for field in table.schema().fields]
+    content = pa.table(table.to_pyarrow_table())
+    rows = [{name: as_json(value) for name, value in row.items()} for row in content.to_pylist()]
+    return columns, rows, table.history()[::-1]
+
+
+def check_table(checks, alluvium, path, name):
+    """The Delta table at `path` against the table that SQL calls `name`."""
+    said = alluvium.sql(f"select * from {name}")
+    counted = alluvium.sql(f"select count(*) as n from {name}")[0]["n"]
+    columns, rows, commits = read(path)
+    checks.that(f"{name}: column names", columns, list(said[0]) if said else columns)
+    checks.that(f"{name}: {counted} rows counted", len(rows), counted)
+    checks.note(f"{name}: every row and value", differing(ordered(rows), ordered(said)))
+    return rows, commits
+
+
+def differing(read_rows, said_rows):
+    """Rows that only one side has, a few of them."""
+    if read_rows == said_rows:
+        return []
+    read_texts, said_texts = ({json.dumps(row, sort_keys=True) for row in rows} for rows in (read_rows, said_rows))
+    return [f"only the reader has {shorten(row)}" for row in sorted(read_texts - said_texts)[:1]] + [
+        f"only alluvium has {shorten(row)}" for row in sorted(said_texts - read_texts)[:1]
+    ] or ["rows are repeated a different number of times"]
+
+
+def check_commits(checks, alluvium, what, commits, keys, expected):
+    """The metadata of each commit: there, as the contract says, and about this table."""
+    problems = []
+    for commit in commits:
+        at = f"version {commit['version']}"
+        missing = sorted(keys - commit.keys())
+        if missing:
+            problems.append(f"{at} lacks {', '.join(missing)}")
+        problems += [f"{at} {problem}" for problem in alluvium.problems("cache_commit_metadata", commit)]
+        problems += [
+            f"{at} has {key} = {commit.get(key)!r}, expected {value!r}"
+            for key, value in expected.items()
+            if commit.get(key) != value
+        ]
+    if not commits:
+        problems.append("no commit")
+    checks.note(f"{what}: metadata of {len(commits)} commit(s)", problems)
+
+
+def check_document(checks, alluvium, what, contract, document):
+    problems = alluvium.problems(contract, document)
+    if (document.get("kind"), document.get("version")) != (contract, 1):
+        problems.append(f"its envelope says {document.get('kind')} {document.get('version')}")
+    checks.note(what, problems)
+
+
+def main(binary, project):
+    checks = Checks()
+    with tempfile.TemporaryDirectory() as scratch:
+        alluvium = Alluvium(binary, project, Path(scratch))
+        pipeline = tomllib.loads((project / "alluvium.toml").read_text())
+        checks.note("alluvium.toml is a pipeline_spec", alluvium.problems("pipeline_spec", pipeline))
+        typo = {**pipeline, "view": {}}
+        checks.that("… and with a typo in it is not", bool(alluvium.problems("pipeline_spec", typo)), True)
+
+        check_document(checks, alluvium, "plan before any run", "plan_document", alluvium.document("plan"))
+        run = alluvium.document("run")
+        check_document(checks, alluvium, "run that writes", "run_document", run)
+        check_document(checks, alluvium, "run that hits", "run_document", alluvium.document("run"))
+        views = {view["name"]: view for view in run["payload"]["views"]}
+        run_id = run["payload"]["run_id"]
+
+        for name, output in pipeline["outputs"].items():
+            rows, commits = check_table(checks, alluvium, project / output["path"], f"outputs.{name}")
+            view = views[output["view"]]
+            expected = {
+                "name": name,
+                "run_id": run_id,
+                "cache_scope": "output",
+                "cache_operation": "write",
+                "cache_key": view["cache_key"],
+                "plan_hash": view["plan_fingerprint"],
+                "row_count": len(rows),
+            }
+            check_commits(checks, alluvium, f"outputs.{name}", commits, CONTENT_KEYS, expected)
+            partitions = output.get("write", {}).get("partition_by", [])
+            metadata = DeltaTable(project / output["path"]).metadata()
+            checks.that(f"outputs.{name}: partitioned by {partitions}", metadata.partition_columns, partitions)
+
+        entries = sorted((project / ".alluvium/view_cache").glob("*/*/_delta_log"))
+        found = []
+        for log in entries:
+            commits = DeltaTable(log.parent).history()
+            view = views[commits[0]["name"]]
+            found.append(view["name"])
+            expected = {"cache_scope": "view", "cache_key": view["cache_key"], "row_count": view["rows"]}
+            check_commits(checks, alluvium, f"entry of {view['name']}", commits, CONTENT_KEYS, expected)
+            counted = DeltaTable(log.parent).to_pyarrow_dataset().count_rows()
+            checks.that(f"entry of {view['name']}: {counted} rows counted", counted, view["rows"])
+        checks.that("every staged view has an entry", sorted(found), sorted(staged(views)))
+
+        ledgers = sorted((project / ".alluvium/cache_ledgers").glob("*/_delta_log"))
+        names = []
+        for log in ledgers:
+            # The commits say what SQL calls the table; asking SQL first brings in events that wait in the outbox.
+            name = DeltaTable(log.parent).history()[0]["name"]
+            names.append(name)
+            rows, commits = check_table(checks, alluvium, log.parent, f"alluvium.{name}")
+            expected = {"name": name, "cache_scope": "ledger", "cache_operation": "write"}
+            check_commits(checks, alluvium, f"alluvium.{name}", commits, COMMIT_KEYS, expected)
+            contract = LEDGER_CONTRACTS.get(name, f"{name} (add it to LEDGER_CONTRACTS)")
+            problems = [problem for row in rows for problem in alluvium.problems(contract, row)]
+            checks.note(f"alluvium.{name}: every row is a {contract}", problems)
+        checks.that("the ledgers that there have to be", set(LEDGER_CONTRACTS) - set(names), set())
+
+        # The last month goes, so that the plan has something to explain.
+        sorted((project / "data").glob("*.parquet"))[-1].unlink()
+        plan = alluvium.document("plan")
+        check_document(checks, alluvium, "plan after an input changed", "plan_document", plan)
+        explained = [view["name"] for view in plan["payload"]["views"] if view.get("explanation")]
+        checks.that("… which explains it", bool(explained), True)
+
+    print(f"interop: {checks.made} checks, {len(checks.failed)} differ")
+    return 1 if checks.failed else 0
+
+
+def staged(views):
+    return [name for name, view in views.items() if view["cache_policy"] == "delta_staging"]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]).resolve()))

@@ -1,0 +1,87 @@
+//! The figures of docs/benchmarks.md: whole processes, measured from outside.
+
+mod measure;
+mod page;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::cargo;
+use crate::metadata::Metadata;
+use crate::project::Alluvium;
+use measure::Bench;
+use page::{Figures, Machine};
+
+/// Arguments of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// How often each thing is measured; the page shows medians.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// The page to write.
+    #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]
+    out: PathBuf,
+    /// Minutes that the first release build took here; unless given, the page keeps what it says.
+    #[arg(long, value_name = "MINUTES")]
+    cold_build_minutes: Option<f64>,
+    /// Measure this `alluvium` instead of building one; the page says so.
+    #[arg(long, value_name = "PATH", requires = "plain")]
+    alluvium: Option<PathBuf>,
+    /// Measure against this `plain` instead of building one.
+    #[arg(long, value_name = "PATH", requires = "alluvium")]
+    plain: Option<PathBuf>,
+}
+
+/// Measure, and write the page of the workspace at `root`.
+pub fn run(root: &Path, args: &Args) -> Result<()> {
+    let metadata = Metadata::load(root)?;
+    let (alluvium, plain) = match (&args.alluvium, &args.plain) {
+        (Some(alluvium), Some(plain)) => (alluvium.clone(), plain.clone()),
+        _ => build(root, &metadata)?,
+    };
+    let page = root.join(&args.out);
+    let earlier = match std::fs::read_to_string(&page) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", page.display())),
+    };
+    let bench = Bench {
+        root,
+        alluvium: Alluvium::new(&alluvium)?,
+        plain: plain.canonicalize().with_context(|| format!("no binary at {}", plain.display()))?,
+        runs: args.runs,
+    };
+    let figures = Figures {
+        cold: bench.cold()?,
+        all_hit: bench.all_hit()?,
+        further: bench.further_views()?,
+        binary_bytes: std::fs::metadata(bench.alluvium.binary()).context("cannot look at the binary")?.len(),
+        cold_build: page::cold_build(args.cold_build_minutes, &earlier),
+    };
+    let text = page::render(&figures, &Machine::of(root, &metadata)?, &command(args));
+    if let Some(dir) = page.parent() {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    std::fs::write(&page, &text).with_context(|| format!("cannot write {}", page.display()))?;
+    print!("{text}");
+    Ok(())
+}
+
+/// One cargo call for both: they share the release engine.
+fn build(root: &Path, metadata: &Metadata) -> Result<(PathBuf, PathBuf)> {
+    let mut command = cargo::cargo(root);
+    cargo::run(command.args(["build", "--release", "--locked", "-p", "alluvium-cli", "-p", "alluvium-bench"]))?;
+    let binary =
+        |name: &str| metadata.target_directory.join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    Ok((binary("alluvium"), binary("plain")))
+}
+
+/// The command to repeat, without what it says of this machine.
+fn command(args: &Args) -> String {
+    let mut command = format!("cargo xtask bench --runs {}", args.runs);
+    if args.alluvium.is_some() {
+        command.push_str(" --alluvium PATH --plain PATH");
+    }
+    command
+}
