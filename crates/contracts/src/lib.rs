@@ -57,3 +57,8 @@ pub use pipeline::{
 };
 pub use registry::{ContractEntry, contracts};
 pub use write::{Compression, DeltaWritePolicy};
+
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

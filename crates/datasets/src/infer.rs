@@ -46,7 +46,7 @@ impl Inference<'_> {
     /// One sample over all files, which ends when it has records enough.
     async fn sampled(&self) -> Result<Schema, PinError> {
         let metas: Vec<_> = self.files.iter().map(FilePin::object_meta).collect();
-        match self.format().infer_schema(self.state, &self.store, &metas).await {
+        match unpanicked(self.format().infer_schema(self.state, &self.store, &metas)).await {
             Ok(schema) => Ok(schema.as_ref().clone()),
             // The engine does not say which file it was.
             Err(source) => {
@@ -64,7 +64,7 @@ impl Inference<'_> {
             .map(|file| {
                 let (format, meta) = (Arc::clone(&format), file.object_meta());
                 async move {
-                    let schema = format.infer_schema(self.state, &self.store, &[meta]).await;
+                    let schema = unpanicked(format.infer_schema(self.state, &self.store, &[meta])).await;
                     schema.map(|schema| schema.as_ref().clone()).map_err(|source| self.unreadable(file, source))
                 }
             })
@@ -154,7 +154,7 @@ impl Inference<'_> {
         let format = CsvFormat::default().with_options(options);
         let header = |file: &FilePin| {
             let (format, meta) = (&format, file.object_meta());
-            async move { format.infer_schema(self.state, &self.store, &[meta]).await }
+            async move { unpanicked(format.infer_schema(self.state, &self.store, &[meta])).await }
         };
         let concurrency = self.state.config_options().execution.meta_fetch_concurrency.get();
         let headers: Vec<(&FilePin, Vec<String>)> = futures::stream::iter(self.files)
@@ -197,6 +197,14 @@ struct Column {
 
 /// A column without a value in the sample is text: as the null type that the engine infers, its later values would be
 /// dropped without a word.
+/// A reader that panics on a corrupt file (parquet 59 subtracts before it compares) has met a file that it cannot read.
+async fn unpanicked<T>(reading: impl Future<Output = datafusion::common::Result<T>>) -> datafusion::common::Result<T> {
+    use futures::FutureExt as _;
+    std::panic::AssertUnwindSafe(reading).catch_unwind().await.unwrap_or_else(|_| {
+        Err(datafusion::error::DataFusionError::Execution("the reader panicked over a corrupt file".to_owned()))
+    })
+}
+
 fn text_for_null(schema: Schema) -> Schema {
     let fields = schema.fields().iter().map(|field| match field.data_type() {
         DataType::Null => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),

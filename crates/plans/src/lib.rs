@@ -5,27 +5,10 @@
 //! it uses, every setting that may change rows, and the versions of the engine. Its **cache key** adds the pins. Whoever
 //! cannot be given a key (a volatile function, a leaf without a pin) is *uncacheable*, with the reason: default deny.
 //!
-//! ```
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use std::collections::BTreeMap;
-//! use alluvium_contracts::ProfileSpec;
-//! use alluvium_plans::plan_view;
-//! use alluvium_profile::{RuntimeProfile, SessionFactory};
-//!
-//! let session = SessionFactory::new(RuntimeProfile::from(&ProfileSpec::default())).build()?;
-//! let inputs = BTreeMap::new();
-//! let one = plan_view(&session, "a", "select 1 + x as y from (values (1), (2)) as t(x)", &inputs).await?;
-//! let two = plan_view(&session, "a", "SELECT 1+other.x AS y /* same */ FROM (VALUES (1), (2)) AS other(x)", &inputs).await?;
-//! assert_eq!(one.cache_key(), two.cache_key());
-//!
-//! let random = plan_view(&session, "a", "select random() as y", &inputs).await?;
-//! assert!(random.cache_key().is_none());
-//! # Ok(()) }
-//! ```
-//!
 //! # What this crate is not
 //! It executes nothing, keeps nothing and pins nothing.
 
+#![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bundle;

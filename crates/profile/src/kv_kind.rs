@@ -6,12 +6,11 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum KvKind {
-    /// Which entries exist: `entries`, the `latest` one of each name, `outputs`. Can be rebuilt from commits.
+    /// Which entries exist: `entries`, the `latest` one of each name, `outputs`; and who may publish them: fencing
+    /// `tokens`, in the same store because a publication is one transaction over both.
     Index,
-    /// Events on their way to the ledgers: `outbox`.
+    /// Events on their way to the ledgers: `outbox`; and, in `meta`, the runs that are open.
     Queue,
-    /// Who may publish: fencing `tokens` and open `runs`.
-    Coordination,
     /// What was measured and need not be measured again: `pins`.
     Runtime,
     /// Inferred `schemas`.
@@ -20,7 +19,7 @@ pub enum KvKind {
 
 impl KvKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Index, Self::Queue, Self::Coordination, Self::Runtime, Self::Schema];
+    pub const ALL: [Self; 4] = [Self::Index, Self::Queue, Self::Runtime, Self::Schema];
 
     /// The name of its directory under `kv/`.
     #[must_use]
@@ -28,7 +27,6 @@ impl KvKind {
         match self {
             Self::Index => "index",
             Self::Queue => "queue",
-            Self::Coordination => "coordination",
             Self::Runtime => "runtime",
             Self::Schema => "schema",
         }
@@ -40,7 +38,6 @@ impl KvKind {
         match self {
             Self::Index => &["entries", "latest", "outputs", "tokens", "meta"],
             Self::Queue => &["outbox", "meta"],
-            Self::Coordination => &["tokens", "runs", "meta"],
             Self::Runtime => &["pins", "meta"],
             Self::Schema => &["schemas", "meta"],
         }

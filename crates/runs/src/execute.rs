@@ -300,7 +300,7 @@ impl Attempt<'_> {
                 decision.reference.bind(cache.provider(&entry, bundle.published().arrow())?);
                 let outcome = match result {
                     ViewResult::Hit => {
-                        let reason = Some("another process computed it meanwhile".to_owned());
+                        let reason = Some("computed meanwhile under the same key: by another process, or for a view that says the same".to_owned());
                         ViewOutcome::new(decision, ViewResult::Hit, reason, watch.elapsed_ms())
                     }
                     result => done(result),

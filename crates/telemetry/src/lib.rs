@@ -22,3 +22,8 @@ mod seam;
 
 pub use outcome::record;
 pub use seam::{Clock, Ids, Seam, Stopwatch};
+
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -143,3 +143,41 @@ async fn killed_anywhere_the_next_run_is_right() {
     }
     assert!(died >= POINTS.len(), "{died}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_compute_each_view_once() {
+    let lab = lab();
+    let children: Vec<_> = (0..6)
+        .map(|_| {
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "crash::crash_child", "--nocapture"])
+                .env(PROJECT, lab.dir())
+                .env(POINT, "no such point#1")
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let counts = lab
+        .sql(
+            "select view_name, output_name, result, count(*) as n from alluvium.cache_inventory \
+             group by 1, 2, 3 order by 1, 2, 3",
+        )
+        .await;
+    insta::assert_snapshot!(counts, @r"
+    +-----------+-------------+--------+---+
+    | view_name | output_name | result | n |
+    +-----------+-------------+--------+---+
+    | first     |             | hit    | 5 |
+    | first     |             | write  | 1 |
+    | second    | second      | hit    | 5 |
+    | second    | second      | write  | 1 |
+    | second    |             | hit    | 5 |
+    | second    |             | write  | 1 |
+    +-----------+-------------+--------+---+
+    ");
+}

@@ -6,6 +6,7 @@ mod boundary;
 mod changing;
 mod crash;
 mod identity;
+mod input;
 mod lab;
 mod spine;
 mod store;

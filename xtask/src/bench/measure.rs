@@ -116,7 +116,7 @@ impl Bench<'_> {
         for _ in 0..self.runs {
             times.add(self.hit(scratch.path())?);
         }
-        eprintln!("bench: all-hit: {} ms", 1_000.0 * times.median());
+        eprintln!("bench: all-hit: {:.1} ms", 1_000.0 * times.median());
         Ok(times)
     }
 
@@ -134,7 +134,7 @@ impl Bench<'_> {
             pair.second.add(self.hit(&many)?);
         }
         eprintln!(
-            "bench: all-hit, {FEW} and {MANY} views: {} and {} ms",
+            "bench: all-hit, {FEW} and {MANY} views: {:.1} and {:.1} ms",
             1_000.0 * pair.first.median(),
             1_000.0 * pair.second.median()
         );

@@ -59,7 +59,7 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
         binary_bytes: std::fs::metadata(bench.alluvium.binary()).context("cannot look at the binary")?.len(),
         cold_build: page::cold_build(args.cold_build_minutes, &earlier),
     };
-    let text = page::render(&figures, &Machine::of(root, &metadata)?, &command(args));
+    let text = page::render(&figures, &Machine::of(root, &metadata)?, &command(args), args.alluvium.is_some());
     if let Some(dir) = page.parent() {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }

@@ -78,8 +78,8 @@ pub fn cold_build(minutes: Option<f64>, earlier: &str) -> String {
     }
 }
 
-/// The page.
-pub fn render(figures: &Figures, machine: &Machine, command: &str) -> String {
+/// The page. Binaries that were `given` rather than built may be of any profile, and the page says so.
+pub fn render(figures: &Figures, machine: &Machine, command: &str, given: bool) -> String {
     let cold = &figures.cold;
     let ratio = cold.first.median() / cold.second.median();
     let all_hit = 1_000.0 * figures.all_hit.median();
@@ -115,12 +115,17 @@ pub fn render(figures: &Figures, machine: &Machine, command: &str) -> String {
         figures.cold_build.clone(),
     ];
     let memory = machine.memory_gib.map_or_else(String::new, |memory| format!(", {memory:.1} GiB of memory"));
+    let given = if given {
+        "\n**The binaries were given by path: they may be neither release builds nor stripped.**\n"
+    } else {
+        ""
+    };
     format!(
         "\
 # Benchmarks
 
 Written by `{command}`, which measures them anew; nothing here is written by hand.
-
+{given}
 | what | goal | measured | verdict |
 |---|---|---|---|
 {}
@@ -205,7 +210,7 @@ mod tests {
             rustc: "rustc 1.95.0".to_owned(),
             versions: vec!["datafusion 55.2.0".to_owned()],
         };
-        render(figures, &machine, "cargo xtask bench --runs 3")
+        render(figures, &machine, "cargo xtask bench --runs 3", false)
     }
 
     #[test]
