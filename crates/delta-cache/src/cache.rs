@@ -361,7 +361,7 @@ impl DeltaCache {
         let watch = self.seam.stopwatch();
         let dir = self.root.path().join("leases");
         let lease = Lease::acquire(&self.index, &dir, resource, self.lease_deadline, &self.seam).await?;
-        if !lease.waited.is_zero() {
+        if lease.waited {
             self.record(CacheOperation::LeaseWait, bundle, LookupResult::Ok, &watch, None, None);
         }
         Ok(lease)

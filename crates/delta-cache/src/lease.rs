@@ -21,7 +21,8 @@ const POLL: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) token: u64,
-    pub(crate) waited: Duration,
+    /// Whether somebody else held it at first.
+    pub(crate) waited: bool,
     lock: Option<Lock>,
 }
 
@@ -45,6 +46,7 @@ impl Lease {
         let name: String = resource.iter().map(|byte| format!("{byte:02x}")).collect();
         let path = dir.join(format!("{name}.lock"));
         let watch = seam.stopwatch();
+        let mut waited = false;
         let lock = loop {
             if let Some(file) = try_lock(&path)? {
                 break Some(Lock { path, _file: file });
@@ -53,10 +55,11 @@ impl Lease {
                 tracing::warn!(lease = %path.display(), "the owner of a lease is past its deadline; taking over");
                 break None;
             }
+            waited = true;
             tokio::time::sleep(POLL).await;
         };
         let token = index.take_token(resource)?;
-        Ok(Self { token, waited: watch.elapsed(), lock })
+        Ok(Self { token, waited, lock })
     }
 }
 

@@ -9,6 +9,7 @@ use alluvium_plans::PlanError;
 use alluvium_profile::{QueryError, SessionError};
 use datafusion::common::DataFusionError;
 
+use crate::locate::meant;
 use crate::project::Project;
 
 /// A run, plan or query was refused or broken off.
@@ -116,7 +117,13 @@ impl RunError {
     }
 
     /// A query error of a view, with its place in the user's files.
-    pub(crate) fn query(project: &Project, view: &str, source: QueryError) -> Self {
+    pub(crate) fn query(project: &Project, view: &str, mut source: QueryError) -> Self {
+        // The session knows only what the pipeline's views mention; the pipeline knows more.
+        if let QueryError::UnknownTable { table, suggestion: suggestion @ None, .. } = &mut source {
+            let spec = project.spec();
+            let known = spec.sources.keys().chain(spec.views.keys()).map(String::as_str);
+            *suggestion = meant(table, known.filter(|name| *name != view));
+        }
         let position = source.position().map(|position| (position.line, position.column));
         Self::Query { place: project.sql_place(view, position), view: view.to_owned(), source }
     }

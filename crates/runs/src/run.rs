@@ -4,7 +4,7 @@ use alluvium_contracts::{OutputResult, RunDocument, ViewResult};
 use tokio::sync::watch;
 
 use crate::decide::Decisions;
-use crate::error::RunError;
+use crate::error::{RunError, chain};
 use crate::execute::{Attempt, Ended, Outcomes};
 use crate::pipeline::Pipeline;
 use crate::progress::{Observer, Progress};
@@ -51,6 +51,7 @@ impl Pipeline {
 
         let mut outcomes = Outcomes::default();
         let mut may_retry = true;
+        let mut untried = "the run was interrupted".to_owned();
         let ended = loop {
             let attempt = Attempt {
                 pipeline: self,
@@ -64,12 +65,19 @@ impl Pipeline {
                 Ended::SourcesChanged if may_retry => {
                     may_retry = false;
                     // Pinned anew; what the first attempt published under a key that still holds is a hit now.
-                    decisions = Decisions::take(self, &options.select, false).await?;
+                    match Decisions::take(self, &options.select, false).await {
+                        Ok(anew) => decisions = anew,
+                        // The run began, so it ends as a run: with what it did, and why it could do no more.
+                        Err(error) => {
+                            untried = format!("a source changed while it was read, and then: {}", chain(&error));
+                            break Ended::SourcesChanged;
+                        }
+                    }
                 }
                 ended => break ended,
             }
         };
-        let document = self.document(run_id, &decisions, &mut outcomes, ended, watch.elapsed_ms());
+        let document = self.document(run_id, &decisions, &mut outcomes, (ended, &untried), watch.elapsed_ms());
         let summary = summary(&document, profile_name, started_unix_ms, self.seam.unix_ms());
         self.ledgers.end_run(guard, summary)?;
         self.drain_if_due(document).await
@@ -80,10 +88,10 @@ impl Pipeline {
         run_id: alluvium_contracts::RunId,
         decisions: &Decisions,
         outcomes: &mut Outcomes,
-        ended: Ended,
+        (ended, untried): (Ended, &str),
         duration_ms: f64,
     ) -> RunDocument {
-        let reason = || Some("the run was interrupted".to_owned());
+        let reason = || Some(untried.to_owned());
         let views: Vec<_> = decisions
             .graph
             .order
@@ -126,7 +134,7 @@ impl Pipeline {
                 Ok(report) => document.notices.extend(report.notices),
                 Err(error) => document.notices.push(format!(
                     "the ledgers could not be written, their rows wait in the outbox: {}",
-                    crate::error::chain(&error)
+                    chain(&error)
                 )),
             }
         }

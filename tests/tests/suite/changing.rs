@@ -85,3 +85,27 @@ async fn a_file_that_keeps_changing_fails_unpublished() {
     assert_eq!(results(&document), ["everything: write", "total: write"]);
     assert!(lab.sql("select total from total").await.contains("| 102   |"));
 }
+
+/// Removes a file when a view starts.
+struct Remover(PathBuf);
+
+impl Observer for Remover {
+    fn notify(&self, progress: &Progress) {
+        if let Progress::ViewStarted { .. } = progress {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_goes_away_ends_the_run_as_failed_with_its_name() {
+    let lab = lab("delta_staging");
+    let pipeline = lab.open();
+    let remover = Remover(lab.path("data/events.parquet"));
+    let document = try_run(&pipeline, RunOptions::default(), &remover).await.unwrap();
+    assert_eq!(document.result, RunResult::Failed);
+    let reason = document.views[0].reason.clone().unwrap();
+    assert!(reason.contains("events.parquet"), "{reason}");
+    let runs = answer(&pipeline, "select result from alluvium.cache_runs").await;
+    assert!(runs.contains("failed"), "{runs}");
+}
