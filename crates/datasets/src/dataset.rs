@@ -70,6 +70,7 @@ impl PinnedDataset {
             "delta table": pin.table_id,
             "delta version": pin.version.to_string(),
             commit: commit_digest,
+            "delta active files": pin.active_files.to_string(),
         });
         let digest = digest(SourceFormat::Delta, &BTreeMap::new(), &schema, &pin.partition_columns, &content);
 

@@ -23,6 +23,8 @@ pub(crate) struct DeltaPin {
     /// The digest of the version's commit file, since a copied table keeps its id; of the active files, once the log
     /// has expired.
     pub(crate) content: Content,
+    /// The digest of the active files: two histories may end in one commit.
+    pub(crate) active_files: ContentDigest,
     /// Device and inode of the log's directory: a table that was dropped and made anew has another.
     log_directory: (u64, u64),
     pub(crate) partition_columns: Vec<String>,
@@ -89,9 +91,10 @@ pub(crate) async fn pin(dataset: &str, path: &Path, version: Option<u64>) -> Res
         file_count += 1;
         size_bytes += u64::try_from(file.size()).unwrap_or(0);
     }
+    let active_files = active_files(&table).map_err(failed)?;
     let content = match hash_file(commit_path(&root, state.version())) {
         Ok((digest, _)) => Content::Commit(digest),
-        Err(crate::HashError::NotFound { .. }) => Content::ActiveFiles(active_files(&table).map_err(failed)?),
+        Err(crate::HashError::NotFound { .. }) => Content::ActiveFiles(active_files),
         Err(source) => {
             return Err(PinError::Hash { dataset: dataset.to_owned(), source });
         }
@@ -100,6 +103,7 @@ pub(crate) async fn pin(dataset: &str, path: &Path, version: Option<u64>) -> Res
         table_id: state.metadata().id().to_owned(),
         version: state.version(),
         content,
+        active_files,
         log_directory,
         partition_columns: state.metadata().partition_columns().to_vec(),
         file_count,

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use alluvium_contracts::{CacheKey, EntryId};
+use alluvium_contracts::{CacheKey, EntryId, RunId};
 use alluvium_disk_kv_cache::{Store, StoreError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,9 @@ pub(crate) struct Latest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct OutputRow {
     pub(crate) version: u64,
+    /// With the token, which commit it is: a version number can be used twice, after a rollback by hand.
+    pub(crate) run_id: RunId,
+    pub(crate) fencing_token: u64,
     pub(crate) row_count: u64,
     pub(crate) compute_ms: f64,
     pub(crate) files: Vec<EntryFile>,

@@ -125,7 +125,7 @@ impl DeltaCache {
         if ours.layout_hash != Some(policy.layout_hash()) {
             return stale("its write policy changed".to_owned(), Some(version));
         }
-        match self.output_files(target, version).await? {
+        match self.output_files(target, version, &ours).await? {
             Ok((files, compute_ms)) => Ok(OutputState::Hit(Published {
                 version,
                 row_count: ours.row_count,
@@ -251,7 +251,14 @@ impl DeltaCache {
                 CommitOutcome::Conflict { .. } => continue,
             };
             let files = stamped(&target.path, &committed.files)?;
-            let row = OutputRow { version: committed.version, row_count, compute_ms, files: files.clone() };
+            let row = OutputRow {
+                version: committed.version,
+                run_id,
+                fencing_token: lease.token,
+                row_count,
+                compute_ms,
+                files: files.clone(),
+            };
             // The table is the truth; a lease that was taken over meanwhile only loses this record of it.
             let _ = self.index.publish_output(&row_key(target), &resource, lease.token, &row)?;
             fail_point!("output.published");
@@ -272,9 +279,12 @@ impl DeltaCache {
         &self,
         target: &OutputTarget,
         version: u64,
+        ours: &CacheCommitMetadata,
     ) -> Result<Result<(Vec<EntryFile>, Option<f64>), String>, CacheError> {
         if let Some(row) = self.index.output(&row_key(target))?
             && row.version == version
+            && row.run_id == ours.run_id
+            && Some(row.fencing_token) == ours.fencing_token
         {
             return Ok(match check(&target.path, &row.files) {
                 Check::Untouched => Ok((row.files, Some(row.compute_ms))),

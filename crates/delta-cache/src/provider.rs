@@ -55,7 +55,7 @@ impl TableProvider for ComputedView {
             Some(_) | None => (self.plan.clone(), Arc::clone(&self.schema)),
         };
         let mut exec: Arc<dyn ExecutionPlan> =
-            Arc::new(PublishExec::new(state.create_physical_plan(&plan).await?, schema));
+            Arc::new(PublishExec::new(state.create_physical_plan(&plan).await?, schema).sealed());
         if let Some(limit) = limit {
             exec = Arc::new(GlobalLimitExec::new(
                 Arc::new(datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec::new(exec)),

@@ -11,6 +11,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PhysicalExpr, PlanProperties,
@@ -99,6 +100,8 @@ pub(crate) struct PublishExec {
     input: Arc<dyn ExecutionPlan>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
+    /// Whether the input is a finished plan inside another: the outer optimizer must not rewrite it again.
+    sealed: bool,
 }
 
 impl PublishExec {
@@ -110,7 +113,13 @@ impl PublishExec {
             input.pipeline_behavior(),
             input.boundedness(),
         );
-        Self { input, schema, properties: Arc::new(properties) }
+        Self { input, schema, properties: Arc::new(properties), sealed: false }
+    }
+
+    /// As a leaf of a larger plan, whose optimizer leaves the input as it is.
+    pub(crate) fn sealed(mut self) -> Self {
+        self.sealed = true;
+        self
     }
 }
 
@@ -130,7 +139,7 @@ impl ExecutionPlan for PublishExec {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
+        if self.sealed { Vec::new() } else { vec![&self.input] }
     }
 
     fn apply_expressions(
@@ -141,10 +150,19 @@ impl ExecutionPlan for PublishExec {
     }
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        if self.sealed && children.is_empty() {
+            return Ok(self);
+        }
         match (children.pop(), children.is_empty()) {
             (Some(input), true) => Ok(Arc::new(Self::new(input, Arc::clone(&self.schema)))),
             _ => datafusion::common::internal_err!("PublishExec has exactly one input"),
         }
+    }
+
+    fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {
+        let input = reset_plan_states(Arc::clone(&self.input))?;
+        let reset = Self::new(input, Arc::clone(&self.schema));
+        Ok(Arc::new(if self.sealed { reset.sealed() } else { reset }))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {

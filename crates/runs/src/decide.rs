@@ -215,7 +215,12 @@ impl Decisions {
                     State::HitOutput(published.clone())
                 }
                 Some((_, OutputDecision { state: OutputState::Stale { reason, .. }, .. })) => compute(reason, None),
-                Some(_) | None => compute("asked for with --fresh", None),
+                Some((_, OutputDecision { state: OutputState::Foreign { .. }, .. })) => {
+                    compute("the head of its output is somebody else's commit", None)
+                }
+                Some((_, OutputDecision { state: OutputState::Hit(_), .. })) | None => {
+                    compute("asked for with --fresh", None)
+                }
             },
         })
     }
@@ -237,7 +242,7 @@ impl Decisions {
     fn is_wanted(&self, view: &str, readers: Option<&BTreeSet<String>>) -> bool {
         let mut outputs = self.outputs_of(view).peekable();
         let is_end = readers.is_none() && outputs.peek().is_none();
-        let is_published = outputs.any(|(_, output)| matches!(output.state, OutputState::Stale { .. }));
+        let is_published = outputs.any(|(_, output)| !matches!(output.state, OutputState::Hit(_)));
         let is_read = readers
             .into_iter()
             .flatten()

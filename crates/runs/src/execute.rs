@@ -153,9 +153,10 @@ impl Attempt<'_> {
     }
 
     fn finish_view(&self, outcomes: &mut Outcomes, view: &str, outcome: ViewOutcome, events: &mut Vec<LedgerEvent>) {
-        // What the first attempt wrote is a hit of the second; the run wrote it.
+        // What the first attempt wrote is a hit of the second; the run wrote it. What is as it was is no news.
+        let now = (outcome.report.result, outcome.report.cache_key);
         let earlier = outcomes.views.get(view).map(|earlier| (earlier.report.result, earlier.report.cache_key));
-        if outcome.report.result == ViewResult::Hit && earlier == Some((ViewResult::Write, outcome.report.cache_key)) {
+        if earlier == Some(now) || (now.0 == ViewResult::Hit && earlier == Some((ViewResult::Write, now.1))) {
             return;
         }
         events.push(outcome.event(self.run_id, self.pipeline.seam.unix_ms()));
@@ -170,11 +171,10 @@ impl Attempt<'_> {
         outcome: OutputOutcome,
         events: &mut Vec<LedgerEvent>,
     ) {
+        let now = (outcome.report.result, outcome.report.delta_version);
         let earlier =
             outcomes.outputs.get(&output).map(|earlier| (earlier.report.result, earlier.report.delta_version));
-        if outcome.report.result == OutputResult::Hit
-            && earlier == Some((OutputResult::Write, outcome.report.delta_version))
-        {
+        if earlier == Some(now) || (now.0 == OutputResult::Hit && earlier == Some((OutputResult::Write, now.1))) {
             return;
         }
         if let Some(view) = self.decisions.views.get(&outcome.report.view) {

@@ -118,6 +118,10 @@ const EDITS: &[Edit] = &[
         lab.edit("alluvium.toml", "select k, s from events", "select k, s, random() as r from events");
         same(lab)
     }),
+    ("a function that reads the name of a column", |lab| {
+        lab.edit("alluvium.toml", "select k, s from events", "select k, s, arrow_field(k)['name'] as f from events");
+        same(lab)
+    }),
     ("white space, comments and keyword case", |lab| {
         lab.edit("alluvium.toml", "select k, s from events where", "SELECT  k,s /* same */ FROM events\\n WHERE");
         same(lab)

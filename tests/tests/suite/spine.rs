@@ -215,3 +215,22 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
         })
         .collect()
 }
+
+/// A version number can be used twice, after a rollback by hand: what one root remembers of it is not what is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_another_root_published_anew_is_read_as_it_is() {
+    let lab = lab();
+    lab.run().await;
+    lab.write("data/names.csv", "s,name\na,Ada\nb,Bill\n");
+    assert_eq!(lab.run().await.outputs[1].delta_version, Some(1));
+    std::fs::remove_file(lab.path("out/counted/_delta_log/00000000000000000001.json")).unwrap();
+    lab.write("data/names.csv", "s,name\na,Ada\nb,Bertha\n");
+    let other = OpenOptions { cache_root: Some(lab.path("other-root")), ..OpenOptions::default() };
+    assert_eq!(run(&Lab::open_with(lab.dir(), other)).await.outputs[1].delta_version, Some(1));
+
+    let document = lab.run().await;
+    assert_eq!(document.outputs[1].result, OutputResult::Hit, "{document:#?}");
+    assert!(document.notices.is_empty(), "{:?}", document.notices);
+    let names = lab.sql("select name from outputs.counted order by name").await;
+    assert!(names.contains("Bertha") && !names.contains("Bill"), "{names}");
+}
