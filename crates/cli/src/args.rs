@@ -100,7 +100,7 @@ pub struct RunArgs {
     /// Only this view and what it needs; may be repeated
     #[arg(long, value_name = "VIEW")]
     pub select: Vec<String>,
-    /// Compute everything anew, and cache the new results
+    /// Compute the selected views (all, without --select) and publish their outputs, whatever the caches hold
     #[arg(long)]
     pub fresh: bool,
     /// After a failure, go on with what does not depend on it

@@ -121,7 +121,7 @@ impl DeltaCache {
             Some(entry) => Lookup::Hit(entry),
             None => {
                 let latest = self.index.latest(bundle.name())?;
-                let earlier = latest.as_ref().map(|latest| (latest.key, &latest.components));
+                let earlier = latest.iter().map(|latest| (latest.key, &latest.components));
                 Lookup::Miss(explain(earlier, bundle.components()))
             }
         };
@@ -164,8 +164,8 @@ impl DeltaCache {
         self.files_provider(&entry.view, &entry.table_dir(self.root.path()), &entry.files, Vec::new(), schema)
     }
 
-    /// The view's rows in memory, kept for the rest of the process where it has a key. Returns what scans them, how many
-    /// there are, and whether they were there already.
+    /// The view's rows in memory, kept for the rest of the process where it has a key. Returns what scans them and how many
+    /// there are. `fresh` computes them even if they are there already.
     ///
     /// # Errors
     /// [`CacheError::Compute`] when the query fails, [`CacheError::SourceChanged`] when `before_publish` finds a source
@@ -174,10 +174,11 @@ impl DeltaCache {
         &self,
         session: &Session,
         bundle: &PlanBundle,
+        fresh: bool,
         before_publish: BeforePublish<'_>,
-    ) -> Result<(Arc<dyn TableProvider>, u64, bool), CacheError> {
-        if let Some((table, rows)) = self.in_memory(bundle) {
-            return Ok((table, rows, true));
+    ) -> Result<(Arc<dyn TableProvider>, u64), CacheError> {
+        if !fresh && let Some(kept) = self.in_memory(bundle) {
+            return Ok(kept);
         }
         let (table, rows) = materialize::in_memory(session, bundle).await.map_err(compute(bundle.name()))?;
         before_publish().map_err(|source| CacheError::SourceChanged { name: bundle.name().to_owned(), source })?;
@@ -186,7 +187,7 @@ impl DeltaCache {
             let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
             memory.insert(key, (Arc::clone(&table), rows));
         }
-        Ok((table, rows, false))
+        Ok((table, rows))
     }
 
     /// The view's rows, if an earlier call kept them in memory.
@@ -212,7 +213,7 @@ impl DeltaCache {
     }
 
     fn valid_entry(&self, key: CacheKey, bundle: &PlanBundle) -> Result<Option<Arc<Entry>>, CacheError> {
-        let entry = match self.index.entry(key)? {
+        let mut entry = match self.index.entry(key)? {
             Row::Absent => return Ok(None),
             Row::Damaged => {
                 self.notice(format!("the index row of view `{}` was damaged and is dropped", bundle.name()));
@@ -221,8 +222,8 @@ impl DeltaCache {
             }
             Row::Found(entry) => entry,
         };
-        match check(&entry.table_dir(self.root.path()), &entry.files) {
-            Check::Untouched => Ok(Some(Arc::new(entry))),
+        match check(&entry.table_dir(self.root.path()), std::mem::take(&mut entry.files)) {
+            Check::Untouched(files) => Ok(Some(Arc::new(Entry { files, ..entry }))),
             Check::Restamped(files) => {
                 let entry = Entry { files, ..entry };
                 self.index.restamp(&entry)?;
@@ -391,8 +392,12 @@ impl DeltaCache {
     }
 
     pub(crate) fn notice(&self, notice: String) {
-        tracing::warn!(target: "alluvium.cache", notice);
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(notice);
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was found when deciding is found again when carrying it out.
+        if !notices.contains(&notice) {
+            tracing::warn!(target: "alluvium.cache", notice);
+            notices.push(notice);
+        }
     }
 
     fn record(

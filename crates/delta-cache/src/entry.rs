@@ -59,7 +59,7 @@ pub struct EntryFile {
 #[derive(Debug)]
 pub(crate) enum Check {
     /// Every stamp is as recorded.
-    Untouched,
+    Untouched(Vec<EntryFile>),
     /// Some stamps moved (a copy, a restored backup), but every byte is as recorded: the files with today's stamps.
     Restamped(Vec<EntryFile>),
     /// Something is missing or changed.
@@ -79,13 +79,13 @@ impl Entry {
 }
 
 /// Compares files with their record: by stamp, and by digest where a stamp moved.
-pub(crate) fn check(table_dir: &Path, files: &[EntryFile]) -> Check {
+pub(crate) fn check(table_dir: &Path, files: Vec<EntryFile>) -> Check {
     let mut today = Vec::with_capacity(files.len());
     let mut moved = false;
     for file in files {
         let path = table_dir.join(&file.path);
         match FileStamp::of(&path) {
-            Ok(stamp) if stamp == file.stamp => today.push(file.clone()),
+            Ok(stamp) if stamp == file.stamp => today.push(file),
             Ok(stamp) if stamp.size_bytes != file.stamp.size_bytes => {
                 return Check::Damaged(format!(
                     "{} has {} bytes instead of {}",
@@ -95,7 +95,7 @@ pub(crate) fn check(table_dir: &Path, files: &[EntryFile]) -> Check {
             Ok(_) => match hash_file(&path) {
                 Ok((digest, stamp)) if digest == file.digest => {
                     moved = true;
-                    today.push(EntryFile { stamp, ..file.clone() });
+                    today.push(EntryFile { stamp, ..file });
                 }
                 Ok(_) => {
                     return Check::Damaged(format!("{} has other bytes than it was written with", file.path));
@@ -108,7 +108,7 @@ pub(crate) fn check(table_dir: &Path, files: &[EntryFile]) -> Check {
             Err(error) => return Check::Damaged(format!("{} cannot be read: {error}", file.path)),
         }
     }
-    if moved { Check::Restamped(today) } else { Check::Untouched }
+    if moved { Check::Restamped(today) } else { Check::Untouched(today) }
 }
 
 fn unreadable(path: &str, error: &HashError) -> String {

@@ -3,8 +3,8 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `entries` | the 32 bytes of a cache key | the entry |
-//! | `latest` | a view's name | key and components of its newest entry, kept when the entry goes |
-//! | `outputs` | an output's name and path | its last publication |
+//! | `latest` | a view's name | keys and components of its newest entries, kept when the entries go |
+//! | `outputs` | an output's name and table | its last known publication |
 //! | `tokens` | what is leased | the current fencing token |
 //! | `meta` | `next_token` | the last token drawn, over all that is leased |
 
@@ -23,23 +23,23 @@ const OUTPUTS: &str = "outputs";
 const TOKENS: &str = "tokens";
 const META: &str = "meta";
 const NEXT_TOKEN: &[u8] = b"next_token";
+/// Identities remembered of a view's name.
+const REMEMBERED: usize = 8;
 
-/// The newest identity of a view.
+/// An identity that a view of this name had. Several pipelines may share a root, and so a name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Latest {
     pub(crate) key: CacheKey,
     pub(crate) components: BTreeMap<String, String>,
 }
 
-/// The last publication of an output from this root.
+/// The files of an output's publication, as this root last saw them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct OutputRow {
     pub(crate) version: u64,
     /// With the token, which commit it is: a version number can be used twice, after a rollback by hand.
     pub(crate) run_id: RunId,
-    pub(crate) fencing_token: u64,
-    pub(crate) row_count: u64,
-    pub(crate) compute_ms: f64,
+    pub(crate) fencing_token: Option<u64>,
     pub(crate) files: Vec<EntryFile>,
 }
 
@@ -76,11 +76,12 @@ impl Index {
         self.row(ENTRIES, key.as_bytes())
     }
 
-    pub(crate) fn latest(&self, view: &str) -> Result<Option<Latest>, StoreError> {
+    /// The identities that views of this name had, newest first.
+    pub(crate) fn latest(&self, view: &str) -> Result<Vec<Latest>, StoreError> {
         // Only explains a miss: damage costs the explanation, no more.
         Ok(match self.row(LATEST, view.as_bytes())? {
-            Row::Found(latest) => Some(latest),
-            Row::Absent | Row::Damaged => None,
+            Row::Found(latest) => latest,
+            Row::Absent | Row::Damaged => Vec::new(),
         })
     }
 
@@ -107,7 +108,7 @@ impl Index {
     pub(crate) fn publish(&self, entry: &Entry, seen: Option<EntryId>) -> Result<Publication, StoreError> {
         let key = entry.key.as_bytes();
         let value = encode(entry);
-        let latest = encode(&Latest { key: entry.key, components: entry.components.clone() });
+        let identity = Latest { key: entry.key, components: entry.components.clone() };
         self.store.write(|txn| {
             if !is_current(txn.get(TOKENS, key)?, entry.fencing_token) {
                 return Ok(Publication::Superseded);
@@ -117,7 +118,11 @@ impl Index {
                 return Ok(Publication::Superseded);
             }
             txn.put(ENTRIES, key, &value)?;
-            txn.put(LATEST, entry.view.as_bytes(), &latest)?;
+            let mut latest: Vec<Latest> = txn.get(LATEST, entry.view.as_bytes())?.and_then(decode).unwrap_or_default();
+            latest.retain(|earlier| earlier.key != identity.key);
+            latest.insert(0, identity.clone());
+            latest.truncate(REMEMBERED);
+            txn.put(LATEST, entry.view.as_bytes(), &encode(&latest))?;
             Ok(Publication::Published)
         })
     }
@@ -161,6 +166,13 @@ impl Index {
             txn.put(OUTPUTS, output.as_bytes(), &value)?;
             Ok(Publication::Published)
         })
+    }
+
+    /// Records the files of a publication that were compared with the digests in its table's log. Guards nothing: the row
+    /// names the commit that it speaks of.
+    pub(crate) fn remember_output(&self, output: &str, row: &OutputRow) -> Result<(), StoreError> {
+        let value = encode(row);
+        self.store.write(|txn| txn.put(OUTPUTS, output.as_bytes(), &value))
     }
 
     fn row<T: DeserializeOwned>(&self, table: &str, key: &[u8]) -> Result<Row<T>, StoreError> {

@@ -31,6 +31,6 @@ mod published;
 pub use cache::{BeforePublish, DeltaCache, Lookup, WriteRequest, Written};
 pub use entry::{Entry, EntryFile};
 pub use error::CacheError;
-pub use output::{OutputState, OutputTarget, Published};
+pub use output::{OutputState, OutputTarget, PublishRequest, Published};
 pub use provider::ComputedView;
 pub use published::LostValue;

@@ -11,6 +11,7 @@ use alluvium_contracts::{
     CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheScope, DeltaWritePolicy,
     ForeignCommit, LookupResult, PinDigest, RunId,
 };
+use alluvium_datasets::FileStamp;
 use alluvium_plans::PlanBundle;
 use alluvium_profile::Session;
 use alluvium_telemetry::record;
@@ -38,12 +39,27 @@ pub struct OutputTarget {
     pub name: String,
     /// The directory of its Delta table.
     pub path: PathBuf,
-    /// The directory as the pipeline file says it: what identifies the output inside its project.
+    /// The directory as the pipeline file says it, for people.
     pub declared_path: String,
     /// How the table is written.
     pub policy: DeltaWritePolicy,
     /// What to do about somebody else's commit.
     pub foreign_commit: ForeignCommit,
+}
+
+/// What to publish, and on whose behalf.
+#[derive(Debug, Clone)]
+pub struct PublishRequest<'a> {
+    /// The output.
+    pub target: &'a OutputTarget,
+    /// Its view.
+    pub bundle: &'a PlanBundle,
+    /// What scans the view's rows. Without it the view is computed into the output directly.
+    pub source: Option<Arc<dyn TableProvider>>,
+    /// The run.
+    pub run_id: RunId,
+    /// Publish even if the table holds the view already.
+    pub fresh: bool,
 }
 
 /// What an output's table holds, compared with what it should.
@@ -126,10 +142,10 @@ impl DeltaCache {
             return stale("its write policy changed".to_owned(), Some(version));
         }
         match self.output_files(target, version, &ours).await? {
-            Ok((files, compute_ms)) => Ok(OutputState::Hit(Published {
+            Ok(files) => Ok(OutputState::Hit(Published {
                 version,
                 row_count: ours.row_count,
-                compute_ms: ours.compute_ms.or(compute_ms),
+                compute_ms: ours.compute_ms,
                 size_bytes: files.iter().map(|file| file.stamp.size_bytes).sum(),
                 written: false,
                 files,
@@ -141,8 +157,7 @@ impl DeltaCache {
         }
     }
 
-    /// Publishes a view as the next version of the output, unless its table holds it already. `source` scans the view's
-    /// rows; without one the view is computed into the output directly.
+    /// Publishes a view as the next version of the output, unless its table holds it already.
     ///
     /// # Errors
     /// [`CacheError::ForeignCommit`] when the head is not ours, [`CacheError::SourceChanged`] when `before_publish` finds
@@ -150,14 +165,12 @@ impl DeltaCache {
     pub async fn publish(
         &self,
         session: &Session,
-        target: &OutputTarget,
-        bundle: &PlanBundle,
-        source: Option<Arc<dyn TableProvider>>,
-        run_id: RunId,
+        request: PublishRequest<'_>,
         before_publish: BeforePublish<'_>,
     ) -> Result<Published, CacheError> {
         let watch = self.seam.stopwatch();
-        let published = self.publish_under_lease(session, target, bundle, source, run_id, before_publish).await;
+        let PublishRequest { target, bundle, .. } = request;
+        let published = self.publish_under_lease(session, request, before_publish).await;
         if !matches!(&published, Ok(published) if !published.written) {
             record(&CacheOutcome {
                 operation: CacheOperation::Write,
@@ -191,18 +204,19 @@ impl DeltaCache {
     async fn publish_under_lease(
         &self,
         session: &Session,
-        target: &OutputTarget,
-        bundle: &PlanBundle,
-        source: Option<Arc<dyn TableProvider>>,
-        run_id: RunId,
+        request: PublishRequest<'_>,
         before_publish: BeforePublish<'_>,
     ) -> Result<Published, CacheError> {
+        let PublishRequest { target, bundle, source, run_id, fresh } = request;
         let schema = Arc::clone(bundle.published().arrow());
         let policy = self.resolve(target, &schema)?;
+        // A fresh publication replaces what was there when it was asked for, and takes what is newer than that.
+        let replaced = if fresh { self.head_version(target)? } else { None };
         let resource = resource(target);
         let lease = self.lease(&resource, bundle).await?;
         for _ in 0..ATTEMPTS {
             let head = match self.output_state(target, bundle).await? {
+                OutputState::Hit(published) if Some(published.version) == replaced => replaced,
                 OutputState::Hit(published) => return Ok(published),
                 OutputState::Foreign { version } => {
                     return Err(CacheError::ForeignCommit {
@@ -254,9 +268,7 @@ impl DeltaCache {
             let row = OutputRow {
                 version: committed.version,
                 run_id,
-                fencing_token: lease.token,
-                row_count,
-                compute_ms,
+                fencing_token: Some(lease.token),
                 files: files.clone(),
             };
             // The table is the truth; a lease that was taken over meanwhile only loses this record of it.
@@ -274,36 +286,59 @@ impl DeltaCache {
         Err(CacheError::Contended { output: target.name.clone(), attempts: ATTEMPTS })
     }
 
-    /// The files of a version, checked; or what is wrong with them. From our record of it, else from the table's log.
+    fn head_version(&self, target: &OutputTarget) -> Result<Option<u64>, CacheError> {
+        Ok(head_commit(&target.path).map_err(self.read(target))?.map(|head| head.version))
+    }
+
+    /// The files of a version, checked; or what is wrong with them. By our record of it, else by the table's log.
     async fn output_files(
         &self,
         target: &OutputTarget,
         version: u64,
         ours: &CacheCommitMetadata,
-    ) -> Result<Result<(Vec<EntryFile>, Option<f64>), String>, CacheError> {
-        if let Some(row) = self.index.output(&row_key(target))?
-            && row.version == version
-            && row.run_id == ours.run_id
-            && Some(row.fencing_token) == ours.fencing_token
-        {
-            return Ok(match check(&target.path, &row.files) {
-                Check::Untouched => Ok((row.files, Some(row.compute_ms))),
-                Check::Restamped(files) => Ok((files, Some(row.compute_ms))),
-                Check::Damaged(what) => Err(what),
-            });
-        }
-        // Published by another root, or the index is new: the log names the files and their sizes.
-        let active = active_files(&target.path, version).await.map_err(self.read(target))?;
-        for file in &active {
-            match std::fs::metadata(target.path.join(&file.path)) {
-                Ok(found) if found.len() == file.size_bytes => {}
-                Ok(found) => {
-                    return Ok(Err(format!("{} has {} bytes instead of {}", file.path, found.len(), file.size_bytes)));
-                }
-                Err(error) => return Ok(Err(format!("{} cannot be read: {error}", file.path))),
+    ) -> Result<Result<Vec<EntryFile>, String>, CacheError> {
+        let remembered = self.index.output(&row_key(target))?.filter(|row| {
+            row.version == version && row.run_id == ours.run_id && row.fencing_token == ours.fencing_token
+        });
+        let checked = match remembered {
+            Some(row) => check(&target.path, row.files),
+            // Published by another root, or the index is new: the log names the files, their sizes and digests.
+            None => match self.logged_files(target, version).await? {
+                Ok(files) => check(&target.path, files),
+                Err(what) => Check::Damaged(what),
+            },
+        };
+        Ok(match checked {
+            Check::Untouched(files) => Ok(files),
+            Check::Restamped(files) => {
+                let row = OutputRow { version, run_id: ours.run_id, fencing_token: ours.fencing_token, files };
+                self.index.remember_output(&row_key(target), &row)?;
+                Ok(row.files)
             }
-        }
-        Ok(Ok((stamped(&target.path, &active)?, None)))
+            Check::Damaged(what) => Err(what),
+        })
+    }
+
+    /// The files of a version as its log has them, with no stamp that could spare their hashing.
+    async fn logged_files(
+        &self,
+        target: &OutputTarget,
+        version: u64,
+    ) -> Result<Result<Vec<EntryFile>, String>, CacheError> {
+        let active = active_files(&target.path, version).await.map_err(self.read(target))?;
+        Ok(active
+            .into_iter()
+            .map(|file| {
+                let digest = file.digest.ok_or_else(|| format!("the log has no digest of {}", file.path))?;
+                Ok(EntryFile {
+                    stamp: unseen(file.size_bytes),
+                    digest,
+                    row_count: file.row_count,
+                    partition_values: file.partition_values,
+                    path: file.path,
+                })
+            })
+            .collect())
     }
 
     fn discard(&self, target: &OutputTarget, files: &[alluvium_write_policy::DataFile]) {
@@ -321,6 +356,11 @@ impl DeltaCache {
         let path = target.path.clone();
         move |source| CacheError::Read { path, source }
     }
+}
+
+/// The stamp of a file that was never looked at here: no file has inode 0.
+const fn unseen(size_bytes: u64) -> FileStamp {
+    FileStamp { dev: 0, inode: 0, size_bytes, modified_ns: 0, changed_ns: 0 }
 }
 
 async fn scan(
@@ -366,11 +406,16 @@ fn app_id(target: &OutputTarget) -> String {
     format!("alluvium-output-{}", target.name)
 }
 
+/// By the table's place, because two pipelines may call their outputs alike. A table that was moved is read anew.
 fn row_key(target: &OutputTarget) -> String {
     // Keys have at most 511 bytes; a path may have more.
-    PinDigest::of(format!("{}\0{}", target.name, target.declared_path).as_bytes()).to_string()
+    PinDigest::of(&identity(target)).to_string()
 }
 
 fn resource(target: &OutputTarget) -> [u8; 32] {
-    *CacheKey::of(format!("output\0{}\0{}", target.name, target.declared_path).as_bytes()).as_bytes()
+    *CacheKey::of(&identity(target)).as_bytes()
+}
+
+fn identity(target: &OutputTarget) -> Vec<u8> {
+    [b"output", target.name.as_bytes(), target.path.as_os_str().as_encoded_bytes()].join(&0)
 }

@@ -4,26 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_contracts::{CacheKey, ComponentChange, MissExplanation};
 
-/// Compares the components of an earlier entry with today's.
+/// Compares the components of the nearest of the `earlier` entries, newest first, with today's: the one with the fewest
+/// differences, and of equals the newest.
 #[must_use]
-pub fn explain(
-    earlier: Option<(CacheKey, &BTreeMap<String, String>)>,
+pub fn explain<'e>(
+    earlier: impl IntoIterator<Item = (CacheKey, &'e BTreeMap<String, String>)>,
     today: &BTreeMap<String, String>,
 ) -> MissExplanation {
-    let Some((key, before)) = earlier else {
-        return MissExplanation::default();
-    };
-    let names: BTreeSet<&String> = before.keys().chain(today.keys()).collect();
-    let changes = names
-        .into_iter()
-        .filter(|name| before.get(*name) != today.get(*name))
-        .map(|name| ComponentChange {
-            component: name.clone(),
-            before: before.get(name).map(|value| shorten(value)),
-            after: today.get(name).map(|value| shorten(value)),
-        })
-        .collect();
-    MissExplanation { compared_with: Some(key), changes }
+    let compared = earlier.into_iter().map(|(key, before)| (key, changes(before, today)));
+    match compared.min_by_key(|(_, changes)| changes.len()) {
+        Some((key, changes)) => MissExplanation { compared_with: Some(key), changes },
+        None => MissExplanation::default(),
+    }
 }
 
 /// One line for a table: the first changes, and how many more there are.
@@ -41,6 +33,19 @@ pub fn one_line(explanation: &MissExplanation) -> String {
             line
         }
     }
+}
+
+fn changes(before: &BTreeMap<String, String>, today: &BTreeMap<String, String>) -> Vec<ComponentChange> {
+    let names: BTreeSet<&String> = before.keys().chain(today.keys()).collect();
+    names
+        .into_iter()
+        .filter(|name| before.get(*name) != today.get(*name))
+        .map(|name| ComponentChange {
+            component: name.clone(),
+            before: before.get(name).map(|value| shorten(value)),
+            after: today.get(name).map(|value| shorten(value)),
+        })
+        .collect()
 }
 
 /// A digest is told from another by its first digits; a person reads no more of it.
@@ -66,11 +71,23 @@ mod tests {
         let key = CacheKey::of(b"k");
         let before = components(&[("option", ","), ("same", "1"), ("gone", "x")]);
         let today = components(&[("option", ";"), ("same", "1"), ("new", "y")]);
-        let explanation = explain(Some((key, &before)), &today);
+        let explanation = explain([(key, &before)], &today);
         let lines: Vec<_> = explanation.changes.iter().map(ToString::to_string).collect();
         assert_eq!(lines, ["gone: removed (x)", "new: added (y)", "option: , → ;"]);
         assert_eq!(one_line(&explanation), "gone: removed (x); new: added (y); and 1 more");
-        assert_eq!(one_line(&explain(None, &today)), "first time");
-        assert_eq!(one_line(&explain(Some((key, &today)), &today)), "its entry is gone");
+        assert_eq!(one_line(&explain([], &today)), "first time");
+        assert_eq!(one_line(&explain([(key, &today)], &today)), "its entry is gone");
+    }
+
+    #[test]
+    fn the_nearest_earlier_entry_is_compared() {
+        let [newest, nearest, oldest] = [b"1", b"2", b"3"].map(|key| CacheKey::of(key));
+        let today = components(&[("source", "a"), ("plan", "p"), ("option", ";")]);
+        let other_project = components(&[("source", "z"), ("plan", "q"), ("option", ",")]);
+        let before = components(&[("source", "a"), ("plan", "p"), ("option", ",")]);
+        let earlier = [(newest, &other_project), (nearest, &before), (oldest, &before)];
+        let explanation = explain(earlier, &today);
+        assert_eq!(explanation.compared_with, Some(nearest));
+        assert_eq!(one_line(&explanation), "option: , → ;");
     }
 }

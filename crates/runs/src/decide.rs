@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alluvium_contracts::{
-    CachePolicy, MissExplanation, OutputResult, PlanDocument, PlannedOutput, PlannedView, ViewResult,
+    CachePolicy, MissExplanation, OutputResult, PlanDocument, PlannedOutput, PlannedView, Stability, ViewResult,
 };
 use alluvium_datasets::{ChangedError, DatasetSpec, PinnedDataset};
 use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published};
@@ -15,8 +15,10 @@ use alluvium_plans::{Input, PlanBundle, ViewRef, one_line, plan_view};
 use alluvium_profile::Session;
 
 use crate::error::RunError;
+use crate::execute::Outcomes;
 use crate::graph::Graph;
 use crate::pipeline::Pipeline;
+use crate::run::RunOptions;
 
 /// The decisions of one pass over the selected views, and the session that they were planned in.
 pub(crate) struct Decisions {
@@ -32,6 +34,8 @@ pub(crate) struct ViewDecision {
     pub(crate) policy: CachePolicy,
     pub(crate) reference: Arc<ViewRef>,
     pub(crate) state: State,
+    /// To be computed whatever the caches hold.
+    pub(crate) fresh: bool,
     /// The sources that its computation reads in this run: its own, and those of upstream views without an entry.
     live: BTreeSet<String>,
 }
@@ -58,15 +62,53 @@ pub(crate) struct OutputDecision {
     pub(crate) target: OutputTarget,
     pub(crate) view: String,
     pub(crate) state: OutputState,
+    /// To be published whatever its table holds.
+    pub(crate) fresh: bool,
 }
 
+/// What is to be done anew whatever the caches hold.
+struct Anew<'a> {
+    options: &'a RunOptions,
+    done: &'a Outcomes,
+}
+
+impl Anew<'_> {
+    /// Nothing: a query takes what is there.
+    const NOTHING: Anew<'static> = Anew {
+        options: &RunOptions { select: Vec::new(), fresh: false, keep_going: false },
+        done: &Outcomes { views: BTreeMap::new(), outputs: BTreeMap::new() },
+    };
+
+    /// Asked for, and not done by an earlier attempt of the run.
+    fn view(&self, view: &str) -> bool {
+        self.asks_for(view)
+            && !self
+                .done
+                .views
+                .get(view)
+                .is_some_and(|done| matches!(done.report.result, ViewResult::Write | ViewResult::Computed))
+    }
+
+    fn output(&self, view: &str, output: &str) -> bool {
+        let done = self.done.outputs.get(output).map(|done| done.report.result);
+        self.asks_for(view) && done != Some(OutputResult::Write)
+    }
+
+    fn asks_for(&self, view: &str) -> bool {
+        let select = &self.options.select;
+        self.options.fresh && (select.is_empty() || select.iter().any(|selected| selected == view))
+    }
+}
+
+const FRESH: &str = "asked for with --fresh";
+
 impl Decisions {
-    /// Pins the sources, plans the selected views and looks every key up. `fresh` computes what is selected whatever
-    /// the caches hold.
-    pub(crate) async fn take(pipeline: &Pipeline, select: &[String], fresh: bool) -> Result<Self, RunError> {
+    /// Pins the sources, plans the selected views and looks every key up. `done` is what an earlier attempt of the same
+    /// run has done: it is not done anew.
+    pub(crate) async fn take(pipeline: &Pipeline, options: &RunOptions, done: &Outcomes) -> Result<Self, RunError> {
         let session = pipeline.sessions.build()?;
-        let graph = Graph::of(&pipeline.project, &session, select)?;
-        Self::over(pipeline, session, graph, &BTreeSet::new(), fresh).await
+        let graph = Graph::of(&pipeline.project, &session, &options.select)?;
+        Self::over(pipeline, session, graph, &BTreeSet::new(), &Anew { options, done }).await
     }
 
     /// The decisions for what a query names: these views with their ancestors, and these sources.
@@ -81,7 +123,7 @@ impl Decisions {
             [] => Graph::default(),
             views => Graph::of(&pipeline.project, &session, views)?,
         };
-        Self::over(pipeline, session, graph, sources, false).await
+        Self::over(pipeline, session, graph, sources, &Anew::NOTHING).await
     }
 
     async fn over(
@@ -89,7 +131,7 @@ impl Decisions {
         session: Session,
         graph: Graph,
         sources: &BTreeSet<String>,
-        fresh: bool,
+        anew: &Anew<'_>,
     ) -> Result<Self, RunError> {
         let mentioned: BTreeSet<&String> = graph.mentions.values().flatten().chain(sources).collect();
         let pins = pin_sources(pipeline, &session, &mentioned).await?;
@@ -97,7 +139,7 @@ impl Decisions {
         let mut inputs: BTreeMap<String, Input> =
             decisions.pins.iter().map(|(name, pin)| (name.clone(), Input::Dataset(pin.clone()))).collect();
         for view in decisions.graph.order.clone() {
-            let decision = decisions.decide(pipeline, &view, &inputs, fresh).await?;
+            let decision = decisions.decide(pipeline, &view, &inputs, anew).await?;
             let identity = decision.bundle.identity();
             inputs.insert(view.clone(), Input::View { key: identity.cache_key, stability: identity.stability });
             decisions.views.insert(view, decision);
@@ -161,7 +203,7 @@ impl Decisions {
         pipeline: &Pipeline,
         view: &str,
         inputs: &BTreeMap<String, Input>,
-        fresh: bool,
+        anew: &Anew<'_>,
     ) -> Result<ViewDecision, RunError> {
         let project = &pipeline.project;
         let sql = project.queries().get(view).map_or("", |query| query.sql.as_str());
@@ -180,12 +222,23 @@ impl Decisions {
                 foreign_commit: spec.foreign_commit,
             };
             let state = pipeline.cache.output_state(&target, &bundle).await?;
-            self.outputs.insert(name.clone(), OutputDecision { target, view: view.to_owned(), state });
+            let mut output = OutputDecision { target, view: view.to_owned(), state, fresh: false };
+            if anew.output(view, name) {
+                output.renew(FRESH);
+            }
+            self.outputs.insert(name.clone(), output);
         }
         let policy = project.spec().views.get(view).map(|spec| spec.cache).unwrap_or_default();
+        let fresh = anew.view(view);
         let state = self.state(pipeline, &bundle, policy, fresh)?;
         let live = self.live_sources(&bundle);
-        Ok(ViewDecision { bundle, policy, reference, state, live })
+        let decision = ViewDecision { bundle, policy, reference, state, fresh, live };
+        if decision.rewrites_unstable() {
+            for output in self.outputs.values_mut().filter(|output| output.view == view) {
+                output.renew("its view is computed again, and is unstable");
+            }
+        }
+        Ok(decision)
     }
 
     fn state(
@@ -207,20 +260,19 @@ impl Decisions {
             },
             CachePolicy::DeltaStaging => match pipeline.cache.lookup(bundle)? {
                 Lookup::Hit(entry) if !fresh => State::Hit(entry),
-                Lookup::Hit(_) => compute("asked for with --fresh", None),
+                Lookup::Hit(_) => compute(FRESH, None),
                 Lookup::Miss(explanation) => compute(&one_line(&explanation), Some(explanation)),
             },
             CachePolicy::DeltaOutput => match self.outputs_of(bundle.name()).next() {
-                Some((_, OutputDecision { state: OutputState::Hit(published), .. })) if !fresh => {
+                Some((_, OutputDecision { state: OutputState::Hit(published), .. })) => {
                     State::HitOutput(published.clone())
                 }
                 Some((_, OutputDecision { state: OutputState::Stale { reason, .. }, .. })) => compute(reason, None),
                 Some((_, OutputDecision { state: OutputState::Foreign { .. }, .. })) => {
                     compute("the head of its output is somebody else's commit", None)
                 }
-                Some((_, OutputDecision { state: OutputState::Hit(_), .. })) | None => {
-                    compute("asked for with --fresh", None)
-                }
+                // Declared with exactly one output, which the project's loading has checked.
+                None => compute("its output is not declared", None),
             },
         })
     }
@@ -281,7 +333,25 @@ impl Decisions {
 /// Why an idle view was not computed.
 pub(crate) const IDLE: &str = "not needed: everything that reads it is up to date";
 
+impl OutputDecision {
+    /// Publishes what is up to date all the same.
+    fn renew(&mut self, reason: &str) {
+        if let OutputState::Hit(published) = &self.state {
+            self.fresh = true;
+            self.state = OutputState::Stale { reason: reason.to_owned(), head: Some(published.version) };
+        }
+    }
+}
+
 impl ViewDecision {
+    /// Whether an entry is written whose rows may differ from those that the view's outputs hold under the same key.
+    fn rewrites_unstable(&self) -> bool {
+        matches!(self.state, State::Compute { .. })
+            && self.policy == CachePolicy::DeltaStaging
+            && self.bundle.cache_key().is_some()
+            && self.bundle.identity().stability == Stability::Unstable
+    }
+
     /// Whether its rows are kept in a table of their own, so that its readers do not read its sources.
     pub(crate) fn is_kept(&self) -> bool {
         self.bundle.cache_key().is_some() && matches!(self.policy, CachePolicy::DeltaStaging | CachePolicy::DeltaOutput)

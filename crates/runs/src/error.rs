@@ -32,6 +32,18 @@ pub enum RunError {
         /// The circle, beginning and ending with the same view.
         path: Vec<String>,
     },
+    /// A view reads a table by a qualified name.
+    #[error("{place}: view `{view}` reads `{table}`: a view reads the sources and views of its pipeline, by their bare names, and neither outputs nor ledgers{}", instead.as_ref().map(|name| format!("; read `{name}`")).unwrap_or_default())]
+    Qualified {
+        /// File, line and column.
+        place: String,
+        /// The view.
+        view: String,
+        /// The table as it was written.
+        table: String,
+        /// What to read instead, where that is clear.
+        instead: Option<String>,
+    },
     /// A view's SQL is wrong.
     #[error("{place}: view `{view}`")]
     Query {
@@ -106,6 +118,7 @@ impl RunError {
         match self {
             Self::UnknownView { .. }
             | Self::Cycle { .. }
+            | Self::Qualified { .. }
             | Self::Query { .. }
             | Self::Plan { .. }
             | Self::Source { .. }
@@ -118,14 +131,24 @@ impl RunError {
 
     /// A query error of a view, with its place in the user's files.
     pub(crate) fn query(project: &Project, view: &str, mut source: QueryError) -> Self {
+        let position = source.position().map(|position| (position.line, position.column));
+        let place = project.sql_place(view, position);
+        let spec = project.spec();
+        if let QueryError::UnknownTable { table, .. } = &source
+            && let Some((_, bare)) = table.rsplit_once('.')
+        {
+            let named = spec.sources.contains_key(bare) || spec.views.contains_key(bare);
+            let published = spec.outputs.get(bare).map(|output| output.view.clone());
+            let instead = if named { Some(bare.to_owned()) } else { published };
+            let instead = instead.filter(|name| name != view);
+            return Self::Qualified { place, view: view.to_owned(), table: table.clone(), instead };
+        }
         // The session knows only what the pipeline's views mention; the pipeline knows more.
         if let QueryError::UnknownTable { table, suggestion: suggestion @ None, .. } = &mut source {
-            let spec = project.spec();
             let known = spec.sources.keys().chain(spec.views.keys()).map(String::as_str);
             *suggestion = meant(table, known.filter(|name| *name != view));
         }
-        let position = source.position().map(|position| (position.line, position.column));
-        Self::Query { place: project.sql_place(view, position), view: view.to_owned(), source }
+        Self::Query { place, view: view.to_owned(), source }
     }
 
     pub(crate) fn plan(project: &Project, view: &str, source: PlanError) -> Self {

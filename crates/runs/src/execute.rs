@@ -1,10 +1,12 @@
 //! Carrying decisions out: independent views at once, each after what it reads, each output after its view.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use alluvium_contracts::{CachePolicy, LedgerEvent, OutputReport, OutputResult, RunId, ViewResult};
-use alluvium_delta_cache::{CacheError, OutputState, Published, WriteRequest, Written};
+use alluvium_delta_cache::{CacheError, OutputState, PublishRequest, Published, WriteRequest, Written};
 use alluvium_ledgers::LedgerError;
+use datafusion::catalog::TableProvider;
 use fail::fail_point;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
@@ -286,13 +288,12 @@ impl Attempt<'_> {
             }
             // An uncacheable view is computed once a run, so that all its readers see the same rows.
             (None, _) | (Some(_), CachePolicy::Memory) => {
-                let (provider, rows, _) = cache.memory(session, bundle, &before_publish).await?;
+                let (provider, rows) = cache.memory(session, bundle, decision.fresh, &before_publish).await?;
                 decision.reference.bind(provider);
                 Ok(done(ViewResult::Computed).with_rows(rows))
             }
             (Some(key), CachePolicy::DeltaStaging) => {
-                let fresh = matches!(&decision.state, State::Compute { explanation: None, .. });
-                let request = WriteRequest { bundle, key, run_id: self.run_id, fresh };
+                let request = WriteRequest { bundle, key, run_id: self.run_id, fresh: decision.fresh };
                 let (entry, result) = match cache.write(session, request, &before_publish).await? {
                     Written::Computed(entry) => (entry, ViewResult::Write),
                     Written::Shared(entry) => (entry, ViewResult::Hit),
@@ -312,8 +313,8 @@ impl Attempt<'_> {
                 let Some((_, output)) = self.decisions.outputs_of(bundle.name()).next() else {
                     return Ok(done(ViewResult::Computed));
                 };
-                let published =
-                    cache.publish(session, &output.target, bundle, None, self.run_id, &before_publish).await?;
+                let request = self.publication(output, decision, None);
+                let published = cache.publish(session, request, &before_publish).await?;
                 let schema = bundle.published().arrow();
                 decision.reference.bind(cache.output_provider(&output.target, &published, schema)?);
                 let result = if published.written { ViewResult::Write } else { ViewResult::Hit };
@@ -382,25 +383,14 @@ impl Attempt<'_> {
             outcome.file_count = view.file_count;
             return Some(outcome);
         }
-        let source = std::sync::Arc::clone(&decision.reference);
+        let source = Arc::clone(&decision.reference) as Arc<dyn TableProvider>;
         let before_publish = || match decision.is_kept() {
             // The rows come from an entry, whose key says what they are, whatever has become of the sources since.
             true => Ok(()),
             false => self.decisions.recheck(decision.bundle.name()),
         };
-        let published = self
-            .pipeline
-            .cache
-            .publish(
-                &self.decisions.session,
-                &output.target,
-                &decision.bundle,
-                Some(source),
-                self.run_id,
-                &before_publish,
-            )
-            .await;
-        match published {
+        let request = self.publication(output, decision, Some(source));
+        match self.pipeline.cache.publish(&self.decisions.session, request, &before_publish).await {
             Ok(published) => {
                 let result = if published.written { OutputResult::Write } else { OutputResult::Hit };
                 let mut outcome = output_hit(output, &published);
@@ -411,6 +401,21 @@ impl Attempt<'_> {
             }
             Err(_) if self.may_retry && before_publish().is_err() => None,
             Err(error) => Some(output_outcome(output, OutputResult::Error, Some(chain(&error)), watch.elapsed_ms())),
+        }
+    }
+
+    fn publication<'r>(
+        &self,
+        output: &'r OutputDecision,
+        view: &'r ViewDecision,
+        source: Option<Arc<dyn TableProvider>>,
+    ) -> PublishRequest<'r> {
+        PublishRequest {
+            target: &output.target,
+            bundle: &view.bundle,
+            source,
+            run_id: self.run_id,
+            fresh: output.fresh,
         }
     }
 

@@ -13,7 +13,9 @@ use alluvium_telemetry::Seam;
 
 use crate::decide::Decisions;
 use crate::error::RunError;
+use crate::execute::Outcomes;
 use crate::project::Project;
+use crate::run::RunOptions;
 
 /// What the caller decides about opening.
 #[derive(Debug, Default)]
@@ -97,7 +99,8 @@ impl Pipeline {
     /// # Errors
     /// [`RunError`] when the pipeline is wrong or its sources cannot be pinned.
     pub async fn plan(&self, select: &[String]) -> Result<PlanDocument, RunError> {
-        Ok(Decisions::take(self, select, false).await?.document())
+        let options = RunOptions { select: select.to_vec(), ..RunOptions::default() };
+        Ok(Decisions::take(self, &options, &Outcomes::default()).await?.document())
     }
 
     /// What pinning has hashed and inferred since the pipeline was opened.

@@ -18,7 +18,8 @@ const OUTBOX_PATIENCE: u64 = 5_000;
 pub struct RunOptions {
     /// The views to bring up to date, with their ancestors. Empty: all.
     pub select: Vec<String>,
-    /// Compute even what the caches hold.
+    /// Compute the selected views, and publish their outputs, even where the caches hold them. Ancestors that are not
+    /// selected themselves still hit.
     pub fresh: bool,
     /// Go on with what does not depend on a view that failed.
     pub keep_going: bool,
@@ -42,14 +43,14 @@ impl Pipeline {
         let watch = self.seam.stopwatch();
         let started_unix_ms = self.seam.unix_ms();
         // A pipeline that is wrong is refused before there is a run.
-        let mut decisions = Decisions::take(self, &options.select, options.fresh).await?;
+        let mut outcomes = Outcomes::default();
+        let mut decisions = Decisions::take(self, &options, &outcomes).await?;
         self.ledgers.close_killed_runs()?;
         let run_id = self.seam.run_id();
         let profile_name = self.project.spec().profile.name.as_deref();
         let guard = self.ledgers.begin_run(run_id, profile_name)?;
         observer.notify(&Progress::RunStarted { run_id, views: decisions.graph.order.clone() });
 
-        let mut outcomes = Outcomes::default();
         let mut may_retry = true;
         let mut untried = "the run was interrupted".to_owned();
         let ended = loop {
@@ -65,7 +66,7 @@ impl Pipeline {
                 Ended::SourcesChanged if may_retry => {
                     may_retry = false;
                     // Pinned anew; what the first attempt published under a key that still holds is a hit now.
-                    match Decisions::take(self, &options.select, false).await {
+                    match Decisions::take(self, &options, &outcomes).await {
                         Ok(anew) => decisions = anew,
                         // The run began, so it ends as a run: with what it did, and why it could do no more.
                         Err(error) => {

@@ -148,6 +148,15 @@ pub enum WriteError {
         /// The value.
         value: String,
     },
+    /// The file system takes no name this long. Partition values become names of directories.
+    #[error("a name in {} is too long for the file system: a value of a partition column has to fit into a directory's name (255 bytes, special characters count three times); partition by another column", .path.display())]
+    NameTooLong {
+        /// The table.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: EngineError,
+    },
     /// A file could not be written.
     #[error("a data file of {} could not be written; check the space and permissions there", .path.display())]
     Store {

@@ -13,6 +13,9 @@ use crate::policy::ResolvedWritePolicy;
 /// What a commit says of itself beside the engine's own keys. Opaque here.
 pub type CommitMetadata = BTreeMap<String, serde_json::Value>;
 
+/// The tag of an add action that holds the digest of its file, as `b3:` and hexadecimal digits.
+pub(crate) const DIGEST_TAG: &str = "alluvium.digest";
+
 /// One data file of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataFile {
@@ -24,7 +27,8 @@ pub struct DataFile {
     pub row_count: u64,
     /// The value of each partition column as the log writes it; `None` is NULL.
     pub partition_values: BTreeMap<String, Option<String>>,
-    /// The BLAKE3 of the file's bytes. Always there for files that this process wrote; a log does not hold it.
+    /// The BLAKE3 of the file's bytes, in the log as the tag `alluvium.digest`. Always there for files that this crate
+    /// wrote; other writers leave it out.
     pub digest: Option<ContentDigest>,
 }
 

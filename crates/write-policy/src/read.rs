@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::path::Path;
 
+use alluvium_contracts::ContentDigest;
 use deltalake_core::kernel::LogicalFileView;
 use parquet::file::metadata::ParquetMetaDataReader;
 
 use crate::error::ReadError;
-use crate::files::DataFile;
+use crate::files::{DIGEST_TAG, DataFile};
 use crate::log::head_version;
 use crate::table::{Loaded, TableDir};
 use crate::write::row_count;
@@ -40,7 +41,8 @@ pub(crate) async fn recorded_transaction(
         .map_err(|source| ReadError::Log { path: table_dir.to_path_buf(), source: source.into() })
 }
 
-/// The data files of a version, by log replay; in order of their paths, without digests.
+/// The data files of a version, by log replay; in order of their paths, with the digests that the
+/// log holds.
 ///
 /// # Errors
 /// [`ReadError::NotPlainFiles`] when the files do not tell the rows (deletion vectors, column mapping, files outside the
@@ -82,7 +84,7 @@ pub async fn active_files(table_dir: &Path, version: u64) -> Result<Vec<DataFile
             },
             size_bytes: size(&file, table_dir)?,
             partition_values: file.partition_values_map().into_iter().collect(),
-            digest: None,
+            digest: digest(&file),
             path,
         });
     }
@@ -96,6 +98,13 @@ fn open(table_dir: &Path) -> Result<TableDir, ReadError> {
 
 fn size(file: &LogicalFileView, table_dir: &Path) -> Result<u64, ReadError> {
     u64::try_from(file.size()).map_err(|source| ReadError::Log { path: table_dir.to_path_buf(), source: source.into() })
+}
+
+/// A tag that is no digest is somebody else's.
+fn digest(file: &LogicalFileView) -> Option<ContentDigest> {
+    #[expect(deprecated, reason = "the engine gives tags in no other way")]
+    let tags = file.add_action().tags?;
+    tags.get(DIGEST_TAG)?.as_deref()?.parse().ok()
 }
 
 fn footer_rows(path: &Path) -> Result<u64, ReadError> {

@@ -1,6 +1,8 @@
 //! Writing data files: one task a stream, nothing merged, nothing left behind by a failure.
 
+use std::error::Error;
 use std::fs;
+use std::io;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::error::WriteError;
-use crate::files::{DataFile, StagedFiles, remove};
+use crate::files::{DIGEST_TAG, DataFile, StagedFiles, remove};
 use crate::gate::unwritable;
 use crate::log::head_version;
 use crate::policy::ResolvedWritePolicy;
@@ -209,7 +211,16 @@ impl StreamWriter {
 }
 
 fn store_error(table: &Path, error: deltalake_core::DeltaTableError) -> WriteError {
-    WriteError::Store { path: table.to_path_buf(), source: error.into() }
+    let path = table.to_path_buf();
+    match names_something_too_long(&error) {
+        true => WriteError::NameTooLong { path, source: error.into() },
+        false => WriteError::Store { path, source: error.into() },
+    }
+}
+
+fn names_something_too_long(error: &(dyn Error + 'static)) -> bool {
+    let is_it = |error: &io::Error| error.kind() == io::ErrorKind::InvalidFilename;
+    error.downcast_ref().is_some_and(is_it) || error.source().is_some_and(names_something_too_long)
 }
 
 /// The batch under the declared schema: same names, same types, and no NULL where none is allowed. No column is copied.
@@ -253,7 +264,8 @@ fn check_partition_values(batch: &RecordBatch, column: &str) -> Result<(), Write
     }
 }
 
-/// The file that an add action speaks of, with the size and digest of the bytes that went to the disk.
+/// The file that an add action speaks of, with the size and digest of the bytes that went to the disk: the log keeps
+/// both, so that whoever reads the table can tell the file from any other.
 fn describe(mut add: Add, unfinished: &Unfinished) -> Result<(DataFile, Add), WriteError> {
     let unknown = |what: &'static str| WriteError::Store {
         path: unfinished.table.join(&add.path),
@@ -262,6 +274,7 @@ fn describe(mut add: Add, unfinished: &Unfinished) -> Result<(DataFile, Add), Wr
     let written = unfinished.store.written(&add.path).ok_or_else(|| unknown("a file that it never finished"))?;
     let row_count = add.stats.as_deref().and_then(row_count).ok_or_else(|| unknown("no row count"))?;
     add.size = i64::try_from(written.size_bytes).map_err(|_| unknown("a file beyond 2^63 bytes"))?;
+    add.tags.get_or_insert_default().insert(DIGEST_TAG.to_owned(), Some(written.digest.to_string()));
     let file = DataFile {
         path: add.path.clone(),
         size_bytes: written.size_bytes,

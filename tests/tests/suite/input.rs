@@ -67,6 +67,8 @@ const FAULTS: &[Fault] = &[
     ("a cloud store", |lab| lab.edit("alluvium.toml", "data/events.parquet", "s3://bucket/events.parquet")),
     ("an unknown column", |lab| lab.write("views/first.sql", "-- one row an event\nselect k, z\nfrom events\n")),
     ("an unknown table", |lab| lab.write("views/first.sql", "select k, s\nfrom event\n")),
+    ("a table of another schema", |lab| lab.write("views/first.sql", "select k, s\nfrom outputs.second\n")),
+    ("a ledger in a view", |lab| lab.write("views/first.sql", "select * from alluvium.cache_runs\n")),
     ("no SQL", |lab| lab.write("views/first.sql", "selct k from events\n")),
     ("DDL", |lab| lab.write("views/first.sql", "create table x as select 1\n")),
     ("DML", |lab| lab.write("views/first.sql", "insert into events select * from events\n")),

@@ -124,6 +124,16 @@ async fn partitions_of_every_type_come_back() {
 }
 
 #[tokio::test]
+async fn a_partition_value_too_long_for_a_directory_is_told_from_a_full_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = "é".repeat(130);
+    let rows = stream(vec![batch(&[(Some("short"), 1), (Some(&long), 2)])]);
+    let result = write_files(dir.path(), schema(), vec![rows], &by_s()).await;
+    assert!(matches!(result, Err(WriteError::NameTooLong { .. })), "{result:?}");
+    assert_eq!(data_files(dir.path()), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
 async fn the_directory_may_have_any_name() {
     let names =
         ["a b", "100%", "%20", "%2e%2e", "a#b", "what?", "ünï€", "[x]{y}", "semi;colon", "back\\slash", "~", "a+b&c=d"];
