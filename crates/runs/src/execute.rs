@@ -255,7 +255,8 @@ impl Attempt<'_> {
         let watch = self.pipeline.seam.stopwatch();
         let outcome = match self.view(decision).await {
             Ok(outcome) => outcome,
-            Err(CacheError::SourceChanged { .. }) if self.may_retry => {
+            // A failure over a source that changed meanwhile says nothing about the view.
+            Err(_) if self.may_retry && self.decisions.recheck(&view).is_err() => {
                 return Done { view, outcome: None, outputs: Vec::new() };
             }
             Err(error) => failed(decision, &error, watch.elapsed_ms()),
