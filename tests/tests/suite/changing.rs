@@ -86,6 +86,35 @@ async fn a_file_that_keeps_changing_fails_unpublished() {
     assert!(lab.sql("select total from total").await.contains("| 102   |"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_first_attempt_did_is_told_once() {
+    let lab = lab("delta_staging");
+    lab.edit(
+        "alluvium.toml",
+        "[views.everything]",
+        "[sources.more]\nformat = \"parquet\"\npath = \"data/more.parquet\"\n\
+         [views.a_steady]\nsql = \"select k from more\"\n[outputs.steady]\nview = \"a_steady\"\npath = \"out\"\n\
+         [views.everything]",
+    );
+    lab.parquet("data/more.parquet", &[(7, "a")]);
+    let pipeline = lab.open();
+    let document = try_run(&pipeline, RunOptions::default(), &rewriter(&lab, "everything", 1)).await.unwrap();
+    assert_eq!(results(&document), ["a_steady: write", "everything: write", "total: write"]);
+    let told = "select view_name, output_name, count(*) as n from alluvium.cache_inventory group by 1, 2 order by 1, 2";
+    insta::assert_snapshot!(answer(&pipeline, told).await, @r"
+    +------------+-------------+---+
+    | view_name  | output_name | n |
+    +------------+-------------+---+
+    | a_steady   | steady      | 1 |
+    | a_steady   |             | 1 |
+    | everything |             | 1 |
+    | total      |             | 1 |
+    +------------+-------------+---+
+    ");
+    let counted = answer(&pipeline, "select write_count from alluvium.cache_runs").await;
+    assert!(counted.contains("| 3           |"), "{counted}");
+}
+
 /// Removes a file when a view starts.
 struct Remover(PathBuf);
 

@@ -120,6 +120,25 @@ async fn a_copy_keeps_its_pin_until_it_goes_its_own_way() {
 }
 
 #[tokio::test]
+async fn histories_that_end_in_one_commit_are_two_contents() {
+    let (project, path) = project().await;
+    let other = project.data().join("copy");
+    copy(&path, &other);
+    // The copy's first version never had the file of 2; its commits after that are those of the original.
+    let first = std::fs::read_to_string(commit(&other, 0)).unwrap();
+    let without: Vec<_> = first.lines().filter(|line| !(line.contains("\"add\"") && line.contains("p2"))).collect();
+    assert_eq!(without.len() + 1, first.lines().count());
+    std::fs::write(commit(&other, 0), without.join("\n")).unwrap();
+
+    let one = project.pin(&at(Some(1))).await;
+    let two = project.pin(&SourceSpec { version: Some(1), ..source(SourceFormat::Delta, "copy") }).await;
+    assert_eq!(one.components()["delta commit"], two.components()["delta commit"]);
+    assert_eq!(one.components()["delta table"], two.components()["delta table"]);
+    assert!(project.query(&two, "select count(*) as n from t").await.contains("| 2 |"));
+    assert_ne!(one.digest(), two.digest());
+}
+
+#[tokio::test]
 async fn an_expired_commit_is_known_by_the_active_files() {
     let (project, path) = project().await;
     let table = DeltaTableBuilder::from_url(Url::from_directory_path(&path).unwrap()).unwrap().load().await.unwrap();
