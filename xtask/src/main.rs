@@ -13,6 +13,7 @@ mod layers;
 mod metadata;
 mod project;
 mod snapshots;
+mod soak;
 mod stopwatch;
 mod tidy;
 
@@ -46,6 +47,8 @@ enum Task {
     Bench(bench::Args),
     /// Read what a run writes with foreign readers: Python's deltalake and jsonschema.
     Interop(interop::Args),
+    /// Compare random pipelines with and without their caches, for as long as asked.
+    Soak(soak::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Task::Consumers(args) => consumers::run(&root, &args),
         Task::Bench(args) => bench::run(&root, &args),
         Task::Interop(args) => interop::run(&root, &args),
+        Task::Soak(args) => soak::run(&root, &args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,16 +6,15 @@ use alluvium_plans::PlanBundle;
 use alluvium_profile::Session;
 use datafusion::common::Result;
 use datafusion::datasource::MemTable;
-use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream_partitioned};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream, execute_stream_partitioned};
 use futures::TryStreamExt as _;
 
 use crate::published::PublishExec;
 
-/// Starts the execution of a view: one stream a partition, in published batches.
+/// Starts the execution of a view: one stream a partition, in published batches. All of them have to be polled at once:
+/// the partitions of a join wait for each other.
 pub(crate) async fn streams(session: &Session, bundle: &PlanBundle) -> Result<Vec<SendableRecordBatchStream>> {
-    let exec = session.context().state().create_physical_plan(bundle.plan()).await?;
-    let published: Arc<dyn ExecutionPlan> = Arc::new(PublishExec::new(exec, Arc::clone(bundle.published().arrow())));
-    execute_stream_partitioned(published, session.context().task_ctx())
+    execute_stream_partitioned(published(session, bundle).await?, session.context().task_ctx())
 }
 
 /// Executes a view into memory; returns the table and its rows.
@@ -38,9 +37,11 @@ pub(crate) async fn in_memory(session: &Session, bundle: &PlanBundle) -> Result<
 
 /// Executes a view for its errors and its number of rows alone.
 pub(crate) async fn count(session: &Session, bundle: &PlanBundle) -> Result<u64> {
-    let mut rows = 0;
-    for stream in streams(session, bundle).await? {
-        rows += stream.try_fold(0, async |rows, batch| Ok(rows + batch.num_rows() as u64)).await?;
-    }
-    Ok(rows)
+    let stream = execute_stream(published(session, bundle).await?, session.context().task_ctx())?;
+    stream.try_fold(0, async |rows, batch| Ok(rows + batch.num_rows() as u64)).await
+}
+
+async fn published(session: &Session, bundle: &PlanBundle) -> Result<Arc<dyn ExecutionPlan>> {
+    let exec = session.context().state().create_physical_plan(bundle.plan()).await?;
+    Ok(Arc::new(PublishExec::new(exec, Arc::clone(bundle.published().arrow()))))
 }

@@ -128,3 +128,16 @@ async fn a_computed_view_is_not_optimised_twice() {
     assert_eq!(document.result, RunResult::Succeeded, "{document:#?}");
     assert!(lab.sql("select count(*) as n from w").await.contains("| 3 |"));
 }
+
+/// The partitions of a join wait for each other: whoever counts a view's rows has to poll them all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_nobody_reads_is_counted() {
+    let lab = Lab::new(
+        "[sources.u]\nformat = \"parquet\"\npath = \"u.parquet\"\n\
+         [views.joined]\ncache = \"none\"\nsql = \"with t as (select s, max(k) as k from u group by s) \
+         select t.k, o.s from t join u as o on o.s = t.s\"\n",
+    );
+    lab.parquet("u.parquet", &[]);
+    let run = tokio::time::timeout(std::time::Duration::from_secs(60), lab.run()).await.expect("the run hangs");
+    assert_eq!(run.views[0].rows, Some(0));
+}

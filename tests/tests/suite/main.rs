@@ -5,6 +5,7 @@
 mod boundary;
 mod changing;
 mod crash;
+mod differential;
 mod fresh;
 mod identity;
 mod input;
