@@ -32,7 +32,7 @@ pub type BeforePublish<'a> = &'a (dyn Fn() -> Result<(), ChangedError> + Send + 
 /// The caches under one root. Cheap to share behind an [`Arc`].
 #[derive(Debug)]
 pub struct DeltaCache {
-    root: Arc<CacheRoot>,
+    pub(crate) root: Arc<CacheRoot>,
     pub(crate) index: Index,
     pub(crate) seam: Seam,
     memory: Mutex<HashMap<CacheKey, (Arc<MemTable>, u64)>>,
@@ -114,7 +114,10 @@ impl DeltaCache {
     pub fn lookup(&self, bundle: &PlanBundle) -> Result<Lookup, CacheError> {
         let watch = self.seam.stopwatch();
         let found = match bundle.cache_key() {
-            Some(key) => self.valid_entry(key, bundle)?,
+            Some(key) => match self.valid_entry(key, bundle)? {
+                None if !Lease::is_held(&self.leases(), key.as_bytes()) => self.adopt(key, bundle)?,
+                found => found,
+            },
             None => None,
         };
         let lookup = match found {
@@ -276,17 +279,22 @@ impl DeltaCache {
         fail_point!("view.lease.acquired");
         // Whoever held the lease before may have published; a fresh run too takes what is newer than itself.
         let seen = self.held(key)?;
-        if (!fresh || seen != seen_before)
-            && let Some(entry) = self.valid_entry(key, bundle)?
-        {
-            return Ok(Written::Shared(entry));
+        if !fresh || seen != seen_before {
+            if let Some(entry) = self.valid_entry(key, bundle)? {
+                return Ok(Written::Shared(entry));
+            }
+            if !fresh
+                && lease.is_exclusive()
+                && let Some(entry) = self.adopt(key, bundle)?
+            {
+                return Ok(Written::Shared(entry));
+            }
         }
         let seen = self.held(key)?;
 
         let watch = self.seam.stopwatch();
         let id = self.seam.entry_id();
-        let parent = format!("view_cache/{}__{}", segment(bundle.name()), key.hex());
-        let dir = format!("{parent}/{id}");
+        let dir = format!("{}/{id}", entry_parent(bundle.name(), key));
         let table_dir = self.root.path().join(&dir);
         let unpublished = Unpublished(Some(table_dir.clone()));
 
@@ -360,12 +368,15 @@ impl DeltaCache {
 
     pub(crate) async fn lease(&self, resource: &[u8; 32], bundle: &PlanBundle) -> Result<Lease, CacheError> {
         let watch = self.seam.stopwatch();
-        let dir = self.root.path().join("leases");
-        let lease = Lease::acquire(&self.index, &dir, resource, self.lease_deadline, &self.seam).await?;
+        let lease = Lease::acquire(&self.index, &self.leases(), resource, self.lease_deadline, &self.seam).await?;
         if lease.waited {
             self.record(CacheOperation::LeaseWait, bundle, LookupResult::Ok, &watch, None, None);
         }
         Ok(lease)
+    }
+
+    fn leases(&self) -> PathBuf {
+        self.root.path().join("leases")
     }
 
     pub(crate) fn files_provider(
@@ -468,6 +479,11 @@ pub(crate) fn stamped(table_dir: &Path, files: &[DataFile]) -> Result<Vec<EntryF
 pub(crate) fn compute(name: &str) -> impl FnOnce(datafusion::common::DataFusionError) -> CacheError {
     let view = name.to_owned();
     move |source| CacheError::Compute { view, source: Box::new(source) }
+}
+
+/// Where the entries of a view under a key lie, relative to the cache root.
+pub(crate) fn entry_parent(view: &str, key: CacheKey) -> String {
+    format!("view_cache/{}__{}", segment(view), key.hex())
 }
 
 /// A name as one path segment that can neither escape nor collide: everything but letters, digits, `_` and `-` is

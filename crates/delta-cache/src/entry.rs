@@ -111,6 +111,11 @@ pub(crate) fn check(table_dir: &Path, files: Vec<EntryFile>) -> Check {
     if moved { Check::Restamped(today) } else { Check::Untouched(today) }
 }
 
+/// The stamp of a file that was never looked at here: no file has inode 0.
+pub(crate) const fn unseen(size_bytes: u64) -> FileStamp {
+    FileStamp { dev: 0, inode: 0, size_bytes, modified_ns: 0, changed_ns: 0 }
+}
+
 fn unreadable(path: &str, error: &HashError) -> String {
     format!("{path} cannot be read: {error}")
 }

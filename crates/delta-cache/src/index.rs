@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{CacheKey, EntryId, RunId};
-use alluvium_disk_kv_cache::{Store, StoreError};
+use alluvium_disk_kv_cache::{Store, StoreError, WriteTxn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -93,37 +93,48 @@ impl Index {
         })
     }
 
-    /// Draws the next token and makes it the current one of `resource`.
-    pub(crate) fn take_token(&self, resource: &[u8]) -> Result<u64, StoreError> {
+    /// Draws the next token and makes it the current one of `resource`. Tokens are not below the clock's milliseconds, so
+    /// that an index that was lost does not give those of its commits again.
+    pub(crate) fn take_token(&self, resource: &[u8], unix_ms: i64) -> Result<u64, StoreError> {
         self.store.write(|txn| {
             let last = txn.get(META, NEXT_TOKEN)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
-            let token = last + 1;
+            let token = (last + 1).max(u64::try_from(unix_ms).unwrap_or(0));
             txn.put(META, NEXT_TOKEN, &token.to_be_bytes())?;
             txn.put(TOKENS, resource, &token.to_be_bytes())?;
             Ok(token)
         })
     }
 
-    /// Publishes `entry` if its token is current and the index still holds what was `seen` for its key.
+    /// Publishes `entry` if its token is current and the index still holds what was `seen` for its key, or what was adopted
+    /// since: the entry itself, or an older one.
     pub(crate) fn publish(&self, entry: &Entry, seen: Option<EntryId>) -> Result<Publication, StoreError> {
         let key = entry.key.as_bytes();
         let value = encode(entry);
-        let identity = Latest { key: entry.key, components: entry.components.clone() };
         self.store.write(|txn| {
             if !is_current(txn.get(TOKENS, key)?, entry.fencing_token) {
                 return Ok(Publication::Superseded);
             }
-            let held = txn.get(ENTRIES, key)?.and_then(decode::<Entry>).map(|entry| entry.id);
-            if held != seen {
+            let held = txn.get(ENTRIES, key)?.and_then(decode::<Entry>);
+            let is_older = |held: &Entry| held.id == entry.id || held.fencing_token < entry.fencing_token;
+            if held.as_ref().map(|held| held.id) != seen && !held.as_ref().is_some_and(is_older) {
                 return Ok(Publication::Superseded);
             }
             txn.put(ENTRIES, key, &value)?;
-            let mut latest: Vec<Latest> = txn.get(LATEST, entry.view.as_bytes())?.and_then(decode).unwrap_or_default();
-            latest.retain(|earlier| earlier.key != identity.key);
-            latest.insert(0, identity.clone());
-            latest.truncate(REMEMBERED);
-            txn.put(LATEST, entry.view.as_bytes(), &encode(&latest))?;
+            remember(txn, entry)?;
             Ok(Publication::Published)
+        })
+    }
+
+    /// Gives a row to an entry that has none. `false`: its key has a row by now.
+    pub(crate) fn adopt(&self, entry: &Entry) -> Result<bool, StoreError> {
+        let value = encode(entry);
+        self.store.write(|txn| {
+            if txn.get(ENTRIES, entry.key.as_bytes())?.and_then(decode::<Entry>).is_some() {
+                return Ok(false);
+            }
+            txn.put(ENTRIES, entry.key.as_bytes(), &value)?;
+            remember(txn, entry)?;
+            Ok(true)
         })
     }
 
@@ -183,6 +194,15 @@ impl Index {
             })
         })
     }
+}
+
+/// Puts the entry's identity before the others of its view's name.
+fn remember(txn: &mut WriteTxn<'_>, entry: &Entry) -> Result<(), StoreError> {
+    let mut latest: Vec<Latest> = txn.get(LATEST, entry.view.as_bytes())?.and_then(decode).unwrap_or_default();
+    latest.retain(|earlier| earlier.key != entry.key);
+    latest.insert(0, Latest { key: entry.key, components: entry.components.clone() });
+    latest.truncate(REMEMBERED);
+    txn.put(LATEST, entry.view.as_bytes(), &encode(&latest))
 }
 
 fn is_current(held: Option<&[u8]>, token: u64) -> bool {

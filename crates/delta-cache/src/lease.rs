@@ -43,8 +43,7 @@ impl Lease {
         seam: &Seam,
     ) -> Result<Self, CacheError> {
         std::fs::create_dir_all(dir).map_err(|source| io("create the directory", dir, source))?;
-        let name: String = resource.iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = dir.join(format!("{name}.lock"));
+        let path = lock_path(dir, resource);
         let watch = seam.stopwatch();
         let mut waited = false;
         let lock = loop {
@@ -58,9 +57,27 @@ impl Lease {
             waited = true;
             tokio::time::sleep(POLL).await;
         };
-        let token = index.take_token(resource)?;
+        let token = index.take_token(resource, seam.unix_ms())?;
         Ok(Self { token, waited, lock })
     }
+
+    /// Whether nobody else can hold the lease: it was not taken over from an owner that may wake.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Whether somebody holds the lease on `resource`.
+    pub(crate) fn is_held(dir: &Path, resource: &[u8; 32]) -> bool {
+        match File::open(lock_path(dir, resource)) {
+            Ok(file) => file.try_lock_shared().is_err(),
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+        }
+    }
+}
+
+fn lock_path(dir: &Path, resource: &[u8; 32]) -> PathBuf {
+    let name: String = resource.iter().map(|byte| format!("{byte:02x}")).collect();
+    dir.join(format!("{name}.lock"))
 }
 
 impl Drop for Lock {

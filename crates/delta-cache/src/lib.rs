@@ -18,6 +18,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod adopt;
 mod cache;
 mod entry;
 mod error;

@@ -11,7 +11,6 @@ use alluvium_contracts::{
     CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheScope, DeltaWritePolicy,
     ForeignCommit, LookupResult, PinDigest, RunId,
 };
-use alluvium_datasets::FileStamp;
 use alluvium_plans::PlanBundle;
 use alluvium_profile::Session;
 use alluvium_telemetry::record;
@@ -24,7 +23,7 @@ use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream_partit
 use fail::fail_point;
 
 use crate::cache::{BeforePublish, DeltaCache, compute, stamped};
-use crate::entry::{Check, EntryFile, check};
+use crate::entry::{Check, EntryFile, check, unseen};
 use crate::error::CacheError;
 use crate::index::OutputRow;
 use crate::materialize;
@@ -356,11 +355,6 @@ impl DeltaCache {
         let path = target.path.clone();
         move |source| CacheError::Read { path, source }
     }
-}
-
-/// The stamp of a file that was never looked at here: no file has inode 0.
-const fn unseen(size_bytes: u64) -> FileStamp {
-    FileStamp { dev: 0, inode: 0, size_bytes, modified_ns: 0, changed_ns: 0 }
 }
 
 async fn scan(

@@ -19,7 +19,7 @@ pub use append::append;
 pub use commit::{commit_create, commit_replace};
 pub use error::{CommitError, EngineError, PolicyError, ReadError, WriteError};
 pub use files::{AppendOutcome, CommitMetadata, CommitOutcome, Committed, DataFile, StagedFiles};
-pub use log::{HeadCommit, commit_info, head_commit};
+pub use log::{HeadCommit, added_files, commit_info, head_commit};
 pub use policy::ResolvedWritePolicy;
 pub use read::{active_files, transaction_version};
 pub use write::write_files;

@@ -1,13 +1,17 @@
 //! The log as files: the newest commit and what it says, without replaying anything.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::ReadError;
+use crate::files::{DIGEST_TAG, DataFile};
+use crate::write::row_count;
 
 /// The newest commit of a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +66,51 @@ pub fn commit_info(table_dir: &Path, version: u64) -> Result<Map<String, Value>,
         return Err(ReadError::EmptyCommit { path });
     }
     Ok(info.unwrap_or_default())
+}
+
+/// The data files that one commit added, in its order, with their digests where it has them. Nothing is replayed: these
+/// are all files of a table whose first commit it is.
+///
+/// # Errors
+/// [`ReadError::NoSuchVersion`] when the commit is not there, another [`ReadError`] when it is damaged or does not tell
+/// the rows of a file.
+pub fn added_files(table_dir: &Path, version: u64) -> Result<Vec<DataFile>, ReadError> {
+    #[derive(Deserialize)]
+    struct Line {
+        add: Option<Add>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Add {
+        path: String,
+        size: u64,
+        partition_values: BTreeMap<String, Option<String>>,
+        stats: Option<String>,
+        tags: Option<BTreeMap<String, Option<String>>>,
+    }
+
+    let bytes = read_commit(table_dir, version)?;
+    let mut files = Vec::new();
+    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let damaged =
+            |source| ReadError::DamagedCommit { path: commit_path(table_dir, version), line: index + 1, source };
+        let line: Line = serde_json::from_slice(line).map_err(damaged)?;
+        let Some(add) = line.add else { continue };
+        let rows = add.stats.as_deref().and_then(row_count);
+        let digest = add.tags.and_then(|mut tags| tags.remove(DIGEST_TAG).flatten()).and_then(|tag| tag.parse().ok());
+        files.push(DataFile {
+            // The log holds paths as URLs do.
+            path: percent_decode_str(&add.path).decode_utf8_lossy().into_owned(),
+            size_bytes: add.size,
+            row_count: rows.ok_or_else(|| damaged(serde::de::Error::missing_field("stats.numRecords")))?,
+            partition_values: add.partition_values,
+            digest,
+        });
+    }
+    Ok(files)
 }
 
 /// The newest version by the names in `_delta_log`.

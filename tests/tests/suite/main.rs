@@ -10,5 +10,6 @@ mod fresh;
 mod identity;
 mod input;
 mod lab;
+mod lost_index;
 mod spine;
 mod store;

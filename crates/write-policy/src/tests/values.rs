@@ -4,7 +4,7 @@ use arrow::array::{BooleanArray, Date32Array, Decimal128Array, TimestampMicrosec
 use arrow::datatypes::TimeUnit;
 
 use super::*;
-use crate::{WriteError, commit_create, head_commit, transaction_version};
+use crate::{WriteError, added_files, commit_create, head_commit, transaction_version};
 
 fn by_s() -> ResolvedWritePolicy {
     resolve(&DeltaWritePolicy { partition_by: vec!["s".to_owned()], ..DeltaWritePolicy::default() })
@@ -56,6 +56,9 @@ async fn partition_values_come_back_whatever_they_hold() {
     expected.sort();
     assert_eq!(rows(dir.path()).await, expected);
     let active = active_files(dir.path(), 0).await.unwrap();
+    let mut added = added_files(dir.path(), 0).unwrap();
+    added.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    assert_eq!(added, active, "the first commit tells what a replay tells");
     let replayed = active.into_iter().map(|mut file| (file.path, file.partition_values.remove("s").unwrap())).collect();
     assert_eq!(by_path, replayed);
     // And all of them can be replaced: a path encoded otherwise than it was added would stay.
