@@ -31,6 +31,7 @@ pub fn dispatch(command: Command, terminal: &Terminal) -> Result<Exit, Failure> 
 fn runtime() -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_name(crate::panics::WORKER)
         // Planning recurses with the depth of a query; tokio's 2 MiB are too few for deep ones.
         .thread_stack_size(8 * 1024 * 1024)
         .build()

@@ -11,8 +11,11 @@ use crate::terminal::Terminal;
 /// The variable that holds the filter.
 const VARIABLE: &str = "ALLUVIUM_LOG";
 
-/// What is logged unless the variable says otherwise: our own warnings, and nothing of the engine's.
-const DEFAULT: &str = "off,alluvium=warn";
+/// What is logged unless the variable says otherwise: our own warnings, and nothing of the engine's. A failed cache
+/// operation is told by what asked for it.
+const DEFAULT: &str = "off,alluvium=warn,alluvium.cache=error";
+/// For a command whose report has the notices.
+const REPORTED: &str = "off,alluvium=warn,alluvium.cache=error,alluvium.notice=error";
 
 /// The variables, for `--help`.
 pub const HELP: &str = "\
@@ -23,10 +26,12 @@ Environment:
   NO_COLOR             no colours";
 
 /// Starts logging. The filter is checked first, so that a typing error is not silence.
-pub fn start(terminal: &Terminal) -> Result<(), Failure> {
+///
+/// `reports`: the command's own report has the notices of what was found damaged.
+pub fn start(terminal: &Terminal, reports: bool) -> Result<(), Failure> {
     let filter = match std::env::var(VARIABLE) {
         Ok(filter) if !filter.is_empty() => filter,
-        Ok(_) | Err(std::env::VarError::NotPresent) => DEFAULT.to_owned(),
+        Ok(_) | Err(std::env::VarError::NotPresent) => if reports { REPORTED } else { DEFAULT }.to_owned(),
         Err(error) => return Err(refused(error)),
     };
     let filter = EnvFilter::builder().parse(filter).map_err(refused)?;

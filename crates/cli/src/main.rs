@@ -14,6 +14,7 @@ mod failure;
 mod human;
 mod logging;
 mod output;
+mod panics;
 mod progress;
 mod report;
 mod rows;
@@ -49,7 +50,8 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli, terminal: &Terminal) -> Result<Exit, failure::Failure> {
-    logging::start(terminal)?;
+    panics::tell_as_errors();
+    logging::start(terminal, matches!(cli.command, args::Command::Run(_)))?;
     #[cfg(feature = "failpoints")]
     failpoints::arm()?;
     commands::dispatch(cli.command, terminal)

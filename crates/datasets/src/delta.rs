@@ -11,6 +11,7 @@ use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use url::Url;
 
+use crate::nan_safe::NanSafe;
 use crate::schema_text::identity_bytes;
 use crate::{Change, FileStamp, PinError, hash_file};
 
@@ -108,7 +109,7 @@ pub(crate) async fn pin(dataset: &str, path: &Path, version: Option<u64>) -> Res
         partition_columns: state.metadata().partition_columns().to_vec(),
         file_count,
         size_bytes,
-        provider: Arc::new(provider),
+        provider: Arc::new(NanSafe(Arc::new(provider))),
         root,
     })
 }

@@ -7,6 +7,7 @@ mod error;
 mod infer;
 mod locate;
 mod memo;
+mod nan_safe;
 mod null_regex;
 mod options;
 mod pin;

@@ -151,6 +151,10 @@ impl ParquetRead {
         global.binary_as_string = self.binary_as_string;
         global.coerce_int96.clone_from(&self.coerce_int96);
         global.coerce_int96_tz.clone_from(&self.coerce_int96_tz);
+        // What a file says of its minima and maxima leaves NaN out, and the engine orders it above every number.
+        global.pruning = false;
+        global.enable_page_index = false;
+        global.bloom_filter_on_read = false;
         TableParquetOptions { global, ..TableParquetOptions::default() }
     }
 }

@@ -304,7 +304,7 @@ impl DeltaCache {
             .map_err(|source| CacheError::Policy { output: bundle.name().to_owned(), source })?;
         let staged = write_files(&table_dir, Arc::clone(&schema), streams, &policy)
             .await
-            .map_err(|source| CacheError::Write { name: bundle.name().to_owned(), path: table_dir.clone(), source })?;
+            .map_err(|source| CacheError::writing(bundle.name(), &table_dir, source))?;
         fail_point!("view.files.written");
         before_publish().map_err(|source| CacheError::SourceChanged { name: bundle.name().to_owned(), source })?;
         let row_count = staged.row_count();
@@ -406,7 +406,7 @@ impl DeltaCache {
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
         // What was found when deciding is found again when carrying it out.
         if !notices.contains(&notice) {
-            tracing::warn!(target: "alluvium.cache", notice);
+            tracing::warn!(target: "alluvium.notice", notice);
             notices.push(notice);
         }
     }

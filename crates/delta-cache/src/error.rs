@@ -1,6 +1,6 @@
 //! Why a cache operation failed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use alluvium_datasets::{ChangedError, PinnedFilesError};
 use alluvium_disk_kv_cache::StoreError;
@@ -130,6 +130,14 @@ pub enum CacheError {
 }
 
 impl CacheError {
+    /// A failure to write files: of the query whose rows they were to hold, or of the writing.
+    pub(crate) fn writing(name: &str, path: &Path, source: WriteError) -> Self {
+        match source {
+            WriteError::Stream { source } => Self::Compute { view: name.to_owned(), source },
+            source => Self::Write { name: name.to_owned(), path: path.to_owned(), source },
+        }
+    }
+
     /// A word of few values, for `error.type`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

@@ -17,6 +17,9 @@ use crate::index::Index;
 /// How often a waiter looks again: the time that a hit may lag behind the publication it waited for.
 const POLL: Duration = Duration::from_millis(5);
 
+/// How long a wait goes on before a word of it.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// A lease with its fencing token. Dropping it lets the next process in.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -45,7 +48,7 @@ impl Lease {
         std::fs::create_dir_all(dir).map_err(|source| io("create the directory", dir, source))?;
         let path = lock_path(dir, resource);
         let watch = seam.stopwatch();
-        let mut waited = false;
+        let (mut waited, mut told) = (false, false);
         let lock = loop {
             if let Some(file) = try_lock(&path)? {
                 break Some(Lock { path, _file: file });
@@ -53,6 +56,14 @@ impl Lease {
             if watch.elapsed() >= deadline {
                 tracing::warn!(lease = %path.display(), "the owner of a lease is past its deadline; taking over");
                 break None;
+            }
+            if !told && watch.elapsed() >= SILENCE {
+                told = true;
+                tracing::warn!(
+                    target: "alluvium.lease",
+                    "another process computes what this one needs; waiting for it, for {} s at most",
+                    deadline.as_secs()
+                );
             }
             waited = true;
             tokio::time::sleep(POLL).await;

@@ -233,7 +233,7 @@ impl DeltaCache {
             };
             let staged = write_files(&target.path, Arc::clone(&schema), streams, &policy)
                 .await
-                .map_err(|source| CacheError::Write { name: target.name.clone(), path: target.path.clone(), source })?;
+                .map_err(|source| CacheError::writing(&target.name, &target.path, source))?;
             fail_point!("output.files.written");
             if let Err(source) = before_publish() {
                 self.discard(target, staged.files());

@@ -72,8 +72,11 @@ fn of_aggregate(name: &str, args: &[Expr], input: &DFSchema, reasons: &mut BTree
     let type_of_first = args.first().and_then(|arg| arg.get_type(input).ok());
     let is_integer = type_of_first.as_ref().is_some_and(DataType::is_integer);
     let is_decimal = type_of_first.as_ref().is_some_and(DataType::is_decimal);
+    // Of NaN and a number the engine keeps whichever comes first.
+    let is_float = type_of_first.as_ref().is_some_and(holds_floats);
     let exact = match name {
-        "count" | "min" | "max" | "bool_and" | "bool_or" | "bit_and" | "bit_or" | "bit_xor" | "grouping" => true,
+        "min" | "max" => !is_float,
+        "count" | "bool_and" | "bool_or" | "bit_and" | "bit_or" | "bit_xor" | "grouping" => true,
         "sum" => is_integer || is_decimal,
         "avg" => is_decimal,
         _ => false,
@@ -110,6 +113,20 @@ fn of_windows(expr: &Expr, input: &LogicalPlan, reasons: &mut BTreeSet<String>) 
         }
         Ok(TreeNodeRecursion::Continue)
     });
+}
+
+fn holds_floats(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(fields) => fields.iter().any(|field| holds_floats(field.data_type())),
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => holds_floats(field.data_type()),
+        DataType::Dictionary(_, values) => holds_floats(values),
+        other => other.is_floating(),
+    }
 }
 
 /// Whether no two rows of `plan` agree in all of `columns`.

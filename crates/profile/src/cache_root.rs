@@ -12,6 +12,7 @@ use alluvium_telemetry::Seam;
 use crate::kv_kind::KvKind;
 use crate::root_error::RootError;
 use crate::root_file::{RootFile, lock, set_aside};
+use crate::root_path::real_path;
 
 const META: &str = "meta";
 /// The row of `meta` that binds a store to its root.
@@ -238,7 +239,7 @@ impl CacheRoot {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, RootError> {
-    std::path::absolute(path).map_err(|source| RootError::Io { path: path.to_owned(), action: "resolve", source })
+    real_path(path).map_err(|source| RootError::Io { path: path.to_owned(), action: "resolve", source })
 }
 
 fn kv_path(root: &Path, kind: KvKind) -> PathBuf {

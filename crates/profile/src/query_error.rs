@@ -189,7 +189,9 @@ impl QueryError {
         if let Some((table, _)) = missing.iter().find(|(_, name)| text.contains(&format!("table '{name}' not found"))) {
             let name = table.to_string();
             return Self::UnknownTable {
-                suggestion: closest(&name, known.iter().map(String::as_str)).map(str::to_owned),
+                // As it has to be written: a name with capitals in quotes. Dots part a qualified name's parts.
+                suggestion: closest(&name, known.iter().map(String::as_str))
+                    .map(|name| name.split('.').map(quote_identifier).collect::<Vec<_>>().join(".")),
                 position: position_of_table(statement, table),
                 table: name,
             };

@@ -1,7 +1,7 @@
 //! Where the cache root is: flag, environment, file, default.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::root_error::{RootError, RootOrigin};
 
@@ -31,6 +31,31 @@ pub fn resolve_cache_root(
         Some(declared) => Ok(base_dir.join(local(declared.as_ref(), RootOrigin::Declared)?)),
         None => Ok(base_dir.join(DEFAULT)),
     }
+}
+
+/// The path from the file system's root, without `.`, `..` or symbolic links as far as it exists. The engine addresses
+/// files by URL, which has no working directory and no `..`.
+///
+/// # Errors
+/// Where the working directory cannot be told.
+pub fn real_path(path: &Path) -> std::io::Result<PathBuf> {
+    let mut real = PathBuf::new();
+    for component in std::path::absolute(path)?.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                real.pop();
+            }
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
+                real.push(component);
+                // Before the next component: `..` behind a link leads to the parent of what it points to.
+                if let Ok(resolved) = real.canonicalize() {
+                    real = resolved;
+                }
+            }
+        }
+    }
+    Ok(real)
 }
 
 fn local(named: &OsStr, origin: RootOrigin) -> Result<PathBuf, RootError> {
@@ -66,6 +91,25 @@ mod tests {
         // What loses is not judged.
         assert_eq!(path(Some("f"), Some("s3://b/p"), None), Path::new("f"));
         assert_eq!(path(Some("a:b//c"), None, None), Path::new("a:b//c"));
+    }
+
+    #[test]
+    fn real_paths_have_no_way_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(real.join("a/b")).unwrap();
+        std::os::unix::fs::symlink(real.join("a/b"), real.join("link")).unwrap();
+        for (path, is) in [
+            ("a/../c/d", "c/d"),
+            ("a/./b/../../x/../y", "y"),
+            ("link/../z", "a/z"),
+            ("none/../../q", "../q"),
+            ("a/b", "a/b"),
+        ] {
+            let parent = real.parent().unwrap();
+            let expected = is.strip_prefix("../").map_or_else(|| real.join(is), |rest| parent.join(rest));
+            assert_eq!(real_path(&real.join(path)).unwrap(), expected, "{path}");
+        }
     }
 
     #[test]

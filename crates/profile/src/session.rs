@@ -11,7 +11,7 @@ use datafusion::prelude::SessionContext;
 
 use crate::builtins::Builtins;
 use crate::query_error::QueryError;
-use crate::{settings, statement};
+use crate::{now, settings, statement};
 
 const INFORMATION_SCHEMA: &str = "information_schema";
 
@@ -67,6 +67,7 @@ impl Session {
         policy.verify_plan(&plan).map_err(|error| QueryError::plan(error, None))?;
         let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {});
         let plan = analyzed.map_err(|error| QueryError::of_planner(error, &failed, &[], &[]))?;
+        let plan = now::in_microseconds(plan).map_err(|error| QueryError::plan(error, None))?;
         let parameters = plan.get_parameter_names().map_err(|error| QueryError::plan(error, None))?;
         if let Some(name) = parameters.into_iter().min() {
             return Err(QueryError::Parameter { name });

@@ -12,7 +12,7 @@ use alluvium_contracts::{
 use alluvium_datasets::{ChangedError, DatasetSpec, PinnedDataset};
 use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published};
 use alluvium_plans::{Input, PlanBundle, ViewRef, one_line, plan_view};
-use alluvium_profile::Session;
+use alluvium_profile::{Session, real_path};
 
 use crate::error::RunError;
 use crate::execute::Outcomes;
@@ -216,12 +216,16 @@ impl Decisions {
         for (name, spec) in project.outputs_of(view) {
             let target = OutputTarget {
                 name: name.clone(),
-                path: absolute(&project.dir().join(&spec.path)),
+                path: real_path(&project.dir().join(&spec.path)).map_err(RunError::directory)?,
                 declared_path: spec.path.clone(),
                 policy: spec.write.clone(),
                 foreign_commit: spec.foreign_commit,
             };
-            let state = pipeline.cache.output_state(&target, &bundle).await?;
+            let state = pipeline
+                .cache
+                .output_state(&target, &bundle)
+                .await
+                .map_err(|error| RunError::output(project, error))?;
             let mut output = OutputDecision { target, view: view.to_owned(), state, fresh: false };
             if anew.output(view, name) {
                 output.renew(FRESH);
@@ -382,11 +386,6 @@ async fn pin_sources(
         pins.insert(name.clone(), pinned);
     }
     Ok(pins)
-}
-
-/// The engine addresses files by URL, which has no working directory.
-fn absolute(path: &std::path::Path) -> std::path::PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Registers a table under exactly this name: a bare string would be parsed as SQL and lose its capitals.

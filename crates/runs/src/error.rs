@@ -7,7 +7,9 @@ use alluvium_delta_cache::CacheError;
 use alluvium_ledgers::LedgerError;
 use alluvium_plans::PlanError;
 use alluvium_profile::{QueryError, SessionError};
+use alluvium_write_policy::PolicyError;
 use datafusion::common::DataFusionError;
+use datafusion::common::utils::quote_identifier;
 
 use crate::locate::meant;
 use crate::project::Project;
@@ -100,6 +102,24 @@ pub enum RunError {
         #[source]
         source: Box<DataFusionError>,
     },
+    /// The working directory cannot be told, and a path is relative to it.
+    #[error("the working directory cannot be told; give the project's directory as an absolute path")]
+    Directory {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An output cannot be written as its policy says.
+    #[error("{place}: the write policy of output `{output}`")]
+    Policy {
+        /// `file:line`.
+        place: String,
+        /// The output.
+        output: String,
+        /// What is wrong.
+        #[source]
+        source: PolicyError,
+    },
     /// No session.
     #[error("no session could be made")]
     Session(#[from] SessionError),
@@ -124,8 +144,11 @@ impl RunError {
             | Self::Source { .. }
             | Self::Pin { .. }
             | Self::Sql { .. }
-            | Self::Cache(CacheError::Policy { .. }) => true,
-            Self::Execute { .. } | Self::Session(_) | Self::Cache(_) | Self::Ledger(_) => false,
+            | Self::Policy { .. }
+            | Self::Session(SessionError::Setting { .. }) => true,
+            Self::Directory { .. } | Self::Execute { .. } | Self::Session(_) | Self::Cache(_) | Self::Ledger(_) => {
+                false
+            }
         }
     }
 
@@ -146,7 +169,8 @@ impl RunError {
         // The session knows only what the pipeline's views mention; the pipeline knows more.
         if let QueryError::UnknownTable { table, suggestion: suggestion @ None, .. } = &mut source {
             let known = spec.sources.keys().chain(spec.views.keys()).map(String::as_str);
-            *suggestion = meant(table, known.filter(|name| *name != view));
+            *suggestion =
+                meant(table, known.filter(|name| *name != view)).map(|name| quote_identifier(&name).into_owned());
         }
         Self::Query { place, view: view.to_owned(), source }
     }
@@ -155,6 +179,20 @@ impl RunError {
         match source {
             PlanError::Query { source, .. } => Self::query(project, view, source),
             source => Self::Plan { place: project.sql_place(view, None), source },
+        }
+    }
+
+    pub(crate) const fn directory(source: std::io::Error) -> Self {
+        Self::Directory { source }
+    }
+
+    /// An error of the cache about an output, with its place in the user's file.
+    pub(crate) fn output(project: &Project, error: CacheError) -> Self {
+        match error {
+            CacheError::Policy { output, source } => {
+                Self::Policy { place: project.place("outputs", &output), output, source }
+            }
+            error => Self::Cache(error),
         }
     }
 

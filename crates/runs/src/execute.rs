@@ -186,7 +186,7 @@ impl Attempt<'_> {
         outcomes.outputs.insert(output, outcome);
     }
 
-    /// Up to `limit` pending views whose upstream views all succeeded in this attempt.
+    /// Up to `limit` pending views that can be worked on: their rows are there, or all that they read is.
     fn ready(
         &self,
         pending: &BTreeSet<String>,
@@ -207,10 +207,15 @@ impl Attempt<'_> {
             .graph
             .order
             .iter()
-            .filter(|view| pending.contains(*view) && self.decisions.graph.upstream(view).all(is_done))
+            .filter(|view| pending.contains(*view))
+            .filter(|view| !self.is_computed(view) || self.decisions.graph.upstream(view).all(is_done))
             .take(limit)
             .cloned()
             .collect()
+    }
+
+    fn is_computed(&self, view: &str) -> bool {
+        self.decisions.views.get(view).is_some_and(|decision| matches!(decision.state, State::Compute { .. }))
     }
 
     /// What was never started: below a failure, or after it.

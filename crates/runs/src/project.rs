@@ -52,6 +52,7 @@ impl Project {
         };
         let spec = parse(&file, &text)?;
         let mut project = Self { dir, file, text, spec, queries: BTreeMap::new() };
+        project.check_profile()?;
         project.check_names()?;
         project.check_sources()?;
         project.queries = project.read_queries()?;
@@ -99,6 +100,22 @@ impl Project {
                 format!("{} (line {line}, column {column} of its sql)", self.place("views", view))
             }
             (None, None) => self.place("views", view),
+        }
+    }
+
+    fn check_profile(&self) -> Result<(), ProjectError> {
+        let profile = &self.spec.profile;
+        let numbers = [
+            ("target_partitions", profile.target_partitions.map(u64::from)),
+            ("memory_limit_bytes", profile.memory_limit_bytes),
+        ];
+        match numbers.into_iter().find(|(_, number)| *number == Some(0)) {
+            Some((key, _)) => Err(self.contradiction(
+                "profile",
+                key,
+                format!("`{key}` is 0; it is at least 1, or left out for the preset's value"),
+            )),
+            None => Ok(()),
         }
     }
 
@@ -191,10 +208,30 @@ impl Project {
                 return Err(self.contradiction("outputs", name, message));
             }
             let path = normal(&self.dir.join(&output.path));
-            if let Some(other) = paths.insert(path, name) {
-                let message = format!("outputs `{other}` and `{name}` have the same path; give each its own");
-                return Err(self.contradiction("outputs", name, message));
+            let refuse = |message: String| Err(self.contradiction("outputs", name, message));
+            if path.is_file() {
+                return refuse(format!("output `{name}` lies at {}, which is a file; name a directory", output.path));
             }
+            if let Some(source) = self.source_that_reads(&path) {
+                return refuse(format!(
+                    "output `{name}` lies at {}, where source `{source}` looks for files: the pipeline would feed on \
+                     itself; move the output, or read its view `{}`",
+                    output.path, output.view
+                ));
+            }
+            let nested = |other: &PathBuf| path.starts_with(other) || other.starts_with(&path);
+            match paths.iter().find(|(other, _)| nested(other)) {
+                Some((other, first)) if *other == path => {
+                    return refuse(format!("outputs `{first}` and `{name}` have the same path; give each its own"));
+                }
+                Some((_, first)) => {
+                    return refuse(format!(
+                        "outputs `{first}` and `{name}` lie one inside the other; give each a directory of its own"
+                    ));
+                }
+                None => {}
+            }
+            paths.insert(path, name);
         }
         for (name, view) in &self.spec.views {
             let outputs = self.outputs_of(name).count();
@@ -207,6 +244,22 @@ impl Project {
             }
         }
         Ok(())
+    }
+
+    /// The source that would find a data file written into `output`.
+    fn source_that_reads(&self, output: &Path) -> Option<&String> {
+        let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
+        let written = output.join("part-00000.parquet");
+        let reads = |pattern: &String| {
+            let path = normal(&self.dir.join(pattern));
+            output.starts_with(&path)
+                || path.starts_with(output)
+                || path.to_str().and_then(|path| glob::Pattern::new(path).ok()).is_some_and(|pattern| {
+                    // A pattern's directories may be patterns too; an extension that is not ours finds nothing of ours.
+                    pattern.matches_path_with(&written, options)
+                })
+        };
+        self.spec.sources.iter().find(|(_, source)| source.path.patterns().iter().any(reads)).map(|(name, _)| name)
     }
 
     fn contradiction(&self, section: &str, name: &str, message: String) -> ProjectError {
@@ -231,9 +284,10 @@ fn with_meant(message: &str, named: Option<&str>) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {
         Some((unknown, expected)) if message.starts_with("unknown ") => {
+            let what = if message.starts_with("unknown variant") { "value" } else { "key" };
             match meant(unknown, expected.iter().copied()) {
                 Some(candidate) => {
-                    format!("unknown key `{unknown}`; did you mean `{candidate}`? ({message})")
+                    format!("unknown {what} `{unknown}`; did you mean `{candidate}`? ({message})")
                 }
                 None => message.to_owned(),
             }

@@ -114,6 +114,24 @@ async fn nan_is_found_under_every_policy() {
     }
 }
 
+/// Delta's statistics leave NaN out too.
+#[tokio::test(flavor = "multi_thread")]
+async fn nan_is_found_in_a_delta_table() {
+    let lab = Lab::new(
+        "[views.numbers]\nsql = \"select * from (values (1, 1.0), (2, cast('NaN' as double))) as v(k, f)\"\n\
+         [outputs.numbers]\nview = \"numbers\"\npath = \"table\"\n",
+    );
+    assert_eq!(lab.run().await.result, RunResult::Succeeded);
+    lab.write("alluvium.toml", "[sources.t]\nformat = \"delta\"\npath = \"table\"\n");
+    for filter in
+        ["f <> 1.0", "f > 5", "not (f <= 1.0)", "f = cast('NaN' as double)", "f > 5 and k > 1", "f > 5 or k > 7"]
+    {
+        let found = lab.sql(&format!("select k from t where {filter}")).await;
+        assert!(found.contains("| 2 |"), "{filter}: {found}");
+    }
+    assert!(lab.sql("select count(*) as n from t where k = 1").await.contains("| 1 |"));
+}
+
 /// A computed view inside a reader's plan is a plan that is finished: optimised again, this one fails in the engine.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_computed_view_is_not_optimised_twice() {
@@ -140,4 +158,51 @@ async fn a_join_that_nobody_reads_is_counted() {
     lab.parquet("u.parquet", &[]);
     let run = tokio::time::timeout(std::time::Duration::from_secs(60), lab.run()).await.expect("the run hangs");
     assert_eq!(run.views[0].rows, Some(0));
+}
+
+/// The engine's clock has nanoseconds; what is published has microseconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_the_query_is_published() {
+    let lab = Lab::new(
+        "[views.v]\nsql = \"select now() as t, current_timestamp as c, now() - interval '1 day' as y\"\n\
+         [views.w]\nsql = \"select count(*) as n from v where t > timestamp '2020-01-01T00:00:00Z' and t = c\"\n",
+    );
+    let document = lab.run().await;
+    assert_eq!(document.result, RunResult::Succeeded, "{document:#?}");
+    assert!(document.views.iter().all(|view| view.reason.as_ref().is_some_and(|why| why.contains("uncacheable"))));
+    assert!(lab.sql("select n from w").await.contains("| 1 |"));
+}
+
+/// What two executions of one key may differ in, and why.
+#[tokio::test(flavor = "multi_thread")]
+async fn stability_golden() {
+    let queries = [
+        "select count(*) as a, sum(k) as b, min(s) as c, max(k) as d from u",
+        "select max(f) as a from u",
+        "select k, min(f) as a from u group by k",
+        "select sum(f) as a from u",
+        "select sum(cast(k as decimal(10, 2))) as a from u",
+        "select array_agg(k) as a from u",
+        "select k from u limit 1",
+        "select k, row_number() over (order by s) as a from u",
+        "select k, rank() over (order by s) as a from u",
+    ];
+    let mut toml = "[sources.raw]\nformat = \"parquet\"\npath = \"u.parquet\"\n\
+                    [views.u]\nsql = \"select k, s, cast(k as double) as f from raw\"\n"
+        .to_owned();
+    for (index, sql) in queries.iter().enumerate() {
+        toml += &format!("[views.v{index}]\nsql = \"{sql}\"\n");
+    }
+    let lab = Lab::new(&toml);
+    lab.parquet("u.parquet", &[(1, "a")]);
+    let plan = lab.plan().await;
+    let told: Vec<String> = queries
+        .iter()
+        .enumerate()
+        .map(|(index, sql)| {
+            let view = plan.views.iter().find(|view| view.name == format!("v{index}")).unwrap();
+            format!("{sql}\n    {:?} {}", view.identity.stability, view.identity.reasons.join("; "))
+        })
+        .collect();
+    insta::assert_snapshot!(told.join("\n"));
 }

@@ -81,6 +81,19 @@ const FAULTS: &[Fault] = &[
     }),
     ("an output of no view", |lab| lab.edit("alluvium.toml", "view = \"second\"", "view = \"secund\"")),
     ("a partition column that is not there", |lab| append(lab, "write = { partition_by = [\"t\"] }\n")),
+    ("a value that is none", |lab| {
+        lab.edit("alluvium.toml", "file = \"views/first.sql\"", "file = \"views/first.sql\"\ncache = \"delta_stagin\"");
+    }),
+    ("no partitions", |lab| append(lab, "[profile]\ntarget_partitions = 0\n")),
+    ("a name with capitals, unquoted", |lab| {
+        append(lab, "[views.Big]\nsql = \"select 1 as a\"\n[views.b]\nsql = \"select * from Big\"\n");
+    }),
+    ("an output where a source looks", |lab| lab.edit("alluvium.toml", "path = \"out/second\"", "path = \"data\"")),
+    ("an output that is a file", |lab| {
+        lab.write("out/file", "");
+        lab.edit("alluvium.toml", "path = \"out/second\"", "path = \"out/file\"");
+    }),
+    ("outputs in each other", |lab| append(lab, "[outputs.third]\nview = \"second\"\npath = \"out/second/third\"\n")),
     ("an output that is a cache without being one", |lab| {
         lab.edit("alluvium.toml", "file = \"views/first.sql\"", "file = \"views/first.sql\"\ncache = \"delta_output\"");
     }),

@@ -234,3 +234,36 @@ async fn a_version_that_another_root_published_anew_is_read_as_it_is() {
     let names = lab.sql("select name from outputs.counted order by name").await;
     assert!(names.contains("Bertha") && !names.contains("Bill"), "{names}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_that_go_up_are_run_and_hit() {
+    let lab = lab();
+    lab.edit("alluvium.toml", "path = \"out/by_name\"", "path = \"data/../out/by_name\"");
+    lab.edit("alluvium.toml", "[views.counted]", "[views.counted]\ncache = \"delta_output\"");
+    lab.edit("alluvium.toml", "path = \"out/counted\"", "path = \"../up-{}/counted\"");
+    let up = format!("up-{}", lab.dir().file_name().unwrap().to_string_lossy());
+    lab.edit("alluvium.toml", "up-{}", &up);
+    let roundabout = lab.path("data/..");
+    let root = lab.path("data/../root");
+    let open = || Lab::open_with(&roundabout, OpenOptions { cache_root: Some(root.clone()), ..OpenOptions::default() });
+    let first = run(&open()).await;
+    assert_eq!(first.result, RunResult::Succeeded, "{first:#?}");
+    assert_eq!(results(&run(&open()).await), ["clean: hit", "named: hit", "counted: hit"]);
+    assert!(answer(&open(), "select sum(n) as n from outputs.counted").await.contains("| 3 |"));
+    assert!(answer(&open(), "select count(*) as n from outputs.by_name").await.contains("| 3 |"));
+    std::fs::remove_dir_all(lab.dir().parent().unwrap().join(up)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_is_published_anew_from_an_entry_whose_sources_nothing_computes() {
+    for upstream in ["none", "memory"] {
+        let lab = lab();
+        lab.edit("alluvium.toml", "[views.clean]", &format!("[views.clean]\ncache = \"{upstream}\""));
+        lab.run().await;
+        std::fs::remove_dir_all(lab.path("out/by_name")).unwrap();
+        let document = lab.run().await;
+        assert_eq!(document.result, RunResult::Succeeded, "{upstream}: {document:#?}");
+        assert_eq!(results(&document), ["clean: computed", "named: hit", "counted: hit"], "{upstream}");
+        assert_eq!(document.outputs[0].result, OutputResult::Write, "{upstream}");
+    }
+}
