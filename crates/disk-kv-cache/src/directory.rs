@@ -5,11 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::engine::EngineKind;
 use crate::{Damage, OpenError};
-
-/// The engine's names.
-const DATA: &str = "data.mdb";
-const LOCK: &str = "lock.mdb";
 
 /// What tells one file from every other while it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,20 +65,41 @@ pub(crate) fn existing_or_new(path: &Path, network: Option<Network>) -> Result<P
     full.canonicalize().map_err(|error| io("find the directory", error))
 }
 
-/// Looks at the store's two files without opening them. (Opening and closing `lock.mdb` would drop the locks that the
-/// engine holds on it for this process: POSIX record locks belong to the process, not to the descriptor.)
-pub(crate) fn data_file(dir: &Path) -> Result<Option<(PathBuf, Identity)>, OpenError> {
-    let look = |name| {
+/// The file that every commit changes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DataFile {
+    pub(crate) identity: Identity,
+    pub(crate) bytes: u64,
+}
+
+/// Looks at an engine's files without opening them. (Opening and closing `lock.mdb` would drop the locks that LMDB holds
+/// on it for this process: POSIX record locks belong to the process, not to the descriptor.) No links are followed.
+pub(crate) fn data_file(dir: &Path, kind: EngineKind) -> Result<Option<DataFile>, OpenError> {
+    let look = |name: &str| {
         let file = dir.join(name);
         match fs::symlink_metadata(&file) {
-            Ok(metadata) if metadata.is_file() => Ok(Some((file, Identity::from(&metadata)))),
-            Ok(_) => Err(OpenError::Damaged { path: dir.to_path_buf(), damage: Damage::NotAFile { file } }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(metadata) => Ok(Some((file, metadata))),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(OpenError::io(dir, "look at its files", error)),
         }
     };
-    look(LOCK)?;
-    look(DATA)
+    let odd = |file| OpenError::Damaged { path: dir.to_path_buf(), damage: Damage::NotAFile { file } };
+    let files = kind.files();
+    for name in files.all {
+        let holds_data = files.data.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
+        if let Some((file, metadata)) = look(name)?
+            && !(if holds_data { metadata.is_dir() } else { metadata.is_file() })
+        {
+            return Err(odd(file));
+        }
+    }
+    match look(files.data)? {
+        Some((_, metadata)) if metadata.is_file() => {
+            Ok(Some(DataFile { identity: Identity::from(&metadata), bytes: metadata.len() }))
+        }
+        Some((file, _)) => Err(odd(file)),
+        None => Ok(None),
+    }
 }
 
 /// An open directory, to lock.
@@ -154,7 +172,7 @@ pub(crate) fn network_file_system(_path: &Path) -> io::Result<Option<&'static st
     Ok(None)
 }
 
-/// From statfs(2) and Linux' `include/uapi/linux/magic.h`.
+/// From statfs(2) and Linux' `include/uapi/linux/magic.h`; those without an entry there from coreutils' `stat`.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn name_of_network_magic(magic: u32) -> Option<&'static str> {
     Some(match magic {
@@ -175,6 +193,10 @@ fn name_of_network_magic(magic: u32) -> Option<&'static str> {
         0x786F_4256 => "VirtualBox shared folders",
         0xBACB_ACBC => "VMware shared folders",
         0x7C7C_6673 => "Parallels shared folders",
+        0x6163_6673 => "ACFS",
+        0x0131_11A8 => "IBRIX",
+        0xAAD7_AAEA => "PanFS",
+        0xBEEF_DEAD => "StorNext",
         _ => return None,
     })
 }

@@ -5,66 +5,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use heed::MdbError;
 use thiserror::Error;
 
-use crate::Settings;
-
-/// The error of the engine underneath, kept as a `source()`.
-pub type EngineError = Box<dyn std::error::Error + Send + Sync + 'static>;
-
-/// What is wrong with a data file.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum Damage {
-    /// The file ends before the data that its header speaks of.
-    #[error("the data file is {bytes} bytes long but must have at least {needed_bytes}")]
-    TooShort {
-        /// The length found, in bytes.
-        bytes: u64,
-        /// The length that the header requires, in bytes.
-        needed_bytes: u64,
-    },
-    /// A meta page has no LMDB magic number or is not marked as a meta page: some other file, or overwritten.
-    #[error("meta page {page} of the data file is not one of LMDB's")]
-    NotMeta {
-        /// 0 or 1.
-        page: u64,
-    },
-    /// The data file has a format version this crate does not read.
-    #[error("the data file has format version {found}, not {expected}")]
-    Version {
-        /// The version found.
-        found: u32,
-        /// The version this crate reads and writes.
-        expected: u32,
-    },
-    /// A number in a meta page is impossible.
-    #[error("{field} is {value} in meta page {page} of the data file, which cannot be")]
-    Field {
-        /// 0 or 1.
-        page: u64,
-        /// The field.
-        field: &'static str,
-        /// The value found.
-        value: u64,
-    },
-    /// The page at the root of a tree is not a page of a tree.
-    #[error("page {page} of the data file should be the root of a tree and is not")]
-    Root {
-        /// The page number.
-        page: u64,
-    },
-    /// `data.mdb` or `lock.mdb` is a symbolic link, a directory or another special file.
-    #[error("{} is not a regular file", file.display())]
-    NotAFile {
-        /// The offending path.
-        file: PathBuf,
-    },
-    /// The engine found the damage.
-    #[error("the engine found the data inconsistent")]
-    Engine(#[source] EngineError),
-}
+use crate::{Damage, EngineError, EngineKind, Settings};
 
 /// Why a store could not be opened.
 #[derive(Debug, Error)]
@@ -122,6 +65,58 @@ pub enum OpenError {
         /// What is wrong.
         #[source]
         damage: Damage,
+    },
+    /// The engine that this needs was left out of this build.
+    #[error(
+        "the store in {} needs the engine {engine}, which is not in this build: turn on the cargo feature `{engine}` of \
+         alluvium-disk-kv-cache, or ask for another engine with Settings::with_sharing",
+        path.display()
+    )]
+    EngineNotBuilt {
+        /// The directory.
+        path: PathBuf,
+        /// The engine.
+        engine: EngineKind,
+    },
+    /// The directory holds a store of another engine.
+    #[error(
+        "{} holds a store of the engine {found}, not {requested}: ask for Sharing::{:?}, or use another directory",
+        path.display(), found.sharing()
+    )]
+    OtherEngine {
+        /// The directory.
+        path: PathBuf,
+        /// The engine of the store that is there.
+        found: EngineKind,
+        /// The engine that [`Settings::with_sharing`] asked for.
+        requested: EngineKind,
+    },
+    /// Another process has the directory open, and the engine serves one process only.
+    #[error(
+        "another process has {} open, and the engine {engine} serves one process at a time: close it there, or keep the \
+         store in a new directory with Sharing::MultiProcess (the engine {})",
+        path.display(), EngineKind::Lmdb
+    )]
+    HeldByAnotherProcess {
+        /// The directory.
+        path: PathBuf,
+        /// The engine.
+        engine: EngineKind,
+    },
+    /// A process of another PID namespace, which is another container, has the directory open.
+    #[error(
+        "{} is open in another PID namespace ({theirs}; this is {ours}), and the engine tells readers apart by process id: \
+         let the containers share one (docker --pid=container:NAME, Kubernetes shareProcessNamespace: true), or give each \
+         a directory of its own",
+        path.display()
+    )]
+    OtherPidNamespace {
+        /// The directory.
+        path: PathBuf,
+        /// The inode of the namespace of those who have it open.
+        theirs: String,
+        /// The inode of this process's namespace.
+        ours: String,
     },
     /// A setting is out of its range.
     #[error("{field} = {value} cannot be: {rule}")]
@@ -218,6 +213,12 @@ pub enum OpenError {
         path: PathBuf,
         /// The engine's word.
         source: EngineError,
+    },
+    /// The device failed under the store earlier in this process, and its engine (sled) cannot be closed.
+    #[error("the store in {} failed earlier in this process and cannot be opened again by it: start the process anew", path.display())]
+    Broken {
+        /// The directory.
+        path: PathBuf,
     },
     /// Using the store for the first time failed.
     #[error("the store in {} was opened but cannot be used", path.display())]
@@ -379,7 +380,8 @@ pub enum StoreError {
 
 /// Whether the system says that there is no room: device, quota, or the process's file-size limit.
 fn is_no_space(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG))
+    // By the kind, because an engine may have lost the number.
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 impl OpenError {
@@ -393,21 +395,6 @@ impl OpenError {
             io::ErrorKind::NotADirectory => OpenError::NotADirectory { path },
             _ if is_no_space(&source) => OpenError::NoSpace { path, source },
             _ => OpenError::Io { path, action, source },
-        }
-    }
-
-    /// Sorts an error of the engine met while it opens the environment. The data file's header has been checked by
-    /// then, so a wrong version or magic is that of the lock file.
-    pub(crate) fn engine(path: &Path, error: heed::Error) -> OpenError {
-        match error {
-            heed::Error::Io(source) => OpenError::io(path, "open the environment", source),
-            heed::Error::Mdb(MdbError::Invalid | MdbError::VersionMismatch) => {
-                OpenError::LockFile { path: path.to_path_buf(), source: error.into() }
-            }
-            heed::Error::Mdb(MdbError::Corrupted | MdbError::PageNotFound) => {
-                OpenError::Damaged { path: path.to_path_buf(), damage: Damage::Engine(error.into()) }
-            }
-            other => OpenError::Engine { path: path.to_path_buf(), source: other.into() },
         }
     }
 }

@@ -4,10 +4,10 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::environment::Environment;
-use crate::tables::{Tables, check_names};
+use crate::engine::{Commit, MAX_STORED_KEY_BYTES, MAX_TABLES};
+use crate::environment::{Environment, Tables};
 use crate::txn::{ReadTxn, WriteTxn};
-use crate::{OpenError, Settings, StoreError};
+use crate::{EngineKind, OpenError, Recovered, Settings, StoreError};
 
 /// A handle to the store in one directory. Cloning it is cheap; all handles of a directory in one process share one
 /// environment, which closes when the last of them is dropped.
@@ -29,8 +29,12 @@ impl Store {
     /// use at most 64 tables of a directory.
     ///
     /// # Errors
-    /// [`OpenError::Damaged`] if the files are not those of a store or were cut short, and otherwise as the variants of
-    /// [`OpenError`] say. [`OpenError::SettingsConflict`] if this process has it open with other settings.
+    /// [`OpenError::Damaged`] if the files are not those of a store or do not fit together, unless the settings say
+    /// [`OnDamage::Quarantine`](crate::OnDamage::Quarantine); [`OpenError::SettingsConflict`] if this process has it open
+    /// with other settings; and otherwise as the variants of [`OpenError`] say.
+    ///
+    /// A store that was not closed well, or was changed since by something else, is examined first, as long as nobody has
+    /// it open: that takes time in proportion to its size.
     pub fn open(dir: impl AsRef<Path>, tables: &[&'static str], settings: Settings) -> Result<Store, OpenError> {
         check_names(tables)?;
         let environment = Environment::open(dir.as_ref(), Some(&settings))?;
@@ -38,10 +42,11 @@ impl Store {
         Ok(Store { environment, tables, read_only: false })
     }
 
-    /// Opens the store in `dir` for reading only. Never creates anything in it, except the engine's lock file.
+    /// Opens the store in `dir` for reading only, with the engine that made it. Creates nothing in it but the files by which
+    /// processes know of each other, and the mark of a store that was examined and found sound.
     ///
-    /// The process still needs write access to the lock file, in which readers register, unless the whole file system
-    /// is read-only. Network file systems are always refused.
+    /// So the process still needs write access to the directory, unless the whole file system is read-only. Network file
+    /// systems are always refused. A store of sled is taken by this process alone, also for reading.
     ///
     /// # Errors
     /// [`OpenError::Absent`] if there is no such directory or no store in it, [`OpenError::MissingTable`] if it lacks one of
@@ -58,10 +63,30 @@ impl Store {
         self.environment.path()
     }
 
-    /// Runs `f` on a consistent snapshot of all tables: what was committed when `read` was called, whatever is written
-    /// meanwhile. Readers wait for nobody but a map that is being resized.
+    /// The engine that keeps it, and how it isolates a scan from writes.
+    pub fn engine(&self) -> EngineKind {
+        self.environment.kind()
+    }
+
+    /// What happened if the store that lay here was damaged, and was set aside when this process opened it.
     ///
-    /// A snapshot keeps the pages it can see from being reused, so the file grows while one is held and others write.
+    /// `None` unless [`OnDamage::Quarantine`](crate::OnDamage::Quarantine) was asked for. All handles of the directory in
+    /// this process see it until the last one is dropped; other processes see the empty store.
+    pub fn recovered(&self) -> Option<&Recovered> {
+        self.environment.recovered()
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Runs `f` on a consistent snapshot of all tables: what was committed when `read` was called, whatever is written
+    /// meanwhile; [`EngineKind`] says what that costs with each engine.
+    ///
     /// `f` must not wait for another thread that uses the same store.
     ///
     /// # Errors
@@ -70,8 +95,8 @@ impl Store {
     /// [`StoreError::TooManyReaders`], and those of the system and the engine.
     pub fn read<T, E: From<StoreError>>(&self, f: impl FnOnce(&ReadTxn<'_>) -> Result<T, E>) -> Result<T, E> {
         let nest = self.environment.nest()?;
-        let (_inside, txn) = self.environment.begin_read(&nest)?;
-        f(&ReadTxn::new(txn.into(), &self.tables, &self.environment))
+        let txn = self.environment.engine().read(nest.in_another)?;
+        f(&ReadTxn::new(txn, &self.tables, self.path()))
     }
 
     /// Runs `f` in the one write transaction, waiting for any other writer in any process. What `f` changed is committed,
@@ -91,27 +116,34 @@ impl Store {
             return Err(StoreError::ReadOnly { path: self.path().to_path_buf() }.into());
         }
         let nest = self.environment.nest()?;
+        let engine = self.environment.engine();
         loop {
-            let (inside, txn) = self.environment.begin_write(&nest)?;
-            let mut txn = WriteTxn::new(ReadTxn::new(txn.into(), &self.tables, &self.environment));
+            let mut txn = WriteTxn::new(engine.write(nest.in_another)?, &self.tables, self.path());
             let answer = f(&mut txn);
-            // Whatever `f` made of the error it got: once the map was full, the transaction is void.
-            let value_bytes = match (txn.full_for(), answer) {
-                (Some(value_bytes), _) => {
+            // Whatever `f` made of the error it got: once there was no room, the transaction is void.
+            let room = match (txn.no_room(), answer) {
+                (Some(room), _) => {
                     drop(txn);
-                    value_bytes
+                    room
                 }
                 (None, Err(error)) => return Err(error),
-                (None, Ok(answer)) => match txn.commit() {
-                    Ok(()) => return Ok(answer),
-                    Err(heed::Error::Mdb(heed::MdbError::MapFull)) => 0,
-                    Err(error) => return Err(self.environment.error(error).into()),
+                (None, Ok(answer)) => match txn.commit()? {
+                    Commit::Done => return Ok(answer),
+                    Commit::NoRoom(room) => room,
                 },
             };
-            let map_bytes = inside.map_bytes;
-            drop(inside);
-            self.environment.grow(map_bytes, value_bytes)?;
+            engine.make_room(room)?;
         }
+    }
+}
+
+/// Refuses names that an engine cannot take, before anything is created.
+fn check_names(names: &[&'static str]) -> Result<(), OpenError> {
+    let takes = |name: &str| (1..=MAX_STORED_KEY_BYTES).contains(&name.len()) && !name.contains('\0');
+    match names.iter().find(|name| !takes(name)) {
+        Some(name) => Err(OpenError::InvalidTable { name }),
+        None if names.len() > MAX_TABLES => Err(OpenError::TooManyTables { max: MAX_TABLES as u32 }),
+        None => Ok(()),
     }
 }
 

@@ -2,17 +2,15 @@
 
 use std::fmt;
 use std::ops::{Bound, Deref, RangeBounds};
+use std::path::Path;
 
-use heed::types::Bytes;
-use heed::{AnyTls, MdbError, RoRange, RoRevRange, RoTxn, RwTxn, WithoutTls};
+use crate::engine::{Bounds, Changes, Commit, Entries, Room, Snapshot, Table};
+use crate::long_keys::{self, Problem};
+use crate::{Damage, StoreError};
 
-use crate::StoreError;
-use crate::environment::Environment;
-use crate::tables::Table;
-
-/// The longest key, in bytes.
-pub const MAX_KEY_BYTES: usize = 511;
-/// LMDB's `MAXDATASIZE`.
+/// The longest key, in bytes: 16 MiB. A key of up to 503 bytes costs least.
+pub const MAX_KEY_BYTES: usize = 16 << 20;
+/// LMDB's `MAXDATASIZE`; the same for every engine.
 const MAX_VALUE_BYTES: u64 = 0xFFFF_FFFF;
 
 /// A key and its value, lent by a transaction.
@@ -29,35 +27,23 @@ pub enum Order {
 }
 
 /// A transaction of the engine.
-pub(crate) enum Raw<'t> {
-    Read(RoTxn<'t, WithoutTls>),
-    Write(RwTxn<'t>),
-}
-
-impl<'t> From<RoTxn<'t, WithoutTls>> for Raw<'t> {
-    fn from(txn: RoTxn<'t, WithoutTls>) -> Raw<'t> {
-        Raw::Read(txn)
-    }
-}
-
-impl<'t> From<RwTxn<'t>> for Raw<'t> {
-    fn from(txn: RwTxn<'t>) -> Raw<'t> {
-        Raw::Write(txn)
-    }
+enum Raw<'t> {
+    Read(Box<dyn Snapshot + 't>),
+    Write(Box<dyn Changes + 't>),
 }
 
 /// A consistent snapshot of all tables; in a [`WriteTxn`], together with what it has changed so far.
 ///
-/// Keys and values are lent from the map itself, without a copy, until the transaction ends or changes something.
+/// Keys and values are lent until the transaction ends or changes something: by LMDB from the map itself, without a copy.
 pub struct ReadTxn<'t> {
     raw: Raw<'t>,
     tables: &'t [(&'static str, Table)],
-    environment: &'t Environment,
+    path: &'t Path,
 }
 
 impl<'t> ReadTxn<'t> {
-    pub(crate) fn new(raw: Raw<'t>, tables: &'t [(&'static str, Table)], environment: &'t Environment) -> ReadTxn<'t> {
-        ReadTxn { raw, tables, environment }
+    pub(crate) fn new(raw: Box<dyn Snapshot + 't>, tables: &'t [(&'static str, Table)], path: &'t Path) -> ReadTxn<'t> {
+        ReadTxn { raw: Raw::Read(raw), tables, path }
     }
 
     /// The value of a key, if there is one.
@@ -66,7 +52,12 @@ impl<'t> ReadTxn<'t> {
     /// [`StoreError::UnknownTable`], [`StoreError::KeyLength`], or an error of the engine.
     pub fn get(&self, table: &str, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
         check_key(table, key)?;
-        self.table(table)?.get(self.raw(), key).map_err(|error| self.environment.error(error))
+        let rows = (self.raw(), self.table(table)?);
+        if long_keys::is_long(key) {
+            long_keys::get(rows.0, rows.1, key).map_err(|problem| self.error(table, problem))
+        } else {
+            rows.0.get(rows.1, key)
+        }
     }
 
     /// The entries whose keys lie in a range, in key order. Bounds may be any bytes, of any length.
@@ -111,21 +102,25 @@ impl<'t> ReadTxn<'t> {
         (start, end): (Bound<&[u8]>, Bound<&[u8]>),
         order: Order,
     ) -> Result<Scan<'_>, StoreError> {
-        let table = self.table(table)?;
-        // No key is empty, and the engine takes no empty bound.
+        let (rows, number) = (self.raw(), self.table(table)?);
+        let scan = |entries| Ok(Scan { entries, path: self.path, table: self.name(number) });
+        // No key is empty, and an engine takes no empty bound.
         let start = match start {
             Bound::Included([]) | Bound::Excluded([]) => Bound::Unbounded,
             start => start,
         };
-        let entries = match end {
-            Bound::Included([]) | Bound::Excluded([]) => Ok(Entries::None),
-            end => match order {
-                Order::Ascending => table.range(self.raw(), &(start, end)).map(Entries::Up),
-                Order::Descending => table.rev_range(self.raw(), &(start, end)).map(Entries::Down),
-            },
+        if matches!(end, Bound::Included([]) | Bound::Excluded([])) {
+            return scan(None);
+        }
+        let stored = |bound, is_start| {
+            long_keys::bound(rows, number, bound, is_start).map_err(|problem| self.error(table, problem))
         };
-        let entries = entries.map_err(|error| self.environment.error(error))?;
-        Ok(Scan { entries, environment: self.environment })
+        let (start, end) = (stored(start, true)?, stored(end, false)?);
+        let bounds: Bounds<'_> = (start.as_ref().map(Vec::as_slice), end.as_ref().map(Vec::as_slice));
+        if is_empty(bounds) {
+            return scan(None);
+        }
+        scan(Some(rows.range(number, bounds, order)?))
     }
 
     /// The entry with the smallest key, if the table is not empty.
@@ -133,7 +128,7 @@ impl<'t> ReadTxn<'t> {
     /// # Errors
     /// [`StoreError::UnknownTable`], or an error of the engine.
     pub fn first(&self, table: &str) -> Result<Option<Entry<'_>>, StoreError> {
-        self.table(table)?.first(self.raw()).map_err(|error| self.environment.error(error))
+        self.end(table, Order::Ascending)
     }
 
     /// The entry with the largest key, if the table is not empty.
@@ -141,7 +136,12 @@ impl<'t> ReadTxn<'t> {
     /// # Errors
     /// [`StoreError::UnknownTable`], or an error of the engine.
     pub fn last(&self, table: &str) -> Result<Option<Entry<'_>>, StoreError> {
-        self.table(table)?.last(self.raw()).map_err(|error| self.environment.error(error))
+        self.end(table, Order::Descending)
+    }
+
+    fn end(&self, table: &str, order: Order) -> Result<Option<Entry<'_>>, StoreError> {
+        let row = self.raw().first(self.table(table)?, order)?;
+        row.map(long_keys::entry).transpose().map_err(|problem| self.error(table, problem))
     }
 
     /// The number of entries. Takes the same time for any number.
@@ -149,7 +149,7 @@ impl<'t> ReadTxn<'t> {
     /// # Errors
     /// [`StoreError::UnknownTable`], or an error of the engine.
     pub fn len(&self, table: &str) -> Result<u64, StoreError> {
-        self.table(table)?.len(self.raw()).map_err(|error| self.environment.error(error))
+        self.raw().len(self.table(table)?)
     }
 
     /// Whether the table has no entry.
@@ -160,46 +160,78 @@ impl<'t> ReadTxn<'t> {
         Ok(self.len(table)? == 0)
     }
 
-    fn raw(&self) -> &RoTxn<'_, AnyTls> {
+    pub(crate) fn path(&self) -> &'t Path {
+        self.path
+    }
+
+    fn raw(&self) -> &dyn Snapshot {
         match &self.raw {
-            Raw::Read(txn) => txn,
-            Raw::Write(txn) => txn,
+            Raw::Read(txn) => &**txn,
+            Raw::Write(txn) => &**txn,
         }
     }
 
     fn table(&self, name: &str) -> Result<Table, StoreError> {
         let found = self.tables.iter().find(|(known, _)| *known == name);
-        found.map(|(_, table)| *table).ok_or_else(|| StoreError::UnknownTable {
-            path: self.environment.path().to_path_buf(),
-            table: name.to_owned(),
-        })
+        found
+            .map(|(_, table)| *table)
+            .ok_or_else(|| StoreError::UnknownTable { path: self.path.to_path_buf(), table: name.to_owned() })
+    }
+
+    fn name(&self, table: Table) -> &'static str {
+        self.tables.iter().find(|(_, known)| *known == table).map_or("", |(name, _)| name)
+    }
+
+    fn error(&self, table: &str, problem: Problem) -> StoreError {
+        error(self.path, table, problem)
+    }
+}
+
+fn error(path: &Path, table: &str, problem: Problem) -> StoreError {
+    match problem {
+        Problem::Store(error) => error,
+        Problem::Row => {
+            StoreError::Damaged { path: path.to_path_buf(), damage: Damage::LongKey { table: table.to_owned() } }
+        }
+    }
+}
+
+/// Whether no key can lie within the bounds.
+fn is_empty(bounds: Bounds<'_>) -> bool {
+    match bounds {
+        (Bound::Included(start), Bound::Included(end)) => start > end,
+        (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => start >= end,
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
     }
 }
 
 /// The one write transaction over all tables. It can do all that a [`ReadTxn`] can, and sees its own changes.
 pub struct WriteTxn<'t> {
     reads: ReadTxn<'t>,
-    /// The largest value for which the map had no room.
-    full_for: Option<u64>,
 }
 
 impl<'t> WriteTxn<'t> {
-    /// `reads` is around a [`Raw::Write`].
-    pub(crate) fn new(reads: ReadTxn<'t>) -> WriteTxn<'t> {
-        WriteTxn { reads, full_for: None }
+    pub(crate) fn new(raw: Box<dyn Changes + 't>, tables: &'t [(&'static str, Table)], path: &'t Path) -> WriteTxn<'t> {
+        WriteTxn { reads: ReadTxn { raw: Raw::Write(raw), tables, path } }
     }
 
-    /// Sets the value of a key. A value may be empty, and may have up to 4 GiB less one byte.
+    /// Sets the value of a key. A value may be empty, and may have up to 4 GiB less one byte; less the key and 4 bytes if
+    /// the key is longer than 503 bytes.
     ///
     /// # Errors
     /// [`StoreError::UnknownTable`], [`StoreError::KeyLength`], [`StoreError::ValueLength`], or an error of the engine.
     /// [`StoreError::Full`] should be passed on: [`Store::write`](crate::Store::write) then makes room and tries again.
     pub fn put(&mut self, table: &str, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         check_key(table, key)?;
-        if value.len() as u64 > MAX_VALUE_BYTES {
+        if value.len() as u64 > MAX_VALUE_BYTES - long_keys::overhead_bytes(key) {
             return Err(StoreError::ValueLength { table: table.to_owned(), bytes: value.len() });
         }
-        self.change(table, value.len() as u64, |table, txn| table.put(txn, key, value))
+        let (number, path) = (self.reads.table(table)?, self.reads.path);
+        if long_keys::is_long(key) {
+            long_keys::put(self.raw_mut(), number, key, value).map_err(|problem| error(path, table, problem))
+        } else {
+            self.raw_mut().put(number, key, value)
+        }
     }
 
     /// Deletes a key. `false`: it was not there.
@@ -208,37 +240,30 @@ impl<'t> WriteTxn<'t> {
     /// As [`put`](WriteTxn::put). Deleting needs room too, for changed copies of pages.
     pub fn delete(&mut self, table: &str, key: &[u8]) -> Result<bool, StoreError> {
         check_key(table, key)?;
-        self.change(table, 0, |table, txn| table.delete(txn, key))
+        let (number, path) = (self.reads.table(table)?, self.reads.path);
+        if long_keys::is_long(key) {
+            long_keys::delete(self.raw_mut(), number, key).map_err(|problem| error(path, table, problem))
+        } else {
+            self.raw_mut().delete(number, key)
+        }
     }
 
-    fn change<T>(
-        &mut self,
-        table: &str,
-        value_bytes: u64,
-        change: impl FnOnce(Table, &mut RwTxn<'t>) -> heed::Result<T>,
-    ) -> Result<T, StoreError> {
-        let table = self.reads.table(table)?;
-        change(table, self.raw_mut()).map_err(|error| {
-            if matches!(error, heed::Error::Mdb(MdbError::MapFull)) {
-                self.full_for = self.full_for.max(Some(value_bytes));
-            }
-            self.reads.environment.error(error)
-        })
-    }
-
-    fn raw_mut(&mut self) -> &mut RwTxn<'t> {
+    fn raw_mut(&mut self) -> &mut (dyn Changes + 't) {
         match &mut self.reads.raw {
-            Raw::Write(txn) => txn,
+            Raw::Write(txn) => &mut **txn,
             Raw::Read(_) => unreachable!("a WriteTxn is only made around a write transaction"),
         }
     }
 
-    /// Whether the map was found full, and the size of the largest value that did not fit.
-    pub(crate) fn full_for(&self) -> Option<u64> {
-        self.full_for
+    /// What was lacking, if a change has found no room.
+    pub(crate) fn no_room(&self) -> Option<Room> {
+        match &self.reads.raw {
+            Raw::Write(txn) => txn.no_room(),
+            Raw::Read(_) => None,
+        }
     }
 
-    pub(crate) fn commit(self) -> heed::Result<()> {
+    pub(crate) fn commit(self) -> Result<Commit, StoreError> {
         match self.reads.raw {
             Raw::Write(txn) => txn.commit(),
             Raw::Read(_) => unreachable!("a WriteTxn is only made around a write transaction"),
@@ -256,38 +281,30 @@ impl<'t> Deref for WriteTxn<'t> {
 
 impl fmt::Debug for ReadTxn<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadTxn").field("path", &self.environment.path()).finish_non_exhaustive()
+        f.debug_struct("ReadTxn").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for WriteTxn<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WriteTxn").field("path", &self.environment.path()).finish_non_exhaustive()
+        f.debug_struct("WriteTxn").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
 /// The entries of a [`ReadTxn::scan`], as pairs of key and value.
 pub struct Scan<'s> {
-    entries: Entries<'s>,
-    environment: &'s Environment,
-}
-
-enum Entries<'s> {
-    None,
-    Up(RoRange<'s, Bytes, Bytes>),
-    Down(RoRevRange<'s, Bytes, Bytes>),
+    /// `None`: no key lies within the bounds.
+    entries: Option<Entries<'s>>,
+    path: &'s Path,
+    table: &'static str,
 }
 
 impl<'s> Iterator for Scan<'s> {
     type Item = Result<Entry<'s>, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = match &mut self.entries {
-            Entries::None => None,
-            Entries::Up(entries) => entries.next(),
-            Entries::Down(entries) => entries.next(),
-        };
-        next.map(|entry| entry.map_err(|error| self.environment.error(error)))
+        let row = self.entries.as_mut()?.next()?;
+        Some(row.and_then(|row| long_keys::entry(row).map_err(|problem| error(self.path, self.table, problem))))
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use alluvium_disk_kv_cache::{Durability, Settings, Store, StoreError};
+use alluvium_disk_kv_cache::{Durability, EngineKind, Settings, Store, StoreError};
 
 const ROLE: &str = "ALLUVIUM_KV_TEST_ROLE";
 const DIR: &str = "ALLUVIUM_KV_TEST_DIR";
@@ -18,7 +18,18 @@ pub fn quick() -> Settings {
 
 /// Starts a child in a role. Its standard input is open, and its lines can be read.
 pub fn start(role: &str, dir: &Path) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    start_with(Command::new(std::env::current_exe().unwrap()), role, dir)
+}
+
+/// Starts a child through another program that runs its arguments.
+pub fn start_under(program: &[&str], role: &str, dir: &Path) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut command = Command::new(program[0]);
+    command.args(&program[1..]).arg(std::env::current_exe().unwrap());
+    start_with(command, role, dir)
+}
+
+fn start_with(mut command: Command, role: &str, dir: &Path) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut child = command
         .args(["--exact", "child::entry", "--ignored", "--nocapture", "--quiet", "--test-threads=1"])
         .env(ROLE, role)
         .env(DIR, dir)
@@ -50,13 +61,36 @@ fn entry() {
     let dir = std::env::var_os(DIR).unwrap();
     let dir = Path::new(&dir);
     match std::env::var(ROLE).unwrap().as_str() {
+        "write-lmdb" => super::conformance::write_with(EngineKind::Lmdb, dir),
+        "hold-lmdb" => super::holders::hold(EngineKind::Lmdb, dir),
+        "hold-sled" => super::holders::hold(EngineKind::Sled, dir),
+        "write-sled" => super::conformance::write_with(EngineKind::Sled, dir),
+        #[cfg(feature = "lmdb")]
+        "crash" => super::crash::work(dir),
+        #[cfg(feature = "lmdb")]
         "count" => super::processes::count(dir),
+        #[cfg(feature = "lmdb")]
+        "write-until-told" => super::processes::write_until_told(dir),
         "write-for-ever" => super::processes::write_for_ever(dir),
+        #[cfg(feature = "lmdb")]
         "hold-a-read" => super::processes::hold_a_read(dir),
+        #[cfg(feature = "lmdb")]
         "grow" => super::growth::grow(dir),
+        #[cfg(feature = "lmdb")]
         "small-files" => super::system::small_files(dir),
+        #[cfg(feature = "lmdb")]
         "no-permission" => super::system::no_permission(dir),
+        #[cfg(feature = "lmdb")]
+        "after-full-device-sled" => super::system::after_full_device_of_sled(dir),
+        #[cfg(feature = "lmdb")]
+        "full-device-sled" => super::system::full_device_of_sled(dir),
+        #[cfg(feature = "lmdb")]
         "full-device" => super::system::full_device(dir),
+        "compete" => super::cache::processes::compete(dir),
+        "churn" => super::cache::processes::churn(dir),
+        "read-a-key" => super::cache::processes::read_a_key(dir),
+        "refused-directory" => super::cache::faults::refused_directory(dir),
+        "no-room" => super::cache::faults::no_room(dir),
         role => panic!("no role {role}"),
     }
 }

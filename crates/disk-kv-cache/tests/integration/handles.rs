@@ -68,21 +68,6 @@ fn settings_must_agree_while_a_handle_is_open() {
 }
 
 #[test]
-fn opening_and_dropping_may_race() {
-    let dir = tempfile::tempdir().unwrap();
-    thread::scope(|threads| {
-        for _ in 0..4 {
-            threads.spawn(|| {
-                for _ in 0..50 {
-                    increment(&open(dir.path()), b"sum").unwrap();
-                }
-            });
-        }
-    });
-    assert_eq!(increment(&open(dir.path()), b"sum").unwrap(), 201);
-}
-
-#[test]
 fn a_directory_that_was_replaced_is_not_mistaken_for_the_open_one() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("store");
@@ -184,14 +169,14 @@ fn a_transaction_inside_another_is_an_error_not_a_deadlock() {
 }
 
 #[test]
-fn keys_have_1_to_511_bytes() {
+fn keys_have_1_byte_to_16_mib() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let longest = [b'k'; MAX_KEY_BYTES];
+    let longest = vec![b'k'; MAX_KEY_BYTES];
     store
         .write::<_, StoreError>(|txn| {
             txn.put("a", &longest, b"value")?;
-            for key in [&[][..], &[b'k'; MAX_KEY_BYTES + 1][..]] {
+            for key in [&[][..], &vec![b'k'; MAX_KEY_BYTES + 1][..]] {
                 let long =
                     |error: &StoreError| matches!(error, StoreError::KeyLength { bytes, .. } if *bytes == key.len());
                 assert!(long(&txn.put("a", key, b"").unwrap_err()));

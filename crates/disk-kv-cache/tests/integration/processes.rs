@@ -1,32 +1,15 @@
 //! Several threads and several processes on one store; processes killed in the middle of it.
 
 use std::path::Path;
-use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
-use alluvium_disk_kv_cache::{Durability, Order, ReadTxn, Settings, Store, StoreError};
+use alluvium_disk_kv_cache::{Durability, Order, Settings, Store, StoreError};
 
 use crate::child::{self, TABLES, increment, number, quick, say};
 
 const PROCESSES: u64 = 4;
 const EACH: u64 = 1_500;
-
-#[test]
-fn threads_count_exactly() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), TABLES, quick()).unwrap();
-    thread::scope(|threads| {
-        for _ in 0..8 {
-            threads.spawn(|| {
-                for _ in 0..100 {
-                    increment(&store, b"sum").unwrap();
-                }
-            });
-        }
-    });
-    let sum = store.read::<_, StoreError>(|txn| Ok(number(txn.get("a", b"sum")?))).unwrap();
-    assert_eq!(sum, 800);
-}
 
 /// Counts once its standard input is closed.
 pub fn count(dir: &Path) {
@@ -57,44 +40,6 @@ fn processes_count_exactly() {
     let store = Store::open_read_only(&dir, TABLES).unwrap();
     let sum = store.read::<_, StoreError>(|txn| Ok(number(txn.get("a", b"sum")?))).unwrap();
     assert_eq!(sum, PROCESSES * EACH);
-}
-
-#[test]
-fn a_read_is_a_snapshot_over_all_tables() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), TABLES, quick()).unwrap();
-    let put = |n: u64| {
-        store.write::<_, StoreError>(|txn| {
-            txn.put("a", b"n", &n.to_be_bytes())?;
-            txn.put("b", b"n", &n.to_be_bytes())
-        })
-    };
-    put(1).unwrap();
-    let both = |txn: &ReadTxn<'_>| Ok::<_, StoreError>((number(txn.get("a", b"n")?), number(txn.get("b", b"n")?)));
-    thread::scope(|threads| {
-        let (begun, wait_for_begin) = mpsc::channel();
-        let (written, wait_for_write) = mpsc::channel();
-        let writer = threads.spawn(move || {
-            wait_for_begin.recv().unwrap();
-            put(2).unwrap();
-            written.send(()).unwrap();
-            for n in 3..500 {
-                put(n).unwrap();
-            }
-        });
-        let seen = store.read(|txn| {
-            begun.send(()).unwrap();
-            wait_for_write.recv().unwrap();
-            both(txn)
-        });
-        assert_eq!(seen.unwrap(), (1, 1));
-        while !writer.is_finished() {
-            let (a, b) = store.read(both).unwrap();
-            assert_eq!(a, b);
-            assert!(a >= 2);
-        }
-    });
-    assert_eq!(store.read(both).unwrap(), (499, 499));
 }
 
 /// Writes n = 1, 2, 3 …, each to both tables in one transaction, and says n when it is acknowledged.
@@ -193,5 +138,52 @@ fn a_killed_reader_does_not_keep_the_file_growing() {
     child.wait().unwrap();
     for n in 0..100 {
         rewrite(n).unwrap();
+    }
+}
+
+/// Writes until its standard input is closed.
+pub fn write_until_told(dir: &Path) {
+    let store = Store::open(dir, TABLES, quick()).unwrap();
+    say("ready");
+    let told = thread::spawn(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap());
+    while !told.is_finished() {
+        store.write::<_, StoreError>(|txn| txn.put("b", b"survivor", b"")).unwrap();
+    }
+}
+
+/// A waiter that is killed between being woken and going on must not take the wake-up with it: two writers go on for as
+/// long as others are killed beside them, and both must come to their end.
+#[test]
+fn writers_that_are_killed_while_they_wait_keep_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let _held = Store::open(dir.path(), TABLES, quick()).unwrap();
+    for round in 0..30_usize {
+        let mut survivors =
+            [child::start("write-until-told", dir.path()), child::start("write-until-told", dir.path())];
+        for batch in 0..3 {
+            let mut victims: Vec<_> = (0..4).map(|_| child::start("write-until-told", dir.path())).collect();
+            for (_, lines) in &mut victims {
+                assert!(lines.any(|line| line.unwrap() == "ready"));
+            }
+            for (number, (victim, _)) in victims.iter_mut().enumerate() {
+                thread::park_timeout(Duration::from_micros((round * 70 + batch * 311 + number * 173) as u64 % 1_500));
+                victim.kill().unwrap();
+                victim.wait().unwrap();
+            }
+        }
+        for (survivor, _) in &mut survivors {
+            drop(survivor.stdin.take());
+        }
+        for (survivor, _) in &mut survivors {
+            let mut patience = 20_000;
+            while survivor.try_wait().unwrap().is_none() {
+                thread::park_timeout(Duration::from_millis(1));
+                patience -= 1;
+                if patience == 0 {
+                    survivor.kill().unwrap();
+                    panic!("round {round}: a writer waits for ever");
+                }
+            }
+        }
     }
 }

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use alluvium_disk_kv_cache::{OpenError, Store, StoreError};
+use alluvium_disk_kv_cache::{OpenError, Sharing, Store, StoreError};
 
-use crate::child::{self, TABLES, increment, quick};
+use crate::child::{self, TABLES, quick};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -126,38 +126,64 @@ pub fn full_device(dir: &Path) {
     full_then_room(&store, || fs::remove_file(ballast).unwrap());
 }
 
-#[test]
-#[ignore = "needs the right to mount: run it as root"]
-fn a_full_device_is_an_error_and_more_room_ends_it() {
+fn open_sled(dir: &Path) -> Result<Store, OpenError> {
+    Store::open(dir.join("store"), TABLES, quick().with_sharing(Sharing::SingleProcess))
+}
+
+fn put_in_sled(store: &Store, n: u32) -> Result<(), StoreError> {
+    store.write(|txn| txn.put("a", &n.to_be_bytes(), &[n as u8; 20_000]))
+}
+
+/// sled is done for, in this process, after it has met a full device.
+pub fn full_device_of_sled(dir: &Path) {
+    let ballast = dir.join("ballast");
+    fs::write(&ballast, vec![1; 2 << 20]).unwrap();
+    let store = open_sled(dir).unwrap();
+    let (stored, error) = (0..2_000).find_map(|n| put_in_sled(&store, n).err().map(|error| (n, error))).unwrap();
+    assert!(matches!(error, StoreError::NoSpace { .. }), "{error:?}");
+    assert!(matches!(put_in_sled(&store, stored), Err(StoreError::Broken { .. })));
+    fs::remove_file(ballast).unwrap();
+    drop(store);
+    let again = open_sled(dir);
+    assert!(matches!(again, Err(OpenError::Broken { .. })), "{again:?}");
+    assert!(!dir.join("store/closed").exists(), "it was not closed well");
+    fs::write(dir.join("stored"), stored.to_string()).unwrap();
+}
+
+/// Another process finds what was acknowledged, and has room for more.
+pub fn after_full_device_of_sled(dir: &Path) {
+    let stored: u32 = fs::read_to_string(dir.join("stored")).unwrap().parse().unwrap();
+    let store = open_sled(dir).unwrap();
+    (stored..stored + 20).for_each(|n| put_in_sled(&store, n).unwrap());
+    store.check().unwrap();
+    for n in 0..stored + 20 {
+        let intact = store.read::<_, StoreError>(|txn| Ok(txn.get("a", &n.to_be_bytes())? == Some(&[n as u8; 20_000])));
+        assert!(intact.unwrap(), "{n} of {stored}");
+    }
+}
+
+/// Runs children, one after the other, on a device of so many bytes, if this process may mount one.
+fn on_small_device(size: &str, roles: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
-    let mount = |program: &str, args: &[&str]| {
-        assert!(std::process::Command::new(program).args(args).arg(dir.path()).status().unwrap().success());
+    let on_it = |program: &str, args: &[&str]| {
+        std::process::Command::new(program).args(args).arg(dir.path()).status().is_ok_and(|status| status.success())
     };
-    mount("mount", &["-t", "tmpfs", "-o", "size=2m", "tmpfs"]);
-    let outcome = std::panic::catch_unwind(|| child::run("full-device", dir.path()));
-    mount("umount", &[]);
+    if !on_it("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]) {
+        eprintln!("SKIPPED: mounting a small device needs the rights of root");
+        return;
+    }
+    let outcome = std::panic::catch_unwind(|| roles.iter().for_each(|role| child::run(role, dir.path())));
+    assert!(on_it("umount", &[]));
     outcome.unwrap();
 }
 
 #[test]
-fn a_forked_child_gets_an_error() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), TABLES, quick()).unwrap();
-    increment(&store, b"sum").unwrap();
-    // SAFETY: the child touches nothing but the store, whose refusals take no lock, allocates (glibc allows that after a
-    // fork), and ends by `_exit`.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let read = matches!(store.read::<_, StoreError>(|_| Ok(())), Err(StoreError::Forked { .. }));
-        let write = matches!(increment(&store, b"sum"), Err(StoreError::Forked { .. }));
-        drop(store);
-        // SAFETY: ends the process, without running anything of the parent's.
-        unsafe { libc::_exit(if read && write { 0 } else { 1 }) };
-    }
-    let mut status = -1;
-    // SAFETY: the pointer is to a value that outlives the call.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert_eq!(status, 0, "the child must have seen both refusals");
-    // What the child did, dropping included, changed nothing here.
-    assert_eq!(increment(&store, b"sum").unwrap(), 2);
+fn a_full_device_is_an_error_and_more_room_ends_it() {
+    on_small_device("2m", &["full-device"]);
+}
+
+#[cfg(feature = "sled")]
+#[test]
+fn a_full_device_is_an_error_of_sled_and_another_process_goes_on() {
+    on_small_device("6m", &["full-device-sled", "after-full-device-sled"]);
 }

@@ -6,7 +6,7 @@
 //! The facts are those of `mdb.c` in LMDB's `mdb.master` branch, as bundled by `lmdb-master-sys` 0.2.6 (data version 1).
 //! Numbers are in the machine's byte order; a word is as wide as a pointer (`mdb_size_t`, `pgno_t`, `txnid_t`):
 //! - `MDB_page`: page number (word), pad (u16), flags (u16), 4 bytes of bounds; then, from `PAGEHDRSZ` on, the content.
-//!   Flags: `P_BRANCH` 1, `P_LEAF` 2, `P_META` 8.
+//!   Flags: `P_BRANCH` 1, `P_LEAF` 2, `P_OVERFLOW` 4, `P_META` 8.
 //! - `MDB_meta`, the content of pages 0 and 1: `mm_magic` (u32, `0xBEEFC0DE`), `mm_version` (u32, 1), `mm_address` (word),
 //!   `mm_mapsize` (word), `mm_dbs[2]` (free list, main), `mm_last_pg` (word), `mm_txnid` (word).
 //! - `MDB_db`: `md_pad` (u32; in the first one it is the page size), `md_flags` (u16), `md_depth` (u16), branch, leaf and
@@ -14,9 +14,11 @@
 //! - Transaction N writes meta page N mod 2, so the one with the higher `mm_txnid` counts (`mdb_env_pick_meta`).
 //! - `MAX_PAGESIZE` is 32 KiB.
 //!
+//! What lies below the roots is for `walk`.
+//!
 //! "The file may be shorter if the freeDB lists the final pages", says `mdb.c` of `mm_last_pg`: LMDB alone does not
 //! promise the length that is asked for here. This crate does, by making the file as long as its map before it uses it
-//! (see `environment`).
+//! (see the module above).
 
 use std::fs::File;
 use std::io;
@@ -24,26 +26,26 @@ use std::os::unix::fs::FileExt;
 
 use crate::Damage;
 
-const WORD: usize = size_of::<usize>();
-const PAGE_FLAGS: usize = WORD + 2;
+pub(super) const WORD: usize = size_of::<usize>();
+pub(super) const PAGE_FLAGS: usize = WORD + 2;
 /// `PAGEHDRSZ`: where the content of a page begins.
-const CONTENT: usize = WORD + 8;
+pub(super) const CONTENT: usize = WORD + 8;
 const MAGIC: usize = CONTENT;
 const VERSION: usize = MAGIC + 4;
 const MAP_BYTES: usize = VERSION + 4 + WORD;
-const CORE_TREES: [usize; 2] = [MAP_BYTES + WORD, MAP_BYTES + WORD + TREE_BYTES];
-const TREE_BYTES: usize = 8 + 5 * WORD;
-const TREE_ROOT: usize = 8 + 4 * WORD;
-const LAST_PAGE: usize = CORE_TREES[1] + TREE_BYTES;
-const TXN_ID: usize = LAST_PAGE + WORD;
-const META_BYTES: usize = TXN_ID + WORD;
+pub(super) const CORE_TREES: [usize; 2] = [MAP_BYTES + WORD, MAP_BYTES + WORD + TREE_BYTES];
+pub(super) const TREE_BYTES: usize = 8 + 5 * WORD;
+pub(super) const TREE_ROOT: usize = 8 + 4 * WORD;
+pub(super) const LAST_PAGE: usize = CORE_TREES[1] + TREE_BYTES;
+pub(super) const TXN_ID: usize = LAST_PAGE + WORD;
+pub(super) const META_BYTES: usize = TXN_ID + WORD;
 
 const EXPECTED_MAGIC: u32 = 0xBEEF_C0DE;
 const EXPECTED_VERSION: u32 = 1;
-const P_BRANCH: u16 = 0x01;
-const P_LEAF: u16 = 0x02;
+pub(super) const P_BRANCH: u16 = 0x01;
+pub(super) const P_LEAF: u16 = 0x02;
 const P_META: u16 = 0x08;
-const NO_ROOT: u64 = usize::MAX as u64;
+pub(super) const NO_ROOT: u64 = usize::MAX as u64;
 const MIN_PAGE_BYTES: u64 = 512;
 const MAX_PAGE_BYTES: u64 = 32 << 10;
 /// No machine maps more than this for one process.
@@ -53,16 +55,16 @@ const ATTEMPTS: usize = 100;
 
 /// What the header of a sound data file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
+pub(super) struct Header {
     /// The largest map that a committed transaction was made with, in bytes.
-    pub(crate) map_bytes: u64,
+    pub(super) map_bytes: u64,
     /// The end of the last page that a committed transaction may refer to, in bytes.
-    pub(crate) used_bytes: u64,
+    pub(super) used_bytes: u64,
 }
 
 /// Why there is no [`Header`].
 #[derive(Debug)]
-pub(crate) enum HeaderError {
+pub(super) enum HeaderError {
     Io(io::Error),
     Damaged(Damage),
 }
@@ -82,7 +84,7 @@ impl From<Damage> for HeaderError {
 /// Checks the header of a data file. `None` is an empty file: one whose creator died before its first write.
 ///
 /// Other processes may commit meanwhile: what fails the check is read again if it has changed.
-pub(crate) fn read(file: &File) -> Result<Option<Header>, HeaderError> {
+pub(super) fn read(file: &File) -> Result<Option<Header>, HeaderError> {
     if file.metadata()?.len() == 0 {
         return Ok(None);
     }
@@ -101,16 +103,16 @@ pub(crate) fn read(file: &File) -> Result<Option<Header>, HeaderError> {
     check(file, &metas).map(Some)
 }
 
-type Metas = [[u8; META_BYTES]; 2];
+pub(super) type Metas = [[u8; META_BYTES]; 2];
 
-fn read_metas(file: &File) -> Result<Metas, HeaderError> {
+pub(super) fn read_metas(file: &File) -> Result<Metas, HeaderError> {
     let first = read_exactly(file, 0)?;
     let page_bytes = page_bytes(&first, 0)?;
     Ok([first, read_exactly(file, page_bytes)?])
 }
 
 /// The page size, which must be known before the second meta page can be found.
-fn page_bytes(meta: &[u8; META_BYTES], page: u64) -> Result<u64, Damage> {
+pub(super) fn page_bytes(meta: &[u8; META_BYTES], page: u64) -> Result<u64, Damage> {
     if u16_at(meta, PAGE_FLAGS) & P_META == 0 || u32_at(meta, MAGIC) != EXPECTED_MAGIC {
         return Err(Damage::NotMeta { page });
     }
@@ -125,13 +127,14 @@ fn page_bytes(meta: &[u8; META_BYTES], page: u64) -> Result<u64, Damage> {
     Ok(bytes)
 }
 
-fn check(file: &File, metas: &Metas) -> Result<Header, HeaderError> {
+/// Checks what the newer meta page says.
+pub(super) fn check(file: &File, metas: &Metas) -> Result<Header, HeaderError> {
     let size = page_bytes(&metas[0], 0)?;
     let second = page_bytes(&metas[1], 1)?;
     if second != size {
         return Err(Damage::Field { page: 1, field: "the page size", value: second }.into());
     }
-    let page = usize::from(word_at(&metas[1], TXN_ID) > word_at(&metas[0], TXN_ID));
+    let page = newest(metas);
     let meta = &metas[page];
     let page = page as u64;
     let field = |field, value| HeaderError::from(Damage::Field { page, field, value });
@@ -165,6 +168,11 @@ fn check(file: &File, metas: &Metas) -> Result<Header, HeaderError> {
     Ok(Header { map_bytes, used_bytes })
 }
 
+/// Which of the two counts.
+pub(super) fn newest(metas: &Metas) -> usize {
+    usize::from(word_at(&metas[1], TXN_ID) > word_at(&metas[0], TXN_ID))
+}
+
 fn read_exactly<const N: usize>(file: &File, at: u64) -> Result<[u8; N], HeaderError> {
     let mut bytes = [0; N];
     match file.read_exact_at(&mut bytes, at) {
@@ -182,15 +190,15 @@ fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     array
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_ne_bytes(array_at(bytes, at))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes(array_at(bytes, at))
 }
 
-fn word_at(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn word_at(bytes: &[u8], at: usize) -> u64 {
     usize::from_ne_bytes(array_at(bytes, at)) as u64
 }
 

@@ -64,7 +64,8 @@ impl Drop for Pass<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.inside -= 1;
-        if state.inside == 0 {
+        // Waking costs a system call, and only a resize waits for those inside.
+        if state.inside == 0 && state.resize_waiting > 0 {
             self.0.changed.notify_all();
         }
     }

@@ -1,0 +1,145 @@
+//! Who has a directory open, over all processes: known by locks of the kernel, never by process ids.
+//!
+//! A process that has a directory open holds a shared lock on the file `holders-<n>` in it, where `n` is the inode of its
+//! PID namespace. The kernel drops the lock with the process. So
+//! - *nobody else has it open* if the lock can be had exclusively; only then may files be examined, moved away, or said to
+//!   be closed well;
+//! - *a process of another PID namespace has it open* if a file with another number is locked. LMDB tells its readers apart
+//!   by process id alone, so two containers on one volume can have a "same" process, and one would free the pages that
+//!   the other reads. That is refused.
+//!
+//! All of it happens under the directory's lock. A number is used again after a reboot, or by a later container; that does
+//! no harm, because only a lock counts, and files that nobody has locked are removed.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::OpenError;
+
+const PREFIX: &str = "holders-";
+
+/// This process, as one of those that have a directory open.
+#[derive(Debug)]
+pub(crate) struct Holders {
+    /// `None` on a read-only file system, where no locks can be taken by name and nothing can be written either.
+    ours: Option<File>,
+    alone: bool,
+}
+
+impl Holders {
+    /// Takes part. The caller holds the directory's lock.
+    pub(crate) fn join(dir: &Path, read_only: bool) -> Result<Holders, OpenError> {
+        Holders::join_from(dir, read_only, pid_namespace())
+    }
+
+    fn join_from(dir: &Path, read_only: bool, namespace: u64) -> Result<Holders, OpenError> {
+        let io = |action| move |error| OpenError::io(dir, action, error);
+        let name = format!("{PREFIX}{namespace}");
+        for entry in fs::read_dir(dir).map_err(io("list the directory"))? {
+            let entry = entry.map_err(io("list the directory"))?;
+            let file_name = entry.file_name();
+            let Some(other) = file_name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
+                continue;
+            };
+            if file_name.to_str() == Some(&name) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                continue;
+            }
+            let file = File::open(entry.path()).map_err(io("look for other holders"))?;
+            match file.try_lock() {
+                // Nobody's: whoever held it is gone. It may stay if it cannot be removed.
+                Ok(()) => drop(fs::remove_file(entry.path())),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(OpenError::OtherPidNamespace {
+                        path: dir.to_path_buf(),
+                        theirs: other.to_owned(),
+                        ours: namespace.to_string(),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(io("look for other holders")(error)),
+            }
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let ours = match options.open(dir.join(name)) {
+            Ok(file) => file,
+            Err(error) if read_only && error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                return Ok(Holders { ours: None, alone: true });
+            }
+            Err(error) => return Err(io("register as a holder")(error)),
+        };
+        let alone = has_no_other(&ours).map_err(io("look for other holders"))?;
+        ours.lock_shared().map_err(io("register as a holder"))?;
+        Ok(Holders { ours: Some(ours), alone })
+    }
+
+    /// Whether nobody else had the directory open when this process took part.
+    pub(crate) fn alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Whether nobody else has the directory open now. For one who is about to [`leave`](Holders::leave), because it may
+    /// lose the shared lock. The caller holds the directory's lock.
+    pub(crate) fn are_only_these(&self) -> bool {
+        self.ours.as_ref().is_some_and(|ours| has_no_other(ours).unwrap_or(false))
+    }
+
+    /// Takes part no longer, even if a forked child has inherited the lock.
+    pub(crate) fn leave(&self) {
+        if let Some(ours) = &self.ours {
+            // Cannot fail on a descriptor that is open; and closing it will do the same.
+            let _ = ours.unlock();
+        }
+    }
+}
+
+fn has_no_other(ours: &File) -> io::Result<bool> {
+    match ours.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The inode of this process's PID namespace; 0 where there are none, or where `/proc` does not tell.
+fn pid_namespace() -> u64 {
+    fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holders_know_of_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = Holders::join(dir.path(), false).unwrap();
+        assert!(one.alone());
+        let two = Holders::join(dir.path(), true).unwrap();
+        assert!(!two.alone() && !one.are_only_these());
+        one.leave();
+        assert!(two.are_only_these());
+        drop(two);
+        assert!(Holders::join(dir.path(), false).unwrap().alone());
+    }
+
+    #[test]
+    fn a_holder_in_another_pid_namespace_is_refused_as_long_as_it_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let theirs = Holders::join_from(dir.path(), false, 1234).unwrap();
+        let error = Holders::join_from(dir.path(), false, 5678).unwrap_err();
+        assert!(matches!(&error, OpenError::OtherPidNamespace { theirs, .. } if theirs == "1234"), "{error:?}");
+        assert!(error.to_string().contains("shareProcessNamespace"), "{error}");
+        drop(theirs);
+        let ours = Holders::join_from(dir.path(), false, 5678).unwrap();
+        assert!(ours.alone());
+        assert!(!dir.path().join("holders-1234").exists());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_has_a_pid_namespace() {
+        assert_ne!(pid_namespace(), 0);
+    }
+}

@@ -1,0 +1,11 @@
+//! The collections and recipes from outside: against models, over processes, and with processes killed.
+
+#![allow(clippy::unwrap_used)]
+
+mod child;
+mod deque;
+mod index;
+mod locks;
+mod memo;
+mod queue;
+mod rates;
