@@ -5,7 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::de::{self, Unexpected};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The text is not a digest of the expected algorithm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,13 +51,14 @@ macro_rules! digest {
             /// The 64 hexadecimal digits without the algorithm, for use inside a file name.
             #[must_use]
             pub fn hex(&self) -> String {
-                self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+                hex(&self.0).iter().map(|digit| char::from(*digit)).collect()
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($algorithm, ":{}"), self.hex())
+                f.write_str(concat!($algorithm, ":"))?;
+                f.write_str(str::from_utf8(&hex(&self.0)).unwrap_or_default())
             }
         }
 
@@ -84,7 +86,9 @@ macro_rules! digest {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+                let text = Cow::<'de, str>::deserialize(deserializer)?;
+                let expected = concat!("`", $algorithm, ":` and 64 lower-case hexadecimal digits");
+                text.parse().map_err(|_| de::Error::invalid_value(Unexpected::Str(&text), &expected))
             }
         }
 
@@ -125,9 +129,40 @@ digest!(
     LayoutHash, "b3", |bytes| blake3::hash(bytes).into()
 );
 digest!(
+    /// All plan fingerprints of a run together: one value that tells whether two runs computed the same things.
+    PlanSignature, "b3", |bytes| blake3::hash(bytes).into()
+);
+digest!(
+    /// The digest of a runtime profile: every setting of it.
+    ProfileHash, "b3", |bytes| blake3::hash(bytes).into()
+);
+digest!(
+    /// The digest of the SQL policy under which a plan was made.
+    SqlPolicyHash, "b3", |bytes| blake3::hash(bytes).into()
+);
+digest!(
+    /// The digest of a plan's normalised Substrait encoding.
+    SubstraitHash, "b3", |bytes| blake3::hash(bytes).into()
+);
+digest!(
+    /// The digest of a table's rows, whatever their order and layout.
+    RowsDigest, "b3", |bytes| blake3::hash(bytes).into()
+);
+digest!(
     /// The identity of a stored artifact: the SHA-256 of its canonical encoding.
     ArtifactId, "sha256", |bytes| { use sha2::Digest as _; sha2::Sha256::digest(bytes).into() }
 );
+
+/// The digits of a digest. Digests are in every payload many times over, and `format!` would be most of encoding one.
+fn hex(bytes: &[u8; 32]) -> [u8; 64] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; 64];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 0xf)];
+    }
+    digits
+}
 
 fn parse(text: &str, prefix: &str) -> Option<[u8; 32]> {
     let hex = text.strip_prefix(prefix)?.as_bytes();

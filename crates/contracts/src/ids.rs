@@ -7,7 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Unexpected};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 /// The text is not an identifier of this kind.
@@ -24,8 +25,7 @@ pub struct IdParseError {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Uuid);
 
         impl $name {
@@ -60,13 +60,33 @@ macro_rules! id {
             }
         }
 
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                // Text in every encoding; `Uuid` itself is bytes in some.
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = Cow::<'de, str>::deserialize(deserializer)?;
+                let expected = "a hyphenated lower-case UUID";
+                text.parse().map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &expected))
+            }
+        }
+
         impl JsonSchema for $name {
             fn schema_name() -> Cow<'static, str> {
                 stringify!($name).into()
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "format": "uuid" })
+                // `format` is an annotation that validators may ignore; the pattern is what decoding holds to.
+                json_schema!({
+                    "type": "string",
+                    "format": "uuid",
+                    "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+                })
             }
         }
     };
@@ -99,5 +119,14 @@ mod tests {
         assert_eq!(text.parse::<RunId>().unwrap().to_string(), text);
         assert!(text.to_uppercase().parse::<RunId>().is_err());
         assert!(text.replace('-', "").parse::<RunId>().is_err());
+    }
+
+    #[test]
+    fn the_text_form_is_that_of_every_encoding() {
+        let id: RunId = "0190b3a5-7c1e-7def-8123-456789abcdef".parse().unwrap();
+        let packed = rmp_serde::to_vec(&id).unwrap();
+        assert_eq!(rmp_serde::from_slice::<String>(&packed).unwrap(), id.to_string());
+        assert_eq!(rmp_serde::from_slice::<RunId>(&packed).unwrap(), id);
+        assert!(serde_json::from_str::<RunId>("\"0190B3A5-7C1E-7DEF-8123-456789ABCDEF\"").is_err());
     }
 }

@@ -1,0 +1,188 @@
+//! Decoding bytes that nobody vouches for: bounded, strict, and never a panic.
+//!
+//! Bytes become a [`Node`] first, by a reader for each encoding, under [`Limits`] and with every key of every object
+//! told apart; from there one deserializer serves both encodings, so a payload decodes from either into equal values,
+//! and a mistake is reported with its place ([`ErrorReport`]).
+//!
+//! Numbers follow the rule of the canonical forms: a number whose value is an integer within ±(2⁵³−1) is an integer,
+//! however it is spelled (`5`, `5.0`, a float in MessagePack); any other is a double. An integer that a double would
+//! round is refused, not rounded.
+
+mod json;
+mod messagepack;
+mod node;
+mod typed;
+
+use serde::de::DeserializeOwned;
+
+use crate::canonical::{MAX_DEPTH, Step, pointer};
+use crate::v1::{ErrorCode, ErrorReport};
+
+pub(crate) use node::Node;
+
+/// How a document is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// JSON text in UTF-8.
+    Json,
+    /// MessagePack.
+    MessagePack,
+}
+
+impl Encoding {
+    /// The encoding of a document that is an object, by its first byte: no byte begins one in both.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        match bytes.first() {
+            // fixmap, map 16, map 32
+            Some(0x80..=0x8f | 0xde | 0xdf) => Self::MessagePack,
+            _ => Self::Json,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "JSON",
+            Self::MessagePack => "MessagePack",
+        }
+    }
+}
+
+impl std::fmt::Display for Encoding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How much a decoder takes in before it refuses. Nesting is bounded at 64 levels whatever the limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The length of a document in bytes. Default: 16 MiB.
+    pub max_bytes: usize,
+    /// The values in it, keys not counted; each takes up to about 150 bytes while it is decoded. Default: 1,000,000.
+    pub max_values: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_bytes: 16 << 20, max_values: 1_000_000 }
+    }
+}
+
+impl Limits {
+    /// Takes documents of up to `max_bytes` bytes.
+    #[must_use]
+    pub const fn with_max_bytes(mut self, max_bytes: usize) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+
+    /// Takes documents of up to `max_values` values.
+    #[must_use]
+    pub const fn with_max_values(mut self, max_values: usize) -> Self {
+        self.max_values = max_values;
+        self
+    }
+}
+
+/// Decodes a bare payload from JSON, under the default [`Limits`].
+///
+/// # Errors
+/// [`ErrorReport`] with the place, what was expected there, and what was found.
+pub fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ErrorReport> {
+    decode(bytes, Encoding::Json, Limits::default())
+}
+
+/// Decodes a bare payload from MessagePack, under the default [`Limits`]; the forms need not be the shortest.
+///
+/// # Errors
+/// [`ErrorReport`] with the place, what was expected there, and what was found.
+pub fn decode_messagepack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ErrorReport> {
+    decode(bytes, Encoding::MessagePack, Limits::default())
+}
+
+/// Decodes a bare payload under the given limits.
+///
+/// # Errors
+/// [`ErrorReport`] with the place, what was expected there, and what was found.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8], encoding: Encoding, limits: Limits) -> Result<T, ErrorReport> {
+    read(bytes, encoding, limits).and_then(|node| typed(node, &[]))
+}
+
+/// Reads the whole of `bytes` as one document.
+pub(crate) fn read(bytes: &[u8], encoding: Encoding, limits: Limits) -> Result<Node<'_>, ErrorReport> {
+    if bytes.len() > limits.max_bytes {
+        let fault = Fault::new(
+            ErrorCode::TooLarge,
+            format!("at most {} bytes", limits.max_bytes),
+            format!("{} bytes", bytes.len()),
+        );
+        return Err(fault.report());
+    }
+    match encoding {
+        Encoding::Json => json::read(bytes, limits),
+        Encoding::MessagePack => messagepack::read(bytes, limits),
+    }
+    .map_err(Fault::report)
+}
+
+/// Decodes a node that lies at `at` (outermost first) in its document.
+pub(crate) fn typed<T: DeserializeOwned>(node: Node<'_>, at: &[&'static str]) -> Result<T, ErrorReport> {
+    T::deserialize(node).map_err(|mut fault: Fault| {
+        fault.steps.extend(at.iter().rev().map(|key| Step::Key((*key).into())));
+        fault.report()
+    })
+}
+
+/// A mistake on its way out, which collects where it came from: steps innermost first.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    code: ErrorCode,
+    expected: String,
+    found: String,
+    steps: Vec<Step>,
+}
+
+impl Fault {
+    fn new(code: ErrorCode, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { code, expected: expected.into(), found: found.into(), steps: Vec::new() }
+    }
+
+    fn too_deep() -> Self {
+        Self::new(ErrorCode::TooDeep, format!("at most {MAX_DEPTH} levels"), "deeper nesting")
+    }
+
+    fn too_many(limits: Limits) -> Self {
+        Self::new(ErrorCode::TooLarge, format!("at most {} values", limits.max_values), "more values")
+    }
+
+    fn under(mut self, step: Step) -> Self {
+        self.steps.push(step);
+        self
+    }
+
+    pub(crate) fn report(self) -> ErrorReport {
+        ErrorReport {
+            code: self.code,
+            pointer: pointer(&self.steps),
+            expected: self.expected,
+            found: self.found,
+            contract: None,
+        }
+    }
+}
+
+/// `text` in quotes, cut where it is long: what is reported of a hostile document stays small.
+pub(crate) fn quoted(text: &str) -> String {
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}… ({} bytes)", &text[..end], text.len()),
+        None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! JSON text into nodes, through serde_json's parser.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::{Fault, Limits, Node};
+use crate::canonical::{MAX_DEPTH, Step};
+use crate::v1::ErrorCode;
+
+pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Node<'_>, Fault> {
+    let state = State { values: Cell::new(0), limits, fault: RefCell::new(None), steps: RefCell::new(Vec::new()) };
+    let mut parser = serde_json::Deserializer::from_slice(bytes);
+    // Our own limit is half of the parser's and comes first.
+    let read = Reader { state: &state, depth: 0 }.deserialize(&mut parser);
+    let error = match read.and_then(|node| parser.end().map(|()| node)) {
+        Ok(node) => return Ok(node),
+        Err(error) => error,
+    };
+    let mut fault = match state.fault.into_inner() {
+        Some(fault) => fault,
+        None if error.is_eof() => {
+            Fault::new(ErrorCode::Truncated, "a whole JSON document", format!("its end after {} bytes", bytes.len()))
+        }
+        None => Fault::new(ErrorCode::Malformed, "JSON", error.to_string()),
+    };
+    fault.steps.extend(state.steps.into_inner());
+    Err(fault)
+}
+
+/// What the readers of one document share.
+struct State {
+    values: Cell<usize>,
+    limits: Limits,
+    /// The mistake that ended reading, where it was one of ours and not the parser's.
+    fault: RefCell<Option<Fault>>,
+    /// Where it was, innermost first.
+    steps: RefCell<Vec<Step>>,
+}
+
+impl State {
+    fn refuse<E: Error>(&self, fault: Fault) -> E {
+        self.fault.replace(Some(fault));
+        E::custom("refused")
+    }
+
+    fn accept<'de, E: Error>(&self, node: Result<Node<'de>, Fault>) -> Result<Node<'de>, E> {
+        node.map_err(|fault| self.refuse(fault))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    state: &'a State,
+    depth: usize,
+}
+
+impl Reader<'_> {
+    fn deeper<E: Error>(self) -> Result<Self, E> {
+        if self.depth == MAX_DEPTH {
+            return Err(self.state.refuse(Fault::too_deep()));
+        }
+        Ok(Self { depth: self.depth + 1, ..self })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Node<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node<'de>, D::Error> {
+        let values = self.state.values.get() + 1;
+        if values > self.state.limits.max_values {
+            return Err(self.state.refuse(Fault::too_many(self.state.limits)));
+        }
+        self.state.values.set(values);
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Node<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Node<'de>, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Node<'de>, E> {
+        Ok(Node::Boolean(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Node<'de>, E> {
+        self.state.accept(Node::integer(i128::from(value)))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Node<'de>, E> {
+        self.state.accept(Node::integer(i128::from(value)))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Node<'de>, E> {
+        self.state.accept(Node::float(value))
+    }
+
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Node<'de>, E> {
+        Ok(Node::Text(Cow::Borrowed(value)))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Node<'de>, E> {
+        Ok(Node::Text(Cow::Owned(value.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node<'de>, A::Error> {
+        let reader = self.deeper()?;
+        let mut items = Vec::new();
+        loop {
+            match list.next_element_seed(reader) {
+                Ok(Some(item)) => items.push(item),
+                Ok(None) => return Ok(Node::List(items)),
+                Err(error) => {
+                    self.state.steps.borrow_mut().push(Step::Index(items.len()));
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Node<'de>, A::Error> {
+        let reader = self.deeper()?;
+        let mut entries = Vec::new();
+        while let Some(key) = object.next_key_seed(Key)? {
+            match object.next_value_seed(reader) {
+                Ok(value) => entries.push((key, value)),
+                Err(error) => {
+                    self.state.steps.borrow_mut().push(Step::Key(key.into_owned().into()));
+                    return Err(error);
+                }
+            }
+        }
+        self.state.accept(Node::object(entries))
+    }
+}
+
+/// A key, borrowed where it holds no escape.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Borrowed(value))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Owned(value.to_owned()))
+    }
+}

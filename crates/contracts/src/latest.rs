@@ -1,0 +1,21 @@
+//! The latest version of every contract: what code outside this crate means by a name.
+//!
+//! A family that gains a second version changes its lines here, and nothing else.
+
+pub use crate::v1::{
+    AppTransaction, CacheCommitMetadata, CacheInventoryEntry, CacheOperation, CacheOutcome, CachePolicy,
+    CacheRunSummary, CacheScope, CacheSnapshotEntry, CdfCursor, CdfOptions, CdfRange, CheckStatus, ColumnLineage,
+    ColumnMapping, ColumnRef, ColumnSpec, ColumnTransformation, ColumnWriterProperties, CommitMetadataError,
+    ComponentChange, Compression, ConstraintSpec, DatasetCache, DatasetFormat, DatasetSpec, DeltaFeature, DeltaInput,
+    DeltaInputPin, DeltaScanOptions, DeltaSchemaPolicy, DeltaStatsDecision, DeltaWritePolicy, DiagnosticsEvent,
+    DiagnosticsEventKind, DoctorCheck, DoctorDocument, DoctorRoot, EngineCache, ErrorCode, ErrorReport, EvictionPolicy,
+    EvolutionSpec, FeatureReport, FeatureResult, FieldReport, FieldSpec, FilePin, ForeignCommit, GateMode, Identity,
+    InputKind, KvStats, LedgerEvent, LineageSummary, LookupResult, MaintenanceEvent, MaintenanceOperation,
+    MaintenancePolicy, MaintenanceResult, MissExplanation, NameError, OrderingKey, OrderingSpec, OutputReport,
+    OutputResult, OutputSpec, PipelineSpec, PlanBundleArtifact, PlanComponents, PlanDocument, PlanEncoding,
+    PlannedOutput, PlannedView, Preset, ProfileSpec, ProtocolReport, RunDocument, RunManifest, RunOutput, RunResult,
+    SchemaMode, SemanticColumnResult, SemanticColumnSpec, SemanticStatus, SemanticValidation, Severity, SourceFormat,
+    SourcePath, SourceSpec, Stability, StatisticsLevel, StatsColumn, StatsPolicy, StatsReason, TableProtocol,
+    UnreplayableRun, ViewCacheArtifact, ViewReport, ViewResult, ViewSpec, WriteMode, WriteOutcome, WriteReport,
+    WriterPropertiesPolicy, WrittenFile, validate_name,
+};

@@ -1,0 +1,64 @@
+//! Version 1 of every contract, a module a family.
+//!
+//! Append-only: once a type of this module has been released its shape stays, and a change that a reader would notice
+//! is a new type in a `v2` beside it. What may change within a version is what
+//! [`breaking_changes`](crate::breaking_changes) lets through.
+
+mod cache;
+mod commit;
+mod dataset;
+mod diagnostics;
+mod doctor;
+mod documents;
+mod error_report;
+mod field;
+mod kv;
+mod ledger;
+mod lineage;
+mod maintenance;
+mod manifest;
+mod pipeline;
+mod plan;
+mod sample;
+mod semantic;
+mod stats;
+mod view_cache;
+mod write;
+mod write_report;
+
+pub use cache::{CacheOperation, CacheOutcome, CachePolicy, CacheScope, LookupResult, ViewResult};
+pub use commit::{CacheCommitMetadata, CommitMetadataError, DeltaInput};
+pub use dataset::{
+    CdfCursor, CdfOptions, ColumnSpec, ConstraintSpec, DatasetCache, DatasetFormat, DatasetSpec, DeltaScanOptions,
+    EvolutionSpec, OrderingSpec,
+};
+pub use diagnostics::{DiagnosticsEvent, DiagnosticsEventKind, Severity};
+pub use doctor::{CheckStatus, DoctorCheck, DoctorDocument, DoctorRoot, UnreplayableRun};
+pub use documents::{
+    OutputReport, OutputResult, PlanDocument, PlannedOutput, PlannedView, RunDocument, RunResult, ViewReport,
+};
+pub use error_report::{ErrorCode, ErrorReport};
+pub use field::FieldSpec;
+pub use kv::{EvictionPolicy, KvStats};
+pub use ledger::{CacheInventoryEntry, CacheRunSummary, CacheSnapshotEntry, EngineCache, LedgerEvent};
+pub use lineage::{ColumnLineage, ColumnRef, ColumnTransformation, LineageSummary};
+pub use maintenance::{MaintenanceEvent, MaintenanceOperation, MaintenanceResult};
+pub use manifest::{CdfRange, DeltaInputPin, FilePin, InputKind, RunManifest, RunOutput};
+pub use pipeline::{
+    ForeignCommit, NameError, OutputSpec, PipelineSpec, Preset, ProfileSpec, SourceFormat, SourcePath, SourceSpec,
+    ViewSpec, validate_name,
+};
+pub use plan::{
+    ComponentChange, Identity, MissExplanation, PlanBundleArtifact, PlanComponents, PlanEncoding, Stability,
+};
+pub use semantic::{SemanticColumnResult, SemanticColumnSpec, SemanticStatus, SemanticValidation};
+pub use stats::{DeltaStatsDecision, StatsColumn, StatsReason};
+pub use view_cache::ViewCacheArtifact;
+pub use write::{
+    ColumnMapping, ColumnWriterProperties, Compression, DeltaFeature, DeltaSchemaPolicy, DeltaWritePolicy, GateMode,
+    MaintenancePolicy, SchemaMode, StatisticsLevel, StatsPolicy, WriteMode, WriterPropertiesPolicy,
+};
+pub use write_report::{
+    AppTransaction, FeatureReport, FeatureResult, FieldReport, OrderingKey, ProtocolReport, TableProtocol,
+    WriteOutcome, WriteReport, WrittenFile,
+};

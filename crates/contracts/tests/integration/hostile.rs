@@ -1,0 +1,209 @@
+//! Bytes that nobody vouches for: an error with its place, never a panic, and memory in proportion to the bytes.
+
+use std::path::Path;
+
+use alluvium_contracts::{Encoding, ErrorCode, Limits, contracts, decode, decode_json, decode_messagepack, validate};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::{example, recode};
+
+fn json(bytes: &[u8]) -> (ErrorCode, String) {
+    let report = decode_json::<Value>(bytes).unwrap_err();
+    (report.code, report.pointer)
+}
+
+fn packed(bytes: &[u8]) -> (ErrorCode, String) {
+    let report = decode_messagepack::<Value>(bytes).unwrap_err();
+    (report.code, report.pointer)
+}
+
+fn at(code: ErrorCode, pointer: &str) -> (ErrorCode, String) {
+    (code, pointer.to_owned())
+}
+
+#[test]
+fn depth_bombs() {
+    for levels in [65, 10_000, 1_000_000] {
+        assert_eq!(json("[".repeat(levels).as_bytes()), at(ErrorCode::TooDeep, &"/0".repeat(64)));
+        assert_eq!(json(r#"{"a":"#.repeat(levels).as_bytes()), at(ErrorCode::TooDeep, &"/a".repeat(64)));
+        assert_eq!(packed(&vec![0x91; levels]), at(ErrorCode::TooDeep, &"/0".repeat(64)));
+        assert_eq!(packed(&[0x81, 0xa1, b'a'].repeat(levels)), at(ErrorCode::TooDeep, &"/a".repeat(64)));
+    }
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    decode_json::<Value>(deep(64).as_bytes()).unwrap();
+    assert_eq!(json(deep(65).as_bytes()).0, ErrorCode::TooDeep);
+}
+
+#[test]
+fn lengths_that_no_bytes_back() {
+    // str 32, bin 32, array 32 and map 32 of four gigabytes each.
+    for marker in [0xdb, 0xdd, 0xdf] {
+        assert_eq!(packed(&[marker, 0xff, 0xff, 0xff, 0xff]).0, ErrorCode::Truncated);
+    }
+    assert_eq!(packed(&[0x81, 0xa1, b'k', 0xdb, 0xff, 0xff, 0xff, 0xff, b'x']), at(ErrorCode::Truncated, "/k"));
+    let report = decode_messagepack::<Value>(&[0xdb, 0xff, 0xff, 0xff, 0xff]).unwrap_err();
+    assert_eq!(report.expected, "4294967295 bytes from byte 5");
+}
+
+#[test]
+fn more_than_the_limits() {
+    let limits = Limits::default().with_max_bytes(10).with_max_values(4);
+    let refused = |bytes: &[u8], encoding| decode::<Value>(bytes, encoding, limits).unwrap_err();
+    assert_eq!(refused(b"[1,1,1,1,1]", Encoding::Json).found, "11 bytes");
+    let report = refused(b"[1,1,1,1]", Encoding::Json);
+    assert_eq!((report.code, report.pointer.as_str()), (ErrorCode::TooLarge, "/3"));
+    let report = refused(&[0x94, 1, 1, 1, 1], Encoding::MessagePack);
+    assert_eq!((report.code, report.pointer.as_str()), (ErrorCode::TooLarge, "/3"));
+    decode::<Value>(b"[1,1,1]", Encoding::Json, limits).unwrap();
+}
+
+#[test]
+fn keys_that_are_there_twice() {
+    assert_eq!(json(br#"{"a":{"b":1,"c":2,"b":1}}"#), at(ErrorCode::DuplicateKey, "/a/b"));
+    assert_eq!(json(br#"[{"a":1,"\u0061":1}]"#), at(ErrorCode::DuplicateKey, "/0/a"));
+    assert_eq!(packed(&[0x82, 0xa1, b'a', 1, 0xa1, b'a', 1]), at(ErrorCode::DuplicateKey, "/a"));
+    let many: Vec<String> = (0..1_000).chain([500]).map(|n| format!("\"k{n}\":1")).collect();
+    assert_eq!(json(format!("{{{}}}", many.join(",")).as_bytes()), at(ErrorCode::DuplicateKey, "/k500"));
+    // Where unknown fields are ignored, they are still told apart.
+    let text = br#"{"kind":"miss_explanation","version":1,"payload":{"changes":[],"x":{"y":1,"y":2}}}"#;
+    let report = validate(text, None).unwrap_err();
+    assert_eq!((report.code, report.pointer.as_str()), (ErrorCode::DuplicateKey, "/payload/x/y"));
+}
+
+#[test]
+fn numbers_without_a_canonical_form() {
+    for (text, found) in [
+        ("[-0]", "-0.0"),
+        ("[-0.0]", "-0.0"),
+        ("[9007199254740993]", "the integer 9007199254740993, which a double would round"),
+        ("[-9223372036854775807]", "the integer -9223372036854775807, which a double would round"),
+    ] {
+        let report = decode_json::<Value>(text.as_bytes()).unwrap_err();
+        assert_eq!((report.code, report.pointer.as_str(), report.found.as_str()), (ErrorCode::BadNumber, "/0", found));
+    }
+    assert_eq!(json(b"1e999").0, ErrorCode::Malformed);
+    assert_eq!(packed(&[0xcb, 0x7f, 0xf8, 0, 0, 0, 0, 0, 0]).0, ErrorCode::BadNumber);
+    assert_eq!(packed(&[0xca, 0x7f, 0x80, 0, 0]).0, ErrorCode::BadNumber);
+    assert_eq!(packed(&[0x91, 0xcb, 0x80, 0, 0, 0, 0, 0, 0, 0]), at(ErrorCode::BadNumber, "/0"));
+    assert_eq!(packed(&[0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).0, ErrorCode::BadNumber);
+    // Doubles beyond 2^53-1 are none of those, in any of their spellings.
+    for text in ["9007199254740992", "1152921504606847000", "1152921504606846976", "1e300", "123456789012345680000"] {
+        let value = decode_json::<f64>(text.as_bytes()).unwrap();
+        let canonical = alluvium_contracts::canonical_json(&value).unwrap();
+        assert_eq!(decode_json::<f64>(&canonical).unwrap(), value, "{text}");
+    }
+    for five in ["5", "5.0", "0.5e1", "500e-2"] {
+        assert_eq!(decode_json::<u8>(five.as_bytes()).unwrap(), 5);
+    }
+}
+
+#[test]
+fn what_json_does_not_have() {
+    assert_eq!(packed(&[0xc4, 1, 0]).0, ErrorCode::Malformed);
+    assert_eq!(packed(&[0xd4, 1, 0]).0, ErrorCode::Malformed);
+    assert_eq!(packed(&[0xc1]).0, ErrorCode::Malformed);
+    assert_eq!(packed(&[0x81, 1, 1]).0, ErrorCode::Malformed);
+    assert_eq!(packed(&[0xa1, 0xff]).0, ErrorCode::Malformed);
+    assert_eq!(packed(&[0x01, 0x02]).0, ErrorCode::Malformed);
+    assert_eq!(json(b"{} {}").0, ErrorCode::Malformed);
+    assert_eq!(json(b"{\"a\": \"\\ud800\"}"), at(ErrorCode::Malformed, "/a"));
+    assert_eq!(json(b"\"\xff\"").0, ErrorCode::Malformed);
+    assert_eq!(json(b"").0, ErrorCode::Truncated);
+    assert_eq!(packed(b"").0, ErrorCode::Truncated);
+}
+
+#[test]
+fn what_is_quoted_of_a_hostile_document_stays_small() {
+    let text = format!(r#"{{"kind":"{}","version":1,"payload":1}}"#, "x".repeat(1 << 20));
+    let report = validate(text.as_bytes(), None).unwrap_err();
+    assert!(report.to_string().len() < 4_096, "{} bytes", report.to_string().len());
+    let text = format!(r#"{{"kind":"run_document","version":1,"payload":{{"result":"{}"}}}}"#, "ü".repeat(1 << 20));
+    let report = validate(text.as_bytes(), None).unwrap_err();
+    assert!(report.to_string().len() < 4_096, "{} bytes", report.to_string().len());
+}
+
+#[test]
+fn no_prefix_of_an_example_is_a_document() {
+    for contract in contracts() {
+        for encoding in [Encoding::Json, Encoding::MessagePack] {
+            let whole = contract.example(encoding).unwrap();
+            assert_eq!(contract.transcode(&whole, encoding, encoding).unwrap(), whole, "{}", contract.kind);
+            for length in 0..whole.len() {
+                let report = validate(&whole[..length], Some(contract.kind)).unwrap_err();
+                assert_eq!(report.code, ErrorCode::Truncated, "{} {encoding} {length}: {report}", contract.kind);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_of_another_type_is_reported_where_it_is() {
+    for contract in contracts() {
+        let document = example(&contract);
+        let mut places = Vec::new();
+        leaves(&document, String::new(), &mut places);
+        for place in places {
+            let mut changed = document.clone();
+            // No field of any contract is a list of lists of booleans.
+            *changed.pointer_mut(&place).unwrap() = serde_json::json!([[true]]);
+            match recode(&contract, &changed) {
+                // Untyped values take anything.
+                Ok(recoded) => assert_eq!(recoded, changed, "{} {place}", contract.kind),
+                Err(alluvium_contracts::TranscodeError::Invalid(report)) => {
+                    // A list of the wrong things is reported at the thing; an untagged choice as a whole.
+                    assert!(report.pointer.starts_with(&place), "{} {place}: {report}", contract.kind);
+                }
+                Err(other) => panic!("{} {place}: {other}", contract.kind),
+            }
+        }
+    }
+}
+
+fn leaves(value: &Value, at: String, found: &mut Vec<String>) {
+    let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
+    match value {
+        Value::Object(map) => {
+            map.iter().for_each(|(key, value)| leaves(value, format!("{at}/{}", escaped(key)), found));
+        }
+        Value::Array(items) => items.iter().enumerate().for_each(|(n, item)| leaves(item, format!("{at}/{n}"), found)),
+        _ => found.push(at),
+    }
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode_json::<Value>(&bytes);
+        let _ = decode_messagepack::<Value>(&bytes);
+        let _ = validate(&bytes, None);
+    }
+
+    #[test]
+    fn flipped_bits_never_panic(which in 0_usize..1_000, at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        let contracts = contracts();
+        let contract = contracts[which % contracts.len()];
+        for encoding in [Encoding::Json, Encoding::MessagePack] {
+            let mut bytes = contract.example(encoding).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            let _ = validate(&bytes, Some(contract.kind));
+            let _ = validate(&bytes, None);
+        }
+    }
+}
+
+/// What the fuzz targets of `fuzz/` check, over the corpus that lies there: once here, with plain `cargo test`.
+#[test]
+fn the_fuzz_corpus_is_replayed() {
+    let corpus = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus"));
+    let mut replayed = 0;
+    for (target, encoding) in [("decode_json", Encoding::Json), ("decode_messagepack", Encoding::MessagePack)] {
+        for entry in std::fs::read_dir(corpus.join(target)).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            crate::fuzz_check::check(&bytes, encoding);
+            replayed += 1;
+        }
+    }
+    assert!(replayed >= 2 * contracts().len(), "only {replayed} files");
+}

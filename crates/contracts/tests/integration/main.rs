@@ -1,0 +1,28 @@
+//! What the contracts promise together, over every entry of the registry.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+#[path = "../../../../fuzz/check.rs"]
+mod fuzz_check;
+
+mod evolution;
+mod golden;
+mod hostile;
+mod instances;
+mod properties;
+mod rules;
+
+use alluvium_contracts::{ContractEntry, Encoding};
+use serde_json::Value;
+
+/// The example of a contract as it is written.
+fn example(contract: &ContractEntry) -> Value {
+    serde_json::from_slice(&contract.example(Encoding::Json).unwrap()).unwrap()
+}
+
+/// Decodes a document and encodes it again as JSON.
+fn recode(contract: &ContractEntry, document: &Value) -> Result<Value, alluvium_contracts::TranscodeError> {
+    let bytes = serde_json::to_vec(document).unwrap();
+    let json = contract.transcode(&bytes, Encoding::Json, Encoding::Json)?;
+    Ok(serde_json::from_slice(&json).unwrap())
+}
