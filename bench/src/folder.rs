@@ -88,7 +88,16 @@ pub struct Write {
     /// Columns whose values become directories.
     #[serde(default)]
     pub partition_by: Vec<String>,
-    /// The Parquet codec.
+    /// Properties of the Parquet files.
+    #[serde(default)]
+    pub writer_properties: WriterProperties,
+}
+
+/// How the Parquet files of an output are written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WriterProperties {
+    /// The codec.
     pub compression: Option<String>,
 }
 

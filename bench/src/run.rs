@@ -68,7 +68,7 @@ pub async fn run(folder: &Folder, order: &[String], out: &Path, cores: usize) ->
 
 async fn publish(ctx: &SessionContext, output: &Output, dir: &str) -> Result<u64> {
     let frame = ctx.table(TableReference::bare(output.view.as_str())).await?;
-    let codec = match output.write.compression.as_deref() {
+    let codec = match output.write.writer_properties.compression.as_deref() {
         None | Some("snappy") => "snappy",
         Some("zstd") => "zstd(3)",
         Some("uncompressed") => "uncompressed",

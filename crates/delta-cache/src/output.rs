@@ -15,7 +15,7 @@ use alluvium_plans::PlanBundle;
 use alluvium_profile::Session;
 use alluvium_telemetry::record;
 use alluvium_write_policy::{
-    CommitOutcome, ResolvedWritePolicy, active_files, commit_replace, head_commit, write_files,
+    CommitOutcome, ResolvedWritePolicy, active_files, commit_replace, head_commit, write_files_with,
 };
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
@@ -231,7 +231,8 @@ impl DeltaCache {
                 Some(source) => scan(session, source.as_ref(), bundle.name()).await?,
                 None => materialize::streams(session, bundle).await.map_err(compute(bundle.name()))?,
             };
-            let staged = write_files(&target.path, Arc::clone(&schema), streams, &policy)
+            let task = session.context().task_ctx();
+            let staged = write_files_with(&target.path, Arc::clone(&schema), streams, &policy, &task)
                 .await
                 .map_err(|source| CacheError::writing(&target.name, &target.path, source))?;
             fail_point!("output.files.written");
@@ -347,7 +348,9 @@ impl DeltaCache {
     }
 
     fn resolve(&self, target: &OutputTarget, schema: &SchemaRef) -> Result<ResolvedWritePolicy, CacheError> {
-        ResolvedWritePolicy::resolve(&target.policy, schema)
+        let resolved = ResolvedWritePolicy::resolve(&target.policy, schema);
+        resolved
+            .and_then(|policy| policy.check_replaces().map(|()| policy))
             .map_err(|source| CacheError::Policy { output: target.name.clone(), source })
     }
 
@@ -402,7 +405,7 @@ fn app_id(target: &OutputTarget) -> String {
 
 /// By the table's place, because two pipelines may call their outputs alike. A table that was moved is read anew.
 fn row_key(target: &OutputTarget) -> String {
-    // Keys have at most 511 bytes; a path may have more.
+    // A digest is as long for any path.
     PinDigest::of(&identity(target)).to_string()
 }
 

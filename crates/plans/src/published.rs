@@ -93,6 +93,7 @@ impl PublishedSchema {
                 name: field.name().clone(),
                 data_type: field.data_type().to_string(),
                 nullable: field.is_nullable(),
+                metadata: field.metadata().iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             })
             .collect()
     }

@@ -6,24 +6,24 @@
 use std::path::Path;
 
 use arrow::datatypes::SchemaRef;
+use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake_core::kernel::{Action, Metadata, Transaction};
-use deltalake_core::operations::create::CreateBuilder;
+use deltalake_core::kernel::{Action, Transaction};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::table::state::DeltaTableState;
-use deltalake_core::{DeltaTableError, TableProperty};
 use futures::TryStreamExt as _;
-use serde_json::Value;
 
+use crate::checks::table_conditions;
 use crate::error::{CommitError, EngineError, ReadError};
 use crate::files::{CommitMetadata, CommitOutcome, Committed, StagedFiles};
 use crate::gate::unwritable;
 use crate::log::{commit_info, head_version, read_commit};
 use crate::policy::{ResolvedWritePolicy, delta_schema};
 use crate::table::{Loaded, TableDir};
+use crate::table_actions::{TableActionError, TableChange, changed_actions, first_actions, protocol_of};
 
 /// Keys of `commitInfo` that the engine writes, drops or rewrites.
-const RESERVED_KEYS: [&str; 14] = [
+pub(crate) const RESERVED_KEYS: [&str; 14] = [
     "timestamp",
     "inCommitTimestamp",
     "userId",
@@ -47,7 +47,7 @@ pub(crate) enum Retention {
     CleanUp,
 }
 
-/// Commits version 0 of a table: protocol, metadata, properties and files in one commit.
+/// Commits version 0 of a table: protocol, metadata, properties, constraints, features and files in one commit.
 ///
 /// The log of the table is never cleaned up (`delta.enableExpiredLogCleanup = false`): its commits carry the metadata.
 ///
@@ -59,19 +59,21 @@ pub(crate) enum Retention {
 pub async fn commit_create(
     table_dir: &Path,
     schema: SchemaRef,
-    staged: StagedFiles,
+    mut staged: StagedFiles,
     policy: &ResolvedWritePolicy,
     metadata: &CommitMetadata,
 ) -> Result<Committed, CommitError> {
     let table = open(table_dir, &schema, &staged, policy, metadata)?;
-    match create(&table, &schema, staged, policy, metadata, None, Retention::Keep).await? {
-        CommitOutcome::Committed(committed) => Ok(committed),
-        CommitOutcome::Conflict { head } => Err(CommitError::TableExists { path: table_dir.to_path_buf(), head }),
+    let create = Create { schema: &schema, policy, metadata, transaction: None, retention: Retention::Keep };
+    match create.commit(&table, &mut staged).await? {
+        Landing::Landed { version, .. } => Ok(staged.committed(version)),
+        Landing::Taken { head } => Err(CommitError::TableExists { path: table_dir.to_path_buf(), head }),
     }
 }
 
-/// Replaces the whole content of a table, compare-and-swap: `expected` is the version that the caller saw (`None`: no
-/// table). Schema and partitioning may change with it; the table keeps its id and its other properties.
+/// Replaces the whole content of a table and its schema, whatever the policy's `schema_mode`, compare-and-swap: `expected` is the version that the caller saw (`None`: no
+/// table). Schema and partitioning may change with it; the table keeps its id, its constraints, its features and what
+/// properties the policy does not speak of.
 ///
 /// `transaction` (application id, version) is recorded for readers of the table. It guards nothing: the version does.
 ///
@@ -85,7 +87,7 @@ pub async fn commit_replace(
     table_dir: &Path,
     expected: Option<u64>,
     schema: SchemaRef,
-    staged: StagedFiles,
+    mut staged: StagedFiles,
     policy: &ResolvedWritePolicy,
     metadata: &CommitMetadata,
     transaction: Option<(&str, i64)>,
@@ -93,7 +95,11 @@ pub async fn commit_replace(
     let table = open(table_dir, &schema, &staged, policy, metadata)?;
     let transaction = transaction.map(|(app_id, version)| Transaction::new(app_id, version));
     let Some(expected) = expected else {
-        return create(&table, &schema, staged, policy, metadata, transaction, Retention::Keep).await;
+        let create = Create { schema: &schema, policy, metadata, transaction, retention: Retention::Keep };
+        return Ok(match create.commit(&table, &mut staged).await? {
+            Landing::Landed { version, .. } => CommitOutcome::Committed(staged.committed(version)),
+            Landing::Taken { head } => CommitOutcome::Conflict { head },
+        });
     };
     match head_version(table.path())? {
         Some(head) if head == expected => {}
@@ -103,11 +109,38 @@ pub async fn commit_replace(
         }
     }
     let loaded = table.load(Some(expected)).await?;
-    check_writable(table_dir, &loaded)?;
+    let replacement = Create { schema: &schema, policy, metadata, transaction, retention: Retention::Keep };
+    let change = overwrite(&table, &loaded, &staged, replacement).await?;
+    match commit(&table, &loaded, change, &mut [&mut staged]).await? {
+        Landing::Taken { head } => Ok(CommitOutcome::Conflict { head }),
+        Landing::Landed { version, state } => {
+            let committed = staged.committed(version);
+            if let Some(state) = state {
+                verify_replaced(&table, &committed, &state)?;
+            }
+            Ok(CommitOutcome::Committed(committed))
+        }
+    }
+}
 
-    let failed = |source: EngineError| CommitError::Failed { path: table_dir.to_path_buf(), source };
-    let mut actions: Vec<Action> =
-        changed_metadata(&table, &loaded, &schema, policy)?.map(Action::Metadata).into_iter().collect();
+/// What puts the staged files in the place of all that a table has.
+pub(crate) async fn overwrite<'a>(
+    table: &TableDir,
+    loaded: &Loaded,
+    staged: &StagedFiles,
+    replacement: Create<'a>,
+) -> Result<Change<'a>, CommitError> {
+    let Create { schema, policy, metadata, transaction, retention } = replacement;
+    check_writable(table.path(), loaded)?;
+    check_conditions(table.path(), loaded, staged)?;
+    let change = TableChange {
+        columns: schema,
+        new_schema: Some(delta_schema(schema)?),
+        partition_by: Some(policy.partition_by()),
+        policy: Some(policy),
+        retention,
+    };
+    let mut actions = table_actions(table, loaded, &change)?;
     let removed: Vec<Action> = loaded
         .state
         .snapshot()
@@ -115,7 +148,10 @@ pub async fn commit_replace(
         .map_ok(|file| Action::Remove(file.remove_action(true)))
         .try_collect()
         .await
-        .map_err(|error| failed(error.into()))?;
+        .map_err(|error| failed(table, error))?;
+    if !removed.is_empty() && appends_only(&loaded.state) {
+        return Err(CommitError::AppendOnly { path: table.path().to_path_buf() });
+    }
     actions.extend(removed);
     actions.extend(staged.actions());
     let operation = DeltaOperation::Write {
@@ -123,12 +159,7 @@ pub async fn commit_replace(
         partition_by: Some(policy.partition_by().to_vec()),
         predicate: None,
     };
-    let change = Change { actions, operation, metadata, transaction, retention: Retention::Keep };
-    let (outcome, state) = commit(&table, &loaded, change, staged).await?;
-    if let (CommitOutcome::Committed(committed), Some(state)) = (&outcome, state) {
-        verify_replaced(&table, committed, &state)?;
-    }
-    Ok(outcome)
+    Ok(Change { actions, operation, metadata, transaction, retention })
 }
 
 /// Checks what can be checked before the table is looked at.
@@ -148,9 +179,48 @@ fn open(
         ("schema", staged.schema != *schema),
         ("write policy", staged.policy != *policy),
     ];
-    match differs.into_iter().find(|(_, differs)| *differs) {
-        Some((what, _)) => Err(CommitError::Staged { what }),
-        None => Ok(table),
+    if let Some((what, _)) = differs.into_iter().find(|(_, differs)| *differs) {
+        return Err(CommitError::Staged { what });
+    }
+    policy.check_replaces()?;
+    Ok(table)
+}
+
+pub(crate) fn failed(table: &TableDir, error: impl Into<EngineError>) -> CommitError {
+    CommitError::Failed { path: table.path().to_path_buf(), source: error.into() }
+}
+
+fn said(table: &TableDir, error: TableActionError) -> CommitError {
+    match error {
+        TableActionError::Policy(source) => CommitError::Policy { source },
+        TableActionError::Engine(source) => failed(table, source),
+    }
+}
+
+/// The actions that bring a table to `change`.
+pub(crate) fn table_actions(
+    table: &TableDir,
+    loaded: &Loaded,
+    change: &TableChange<'_>,
+) -> Result<Vec<Action>, CommitError> {
+    changed_actions(&loaded.state, change).map_err(|error| said(table, error))
+}
+
+/// Whether the table takes rows but gives none up.
+pub(crate) fn appends_only(state: &DeltaTableState) -> bool {
+    protocol_of(state).has("appendOnly")
+        && state.metadata().configuration().get("delta.appendOnly").is_some_and(|value| value == "true")
+}
+
+/// Whether the staged rows were checked for everything that the table asks of them by now.
+pub(crate) fn check_conditions(table: &Path, loaded: &Loaded, staged: &StagedFiles) -> Result<(), CommitError> {
+    if staged.files.is_empty() {
+        return Ok(());
+    }
+    let unchecked = table_conditions(&loaded.state).into_iter().find(|(_, sql)| !staged.checked.contains(sql));
+    match unchecked {
+        Some((constraint, _)) => Err(CommitError::NewConstraint { path: table.to_path_buf(), constraint }),
+        None => Ok(()),
     }
 }
 
@@ -180,32 +250,47 @@ fn properties(metadata: &CommitMetadata, transaction: Option<Transaction>, reten
         })
 }
 
-/// Writes version 0, or finds that somebody else did.
-pub(crate) async fn create(
-    table: &TableDir,
-    schema: &SchemaRef,
-    staged: StagedFiles,
-    policy: &ResolvedWritePolicy,
-    metadata: &CommitMetadata,
-    transaction: Option<Transaction>,
-    retention: Retention,
-) -> Result<CommitOutcome, CommitError> {
-    if let Some(head) = head_version(table.path())? {
-        return Ok(CommitOutcome::Conflict { head });
-    }
-    let failed = |source: EngineError| CommitError::Failed { path: table.path().to_path_buf(), source };
-    let mut builder = CreateBuilder::new()
-        .with_log_store(table.log_store().map_err(|error| failed(error.into()))?)
-        .with_columns(delta_schema(schema)?.fields().cloned())
-        .with_partition_columns(policy.partition_by())
-        .with_actions(staged.actions())
-        .with_commit_properties(properties(metadata, transaction, retention));
-    if retention == Retention::Keep {
-        builder = builder.with_configuration_property(TableProperty::EnableExpiredLogCleanup, Some("false"));
-    }
-    match builder.await {
-        Ok(_) => Ok(CommitOutcome::Committed(staged.committed(0))),
-        Err(error) => settle(table, 0, staged, metadata, error),
+/// How a commit ended.
+pub(crate) enum Landing {
+    /// It is in the log. The table as it left it, where the engine could still say.
+    Landed { version: u64, state: Option<DeltaTableState> },
+    /// Somebody else has the version. Nothing changed.
+    Taken { head: u64 },
+}
+
+/// What a table is to be and to hold: version 0, or all that a later one has.
+pub(crate) struct Create<'a> {
+    pub(crate) schema: &'a SchemaRef,
+    pub(crate) policy: &'a ResolvedWritePolicy,
+    pub(crate) metadata: &'a CommitMetadata,
+    pub(crate) transaction: Option<Transaction>,
+    pub(crate) retention: Retention,
+}
+
+impl Create<'_> {
+    /// Writes it, or finds that somebody else did.
+    pub(crate) async fn commit(self, table: &TableDir, staged: &mut StagedFiles) -> Result<Landing, CommitError> {
+        if let Some(head) = head_version(table.path())? {
+            return Ok(Landing::Taken { head });
+        }
+        let log_store = table.log_store().map_err(|error| failed(table, error))?;
+        let (protocol, table_metadata) =
+            first_actions(self.schema, self.policy, self.retention).map_err(|error| said(table, error))?;
+        let operation = DeltaOperation::Create {
+            mode: SaveMode::ErrorIfExists,
+            location: log_store.root_url().clone(),
+            protocol: protocol.clone(),
+            metadata: table_metadata.clone(),
+        };
+        let actions = [Action::Protocol(protocol), Action::Metadata(table_metadata)];
+        let result = CommitBuilder::from(properties(self.metadata, self.transaction, self.retention))
+            .with_actions(actions.into_iter().chain(staged.actions()).collect())
+            .build(None, log_store, operation)
+            .await;
+        match result {
+            Ok(done) => Ok(Landing::Landed { version: done.version, state: Some(done.snapshot) }),
+            Err(error) => settle(table, 0, &mut [staged], self.metadata, error),
+        }
     }
 }
 
@@ -218,14 +303,13 @@ pub(crate) struct Change<'a> {
     pub(crate) retention: Retention,
 }
 
-/// Commits as the version after the loaded one, or finds that it is taken. With it, the table as the commit left it,
-/// where the engine could still say.
+/// Commits as the version after the loaded one, or finds that it is taken. The staged files stay with the caller.
 pub(crate) async fn commit(
     table: &TableDir,
     loaded: &Loaded,
     change: Change<'_>,
-    staged: StagedFiles,
-) -> Result<(CommitOutcome, Option<DeltaTableState>), CommitError> {
+    staged: &mut [&mut StagedFiles],
+) -> Result<Landing, CommitError> {
     let Change { actions, operation, metadata, transaction, retention } = change;
     let version = loaded.state.version() + 1;
     let result = CommitBuilder::from(properties(metadata, transaction, retention))
@@ -233,8 +317,8 @@ pub(crate) async fn commit(
         .build(Some(&loaded.state), loaded.log_store.clone(), operation)
         .await;
     match result {
-        Ok(done) => Ok((CommitOutcome::Committed(staged.committed(done.version)), Some(done.snapshot))),
-        Err(error) => settle(table, version, staged, metadata, error).map(|outcome| (outcome, None)),
+        Ok(done) => Ok(Landing::Landed { version: done.version, state: Some(done.snapshot) }),
+        Err(error) => settle(table, version, staged, metadata, error),
     }
 }
 
@@ -243,35 +327,40 @@ pub(crate) async fn commit(
 fn settle(
     table: &TableDir,
     version: u64,
-    staged: StagedFiles,
+    staged: &mut [&mut StagedFiles],
     metadata: &CommitMetadata,
     error: DeltaTableError,
-) -> Result<CommitOutcome, CommitError> {
+) -> Result<Landing, CommitError> {
     let path = table.path().to_path_buf();
-    match landed(table.path(), version, &staged, metadata) {
+    match landed(table.path(), version, staged, metadata) {
         Ok(true) => {
             tracing::warn!(table = %path.display(), version, %error, "the commit landed, but what follows it failed");
-            Ok(CommitOutcome::Committed(staged.committed(version)))
+            Ok(Landing::Landed { version, state: None })
         }
         Ok(false) => match head_version(table.path())? {
-            Some(head) if head >= version => Ok(CommitOutcome::Conflict { head }),
+            Some(head) if head >= version => Ok(Landing::Taken { head }),
             _ => Err(CommitError::Failed { path, source: error.into() }),
         },
         Err(_) => {
-            staged.abandon();
+            staged.iter_mut().for_each(|staged| staged.abandon());
             Err(CommitError::Unclear { path, version, source: error.into() })
         }
     }
 }
 
 /// Whether the commit of `version` is ours. File names hold a fresh UUID; without files the metadata has to tell.
-fn landed(table: &Path, version: u64, staged: &StagedFiles, metadata: &CommitMetadata) -> Result<bool, ReadError> {
+fn landed(
+    table: &Path,
+    version: u64,
+    staged: &[&mut StagedFiles],
+    metadata: &CommitMetadata,
+) -> Result<bool, ReadError> {
     let bytes = match read_commit(table, version) {
         Ok(bytes) => bytes,
         Err(ReadError::NoSuchVersion { .. }) => return Ok(false),
         Err(error) => return Err(error),
     };
-    if let Some(file) = staged.files.first() {
+    if let Some(file) = staged.iter().find_map(|staged| staged.files.first()) {
         let name = file.path.rsplit('/').next().unwrap_or(&file.path).as_bytes();
         return Ok(bytes.windows(name.len()).any(|window| window == name));
     }
@@ -279,34 +368,13 @@ fn landed(table: &Path, version: u64, staged: &StagedFiles, metadata: &CommitMet
     Ok(!metadata.is_empty() && metadata.iter().all(|(key, value)| info.get(key) == Some(value)))
 }
 
-/// The table's metadata with the schema, partitioning and retention that are to be; `None` when they are so already.
-fn changed_metadata(
-    table: &TableDir,
-    loaded: &Loaded,
-    schema: &SchemaRef,
-    policy: &ResolvedWritePolicy,
-) -> Result<Option<Metadata>, CommitError> {
-    let failed =
-        |source: serde_json::Error| CommitError::Failed { path: table.path().to_path_buf(), source: source.into() };
-    let old = loaded.state.metadata();
-    let new_schema = delta_schema(schema)?;
-    // The engine's metadata has no way to set the partitioning; its serialised form does.
-    let mut value = serde_json::to_value(old).map_err(failed)?;
-    let before = value.clone();
-    if *loaded.state.schema() != new_schema {
-        value["schemaString"] = Value::String(serde_json::to_string(&new_schema).map_err(failed)?);
-    }
-    value["partitionColumns"] = Value::from(policy.partition_by());
-    value["configuration"][TableProperty::EnableExpiredLogCleanup.as_ref()] = Value::from("false");
-    if value == before {
-        return Ok(None);
-    }
-    serde_json::from_value(value).map(Some).map_err(failed)
-}
-
 /// Reads back that a replacement replaced: the engine re-encodes the paths that it removes, and a path that another
 /// engine encoded differently would stay active.
-fn verify_replaced(table: &TableDir, committed: &Committed, state: &DeltaTableState) -> Result<(), CommitError> {
+pub(crate) fn verify_replaced(
+    table: &TableDir,
+    committed: &Committed,
+    state: &DeltaTableState,
+) -> Result<(), CommitError> {
     match state.log_data().num_files().checked_sub(committed.files.len()) {
         Some(0) | None => Ok(()),
         Some(unexpected) => {
@@ -319,11 +387,12 @@ fn verify_replaced(table: &TableDir, committed: &Committed, state: &DeltaTableSt
 mod tests {
     use std::sync::Arc;
 
-    use alluvium_contracts::DeltaWritePolicy;
     use arrow::datatypes::{DataType, Field, Schema};
+    use serde_json::Value;
 
     use super::*;
     use crate::files::DataFile;
+    use alluvium_contracts::DeltaWritePolicy;
 
     fn error() -> DeltaTableError {
         DeltaTableError::Generic("the hook after the commit failed".to_owned())
@@ -349,11 +418,26 @@ mod tests {
             table_is_new: false,
             policy: ResolvedWritePolicy::resolve(&DeltaWritePolicy::default(), &schema).unwrap(),
             schema,
+            checked: Default::default(),
             files: vec![file],
             adds: vec![],
             settled: false,
         };
         (dir, table, staged)
+    }
+
+    /// [`super::settle`] as the public functions use it.
+    fn settle(
+        table: &TableDir,
+        version: u64,
+        mut staged: StagedFiles,
+        metadata: &CommitMetadata,
+        error: DeltaTableError,
+    ) -> Result<CommitOutcome, CommitError> {
+        Ok(match super::settle(table, version, &mut [&mut staged], metadata, error)? {
+            Landing::Landed { version, .. } => CommitOutcome::Committed(staged.committed(version)),
+            Landing::Taken { head } => CommitOutcome::Conflict { head },
+        })
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Schema};
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 
@@ -25,15 +25,88 @@ pub enum PolicyError {
     /// `target_file_size_bytes` is zero.
     #[error("`target_file_size_bytes` is 0; give the size of a file in bytes, such as 100663296 for 96 MiB")]
     ZeroFileSize,
-    /// `partition_by` names no column.
-    #[error("`partition_by` names `{column}`, which is no column{}; the columns are {}", hint(.suggestion), .available.join(", "))]
-    UnknownPartitionColumn {
+    /// The policy asks for something that this version does not do.
+    #[error("`{field}` is not honoured yet, and would be dropped in silence; leave it out")]
+    NotHonoured {
+        /// The field, as a dotted name below the policy.
+        field: String,
+    },
+    /// The policy asks for something that a replacement of the whole table cannot do.
+    #[error("`{field}` is `{value}`, and the table is replaced as a whole; leave it out here")]
+    NotHere {
+        /// The field.
+        field: &'static str,
+        /// What it asks for.
+        value: &'static str,
+    },
+    /// A field of the policy names no column.
+    #[error("`{field}` names `{column}`, which is no column{}; the columns are {}", hint(.suggestion), .available.join(", "))]
+    UnknownColumn {
+        /// The field.
+        field: &'static str,
         /// The name that was given.
         column: String,
         /// The column whose name comes nearest.
         suggestion: Option<String>,
         /// The columns there are.
         available: Vec<String>,
+    },
+    /// A field of the policy names a column that it cannot use.
+    #[error("`{field}` names `{column}`, which {problem}")]
+    Column {
+        /// The field.
+        field: &'static str,
+        /// The column.
+        column: String,
+        /// What is wrong with it, and what to do.
+        problem: &'static str,
+    },
+    /// Two fields of the policy do not go together.
+    #[error("{problem}; {fix}")]
+    Contradiction {
+        /// Which fields, and why not.
+        problem: &'static str,
+        /// What to change.
+        fix: &'static str,
+    },
+    /// A field of the policy has a value that it cannot have.
+    #[error("`{field}` {problem}")]
+    Value {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it, and what to do.
+        problem: &'static str,
+    },
+    /// A feature is asked for that this build cannot keep.
+    #[error("`enable_features` asks for `{feature}`: {reason}; drop it, or set `feature_gate` to `warn` or `ignore`")]
+    UnsupportedFeature {
+        /// The feature's name in the protocol.
+        feature: &'static str,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// `column_mapping` is on.
+    #[error(
+        "`column_mapping` is on: files are written with the columns' own names; set it to `none`, or make the table with another engine"
+    )]
+    ColumnMapping,
+    /// A SQL condition cannot be used.
+    #[error("`{field}` is no condition over the columns: `{sql}`; see the cause")]
+    Condition {
+        /// The field, with the constraint's name where it is one.
+        field: String,
+        /// The condition.
+        sql: String,
+        /// Why.
+        #[source]
+        source: Box<DataFusionError>,
+    },
+    /// Parquet has no such schema.
+    #[error("the schema cannot be said in Parquet's terms; see the cause for the column")]
+    Parquet {
+        /// Why.
+        #[source]
+        source: EngineError,
     },
     /// `partition_by` names a column twice.
     #[error("`partition_by` names `{column}` twice; name it once")]
@@ -71,6 +144,22 @@ pub enum PolicyError {
         #[source]
         source: ArrowError,
     },
+}
+
+impl PolicyError {
+    pub(crate) fn unknown_column(field: &'static str, column: &str, schema: &Schema) -> Self {
+        let available: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        Self::UnknownColumn { field, column: column.to_owned(), suggestion: nearest(column, &available), available }
+    }
+}
+
+fn nearest(name: &str, candidates: &[String]) -> Option<String> {
+    candidates
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .filter(|(similarity, _)| *similarity > 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, candidate)| candidate.clone())
 }
 
 fn hint(suggestion: &Option<String>) -> String {
@@ -137,6 +226,32 @@ pub enum WriteError {
         /// Which column, and how.
         #[source]
         source: ArrowError,
+    },
+    /// Rows break a constraint of the table or of the policy.
+    #[error(
+        "{violations} rows of a batch break `{constraint}`: `{sql}` is not true of them; correct the rows or the constraint"
+    )]
+    Constraint {
+        /// Its name; `replace_where` for a row that lies outside what it replaces.
+        constraint: String,
+        /// The condition.
+        sql: String,
+        /// How many rows of the batch break it.
+        violations: usize,
+    },
+    /// A key is NULL, which equals nothing.
+    #[error(
+        "a row has a NULL in the key column `{column}`, which can match no row; give it a value or choose other keys"
+    )]
+    NullKey {
+        /// The column.
+        column: String,
+    },
+    /// Two rows that are written share a key.
+    #[error("two rows share the same values of the keys {}; which one should win is not known, keep one of them", .columns.join(", "))]
+    DuplicateKey {
+        /// The key columns.
+        columns: Vec<String>,
     },
     /// Delta cannot tell this partition value from NULL.
     #[error(
@@ -246,8 +361,46 @@ pub enum CommitError {
         /// How the rows have it.
         found: String,
     },
+    /// The table only takes rows.
+    #[error("the table at {} is append-only (`delta.appendOnly`), and rows of it would go; append, or unset the property with the tool that set it", .path.display())]
+    AppendOnly {
+        /// The table.
+        path: PathBuf,
+    },
+    /// Files of another partitioning cannot join the table's.
+    #[error("the table at {} is partitioned by [{}], the policy says [{}]; take the table's partitioning, or overwrite table and schema", .path.display(), .expected.join(", "), .found.join(", "))]
+    Partitioning {
+        /// The table.
+        path: PathBuf,
+        /// Its partition columns.
+        expected: Vec<String>,
+        /// The policy's.
+        found: Vec<String>,
+    },
+    /// Rows that stay may break a constraint that the policy brings.
+    #[error("the constraint `{constraint}` is new to the table at {}, whose rows stay unchecked; overwrite the table, or add the constraint with a tool that checks them", .path.display())]
+    UncheckedRows {
+        /// The table.
+        path: PathBuf,
+        /// The constraint.
+        constraint: String,
+    },
+    /// Rewriting files of the table needs change files, which this build does not write.
+    #[error("the table at {} keeps a change data feed, for which this build writes no change files; append or overwrite, or turn `delta.enableChangeDataFeed` off", .path.display())]
+    ChangeDataFeed {
+        /// The table.
+        path: PathBuf,
+    },
+    /// The table got a constraint that the staged rows were not checked for.
+    #[error("the table at {} has the constraint `{constraint}`, which the rows were not checked for: it came after them; write them again", .path.display())]
+    NewConstraint {
+        /// The table.
+        path: PathBuf,
+        /// The constraint.
+        constraint: String,
+    },
     /// Others committed first, every time.
-    #[error("gave up appending to {} after {attempts} attempts: others committed first each time; try again", .path.display())]
+    #[error("gave up committing to {} after {attempts} attempts: others committed first each time; try again", .path.display())]
     Contended {
         /// The table.
         path: PathBuf,
@@ -273,6 +426,17 @@ pub enum CommitError {
         /// Why the commit failed.
         #[source]
         source: EngineError,
+    },
+    /// The write landed, and what it left cannot be read back.
+    #[error("version {version} of {} landed and cannot be read back; it is there, look at the cause", .path.display())]
+    Unread {
+        /// The table.
+        path: PathBuf,
+        /// The version.
+        version: u64,
+        /// Why not.
+        #[source]
+        source: ReadError,
     },
     /// The commit landed, but the table holds other files than it should: another engine wrote paths that this one cannot remove.
     #[error("version {version} of {} landed with {unexpected} files too many: paths of another engine that this one cannot remove; delete the table and publish it anew", .path.display())]

@@ -1,6 +1,6 @@
 //! Data files, staged and committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,35 @@ pub type CommitMetadata = BTreeMap<String, serde_json::Value>;
 
 /// The tag of an add action that holds the digest of its file, as `b3:` and hexadecimal digits.
 pub(crate) const DIGEST_TAG: &str = "alluvium.digest";
+
+/// The tag of an add action that holds the order of its rows, as JSON.
+pub(crate) const ORDER_TAG: &str = "alluvium.order";
+
+/// The order that one write gave to its rows, over all its files.
+///
+/// It stands on the files, not on the table: a file that somebody adds without it, or with that of another write, takes
+/// it from the version that holds both.
+pub(crate) struct Order {
+    columns: Vec<String>,
+    write: String,
+}
+
+impl Order {
+    pub(crate) fn new(columns: Vec<String>, adds: &[Add]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for add in adds {
+            // The paths hold fresh UUIDs.
+            hasher.update(add.path.as_bytes());
+        }
+        Self { columns, write: hasher.finalize().to_hex().chars().take(32).collect() }
+    }
+
+    /// The tag of the file at `index`.
+    pub(crate) fn tag(&self, index: usize) -> (String, String) {
+        let value = serde_json::json!({"columns": self.columns, "write": self.write, "index": index});
+        (ORDER_TAG.to_owned(), value.to_string())
+    }
+}
 
 /// One data file of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +69,8 @@ pub struct StagedFiles {
     pub(crate) table_is_new: bool,
     pub(crate) schema: SchemaRef,
     pub(crate) policy: ResolvedWritePolicy,
+    /// The conditions that every row was checked for, as SQL.
+    pub(crate) checked: BTreeSet<String>,
     pub(crate) files: Vec<DataFile>,
     pub(crate) adds: Vec<Add>,
     pub(crate) settled: bool,
@@ -70,12 +101,31 @@ impl StagedFiles {
 
     /// The files now belong to the table.
     pub(crate) fn committed(mut self, version: u64) -> Committed {
+        Committed { version, files: self.settle() }
+    }
+
+    /// No file.
+    pub(crate) fn none(table: &Path, schema: &SchemaRef, policy: &ResolvedWritePolicy) -> Self {
+        Self {
+            table: table.to_path_buf(),
+            table_is_new: false,
+            schema: SchemaRef::clone(schema),
+            policy: policy.clone(),
+            checked: BTreeSet::new(),
+            files: Vec::new(),
+            adds: Vec::new(),
+            settled: true,
+        }
+    }
+
+    /// The files now belong to the table: they are the caller's to name.
+    pub(crate) fn settle(&mut self) -> Vec<DataFile> {
         self.settled = true;
-        Committed { version, files: std::mem::take(&mut self.files) }
+        std::mem::take(&mut self.files)
     }
 
     /// Leaves the files where they are: whether the table refers to them is not known.
-    pub(crate) fn abandon(mut self) {
+    pub(crate) fn abandon(&mut self) {
         self.settled = true;
     }
 }

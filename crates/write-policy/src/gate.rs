@@ -1,7 +1,8 @@
 //! What we can write to, asked before anything is written.
 //!
 //! The engine refuses features that it does not know, but only when it commits; and features that its own writer
-//! enforces (constraints, generated columns) would be skipped in silence by files that we write ourselves.
+//! enforces and we do not (generated columns) would be skipped in silence by files that we write ourselves. Constraints
+//! and invariants are checked by `checks`.
 
 use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
 use deltalake_core::table::state::DeltaTableState;
@@ -21,15 +22,14 @@ pub(crate) fn unwritable(state: &DeltaTableState) -> Option<String> {
     if properties.get("delta.columnMapping.mode").is_some_and(|mode| mode != "none") {
         return Some("delta.columnMapping.mode".to_owned());
     }
-    let mut constraints: Vec<&String> = properties.keys().filter(|key| key.starts_with("delta.constraints.")).collect();
-    constraints.sort_unstable();
-    if let Some(constraint) = constraints.first() {
-        return Some((*constraint).clone());
-    }
     state.schema().fields().find_map(|field| {
-        ["delta.generationExpression", "delta.invariants"]
-            .into_iter()
-            .find(|key| field.metadata().contains_key(*key))
-            .map(|key| format!("{key} of column {}", field.name()))
+        let generated = field.metadata().contains_key("delta.generationExpression");
+        let nested = format!("{:?}", field.data_type()).contains("delta.invariants");
+        let key = match (generated, nested) {
+            (true, _) => "delta.generationExpression",
+            (_, true) => "nested delta.invariants",
+            _ => return None,
+        };
+        Some(format!("{key} of column {}", field.name()))
     })
 }

@@ -2,24 +2,39 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod append;
+mod apply;
+mod checks;
 mod commit;
+mod condition;
 mod error;
 mod files;
 mod gate;
 mod log;
+mod maintain;
+mod overrides;
 mod policy;
 mod read;
+mod report;
+mod rewrite;
+mod schema;
+mod sort;
 mod store;
+mod stored;
+mod stream;
 mod table;
+mod table_actions;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use append::append;
+pub use apply::{Expected, TableWrite, TableWriteOutcome};
 pub use commit::{commit_create, commit_replace};
 pub use error::{CommitError, EngineError, PolicyError, ReadError, WriteError};
 pub use files::{AppendOutcome, CommitMetadata, CommitOutcome, Committed, DataFile, StagedFiles};
-pub use log::{HeadCommit, added_files, commit_info, head_commit};
-pub use policy::ResolvedWritePolicy;
-pub use read::{active_files, transaction_version};
-pub use write::write_files;
+pub use log::{HeadCommit, added_files, commit_info, commit_metadata, head_commit};
+pub use maintain::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError};
+pub use overrides::WriteOverrides;
+pub use policy::{ReaderColumn, ResolvedWritePolicy, resolve_stats_columns};
+pub use read::{active_files, table_order, transaction_version};
+pub use write::{write_files, write_files_with};

@@ -9,8 +9,9 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::commit::RESERVED_KEYS;
 use crate::error::ReadError;
-use crate::files::{DIGEST_TAG, DataFile};
+use crate::files::{CommitMetadata, DIGEST_TAG, DataFile};
 use crate::write::row_count;
 
 /// The newest commit of a table.
@@ -113,6 +114,16 @@ pub fn added_files(table_dir: &Path, version: u64) -> Result<Vec<DataFile>, Read
     Ok(files)
 }
 
+/// What the writer of one version said of it: its `commitInfo` without the engine's own keys. The engine's history gives
+/// commits without their versions.
+///
+/// # Errors
+/// As [`commit_info`].
+pub fn commit_metadata(table_dir: &Path, version: u64) -> Result<CommitMetadata, ReadError> {
+    let info = commit_info(table_dir, version)?;
+    Ok(info.into_iter().filter(|(key, _)| !RESERVED_KEYS.contains(&key.as_str())).collect())
+}
+
 /// The newest version by the names in `_delta_log`.
 pub(crate) fn head_version(table_dir: &Path) -> Result<Option<u64>, ReadError> {
     let log = table_dir.join("_delta_log");
@@ -141,6 +152,22 @@ pub(crate) fn head_version(table_dir: &Path) -> Result<Option<u64>, ReadError> {
         }
         _ => Ok(commit),
     }
+}
+
+/// The version of the newest checkpoint.
+pub(crate) fn last_checkpoint(table_dir: &Path) -> Result<Option<u64>, ReadError> {
+    let log = table_dir.join("_delta_log");
+    let io = |source| ReadError::Io { path: log.clone(), source };
+    let mut last = None;
+    for entry in fs::read_dir(&log).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        if let Some((version, rest)) = name.to_str().and_then(split_version)
+            && rest.starts_with(".checkpoint.")
+        {
+            last = last.max(Some(version));
+        }
+    }
+    Ok(last)
 }
 
 /// The bytes of one commit file.

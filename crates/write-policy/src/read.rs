@@ -6,9 +6,10 @@ use std::path::Path;
 use alluvium_contracts::ContentDigest;
 use deltalake_core::kernel::LogicalFileView;
 use parquet::file::metadata::ParquetMetaDataReader;
+use serde_json::Value;
 
 use crate::error::ReadError;
-use crate::files::{DIGEST_TAG, DataFile};
+use crate::files::{DIGEST_TAG, DataFile, ORDER_TAG};
 use crate::log::head_version;
 use crate::table::{Loaded, TableDir};
 use crate::write::row_count;
@@ -92,6 +93,40 @@ pub async fn active_files(table_dir: &Path, version: u64) -> Result<Vec<DataFile
     Ok(files)
 }
 
+/// The columns by which the rows of a version are in order: inside each file, and over the files of each partition, which
+/// do not overlap. `None`: no one write has ordered all of its files. It is read from the files' own tags, so an append, a
+/// rewrite or another engine's commit takes the order from the version that it makes.
+///
+/// # Errors
+/// As [`active_files`].
+///
+/// # Panics
+/// Outside a Tokio runtime.
+pub async fn table_order(table_dir: &Path, version: u64) -> Result<Option<Vec<String>>, ReadError> {
+    let head = head_version(table_dir)?;
+    match head {
+        None => return Err(ReadError::NotATable { path: table_dir.to_path_buf() }),
+        Some(head) if version > head => {
+            return Err(ReadError::NoSuchVersion { path: table_dir.to_path_buf(), version });
+        }
+        Some(_) => {}
+    }
+    Ok(order_of(&open(table_dir)?.load(Some(version)).await?))
+}
+
+/// The order that all files of a version share.
+pub(crate) fn order_of(loaded: &Loaded) -> Option<Vec<String>> {
+    let mut order = None;
+    for file in loaded.state.log_data().iter() {
+        let tag: Value = serde_json::from_str(&tag(&file, ORDER_TAG)?).ok()?;
+        let this = (tag.get("write")?.clone(), tag.get("columns")?.clone());
+        if *order.get_or_insert_with(|| this.clone()) != this {
+            return None;
+        }
+    }
+    serde_json::from_value(order?.1).ok()
+}
+
 fn open(table_dir: &Path) -> Result<TableDir, ReadError> {
     TableDir::open(table_dir).map_err(|source| ReadError::Io { path: table_dir.to_path_buf(), source })
 }
@@ -102,9 +137,13 @@ fn size(file: &LogicalFileView, table_dir: &Path) -> Result<u64, ReadError> {
 
 /// A tag that is no digest is somebody else's.
 fn digest(file: &LogicalFileView) -> Option<ContentDigest> {
+    tag(file, DIGEST_TAG)?.parse().ok()
+}
+
+fn tag(file: &LogicalFileView, key: &str) -> Option<String> {
     #[expect(deprecated, reason = "the engine gives tags in no other way")]
     let tags = file.add_action().tags?;
-    tags.get(DIGEST_TAG)?.as_deref()?.parse().ok()
+    tags.get(key)?.clone()
 }
 
 fn footer_rows(path: &Path) -> Result<u64, ReadError> {

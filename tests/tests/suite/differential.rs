@@ -317,11 +317,13 @@ impl Held {
                 CachePolicy::None | CachePolicy::Memory => continue,
             };
             prop_assert_eq!(view.result, expected, "{}: {:?}", &view.name, &view.reason);
-            if view.cache_policy == CachePolicy::DeltaOutput {
-                self.outputs.insert(view.name.clone(), key);
-            }
         }
         self.entries.extend(written);
+        // Whatever the view's policy was when it was published: its output is its cache if it says so later.
+        for output in &document.outputs {
+            let key = document.views.iter().find(|view| view.name == output.view).and_then(|view| view.cache_key);
+            self.outputs.extend(key.map(|key| (output.view.clone(), key)));
+        }
         Ok(())
     }
 }

@@ -34,7 +34,7 @@ path = "out/counted"
 [outputs.by_name]
 view = "named"
 path = "out/by_name"
-write = { partition_by = ["name"], compression = "zstd" }
+write = { partition_by = ["name"], writer_properties = { compression = "zstd" } }
 "#;
 
 fn lab() -> Lab {

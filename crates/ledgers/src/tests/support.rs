@@ -105,7 +105,7 @@ pub(super) fn full_entry(run_id: RunId) -> CacheInventoryEntry {
         delta_version: Some(7),
         row_count: Some(8),
         file_count: Some(9),
-        size_bytes: Some(i64::MAX as u64),
+        size_bytes: Some((1 << 53) - 1),
         saved_ms: Some(0.25),
         ..entry(run_id, "route_delays", ViewResult::Write)
     }

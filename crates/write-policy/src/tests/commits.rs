@@ -215,7 +215,10 @@ async fn a_policy_of_another_schema_is_checked_again() {
         Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true), Field::new("m", DataType::Int64, true)]));
     let result = write_files(dir.path(), without_s, vec![], &by_s).await;
     assert!(
-        matches!(result, Err(crate::WriteError::Policy { source: PolicyError::UnknownPartitionColumn { .. } })),
+        matches!(
+            result,
+            Err(crate::WriteError::Policy { source: PolicyError::UnknownColumn { field: "partition_by", .. } })
+        ),
         "{result:?}"
     );
 }

@@ -1,5 +1,6 @@
 //! What a policy asks for is in the files, the footers and the log.
 
+use alluvium_contracts::WriterPropertiesPolicy;
 use alluvium_contracts::{Compression, ContentDigest};
 use arrow::array::{AsArray as _, BinaryArray};
 use arrow::datatypes::Int64Type;
@@ -49,9 +50,13 @@ async fn every_field_of_the_policy_reaches_the_table() {
         Observed { files: 1, codecs: vec![Codec::SNAPPY], partition_columns: serde_json::json!([]), directories: 0 };
     assert_eq!(observe(&base).await, asked);
 
-    let zstd = observe(&DeltaWritePolicy { compression: Compression::Zstd, ..base.clone() }).await;
+    let codec = |compression| DeltaWritePolicy {
+        writer_properties: WriterPropertiesPolicy { compression, ..WriterPropertiesPolicy::default() },
+        ..base.clone()
+    };
+    let zstd = observe(&codec(Compression::Zstd)).await;
     assert!(matches!(zstd.codecs[..], [Codec::ZSTD(_)]), "{zstd:?}");
-    let none = observe(&DeltaWritePolicy { compression: Compression::Uncompressed, ..base.clone() }).await;
+    let none = observe(&codec(Compression::Uncompressed)).await;
     assert_eq!(none.codecs, [Codec::UNCOMPRESSED]);
 
     let small = observe(&DeltaWritePolicy { target_file_size_bytes: 64 * 1024, ..base.clone() }).await;
@@ -113,7 +118,9 @@ async fn what_was_staged_is_what_is_on_disk_and_in_the_log() {
 #[tokio::test]
 async fn a_file_of_several_parts_is_hashed_in_order() {
     let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("b", DataType::Binary, true)]));
-    let policy = DeltaWritePolicy { compression: Compression::Uncompressed, ..DeltaWritePolicy::default() };
+    let properties =
+        WriterPropertiesPolicy { compression: Compression::Uncompressed, ..WriterPropertiesPolicy::default() };
+    let policy = DeltaWritePolicy { writer_properties: properties, ..DeltaWritePolicy::default() };
     let policy = ResolvedWritePolicy::resolve(&policy, &schema).unwrap();
     let blobs: Vec<Vec<u8>> = (0..12_u8).map(|n| vec![n; 1 << 20]).collect();
     let array = BinaryArray::from_iter_values(blobs);

@@ -1,10 +1,19 @@
 //! Tests that write real tables and read them back by another way than they were written: the parquet crate, the log's
 //! text, and the engine's own reader.
 
+use alluvium_contracts::DeltaWritePolicy;
 mod commits;
 mod damage;
+mod features;
+mod fields;
 mod layout;
+mod maintenance;
+mod modes;
+mod order;
+mod processes;
 mod races;
+mod report;
+mod traps;
 mod values;
 
 use std::collections::BTreeMap;
@@ -12,7 +21,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alluvium_contracts::DeltaWritePolicy;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -27,8 +35,8 @@ use serde_json::Value;
 use url::Url;
 
 use crate::{
-    AppendOutcome, CommitMetadata, CommitOutcome, Committed, ResolvedWritePolicy, StagedFiles, active_files, append,
-    commit_replace, write_files,
+    AppendOutcome, CommitMetadata, CommitOutcome, Committed, ResolvedWritePolicy, StagedFiles, TableWrite,
+    TableWriteOutcome, active_files, append, commit_replace, write_files,
 };
 
 /// `s` (text) and `n` (integer).
@@ -80,6 +88,29 @@ async fn replace(table: &Path, expected: Option<u64>, batches: Vec<RecordBatch>)
     match commit_replace(table, expected, schema(), staged, &plain(), &metadata("r"), None).await.unwrap() {
         CommitOutcome::Committed(committed) => committed,
         CommitOutcome::Conflict { head } => panic!("conflict with {head}"),
+    }
+}
+
+fn names(columns: &[&str]) -> Vec<String> {
+    columns.iter().map(|column| (*column).to_owned()).collect()
+}
+
+/// Writes rows of [`schema`] as `policy` says, and gives back how it ended.
+async fn write(
+    table: &Path,
+    policy: &DeltaWritePolicy,
+    batches: Vec<RecordBatch>,
+) -> Result<TableWriteOutcome, crate::CommitError> {
+    let schema = batches.first().map_or_else(schema, RecordBatch::schema);
+    let policy = ResolvedWritePolicy::resolve(policy, &schema)?;
+    TableWrite::new(table, schema, vec![stream(batches)], &policy).metadata(metadata("r")).run().await
+}
+
+/// [`write`] that has to land; the version.
+async fn land(table: &Path, policy: &DeltaWritePolicy, batches: Vec<RecordBatch>) -> u64 {
+    match write(table, policy, batches).await.unwrap() {
+        TableWriteOutcome::Committed(committed) => committed.version,
+        other => panic!("{other:?}"),
     }
 }
 

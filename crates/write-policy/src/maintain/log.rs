@@ -1,0 +1,169 @@
+//! What goes and what stays of a table's past: vacuum, checkpoints, log cleanup, restore.
+
+use std::fs;
+
+use alluvium_contracts::{MaintenanceEvent, MaintenanceOperation};
+use chrono::Duration;
+use deltalake_core::DeltaTable;
+use deltalake_core::kernel::transaction::CommitProperties;
+use deltalake_core::protocol::checkpoints::{cleanup_expired_logs_for, create_checkpoint};
+
+use super::error::MaintenanceError;
+use super::{MIN_RETENTION_HOURS, Maintenance};
+use crate::error::EngineError;
+use crate::log::{head_version, last_checkpoint};
+use crate::table_actions::protocol_of;
+
+impl Maintenance {
+    /// Deletes the files that no version younger than `retention_hours` needs, nor any of `keep_versions`.
+    ///
+    /// # Errors
+    /// [`MaintenanceError::Retention`] below [`MIN_RETENTION_HOURS`]; another [`MaintenanceError`] when it failed, with some
+    /// files perhaps deleted that nobody needs.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub async fn vacuum(
+        &self,
+        retention_hours: u32,
+        keep_versions: &[u64],
+    ) -> Result<MaintenanceEvent, MaintenanceError> {
+        if retention_hours < MIN_RETENTION_HOURS {
+            return Err(MaintenanceError::Retention { hours: retention_hours, floor: MIN_RETENTION_HOURS });
+        }
+        let loaded = self.table.load(None).await?;
+        let begun = self.begin_event(MaintenanceOperation::Vacuum, &loaded);
+        let vacuum = |table: DeltaTable| {
+            let vacuum = table
+                .vacuum()
+                .with_retention_period(Duration::hours(i64::from(retention_hours)))
+                .with_commit_properties(self.properties());
+            match keep_versions.is_empty() {
+                true => vacuum,
+                false => vacuum.with_keep_versions(keep_versions),
+            }
+        };
+        let failed = |source| self.failed(MaintenanceOperation::Vacuum, source);
+        let (_, plan) = vacuum(self.engine_table().await?).with_dry_run(true).await.map_err(failed)?;
+        let size = |path: &String| fs::metadata(self.table.path().join(path)).map_or(0, |file| file.len());
+        let bytes_removed: u64 = plan.files_deleted.iter().map(size).sum();
+        if plan.files_deleted.is_empty() {
+            let mut event = begun.skipped("every file is needed by a version that is kept");
+            event.kept_versions = keep_versions.to_vec();
+            return Ok(event);
+        }
+        let (table, done) = vacuum(self.engine_table().await?).await.map_err(failed)?;
+        let version = table.version().unwrap_or(begun.version_before);
+        let mut event = begun.done(version);
+        event.files_removed = done.files_deleted.len() as u64;
+        event.bytes_removed = bytes_removed;
+        event.kept_versions = keep_versions.to_vec();
+        Ok(event)
+    }
+
+    /// Writes a checkpoint of the newest version.
+    ///
+    /// # Errors
+    /// [`MaintenanceError`]; the table is as it was.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub async fn checkpoint(&self) -> Result<MaintenanceEvent, MaintenanceError> {
+        self.checkpoint_after(1).await
+    }
+
+    /// Writes a checkpoint where `commits` or more came since the last one.
+    pub(super) async fn checkpoint_after(&self, commits: u32) -> Result<MaintenanceEvent, MaintenanceError> {
+        let loaded = self.table.load(None).await?;
+        let begun = self.begin_event(MaintenanceOperation::Checkpoint, &loaded);
+        let version = begun.version_before;
+        let since = match last_checkpoint(self.table.path())? {
+            Some(last) => version.saturating_sub(last),
+            None => version + 1,
+        };
+        if since < u64::from(commits) {
+            return Ok(begun.skipped(&format!("{since} commits since the last one")));
+        }
+        let mut table = self.engine_table().await?;
+        let failed = |source| self.failed(MaintenanceOperation::Checkpoint, source);
+        table.load_version(version).await.map_err(failed)?;
+        create_checkpoint(&table, None).await.map_err(failed)?;
+        Ok(begun.done(version))
+    }
+
+    /// Deletes log files older than `retention_hours` that a checkpoint covers. A table whose commits are kept for good
+    /// (`delta.enableExpiredLogCleanup = false`) is left alone.
+    ///
+    /// # Errors
+    /// [`MaintenanceError`]; the table reads as before.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub async fn cleanup_log(&self, retention_hours: u32) -> Result<MaintenanceEvent, MaintenanceError> {
+        let loaded = self.table.load(None).await?;
+        let begun = self.begin_event(MaintenanceOperation::LogCleanup, &loaded);
+        let properties = loaded.state.metadata().configuration();
+        if properties.get("delta.enableExpiredLogCleanup").is_some_and(|value| value == "false") {
+            return Ok(begun.skipped("the table's commits are kept: `delta.enableExpiredLogCleanup` is false"));
+        }
+        if protocol_of(&loaded.state).has("checkpointProtection") {
+            return Ok(begun.skipped("the table's checkpoints are protected"));
+        }
+        let version = begun.version_before;
+        let cutoff = self.seam.unix_ms().saturating_sub(i64::from(retention_hours) * 3_600_000);
+        let deleted = cleanup_expired_logs_for(version, loaded.log_store.as_ref(), cutoff, None)
+            .await
+            .map_err(|source| self.failed(MaintenanceOperation::LogCleanup, source))?;
+        if deleted == 0 {
+            return Ok(begun.skipped("no log file is old enough and covered by a checkpoint"));
+        }
+        let mut event = begun.done(version);
+        event.files_removed = deleted as u64;
+        Ok(event)
+    }
+
+    /// Makes an older version the newest again, by a commit of its own. Its data files have to be there.
+    ///
+    /// # Errors
+    /// [`MaintenanceError`]; the table is as it was. A commit that landed meanwhile is an error too: look again.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub async fn restore(&self, version: u64) -> Result<MaintenanceEvent, MaintenanceError> {
+        let loaded = self.table.load(None).await?;
+        let begun = self.begin_event(MaintenanceOperation::Restore, &loaded);
+        let table = self.engine_table().await?;
+        let (table, metrics) = table
+            .restore()
+            .with_version_to_restore(version)
+            .with_commit_properties(self.properties())
+            .await
+            .map_err(|source| self.failed(MaintenanceOperation::Restore, source))?;
+        let head = head_version(self.table.path())?;
+        let mut event = begun.done(table.version().or(head).unwrap_or(version));
+        event.reason = Some(format!("version {version} is the newest again"));
+        event.files_added = metrics.num_restored_file as u64;
+        event.files_removed = metrics.num_removed_file as u64;
+        Ok(event)
+    }
+
+    async fn engine_table(&self) -> Result<DeltaTable, MaintenanceError> {
+        let open = async {
+            let mut table = DeltaTable::new(self.table.log_store()?);
+            table.load().await?;
+            Ok(table)
+        };
+        open.await.map_err(|source: deltalake_core::DeltaTableError| MaintenanceError::Open {
+            path: self.table.path().to_path_buf(),
+            source: source.into(),
+        })
+    }
+
+    fn properties(&self) -> CommitProperties {
+        CommitProperties::default().with_max_retries(0).with_metadata(self.metadata.clone())
+    }
+
+    fn failed(&self, operation: MaintenanceOperation, source: impl Into<EngineError>) -> MaintenanceError {
+        MaintenanceError::Failed { path: self.table.path().to_path_buf(), operation, source: source.into() }
+    }
+}

@@ -1,0 +1,221 @@
+//! Maintenance changes files and logs, never rows.
+
+use std::time::{Duration, SystemTime};
+
+use alluvium_contracts::{
+    Compression, DeltaFeature, MaintenanceOperation, MaintenancePolicy, MaintenanceResult, StatsPolicy, WriteMode,
+    WriterPropertiesPolicy,
+};
+use alluvium_telemetry::Seam;
+
+use super::*;
+use crate::{Maintenance, MaintenanceError, table_order};
+
+fn maintenance(table: &Path) -> Maintenance {
+    Maintenance::begin(table, Seam::system()).unwrap()
+}
+
+fn appending() -> DeltaWritePolicy {
+    DeltaWritePolicy {
+        mode: WriteMode::Append,
+        stats_policy: StatsPolicy::Explicit,
+        stats_columns: Some(names(&["n"])),
+        partition_by: names(&["s"]),
+        writer_properties: WriterPropertiesPolicy {
+            compression: Compression::Zstd,
+            bloom_filter_columns: names(&["n"]),
+            ..WriterPropertiesPolicy::default()
+        },
+        ..DeltaWritePolicy::default()
+    }
+}
+
+async fn small_files(table: &Path, policy: &DeltaWritePolicy) {
+    for n in 0..5 {
+        land(table, policy, vec![batch(&[(Some("a"), n), (Some("b"), n), (None, n)])]).await;
+    }
+}
+
+#[tokio::test]
+async fn compaction_keeps_rows_and_writes_as_the_table_says() {
+    let dir = tempfile::tempdir().unwrap();
+    small_files(dir.path(), &appending()).await;
+    let before = rows(dir.path()).await;
+    let skipped = maintenance(dir.path()).compact(6).await.unwrap();
+    assert_eq!((skipped.result, skipped.version_after), (MaintenanceResult::Skipped, Some(4)));
+    let event = maintenance(dir.path()).compact(3).await.unwrap();
+    assert_eq!((event.result, event.files_removed, event.files_added), (MaintenanceResult::Ok, 15, 3));
+    assert_eq!((event.version_before, event.version_after), (Some(4), Some(5)));
+    assert_eq!(rows(dir.path()).await, before);
+    let log = actions(dir.path(), 5);
+    assert_eq!(log["commitInfo"][0]["operation"], "OPTIMIZE");
+    for action in log["add"].iter().chain(&log["remove"]) {
+        assert_eq!(action["dataChange"], false, "no reader of changes sees it: {action}");
+    }
+    for add in &log["add"] {
+        let stats: Value = serde_json::from_str(add["stats"].as_str().unwrap()).unwrap();
+        assert_eq!(stats["minValues"].as_object().unwrap().keys().collect::<Vec<_>>(), ["n"]);
+        assert!(add["tags"]["alluvium.digest"].is_string());
+        let column = footer(&dir.path().join(add["path"].as_str().unwrap())).row_group(0).column(0).clone();
+        assert!(matches!(column.compression(), parquet::basic::Compression::ZSTD(_)), "the engine would forget it");
+        assert!(column.bloom_filter_offset().is_some());
+    }
+    let again = maintenance(dir.path()).compact(2).await.unwrap();
+    assert_eq!(again.result, MaintenanceResult::Skipped, "one file a partition has nothing to join");
+}
+
+#[tokio::test]
+async fn ordering_anew_gives_the_version_an_order() {
+    let dir = tempfile::tempdir().unwrap();
+    small_files(dir.path(), &appending()).await;
+    let before = rows(dir.path()).await;
+    assert_eq!(table_order(dir.path(), 4).await.unwrap(), None);
+    let event = maintenance(dir.path()).zorder(&names(&["n"])).await.unwrap();
+    assert_eq!((event.operation, event.result), (MaintenanceOperation::Zorder, MaintenanceResult::Ok));
+    assert_eq!(table_order(dir.path(), 5).await.unwrap(), Some(names(&["s", "n"])));
+    assert_eq!(rows(dir.path()).await, before);
+}
+
+#[tokio::test]
+async fn an_append_only_table_may_be_compacted_and_a_feed_stays_silent() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = DeltaWritePolicy {
+        enable_features: vec![DeltaFeature::AppendOnly, DeltaFeature::ChangeDataFeed],
+        mode: WriteMode::Append,
+        ..DeltaWritePolicy::default()
+    };
+    small_files(dir.path(), &policy).await;
+    let before = rows(dir.path()).await;
+    assert_eq!(maintenance(dir.path()).compact(2).await.unwrap().result, MaintenanceResult::Ok);
+    assert_eq!(rows(dir.path()).await, before);
+}
+
+fn hours_ago(hours: u64) -> SystemTime {
+    let now = Duration::from_millis(Seam::system().unix_ms().try_into().unwrap());
+    SystemTime::UNIX_EPOCH + now - Duration::from_secs(hours * 3_600)
+}
+
+/// Makes what a table removed look as if it was removed long ago.
+fn age_removes(table: &Path) {
+    let old = hours_ago(200);
+    let old_ms = old.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
+    for entry in fs::read_dir(table.join("_delta_log")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let lines: Vec<String> = fs::read_to_string(&path)
+            .unwrap()
+            .lines()
+            .map(|line| {
+                let mut action: Value = serde_json::from_str(line).unwrap();
+                if let Some(remove) = action.get_mut("remove") {
+                    remove["deletionTimestamp"] = Value::from(old_ms);
+                }
+                action.to_string()
+            })
+            .collect();
+        fs::write(&path, lines.join("\n")).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+    }
+    for file in data_files(table) {
+        fs::File::options().write(true).open(table.join(file)).unwrap().set_modified(old).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn vacuum_has_a_floor_and_keeps_pinned_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = DeltaWritePolicy::default();
+    for n in 0..3 {
+        land(dir.path(), &policy, vec![batch(&[(Some("a"), n)])]).await;
+    }
+    let low = maintenance(dir.path()).vacuum(167, &[]).await;
+    assert!(matches!(low, Err(MaintenanceError::Retention { hours: 167, floor: 168 })), "{low:?}");
+    let young = maintenance(dir.path()).vacuum(168, &[]).await.unwrap();
+    assert_eq!((young.result, data_files(dir.path()).len()), (MaintenanceResult::Skipped, 4), "with the lock file");
+    age_removes(dir.path());
+    let event = maintenance(dir.path()).vacuum(168, &[1]).await.unwrap();
+    assert_eq!((event.result, event.files_removed), (MaintenanceResult::Ok, 1));
+    assert!(event.bytes_removed > 0);
+    assert_eq!(plain_rows(dir.path(), 1).await, ["a|1"], "the pinned version reads");
+    assert_eq!(rows(dir.path()).await, ["a|2"]);
+    assert!(dir.path().join("_alluvium/maintenance.lock").exists(), "what is not data is left alone");
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_written_when_due_and_lets_the_log_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = DeltaWritePolicy { mode: WriteMode::Append, ..DeltaWritePolicy::default() };
+    small_files(dir.path(), &policy).await;
+    let before = rows(dir.path()).await;
+    assert_eq!(maintenance(dir.path()).checkpoint().await.unwrap().result, MaintenanceResult::Ok);
+    assert!(dir.path().join("_delta_log/00000000000000000004.checkpoint.parquet").exists());
+    assert_eq!(maintenance(dir.path()).checkpoint().await.unwrap().result, MaintenanceResult::Skipped);
+    // Nothing is old enough yet.
+    assert_eq!(maintenance(dir.path()).cleanup_log(1).await.unwrap().result, MaintenanceResult::Skipped);
+    let old = hours_ago(3);
+    for entry in fs::read_dir(dir.path().join("_delta_log")).unwrap() {
+        fs::File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(old).unwrap();
+    }
+    let event = maintenance(dir.path()).cleanup_log(1).await.unwrap();
+    assert_eq!((event.result, event.files_removed), (MaintenanceResult::Ok, 4), "commits 0 to 3");
+    assert_eq!(rows(dir.path()).await, before);
+    land(dir.path(), &policy, vec![batch(&[(Some("z"), 1)])]).await;
+    assert_eq!(rows(dir.path()).await.len(), before.len() + 1);
+
+    // A table whose commits are its truth keeps them.
+    let kept = tempfile::tempdir().unwrap();
+    replace(kept.path(), None, vec![batch(&[(Some("a"), 1)])]).await;
+    let event = maintenance(kept.path()).cleanup_log(1).await.unwrap();
+    assert!(event.result == MaintenanceResult::Skipped && event.reason.unwrap().contains("enableExpiredLogCleanup"));
+}
+
+#[tokio::test]
+async fn restore_makes_an_older_version_the_newest() {
+    let dir = tempfile::tempdir().unwrap();
+    for n in 0..3 {
+        land(dir.path(), &DeltaWritePolicy::default(), vec![batch(&[(Some("a"), n)])]).await;
+    }
+    let event = maintenance(dir.path()).restore(0).await.unwrap();
+    assert_eq!((event.version_before, event.version_after), (Some(2), Some(3)));
+    assert_eq!((event.files_added, event.files_removed), (1, 1));
+    assert_eq!(rows(dir.path()).await, ["a|0"]);
+    let digests: Vec<_> = active_files(dir.path(), 3).await.unwrap().into_iter().map(|file| file.digest).collect();
+    assert!(digests.iter().all(Option::is_some), "the files are known as they were");
+    let ahead = maintenance(dir.path()).restore(9).await;
+    assert!(matches!(ahead, Err(MaintenanceError::Failed { .. })), "{ahead:?}");
+}
+
+#[tokio::test]
+async fn the_stored_policy_says_what_is_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = DeltaWritePolicy {
+        zorder_by: names(&["n"]),
+        maintenance: MaintenancePolicy {
+            compact_min_files: Some(3),
+            zorder_min_files: Some(2),
+            vacuum_retention_hours: Some(168),
+            checkpoint_interval_commits: Some(3),
+            log_retention_hours: Some(24),
+        },
+        mode: WriteMode::Append,
+        ..DeltaWritePolicy::default()
+    };
+    small_files(dir.path(), &policy).await;
+    let before = rows(dir.path()).await;
+    let events = maintenance(dir.path()).run_due().await.unwrap();
+    use MaintenanceOperation::*;
+    use MaintenanceResult::*;
+    let what: Vec<_> = events.iter().map(|event| (event.operation, event.result)).collect();
+    assert_eq!(what, [(Zorder, Ok), (Compact, Skipped), (Checkpoint, Ok), (Vacuum, Skipped), (LogCleanup, Skipped)]);
+    assert_eq!(rows(dir.path()).await, before);
+    let events = maintenance(dir.path()).run_due().await.unwrap();
+    assert!(events.iter().all(|event| event.result == Skipped), "nothing is due twice: {events:?}");
+
+    let plain = tempfile::tempdir().unwrap();
+    replace(plain.path(), None, vec![]).await;
+    assert_eq!(maintenance(plain.path()).run_due().await.unwrap(), [], "what is not asked for is not done");
+    let nowhere = Maintenance::begin(&plain.path().join("x"), Seam::system());
+    assert!(matches!(nowhere, Err(MaintenanceError::Table { .. })), "{nowhere:?}");
+}

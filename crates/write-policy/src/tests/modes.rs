@@ -1,0 +1,160 @@
+//! What each mode does to the rows that are there.
+
+use super::*;
+use crate::{CommitError, Expected, WriteError, head_commit};
+use alluvium_contracts::{SchemaMode, WriteMode};
+
+fn mode(mode: WriteMode) -> DeltaWritePolicy {
+    DeltaWritePolicy { mode, ..DeltaWritePolicy::default() }
+}
+
+fn merge() -> DeltaWritePolicy {
+    DeltaWritePolicy { keys: names(&["s"]), ..mode(WriteMode::Merge) }
+}
+
+fn one(s: &str, n: i64) -> Vec<RecordBatch> {
+    vec![batch(&[(Some(s), n)])]
+}
+
+#[tokio::test]
+async fn append_overwrite_error_and_ignore() {
+    let dir = tempfile::tempdir().unwrap();
+    land(dir.path(), &mode(WriteMode::Error), one("a", 1)).await;
+    let again = write(dir.path(), &mode(WriteMode::Error), one("b", 2)).await;
+    assert!(matches!(again, Err(CommitError::TableExists { head: 0, .. })), "{again:?}");
+    let ignored = write(dir.path(), &mode(WriteMode::Ignore), one("b", 2)).await.unwrap();
+    assert_eq!(ignored, TableWriteOutcome::Ignored { head: 0 });
+    land(dir.path(), &mode(WriteMode::Append), one("b", 2)).await;
+    assert_eq!(rows(dir.path()).await, ["a|1", "b|2"]);
+    assert_eq!(land(dir.path(), &mode(WriteMode::Overwrite), one("c", 3)).await, 2);
+    assert_eq!(rows(dir.path()).await, ["c|3"]);
+    assert_eq!(data_files(dir.path()).len(), 3, "refused and ignored writes leave no file");
+}
+
+#[tokio::test]
+async fn merge_updates_what_is_there_and_inserts_what_is_not() {
+    for partition_by in [names(&[]), names(&["s"])] {
+        let dir = tempfile::tempdir().unwrap();
+        let small = DeltaWritePolicy { partition_by, ..mode(WriteMode::Append) };
+        land(dir.path(), &small, vec![batch(&[(Some("a"), 1), (Some("b"), 2), (None, 9)])]).await;
+        land(dir.path(), &small, one("c", 3)).await;
+        let policy = DeltaWritePolicy { mode: WriteMode::Merge, keys: names(&["s"]), ..small };
+        land(dir.path(), &policy, vec![batch(&[(Some("b"), 20), (Some("d"), 4)])]).await;
+        assert_eq!(rows(dir.path()).await, ["NULL|9", "a|1", "b|20", "c|3", "d|4"]);
+        let log = actions(dir.path(), 2);
+        assert_eq!(log["remove"].len(), 1, "only the file with a match is rewritten: {log:?}");
+        assert_eq!(log["commitInfo"][0]["operation"], "MERGE");
+        assert!(log["add"].iter().all(|add| add["tags"]["alluvium.digest"].is_string()));
+        assert_eq!(active_files(dir.path(), 2).await.unwrap().iter().map(|file| file.row_count).sum::<u64>(), 5);
+    }
+}
+
+#[tokio::test]
+async fn a_merge_that_cannot_be_decided_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    land(dir.path(), &mode(WriteMode::Append), one("a", 1)).await;
+    let twice = write(dir.path(), &merge(), vec![batch(&[(Some("b"), 1)]), batch(&[(Some("b"), 2)])]).await;
+    assert!(matches!(twice, Err(CommitError::Write { source: WriteError::DuplicateKey { .. } })), "{twice:?}");
+    let null = write(dir.path(), &merge(), vec![batch(&[(None, 1)])]).await;
+    assert!(matches!(null, Err(CommitError::Write { source: WriteError::NullKey { .. } })), "{null:?}");
+    assert_eq!(rows(dir.path()).await, ["a|1"]);
+    assert_eq!(data_files(dir.path()).len(), 1);
+}
+
+#[tokio::test]
+async fn replace_where_replaces_what_matches_and_checks_what_it_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    land(dir.path(), &mode(WriteMode::Append), vec![batch(&[(Some("a"), 1), (Some("b"), 2), (None, 5)])]).await;
+    land(dir.path(), &mode(WriteMode::Append), one("a", 10)).await;
+    let policy = DeltaWritePolicy { replace_where: Some("s = 'a'".to_owned()), ..mode(WriteMode::ReplaceWhere) };
+    let outside = write(dir.path(), &policy, vec![batch(&[(Some("a"), 7), (Some("z"), 8)])]).await;
+    assert!(
+        matches!(&outside, Err(CommitError::Write { source: WriteError::Constraint { constraint, .. } }) if constraint == "replace_where"),
+        "{outside:?}"
+    );
+    land(dir.path(), &policy, one("a", 7)).await;
+    assert_eq!(rows(dir.path()).await, ["NULL|5", "a|7", "b|2"], "a condition that is NULL is not met");
+    let log = actions(dir.path(), 2);
+    assert_eq!((log["remove"].len(), log["add"].len()), (2, 2));
+}
+
+#[tokio::test]
+async fn delete_by_condition_and_by_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = vec![batch(&[(Some("a"), 1), (Some("b"), 2), (Some("c"), 3), (None, 4)])];
+    land(dir.path(), &mode(WriteMode::Append), input).await;
+    let policy = DeltaWritePolicy { replace_where: Some("n = 1".to_owned()), ..mode(WriteMode::Delete) };
+    land(dir.path(), &policy, vec![]).await;
+    assert_eq!(rows(dir.path()).await, ["NULL|4", "b|2", "c|3"]);
+    let policy = DeltaWritePolicy { keys: names(&["s"]), ..mode(WriteMode::Delete) };
+    land(dir.path(), &policy, vec![batch(&[(Some("b"), 77), (Some("b"), 78), (Some("nope"), 0)])]).await;
+    assert_eq!(rows(dir.path()).await, ["NULL|4", "c|3"]);
+    let nowhere = write(&dir.path().join("none"), &policy, one("b", 1)).await;
+    assert!(matches!(nowhere, Err(CommitError::Table { .. })), "{nowhere:?}");
+}
+
+#[tokio::test]
+async fn the_schema_mode_decides_about_other_columns() {
+    let more: SchemaRef =
+        Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true), Field::new("extra", DataType::Utf8, false)]));
+    let with_extra = || {
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from(vec![2])), Arc::new(StringArray::from(vec!["new"]))];
+        vec![RecordBatch::try_new(more.clone(), columns).unwrap()]
+    };
+    let dir = tempfile::tempdir().unwrap();
+    land(dir.path(), &mode(WriteMode::Append), one("a", 1)).await;
+    for policy in [mode(WriteMode::Append), mode(WriteMode::Overwrite)] {
+        let strict = write(dir.path(), &policy, with_extra()).await;
+        assert!(matches!(strict, Err(CommitError::SchemaChanged { .. })), "{strict:?}");
+    }
+    let merging = DeltaWritePolicy { schema_mode: SchemaMode::Merge, ..mode(WriteMode::Append) };
+    land(dir.path(), &merging, with_extra()).await;
+    assert_eq!(rows(dir.path()).await, ["NULL|2|new", "a|1|NULL"]);
+    let merging = DeltaWritePolicy { schema_mode: SchemaMode::Merge, keys: names(&["n"]), ..mode(WriteMode::Merge) };
+    let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![1])), Arc::new(StringArray::from(vec!["x"]))];
+    land(dir.path(), &merging, vec![RecordBatch::try_new(more.clone(), columns).unwrap()]).await;
+    assert_eq!(rows(dir.path()).await, ["NULL|1|x", "NULL|2|new"]);
+    let replacing = DeltaWritePolicy { schema_mode: SchemaMode::Overwrite, ..mode(WriteMode::Overwrite) };
+    land(dir.path(), &replacing, with_extra()).await;
+    assert_eq!(rows(dir.path()).await, ["2|new"]);
+    let other: SchemaRef = Arc::new(Schema::new(vec![Field::new("n", DataType::Utf8, true)]));
+    let text = RecordBatch::try_new(other, vec![Arc::new(StringArray::from(vec!["x"]))]).unwrap();
+    let retyped = write(dir.path(), &merging_append(), vec![text]).await;
+    assert!(matches!(retyped, Err(CommitError::SchemaChanged { .. })), "types do not change: {retyped:?}");
+}
+
+fn merging_append() -> DeltaWritePolicy {
+    DeltaWritePolicy { schema_mode: SchemaMode::Merge, ..mode(WriteMode::Append) }
+}
+
+#[tokio::test]
+async fn files_of_another_partitioning_do_not_join() {
+    let dir = tempfile::tempdir().unwrap();
+    land(dir.path(), &mode(WriteMode::Append), one("a", 1)).await;
+    let policy = DeltaWritePolicy { partition_by: names(&["s"]), ..mode(WriteMode::Append) };
+    let result = write(dir.path(), &policy, one("b", 2)).await;
+    assert!(matches!(result, Err(CommitError::Partitioning { .. })), "{result:?}");
+    assert_eq!(data_files(dir.path()).len(), 1);
+}
+
+#[tokio::test]
+async fn a_write_lands_once_and_only_on_what_it_expects() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = resolve(&mode(WriteMode::Append));
+    let run = |transaction: Option<i64>, expected| {
+        let write = TableWrite::new(dir.path(), schema(), vec![stream(one("a", 1))], &policy).expect(expected);
+        match transaction {
+            Some(version) => write.transaction("app", version).run(),
+            None => write.run(),
+        }
+    };
+    assert!(matches!(run(Some(1), Expected::NoTable).await.unwrap(), TableWriteOutcome::Committed(_)));
+    assert_eq!(run(Some(1), Expected::Any).await.unwrap(), TableWriteOutcome::AlreadyApplied);
+    assert_eq!(run(Some(0), Expected::Any).await.unwrap(), TableWriteOutcome::AlreadyApplied);
+    assert_eq!(run(None, Expected::NoTable).await.unwrap(), TableWriteOutcome::Conflict { head: Some(0) });
+    assert_eq!(run(None, Expected::Version(7)).await.unwrap(), TableWriteOutcome::Conflict { head: Some(0) });
+    assert!(matches!(run(Some(2), Expected::Version(0)).await.unwrap(), TableWriteOutcome::Committed(_)));
+    assert_eq!(head_commit(dir.path()).unwrap().unwrap().version, 1);
+    assert_eq!(rows(dir.path()).await, ["a|1", "a|1"]);
+}
