@@ -1,27 +1,66 @@
 //! Live signals of Alluvium, and the seam through which every crate reads clocks and draws ids.
 //!
-//! A cache operation ends as one [`CacheOutcome`](alluvium_contracts::CacheOutcome); [`record`] turns it into a
-//! `tracing` event, and the ledgers store the same value, so that the two cannot disagree.
+//! A cache operation is measured by a [`CacheSpan`] and ends as one [`CacheOutcome`](alluvium_contracts::CacheOutcome).
+//! That value feeds the span, the metrics and the log, and is handed back for the ledger, so that they cannot disagree.
+//! A [`RunContext`] says which run and trace work belongs to, on every task and thread of it.
 //!
 //! ```
-//! use alluvium_telemetry::Seam;
+//! use alluvium_contracts::{CacheOperation, CachePolicy, CacheScope, LookupResult};
+//! use alluvium_telemetry::{CacheStart, RunSpan, Seam, cache_span};
 //!
 //! let seam = Seam::system();
-//! let (first, second) = (seam.run_id(), seam.run_id());
-//! assert!(first < second, "run ids sort by the time at which they were drawn");
+//! let run = RunSpan::begin(&seam, seam.run_id(), None);
+//! let outcome = {
+//!     let _inside = run.enter();
+//!     let reading = cache_span(&seam, CacheStart {
+//!         operation: CacheOperation::Read,
+//!         scope: CacheScope::View,
+//!         policy: CachePolicy::DeltaStaging,
+//!         name: "route_delays",
+//!         cache_key: None,
+//!     });
+//!     reading.miss()
+//! };
+//! assert_eq!(outcome.result, LookupResult::Miss);
+//! assert!(run.context().traceparent().starts_with("00-")); // what commits carry
 //! ```
 //!
 //! # What this crate is not
-//! It never fails the work it observes, and it knows no query engine. Whoever wants the events installs a `tracing`
-//! subscriber; without one an event costs a branch.
+//! It never fails the work it observes, and it knows no query engine. It emits through `tracing` and the OpenTelemetry
+//! API; whoever wants the signals installs a subscriber and providers. Without them an operation costs under a
+//! microsecond.
+//!
+//! # Features
+//! None is on by default, and only a binary turns them on. `sdk`: providers with bounded Views and redacting exporters,
+//! and a trace file. `otlp-http`, `otlp-grpc`: OTLP over either.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod cache_span;
+mod diagnostics;
+mod metrics;
 mod outcome;
+mod redact;
+mod run;
+#[cfg(feature = "sdk")]
+pub mod sdk;
 mod seam;
+mod trace_context;
+pub mod vocabulary;
+mod work_span;
 
+pub use cache_span::{CacheSpan, CacheStart, cache_span};
+pub use diagnostics::{
+    DIAGNOSTICS_VARIABLE, Diagnostics, DiagnosticsChoice, DiagnosticsChoiceError, DiagnosticsLimits, DiagnosticsSink,
+    JsonLinesSink, MemorySink, OtelLogsSink,
+};
+pub use metrics::CacheMetrics;
 pub use outcome::record;
+pub use redact::{PathPolicy, REDACTED, Redactor};
+pub use run::{RunContext, RunGuard, RunSpan, carry, carry_fn};
 pub use seam::{Clock, Ids, Seam, Stopwatch};
+pub use trace_context::{TRACEPARENT, TRACESTATE, TraceContext, TraceParentError};
+pub use work_span::{end_span, plan_span, set_plan_hash, view_span};
 
 /// Compiles the README's example.
 #[cfg(doctest)]

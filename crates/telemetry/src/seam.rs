@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use alluvium_contracts::{EntryId, RootId, RunId, StoreId};
+use opentelemetry::SpanId;
 use uuid::Uuid;
 
 /// Reads time.
@@ -86,6 +87,19 @@ impl Seam {
     #[must_use]
     pub fn store_id(&self) -> StoreId {
         StoreId::from_uuid(self.ids.random())
+    }
+
+    /// A random span id, for a run that nobody records.
+    pub(crate) fn span_id(&self) -> SpanId {
+        let (high, low) = self.ids.random().as_u64_pair();
+        // A UUID's fixed bits lie at other places in its halves; zero would name no span.
+        SpanId::from((high ^ low).max(1))
+    }
+
+    /// A random UUID that names this process to whoever reads its signals.
+    #[cfg(feature = "sdk")]
+    pub(crate) fn instance_id(&self) -> Uuid {
+        self.ids.random()
     }
 }
 

@@ -1,0 +1,135 @@
+//! Redaction, by examples and over anything.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+#[track_caller]
+fn leaves(text: &str, left: &str) {
+    assert_eq!(Redactor::default().text(text), left);
+}
+
+#[test]
+fn credentials_of_urls_never_leave() {
+    for policy in [PathPolicy::Hashed, PathPolicy::Shown] {
+        let redactor = Redactor::default().with_paths(policy);
+        for url in [
+            "postgres://ada:hunter2@db/prod",
+            "https://ada:hun/ter2@host/x",
+            "https://host/x?sig=hunter2&se=2026",
+            "see <s3://AKIA:hunter2@bucket/k>.",
+            "abfss://c@a.dfs/x?sv=hunter2",
+        ] {
+            let left = redactor.text(url);
+            assert!(!left.contains("ter2") && !left.contains("ada") && !left.contains("AKIA"), "{url} → {left}");
+            assert_eq!(redactor.text(&left), left, "twice changes nothing");
+        }
+    }
+}
+
+#[test]
+fn urls_and_paths_leave_as_digests_unless_opted_in() {
+    leaves("GET https://host:4318 failed.", "GET https://host:4318 failed.");
+    let left = Redactor::default().text("cannot open '/data/My Files/x.csv': gone").into_owned();
+    assert!(left.starts_with("cannot open 'path#") && left.ends_with("': gone"), "{left}");
+    let redactor = Redactor::default();
+    assert_eq!(redactor.path("/data/x"), redactor.path("/data/x"));
+    assert_ne!(redactor.path("/data/x"), redactor.path("/data/y"));
+    let shown = Redactor::default().with_paths(PathPolicy::Shown);
+    assert_eq!(shown.text("at /data/x.csv, s3://b/k?x=1"), "at /data/x.csv, s3://b/k?redacted");
+}
+
+#[test]
+fn a_home_never_leaves() {
+    let shown = Redactor::default().with_paths(PathPolicy::Shown);
+    for (path, left) in
+        [("/home/ada/x.csv", "~/x.csv"), ("/Users/ada", "~"), (r"C:\Users\ada\x", r"~\x"), ("/homes/ada", "/homes/ada")]
+    {
+        assert_eq!(shown.path(path), left);
+        assert_eq!(shown.text(path), left);
+    }
+}
+
+#[test]
+fn options_that_hold_credentials_lose_their_values() {
+    leaves("password=hunter2, user=ada", "password=[redacted], user=ada");
+    leaves(r#"{"aws_secret_access_key": "hunter2"}"#, r#"{"aws_secret_access_key": "[redacted]"}"#);
+    leaves("OPTIONS ('aws.secret' 'hunter2')", "OPTIONS ('?' '[redacted]')");
+    leaves("Authorization: Bearer abc", "Authorization: [redacted]");
+    leaves("sent bearer 0123456789abcdef0 on", "sent bearer [redacted] on");
+    leaves("key AKIAIOSFODNN7EXAMPLE is", "key [redacted] is");
+    leaves("the token was refused", "the token was refused");
+    leaves("fencing_token=7", "fencing_token=7");
+}
+
+#[test]
+fn quoted_values_leave_as_a_question_mark() {
+    leaves("cannot cast string 'ada@x' to Int64", "cannot cast string '?' to Int64");
+    leaves("x = Utf8(\"ada\")", "x = Utf8(\"?\")");
+    leaves("it's the users' view `a`", "it's the users' view `a`");
+    leaves("near 'SELECT it''s", "near '?");
+}
+
+#[test]
+fn literals_of_sql_never_leave() {
+    let sql = |text: &str| Redactor::default().sql(text);
+    assert_eq!(sql("SELECT a1, 'it''s' FROM t WHERE x > 1.5e-3 -- hunter2"), "SELECT a1, ? FROM t WHERE x > ?");
+    assert_eq!(sql(r"SELECT E'a\'hunter2', X'00' /* hunter2 */ FROM r"), "SELECT ?, ?  FROM r");
+    assert_eq!(sql("SELECT $q$hunter2$q$, $1"), "SELECT ?, $?");
+    assert_eq!(sql("SELECT \"Col 1\" FROM t WHERE n = 'hunter2"), "SELECT \"Col 1\" FROM t WHERE n = ?");
+    assert_eq!(sql("SELECT name FROM t LIMIT 10"), "SELECT name FROM t LIMIT ?");
+}
+
+#[test]
+fn a_payload_is_redacted_by_the_names_of_its_fields() {
+    let mut payload = json!({
+        "view": "orders",
+        "sql": "SELECT 'hunter2'",
+        "cache_root": "relative/place",
+        "options": {"aws.secret": "hunter2", "delimiter": ","},
+        "/home/ada/x": [1, "/home/ada/y"],
+        "has_token": true,
+    });
+    let redactor = Redactor::default();
+    redactor.json(&mut payload);
+    let text = payload.to_string();
+    assert!(!text.contains("hunter2") && !text.contains("ada") && !text.contains("relative"), "{text}");
+    assert_eq!(payload["view"], "orders");
+    assert_eq!(payload["sql"], "SELECT ?");
+    assert_eq!(payload["options"], json!({"aws.secret": REDACTED, "delimiter": ","}));
+    assert_eq!(payload["has_token"], true);
+}
+
+#[test]
+fn unknown_attributes_are_not_allowed() {
+    let redactor = Redactor::default().with_allowed_prefix("datafusion.");
+    assert_eq!(redactor.allows("cache.path"), Some(Content::Path));
+    assert_eq!(redactor.allows("datafusion.node"), Some(Content::Text));
+    assert_eq!(redactor.allows("user.name"), None);
+}
+
+proptest! {
+    #[test]
+    fn redaction_never_panics_and_is_idempotent_in_its_secrets(text in "\\PC{0,120}") {
+        let redactor = Redactor::default();
+        let _ = redactor.sql(&text);
+        let _ = redactor.path(&text);
+        let _ = redactor.text(&text);
+    }
+
+    #[test]
+    fn a_password_in_a_url_never_leaves(
+        before in "[a-z ,.(]{0,20}", user in "[a-z]{1,8}", password in "Pw[A-Za-z0-9:/?#,;()%]{4,16}", after in "[a-z /.]{0,20}",
+    ) {
+        let text = format!("{before} s3://{user}:{password}@bucket/key {after}");
+        let left = Redactor::default().text(&text).into_owned();
+        prop_assert!(!left.contains(&password[..6]), "{}", left);
+    }
+
+    #[test]
+    fn a_string_in_sql_never_leaves(before in "[a-z =,()0-9]{0,20}", secret in "Zq[A-Za-z0-9 \"$]{4,16}", after in "[a-z =,()0-9]{0,20}") {
+        let left = Redactor::default().sql(&format!("{before} '{secret}' {after}"));
+        prop_assert!(!left.contains("Zq"), "{}", left);
+    }
+}

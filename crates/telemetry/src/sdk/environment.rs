@@ -1,0 +1,191 @@
+//! What the standard `OTEL_*` variables and the command line ask for, before anything is built.
+//!
+//! Two of the standard's defaults are turned round, because this is a command and not a service: nothing is exported
+//! unless an endpoint or an exporter is named, and an unknown value is an error instead of a silent default.
+
+use std::time::Duration;
+
+use super::SdkError;
+use crate::Redactor;
+
+/// How OTLP is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// Protocol buffers over HTTP.
+    #[default]
+    HttpProtobuf,
+    /// gRPC.
+    Grpc,
+}
+
+/// What to export, and to where.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The collector's base URL, where the command line gave one; otherwise the exporters read their variables.
+    pub endpoint: Option<String>,
+    /// The protocol of traces, where they are exported.
+    pub traces: Option<Protocol>,
+    /// The protocol of metrics, where they are exported.
+    pub metrics: Option<Protocol>,
+    /// The protocol of logs, where they are exported.
+    pub logs: Option<Protocol>,
+    /// How long the end of the process waits for the collector, where `ALLUVIUM_OTLP_FLUSH_MS` says so.
+    pub flush_timeout: Option<Duration>,
+}
+
+impl Settings {
+    /// Reads the process's environment. `endpoint` is the command line's and goes before it.
+    ///
+    /// # Errors
+    /// [`SdkError::Variable`] and [`SdkError::Endpoint`] for values that mean nothing.
+    pub fn from_environment(endpoint: Option<&str>) -> Result<Self, SdkError> {
+        Self::from_variables(endpoint, |name| std::env::var(name).ok())
+    }
+
+    /// Whether anything is to be exported.
+    #[must_use]
+    pub fn exports(&self) -> bool {
+        self.traces.or(self.metrics).or(self.logs).is_some()
+    }
+
+    fn from_variables(endpoint: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Result<Self, SdkError> {
+        // An empty variable is an unset one, says the standard.
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let mut settings = Self::default();
+        if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            return Ok(settings);
+        }
+        settings.endpoint = endpoint.map(base_url).transpose()?;
+        settings.traces = signal("TRACES", endpoint.is_some(), &variable)?;
+        settings.metrics = signal("METRICS", endpoint.is_some(), &variable)?;
+        settings.logs = signal("LOGS", endpoint.is_some(), &variable)?;
+        settings.flush_timeout = match variable("ALLUVIUM_OTLP_FLUSH_MS") {
+            None => None,
+            Some(value) => Some(value.parse().map(Duration::from_millis).map_err(|_| SdkError::Variable {
+                variable: "ALLUVIUM_OTLP_FLUSH_MS".to_owned(),
+                value,
+                expected: "write a whole number of milliseconds",
+            })?),
+        };
+        Ok(settings)
+    }
+}
+
+/// The URL to which `/v1/traces` and so on are appended.
+fn base_url(url: &str) -> Result<String, SdkError> {
+    let authority = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let plain = authority.is_some_and(|authority| !authority.is_empty() && !authority.starts_with(['/', ':']))
+        && !url.contains(|c: char| c.is_whitespace() || c == '?' || c == '#');
+    if plain {
+        Ok(url.trim_end_matches('/').to_owned())
+    } else {
+        Err(SdkError::Endpoint { url: Redactor::default().text(url).into_owned() })
+    }
+}
+
+/// The protocol of a signal, where it is exported at all.
+fn signal(
+    name: &str,
+    endpoint_given: bool,
+    variable: &impl Fn(&str) -> Option<String>,
+) -> Result<Option<Protocol>, SdkError> {
+    let exporter = format!("OTEL_{name}_EXPORTER");
+    let named = ["OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), format!("OTEL_EXPORTER_OTLP_{name}_ENDPOINT")];
+    let wanted = match variable(&exporter).as_deref() {
+        None => endpoint_given || named.iter().any(|name| variable(name).is_some()),
+        Some("otlp") => true,
+        Some("none") => false,
+        Some(other) => {
+            return Err(SdkError::Variable {
+                variable: exporter,
+                value: other.to_owned(),
+                expected: "write otlp or none",
+            });
+        }
+    };
+    if !wanted {
+        return Ok(None);
+    }
+    for variable_name in [format!("OTEL_EXPORTER_OTLP_{name}_PROTOCOL"), "OTEL_EXPORTER_OTLP_PROTOCOL".to_owned()] {
+        match variable(&variable_name).as_deref() {
+            None => {}
+            Some("http/protobuf") => return Ok(Some(Protocol::HttpProtobuf)),
+            Some("grpc") => return Ok(Some(Protocol::Grpc)),
+            Some(other) => {
+                return Err(SdkError::Variable {
+                    variable: variable_name,
+                    value: other.to_owned(),
+                    expected: "write http/protobuf or grpc",
+                });
+            }
+        }
+    }
+    Ok(Some(Protocol::default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(endpoint: Option<&str>, variables: &[(&str, &str)]) -> Result<Settings, SdkError> {
+        Settings::from_variables(endpoint, |name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn nothing_is_exported_unless_somebody_asks() {
+        assert!(!settings(None, &[]).unwrap().exports());
+        assert!(!settings(None, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]).unwrap().exports());
+        let all = settings(Some("http://localhost:4318/"), &[]).unwrap();
+        assert_eq!(all.endpoint.as_deref(), Some("http://localhost:4318"));
+        assert_eq!([all.traces, all.metrics, all.logs], [Some(Protocol::HttpProtobuf); 3]);
+    }
+
+    #[test]
+    fn a_signal_is_chosen_by_its_exporter_endpoint_and_protocol() {
+        let one = settings(None, &[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m:4318/v1/metrics")]).unwrap();
+        assert_eq!([one.traces, one.metrics, one.logs], [None, Some(Protocol::HttpProtobuf), None]);
+        let two = settings(
+            Some("http://c:4317"),
+            &[
+                ("OTEL_LOGS_EXPORTER", "none"),
+                ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+                ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf"),
+            ],
+        )
+        .unwrap();
+        assert_eq!([two.traces, two.metrics, two.logs], [Some(Protocol::Grpc), Some(Protocol::HttpProtobuf), None]);
+    }
+
+    #[test]
+    fn disabled_is_disabled_whatever_else_is_said() {
+        let off = settings(Some("http://c:4318"), &[("OTEL_SDK_DISABLED", "TRUE")]).unwrap();
+        assert!(!off.exports());
+        assert!(settings(Some("http://c:4318"), &[("OTEL_SDK_DISABLED", "0")]).unwrap().exports());
+    }
+
+    #[test]
+    fn what_means_nothing_is_an_error_that_names_it() {
+        for (name, value) in [
+            ("OTEL_TRACES_EXPORTER", "zipkin"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+            ("ALLUVIUM_OTLP_FLUSH_MS", "soon"),
+        ] {
+            let error = settings(Some("http://c:4318"), &[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(value), "{error}");
+        }
+        for url in ["localhost:4318", "http://", "ftp://x", "http://c/?a=b", "http:// c"] {
+            assert!(matches!(settings(Some(url), &[]), Err(SdkError::Endpoint { .. })), "{url}");
+        }
+        let error = settings(Some("ftp://ada:hunter2@c"), &[]).unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn the_end_may_be_given_more_time() {
+        let slow = settings(None, &[("ALLUVIUM_OTLP_FLUSH_MS", "2500")]).unwrap();
+        assert_eq!(slow.flush_timeout, Some(Duration::from_millis(2500)));
+    }
+}

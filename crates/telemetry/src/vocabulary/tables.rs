@@ -1,0 +1,182 @@
+//! The tables of the vocabulary.
+
+use alluvium_contracts::{CacheOperation, CachePolicy, CacheScope, LookupResult};
+
+use super::{Attribute, Content, Metric, On, SpanName, Word, attribute, event, metric, span};
+
+macro_rules! words {
+    ($($word:expr),+ $(,)?) => { &[$($word.as_str()),+] };
+}
+
+const POLICIES: &[&str] =
+    words![CachePolicy::None, CachePolicy::Memory, CachePolicy::DeltaStaging, CachePolicy::DeltaOutput];
+const SCOPES: &[&str] = words![
+    CacheScope::Dataset,
+    CacheScope::View,
+    CacheScope::Artifact,
+    CacheScope::Snapshot,
+    CacheScope::Ledger,
+    CacheScope::Output,
+];
+const OPERATIONS: &[&str] = words![
+    CacheOperation::Read,
+    CacheOperation::Write,
+    CacheOperation::Evict,
+    CacheOperation::Snapshot,
+    CacheOperation::LeaseWait,
+    CacheOperation::Verify,
+    CacheOperation::Gc,
+];
+const RESULTS: &[&str] = words![LookupResult::Hit, LookupResult::Miss, LookupResult::Ok, LookupResult::Error];
+const ERROR_NAMES: [&str; ERROR_TYPES.len()] = {
+    let mut names = [""; ERROR_TYPES.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = ERROR_TYPES[index].name;
+        index += 1;
+    }
+    names
+};
+
+const fn bounded(name: &'static str, meaning: &'static str, values: &'static [&'static str]) -> Attribute {
+    Attribute { name, on: On::Everything, content: Content::Word, meaning, values }
+}
+
+const fn open(name: &'static str, content: Content, meaning: &'static str) -> Attribute {
+    Attribute { name, on: On::SpansAndLogs, content, meaning, values: &[] }
+}
+
+/// Every attribute that may leave on a span, a log record or a metric.
+pub const ATTRIBUTES: &[Attribute] = &[
+    bounded(attribute::CACHE_OPERATION, "What was done to the cache.", OPERATIONS),
+    bounded(attribute::CACHE_SCOPE, "What is cached.", SCOPES),
+    bounded(attribute::CACHE_POLICY, "What becomes of a result.", POLICIES),
+    bounded(attribute::CACHE_RESULT, "How it ended: a lookup as hit, miss or error; the rest as ok or error.", RESULTS),
+    bounded(attribute::ERROR_TYPE, "The class of the error; absent where there was none.", &ERROR_NAMES),
+    open(attribute::CACHE_NAME, Content::Name, "The view, dataset, artifact or output."),
+    open(attribute::CACHE_KEY, Content::Id, "The cache key, as in the inventory and in commits."),
+    open(attribute::CACHE_PATH, Content::Path, "Where the entry lies."),
+    open(attribute::CACHE_BYTES, Content::Number, "Bytes read or written."),
+    open(attribute::DURATION_MS, Content::Number, "How long the operation took, in milliseconds; on logs."),
+    open(attribute::RUN_ID, Content::Id, "The run, as in the ledgers and in commits."),
+    open(attribute::VIEW_NAME, Content::Name, "The view, as in the inventory."),
+    open(attribute::RESULT, Content::Name, "How the run or the view ended, in the words of the ledgers."),
+    open(attribute::PLAN_HASH, Content::Id, "The plan fingerprint, as in commits."),
+    open(attribute::DB_QUERY_TEXT, Content::Sql, "A query, with `?` for each literal."),
+    open(attribute::ARTIFACT_ID, Content::Id, "Where a diagnostics artifact is stored."),
+    open(attribute::PAYLOAD, Content::Text, "The JSON of a diagnostics event; redacted value by value before."),
+    open(attribute::PAYLOAD_VERSION, Content::Number, "The version of that JSON's shape."),
+    open("notice", Content::Text, "What a person is told, on logs."),
+];
+
+/// Prefixes of the attributes that describe the process, which a person sets in `OTEL_RESOURCE_ATTRIBUTES`.
+pub const RESOURCE_ATTRIBUTES: &[Word] = &[
+    Word { name: "service.name", meaning: "`OTEL_SERVICE_NAME`, else `alluvium`." },
+    Word { name: "service.version", meaning: "The version of the binary." },
+    Word { name: "service.instance.id", meaning: "A random UUID, one a process." },
+    Word { name: "telemetry.sdk.*", meaning: "The SDK's name, language and version." },
+];
+
+const CACHE_SPAN: &[&str] = &[
+    attribute::CACHE_OPERATION,
+    attribute::CACHE_SCOPE,
+    attribute::CACHE_POLICY,
+    attribute::CACHE_RESULT,
+    attribute::CACHE_NAME,
+    attribute::CACHE_KEY,
+    attribute::CACHE_BYTES,
+    attribute::RUN_ID,
+    attribute::ERROR_TYPE,
+];
+
+const fn cache_span(name: &'static str, meaning: &'static str) -> SpanName {
+    SpanName { name, meaning, attributes: CACHE_SPAN }
+}
+
+/// Every span.
+pub const SPANS: &[SpanName] = &[
+    SpanName {
+        name: span::RUN,
+        meaning: "One execution of a pipeline. Its trace id is the run id where the run began the trace.",
+        attributes: &[attribute::RUN_ID, attribute::RESULT, attribute::ERROR_TYPE],
+    },
+    SpanName {
+        name: span::VIEW,
+        meaning: "One view in a run.",
+        attributes: &[attribute::RUN_ID, attribute::VIEW_NAME, attribute::RESULT, attribute::ERROR_TYPE],
+    },
+    SpanName {
+        name: span::PLAN,
+        meaning: "The planning of a view.",
+        attributes: &[
+            attribute::RUN_ID,
+            attribute::VIEW_NAME,
+            attribute::PLAN_HASH,
+            attribute::RESULT,
+            attribute::ERROR_TYPE,
+        ],
+    },
+    cache_span(span::READ, "A lookup."),
+    cache_span(span::WRITE, "A new entry, or a commit to an output."),
+    cache_span(span::EVICT, "An entry taken away."),
+    cache_span(span::SNAPSHOT, "A snapshot of the engine's caches."),
+    cache_span(span::LEASE_WAIT, "Waiting for another process that computes the same key."),
+    cache_span(span::VERIFY, "A rehash of an entry's files."),
+    cache_span(span::GC, "A collection of condemned entries."),
+];
+
+/// Every metric.
+pub const METRICS: &[Metric] = &[
+    Metric {
+        name: metric::OPERATIONS,
+        instrument: "counter",
+        unit: "{operation}",
+        meaning: "Cache operations that ended.",
+        attributes: &super::METRIC_KEYS,
+    },
+    Metric {
+        name: metric::DURATION,
+        instrument: "histogram",
+        unit: "s",
+        meaning: "How long cache operations took.",
+        attributes: &super::METRIC_KEYS,
+    },
+    Metric {
+        name: metric::IO,
+        instrument: "counter",
+        unit: "By",
+        meaning: "Bytes that cache operations read or wrote.",
+        attributes: &super::METRIC_KEYS,
+    },
+    Metric {
+        name: metric::ENTRIES,
+        instrument: "observable up-down counter",
+        unit: "{entry}",
+        meaning: "Entries that a cache holds, as last counted by this process.",
+        attributes: &[attribute::CACHE_POLICY, attribute::CACHE_SCOPE],
+    },
+];
+
+/// Every class of error.
+pub const ERROR_TYPES: &[Word] = &[
+    Word { name: "compute", meaning: "The query failed." },
+    Word { name: "source_changed", meaning: "A source changed while it was read." },
+    Word { name: "superseded", meaning: "Another process took the lease over and published." },
+    Word { name: "foreign_commit", meaning: "The head of an output is not ours." },
+    Word { name: "contended", meaning: "Others kept committing to an output." },
+    Word { name: "policy", meaning: "The write policy cannot be honoured." },
+    Word { name: "write", meaning: "Data files could not be written." },
+    Word { name: "commit", meaning: "The Delta commit failed." },
+    Word { name: "read", meaning: "A table or its log could not be read." },
+    Word { name: "index", meaning: "The index or the leases could not be used." },
+    Word { name: "root", meaning: "The cache root could not be used." },
+    Word { name: "io", meaning: "A file operation failed." },
+    Word { name: "scan", meaning: "An entry could not be scanned." },
+    Word { name: super::ABANDONED, meaning: "Dropped before it was finished: cancelled, or left by an early return." },
+    Word { name: super::PANIC, meaning: "A thread panicked in it." },
+    Word { name: super::OTHER_ERROR, meaning: "Any other." },
+];
+
+/// Diagnostics events that have no contract of their own. Artifacts are named after the kind of theirs.
+pub const EVENTS: &[Word] =
+    &[event::CACHE_ROOT, event::SCAN_CONFIGURATION, event::ADAPTER_CHOICE, event::PREPARED_STATEMENT];

@@ -1,0 +1,85 @@
+//! A collector that is dead, hangs or refuses costs the end of a run next to nothing.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use alluvium_telemetry::Seam;
+use alluvium_telemetry::sdk::{DEFAULT_FLUSH_TIMEOUT, Flushed, SdkBuilder, Settings};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry;
+
+use crate::support::{a_run, seam};
+
+/// Time for what is not waiting: building clients, stopping threads, and a machine that does something else.
+const SLACK: Duration = Duration::from_millis(900);
+
+/// A run against `endpoint`: how its end went, and how long it took.
+fn against(endpoint: &str) -> (Flushed, Duration) {
+    let clock = Seam::system();
+    let settings = Settings::from_environment(Some(endpoint)).unwrap();
+    let sdk = SdkBuilder::new(clock.clone(), "0").with_otlp(&settings).unwrap().build();
+    let metrics = sdk.cache_metrics().unwrap();
+    tracing::subscriber::with_default(registry().with(sdk.layer()), || {
+        for _ in 0..2_000 {
+            drop(a_run(&seam(), &metrics));
+        }
+    });
+    let watch = clock.stopwatch();
+    let flushed = sdk.shutdown();
+    (flushed, watch.elapsed())
+}
+
+/// A collector that answers each connection by `answer`; the count is of connections.
+fn collector(answer: impl Fn(&mut std::net::TcpStream) + Send + 'static) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
+    std::thread::spawn(move || {
+        // Kept open: a closed connection would be an answer.
+        let mut held = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            count.fetch_add(1, Ordering::SeqCst);
+            answer(&mut stream);
+            held.push(stream);
+        }
+    });
+    (url, connections)
+}
+
+#[test]
+fn a_dead_collector_is_not_waited_for() {
+    let port = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let (flushed, took) = against(&format!("http://127.0.0.1:{port}"));
+    assert!(took < DEFAULT_FLUSH_TIMEOUT + SLACK, "{took:?}");
+    assert!(!flushed.complete, "{flushed:?}");
+    assert_eq!(flushed.delivery.delivered, 0);
+}
+
+#[test]
+fn a_hung_collector_is_left_behind() {
+    let (url, connections) = collector(|_| ());
+    let (flushed, took) = against(&url);
+    assert!(connections.load(Ordering::SeqCst) > 0, "it was tried");
+    assert!(took < DEFAULT_FLUSH_TIMEOUT + SLACK, "{took:?}");
+    assert!(!flushed.complete, "{flushed:?}");
+}
+
+#[test]
+fn a_refusing_collector_is_counted() {
+    let (url, _) = collector(|stream| {
+        let mut request = [0; 1 << 16];
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(50)));
+        while stream.read(&mut request).is_ok_and(|read| read == request.len()) {}
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    });
+    let (flushed, took) = against(&url);
+    assert!(took < DEFAULT_FLUSH_TIMEOUT + SLACK, "{took:?}");
+    assert_eq!(flushed.delivery.delivered, 0, "{flushed:?}");
+}
