@@ -79,6 +79,18 @@ class Alluvium:
             sys.exit(f"alluvium {' '.join(map(str, args))} failed ({done.returncode}):\n{done.stderr}")
         return json.loads(done.stdout)
 
+    def text(self, *args):
+        return subprocess.run([self.binary, *args], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def accepts(self, contract, document, file):
+        """Whether `contracts validate` takes the document: its exit code is 0 or 2, never another."""
+        file.write_text(json.dumps(document))
+        command = [self.binary, "contracts", "validate", file, "--kind", contract]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if done.returncode not in (0, 2):
+            sys.exit(f"contracts validate ended with {done.returncode}:\n{done.stderr}")
+        return done.returncode == 0
+
     def problems(self, contract, instance):
         """Where `instance` breaks the schema of `contract`."""
         if contract not in self.validators:
@@ -164,6 +176,24 @@ def check_document(checks, alluvium, what, contract, document):
     checks.note(what, problems)
 
 
+def check_examples(checks, alluvium, scratch):
+    """Every contract's example against its own schema, and both against what alluvium itself accepts."""
+    kinds = [line.split()[0] for line in alluvium.text("contracts", "ls").splitlines()]
+    checks.that("a schema of each contract, valid as draft 2020-12", sorted(alluvium.validators), sorted(kinds))
+    for kind in kinds:
+        example = alluvium.json("contracts", "example", kind)
+        checks.note(f"the example of {kind}", alluvium.problems(kind, example))
+        # One mistake: each field of the payload in turn becomes a list of lists, or goes away.
+        payload = example["payload"] if set(example) == {"kind", "version", "payload"} else example
+        for field, value in list(payload.items()):
+            for broken in ({**payload, field: [[True]]}, {key: payload[key] for key in payload if key != field}):
+                document = {**example, "payload": broken} if payload is not example else broken
+                said = alluvium.accepts(kind, document, scratch / "document.json")
+                theirs = not alluvium.problems(kind, document)
+                if said != theirs:
+                    checks.that(f"{kind} with a mistake in {field}: {shorten(document)}", theirs, said)
+
+
 def main(binary, project):
     checks = Checks()
     with tempfile.TemporaryDirectory() as scratch:
@@ -172,6 +202,7 @@ def main(binary, project):
         checks.note("alluvium.toml is a pipeline_spec", alluvium.problems("pipeline_spec", pipeline))
         typo = {**pipeline, "view": {}}
         checks.that("… and with a typo in it is not", bool(alluvium.problems("pipeline_spec", typo)), True)
+        check_examples(checks, alluvium, Path(scratch))
 
         check_document(checks, alluvium, "plan before any run", "plan_document", alluvium.document("plan"))
         run = alluvium.document("run")

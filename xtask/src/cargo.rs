@@ -29,6 +29,11 @@ pub fn workspace_root() -> Result<PathBuf> {
 pub fn cargo(dir: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(dir);
+    without_own_variables(command)
+}
+
+/// `command` without the variables that cargo set for xtask itself.
+pub fn without_own_variables(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(set_by_cargo_run) {
             command.env_remove(name);

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use crate::cargo::{self, WHOLE_WORKSPACE};
 use crate::stopwatch::Stopwatch;
-use crate::{contracts, layers, snapshots, tidy};
+use crate::{contracts, features, layers, snapshots, tidy};
 
 /// How to install what the `deny` step needs; `.ci/run` installs the same version.
 const INSTALL_DENY: &str = "cargo install --locked cargo-deny@0.20.2";
@@ -37,6 +37,8 @@ enum Step {
     Tidy,
     /// Every binary, which tests and the contracts step run.
     Build,
+    /// Crates whose features leave code out, with every combination of them.
+    Features,
     /// Unit and integration tests.
     Test,
     /// Examples in the documentation.
@@ -103,6 +105,7 @@ impl Step {
             Self::Layers => layers::run(root),
             Self::Tidy => tidy::run(root),
             Self::Build => cargo::run(cargo(&["build"]).args(WHOLE_WORKSPACE).args(WITH_DEV_FEATURES)),
+            Self::Features => features::run(root),
             Self::Test => test(root),
             Self::Doctest => cargo::run(cargo(&["test", "--doc"]).args(WHOLE_WORKSPACE)),
             Self::Doc => cargo::run(
@@ -163,7 +166,7 @@ mod tests {
     #[test]
     fn the_steps_run_in_the_documented_order() {
         let names: Vec<String> = Step::value_variants().iter().copied().map(name).collect();
-        assert_eq!(names.join(" "), "fmt clippy layers tidy build test doctest doc snapshots contracts deny");
+        assert_eq!(names.join(" "), "fmt clippy layers tidy build features test doctest doc snapshots contracts deny");
         let root = cargo::workspace_root().unwrap();
         let page = std::fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
         let documented: Vec<&str> =

@@ -1,86 +1,117 @@
-//! Contract schemas: export them with the binary, and compare or update `docs/contracts`.
+//! Contract schemas: written to `docs/contracts`, or compared with what is there; a breaking change is refused by both.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
+use alluvium_contracts::{BreakingRule, INDEX, breaking_changes};
 use anyhow::{Context, Result, bail};
-
-use crate::cargo::{self, WHOLE_WORKSPACE};
-use crate::metadata::Metadata;
+use serde_json::Value;
 
 /// Where the exported contracts are committed.
 const COMMITTED: &str = "docs/contracts";
+/// The schemas that a release has published, one file name a line; `#` begins a comment.
+const RELEASED: &str = "released.txt";
+/// How the name of a schema ends.
+const SCHEMA: &str = ".schema.json";
 
 /// Arguments of `cargo xtask contracts`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Change nothing; fail where docs/contracts is not what the binary exports.
+    /// Change nothing; fail where docs/contracts is not what the contracts export.
     #[arg(long)]
     pub check: bool,
 }
 
-/// Files by name.
-type Files = BTreeMap<String, Vec<u8>>;
+/// Texts by file name.
+type Files = BTreeMap<String, String>;
 
-/// Export or check the contracts of the workspace at `root`.
+/// Write or check the contracts of the workspace at `root`.
 pub fn run(root: &Path, args: &Args) -> Result<()> {
-    let binary = debug_binary(root)?;
-    let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
-    cargo::run(Command::new(binary).current_dir(root).args(["contracts", "export"]).arg(scratch.path()))?;
-    let exported = files(scratch.path())?;
-    if exported.is_empty() {
-        bail!("`alluvium contracts export` wrote nothing");
-    }
-
-    let committed = root.join(COMMITTED);
-    if !args.check {
-        std::fs::create_dir_all(&committed).with_context(|| format!("cannot make {COMMITTED}"))?;
-        for (name, bytes) in &exported {
-            std::fs::write(committed.join(name), bytes).with_context(|| format!("cannot write {COMMITTED}/{name}"))?;
-        }
-    }
-    let drift = drift(&files(&committed)?, &exported);
-    for problem in &drift {
+    let exported: Files = alluvium_contracts::export().into_iter().collect();
+    let problems = apply(&root.join(COMMITTED), &exported, args.check)?;
+    for problem in &problems {
         eprintln!("contracts: {problem}");
     }
-    if !drift.is_empty() {
-        bail!("{COMMITTED} and the binary disagree about {} file(s)", drift.len());
+    if !problems.is_empty() {
+        bail!("{COMMITTED} wants {} decision(s); nothing was written", problems.len());
     }
-    eprintln!("contracts: {} files are what the binary exports", exported.len());
+    eprintln!("contracts: {} files are what the contracts export", exported.len());
     Ok(())
 }
 
-/// Builds the workspace as the whole check does, and returns its `alluvium`.
+/// Compares `exported` with what `dir` holds and, unless `check` is set or something breaks, writes it there.
 ///
-/// `cargo run -p alluvium-cli` would unify the features of that package alone and could compile a second
-/// engine; the binary of the whole-workspace build is the one the other steps made.
-pub fn debug_binary(root: &Path) -> Result<PathBuf> {
-    let mut build = cargo::cargo(root);
-    build.arg("build").args(WHOLE_WORKSPACE).args(crate::ci::WITH_DEV_FEATURES);
-    cargo::run(&mut build)?;
-    Ok(Metadata::load(root)?.target_directory.join("debug").join(format!("alluvium{}", std::env::consts::EXE_SUFFIX)))
+/// The committed schemas are the baseline of both modes: writing cannot move it past a breaking change.
+fn apply(dir: &Path, exported: &Files, check: bool) -> Result<Vec<String>> {
+    let committed = files(dir)?;
+    let mut problems = lost(dir, &committed)?;
+    problems.extend(broken(&committed, exported)?);
+    if check {
+        problems.extend(drift(&committed, exported));
+    }
+    if check || !problems.is_empty() {
+        return Ok(problems);
+    }
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    for (name, text) in exported {
+        std::fs::write(dir.join(name), text).with_context(|| format!("cannot write {COMMITTED}/{name}"))?;
+    }
+    Ok(problems)
+}
+
+/// Released schemas that are not there: without them nothing tells what may change.
+fn lost(dir: &Path, committed: &Files) -> Result<Vec<String>> {
+    let path = dir.join(RELEASED);
+    let released = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let names = released.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(names
+        .filter(|name| !committed.contains_key(*name))
+        .map(|name| format!("{COMMITTED}/{name} was released and is not there: restore it, it is the baseline"))
+        .collect())
+}
+
+/// What breaks for readers and writers of the committed versions.
+fn broken(committed: &Files, exported: &Files) -> Result<Vec<String>> {
+    let parse = |name: &str, text: &str| -> Result<Value> {
+        serde_json::from_str(text).with_context(|| format!("{name} is not JSON"))
+    };
+    let mut broken = Vec::new();
+    for (name, old) in committed.iter().filter(|(name, _)| name.ends_with(SCHEMA)) {
+        let Some(new) = exported.get(name) else {
+            broken.push(format!(
+                "{name}: {}: versions are append-only; keep the type. If it was never released, delete the file",
+                BreakingRule::ContractRemoved
+            ));
+            continue;
+        };
+        for change in breaking_changes(&parse(name, old)?, &parse(name, new)?) {
+            broken.push(format!(
+                "{name}: {change}. Put the new shape beside it, as the next version. If this one was never released, \
+                 delete the file first, and say so in the commit"
+            ));
+        }
+    }
+    Ok(broken)
 }
 
 fn drift(committed: &Files, exported: &Files) -> Vec<String> {
-    let mut drift = Vec::new();
-    for (name, bytes) in exported {
-        match committed.get(name) {
-            None => drift.push(format!("{COMMITTED}/{name} is missing: `cargo xtask contracts` writes it")),
-            Some(old) if old != bytes => drift.push(format!(
-                "{COMMITTED}/{name} differs: `cargo xtask contracts` rewrites it; a published version may only gain a successor"
-            )),
-            Some(_) => {}
-        }
-    }
-    for name in committed.keys().filter(|name| !exported.contains_key(*name)) {
-        drift.push(format!(
-            "{COMMITTED}/{name} is no longer exported: versions are append-only, so delete it only if it was never released"
-        ));
-    }
-    drift
+    exported
+        .iter()
+        .filter_map(|(name, text)| match committed.get(name) {
+            None => Some(format!("{COMMITTED}/{name} is missing: `cargo xtask contracts` writes it")),
+            Some(old) if old != text => {
+                Some(format!("{COMMITTED}/{name} is out of date: `cargo xtask contracts` rewrites it"))
+            }
+            Some(_) => None,
+        })
+        .collect()
 }
 
+/// The schemas in `dir` and their index; pages that people write lie beside them.
 fn files(dir: &Path) -> Result<Files> {
     let mut files = Files::new();
     if !dir.exists() {
@@ -89,27 +120,98 @@ fn files(dir: &Path) -> Result<Files> {
     for entry in std::fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        files.insert(name, bytes);
+        if name.ends_with(SCHEMA) || name == INDEX {
+            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            files.insert(name, text);
+        }
     }
     Ok(files)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
+    const NAME: &str = "thing.v1.schema.json";
+
+    fn schema(fields: &[&str], required: &[&str], words: &[&str]) -> Value {
+        let mut properties: serde_json::Map<String, Value> =
+            fields.iter().map(|field| ((*field).to_owned(), json!({"type": "integer", "title": *field}))).collect();
+        properties.insert("word".to_owned(), json!({"type": "string", "enum": words}));
+        json!({"type": "object", "properties": properties, "required": required})
+    }
+
+    fn set(schema: &Value) -> Files {
+        Files::from([(NAME.to_owned(), schema.to_string()), (INDEX.to_owned(), "# Index\n".to_owned())])
+    }
+
+    /// Both modes over a directory that holds `old` when the contracts export `new`.
+    fn both(old: &Value, new: &Value) -> (Vec<String>, Vec<String>, bool) {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(apply(dir.path(), &set(old), false).unwrap(), Vec::<String>::new());
+        let checked = apply(dir.path(), &set(new), true).unwrap();
+        let written = apply(dir.path(), &set(new), false).unwrap();
+        let moved = std::fs::read_to_string(dir.path().join(NAME)).unwrap() == set(new)[NAME];
+        (checked, written, moved)
+    }
+
     #[test]
-    fn every_kind_of_drift_names_its_file() {
-        let set = |files: &[(&str, &str)]| -> Files {
-            files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect()
-        };
-        let committed = set(&[("same", "1"), ("changed", "1"), ("gone", "1")]);
-        let exported = set(&[("same", "1"), ("changed", "2"), ("new", "1")]);
-        let drift = drift(&committed, &exported);
-        assert_eq!(drift.len(), 3, "{drift:?}");
-        assert!(drift[0].starts_with("docs/contracts/changed differs"), "{drift:?}");
-        assert!(drift[1].starts_with("docs/contracts/new is missing"), "{drift:?}");
-        assert!(drift[2].starts_with("docs/contracts/gone is no longer exported"), "{drift:?}");
+    fn a_breaking_change_is_refused_by_both_modes_and_the_baseline_stays() {
+        let old = schema(&["a", "b"], &["a"], &["x", "y"]);
+        let mut retyped = old.clone();
+        retyped["properties"]["a"]["type"] = json!("string");
+        for (rule, new) in [
+            ("field_removed", schema(&["a"], &["a"], &["x", "y"])),
+            ("field_renamed", schema(&["a", "c"], &["a"], &["x", "y"])),
+            ("field_retyped", retyped),
+            ("field_newly_required", schema(&["a", "b"], &["a", "b"], &["x", "y"])),
+            ("enum_narrowed", schema(&["a", "b"], &["a"], &["x"])),
+            ("enum_widened", schema(&["a", "b"], &["a"], &["x", "y", "z"])),
+        ] {
+            let (checked, written, moved) = both(&old, &new);
+            assert_eq!(written.len(), 1, "{rule}: {written:?}");
+            assert!(written[0].starts_with(&format!("{NAME}: {rule} at ")), "{rule}: {written:?}");
+            assert!(checked.contains(&written[0]), "{rule}: {checked:?}");
+            assert!(!moved, "{rule}: writing moved the baseline");
+        }
+    }
+
+    #[test]
+    fn a_change_that_readers_do_not_notice_drifts_and_is_written() {
+        let old = schema(&["a", "b"], &["a"], &["x"]);
+        let (checked, written, moved) = both(&old, &schema(&["a", "b", "c"], &["a"], &["x"]));
+        assert_eq!(checked, [format!("{COMMITTED}/{NAME} is out of date: `cargo xtask contracts` rewrites it")]);
+        assert_eq!(written, Vec::<String>::new());
+        assert!(moved);
+        assert_eq!(both(&old, &old).0, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_contract_that_is_gone_and_a_lost_baseline_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = set(&schema(&["a"], &[], &["x"]));
+        apply(dir.path(), &old, false).unwrap();
+        let none = Files::from([(INDEX.to_owned(), String::new())]);
+        for check in [true, false] {
+            let problems = apply(dir.path(), &none, check).unwrap();
+            assert!(problems[0].starts_with(&format!("{NAME}: contract_removed")), "{problems:?}");
+        }
+        std::fs::write(dir.path().join(RELEASED), format!("# released\n{NAME}\n")).unwrap();
+        assert_eq!(apply(dir.path(), &old, true).unwrap(), Vec::<String>::new());
+        std::fs::remove_file(dir.path().join(NAME)).unwrap();
+        for check in [true, false] {
+            let problems = apply(dir.path(), &old, check).unwrap();
+            assert!(problems[0].contains("restore it, it is the baseline"), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn pages_beside_the_schemas_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("fields.md"), "by hand").unwrap();
+        apply(dir.path(), &set(&schema(&[], &[], &["x"])), false).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("fields.md")).unwrap(), "by hand");
     }
 }

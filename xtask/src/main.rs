@@ -8,10 +8,13 @@ mod cargo;
 mod ci;
 mod consumers;
 mod contracts;
+mod features;
+mod fuzz;
 mod interop;
 mod layers;
 mod metadata;
 mod project;
+mod python;
 mod snapshots;
 mod soak;
 mod stopwatch;
@@ -39,11 +42,15 @@ enum Task {
     Tidy,
     /// Regenerate the golden snapshots, or check that they are current.
     Snapshots(snapshots::Args),
-    /// Export the contract schemas to docs/contracts, or check that they are current.
+    /// Write the contract schemas to docs/contracts, or check that they are current.
     Contracts(contracts::Args),
+    /// Fuzz the decoders for a bounded time, with nightly.
+    Fuzz(fuzz::Args),
     /// Build each library crate from a throwaway consumer, then package it.
     Consumers(consumers::Args),
-    /// Measure the release binary and write docs/benchmarks.md.
+    /// Lint and test crates whose features leave code out, with every combination of them.
+    Features,
+    /// Measure the release binary and write docs/benchmarks.md; `bench kv`: the key-value crate and its rivals.
     Bench(bench::Args),
     /// Read what a run writes with foreign readers: Python's deltalake and jsonschema.
     Interop(interop::Args),
@@ -58,7 +65,9 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(&root),
         Task::Snapshots(args) => snapshots::run(&root, &args),
         Task::Contracts(args) => contracts::run(&root, &args),
+        Task::Fuzz(args) => fuzz::run(&root, &args),
         Task::Consumers(args) => consumers::run(&root, &args),
+        Task::Features => features::run(&root),
         Task::Bench(args) => bench::run(&root, &args),
         Task::Interop(args) => interop::run(&root, &args),
         Task::Soak(args) => soak::run(&root, &args),

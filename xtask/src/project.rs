@@ -6,7 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::cargo;
+use crate::cargo::{self, WHOLE_WORKSPACE};
+use crate::metadata::Metadata;
 
 /// The example that is measured and read by others.
 const FLIGHTS: &str = "examples/flights/";
@@ -32,6 +33,17 @@ pub fn copy_flights(root: &Path, to: &Path) -> Result<()> {
         bail!("{FLIGHTS} holds no file that git knows or would add");
     }
     Ok(())
+}
+
+/// Builds the workspace as the whole check does, and returns its `alluvium`.
+///
+/// `cargo run -p alluvium-cli` would unify the features of that package alone and could compile a second
+/// engine; the binary of the whole-workspace build is the one the other steps made.
+pub fn debug_binary(root: &Path) -> Result<PathBuf> {
+    let mut build = cargo::cargo(root);
+    build.arg("build").args(WHOLE_WORKSPACE).args(crate::ci::WITH_DEV_FEATURES);
+    cargo::run(&mut build)?;
+    Ok(Metadata::load(root)?.target_directory.join("debug").join(format!("alluvium{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// The `alluvium` binary; its messages on standard error are left out unless it fails.

@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use alluvium_runs::OpenOptions;
 
+use crate::kv::args::KvArgs;
 use crate::{exit, logging};
 
 /// Run a pipeline of SQL views with durable, exact caches.
@@ -38,6 +39,8 @@ pub enum Command {
     Init(InitArgs),
     /// The schemas of everything that Alluvium writes for others to read
     Contracts(ContractsArgs),
+    /// Look into a key-value cache, change it, or drive it from another language
+    Kv(KvArgs),
 }
 
 /// How a document is printed.
@@ -207,6 +210,21 @@ pub enum ContractsCommand {
         #[arg(value_name = "KIND", value_parser = kinds())]
         kind: String,
     },
+    /// Print an example of one contract
+    Example {
+        /// Its kind
+        #[arg(value_name = "KIND", value_parser = kinds())]
+        kind: String,
+    },
+    /// Check a document, in JSON or MessagePack, against its contract
+    Validate {
+        /// The document; `-` reads standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The contract of a payload without an envelope
+        #[arg(long, value_name = "KIND", value_parser = kinds())]
+        kind: Option<String>,
+    },
     /// Write every schema and an index page
     Export {
         /// Where to; made if it is not there
@@ -256,7 +274,7 @@ mod tests {
             Command::Plan(plan) => plan.project.directory(plan.dir.as_deref()).to_owned(),
             Command::Sql(sql) => sql.project.directory(sql.dir()).to_owned(),
             Command::Init(init) => init.directory().to_owned(),
-            Command::Contracts(_) => panic!("no project"),
+            Command::Contracts(_) | Command::Kv(_) => panic!("no project"),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod contracts;
 mod init;
+mod kv;
 mod plan;
 mod run;
 mod sql;
@@ -24,6 +25,7 @@ pub fn dispatch(command: Command, terminal: &Terminal) -> Result<Exit, Failure> 
         Command::Sql(args) => sql::sql(&args, terminal),
         Command::Init(args) => init::init(&args, terminal),
         Command::Contracts(args) => contracts::contracts(&args.command),
+        Command::Kv(args) => kv::kv(args, terminal),
     }
 }
 

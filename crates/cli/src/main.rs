@@ -12,6 +12,7 @@ mod exit;
 mod failpoints;
 mod failure;
 mod human;
+mod kv;
 mod logging;
 mod output;
 mod panics;

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -91,6 +91,8 @@ fn wrong_input_is_2_and_says_so_on_standard_error_only() {
         &["run", &shop, "--select", "orders_cleen"],
         &["run", &shop, "-C", &shop],
         &["contracts", "show", "nothing"],
+        &["contracts", "example", "nothing"],
+        &["contracts", "validate", "no/such/file.json"],
         &["frobnicate"],
     ] {
         let (stdout, stderr) = ends(2, arguments);
@@ -179,4 +181,36 @@ fn contracts_are_exported_as_the_list_says() {
         let file = target.join(format!("{kind}.v1.schema.json"));
         assert_eq!(fs::read_to_string(file).unwrap(), schema);
     }
+}
+
+#[test]
+fn a_document_is_held_against_its_contract() {
+    let (example, _) = ends(0, &["contracts", "example", "run_document"]);
+    let validate = |document: &str, more: &[&str]| {
+        let mut child = alluvium()
+            .args(["contracts", "validate", "-"])
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(document.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, said, _) = validate(&example, &[]);
+    assert_eq!(code, Some(0));
+    assert!(said.starts_with("-: a valid run_document v1 in JSON\nsha256:"), "{said}");
+
+    let (code, said, why) = validate(&example.replace("\"succeeded\"", "\"perfect\""), &[]);
+    assert_eq!((code, said.as_str()), (Some(2), ""));
+    assert!(why.contains("/payload/result") && why.contains("`succeeded`") && why.contains("perfect"), "{why}");
+    let (code, _, why) = validate(&example, &["--kind", "plan_document"]);
+    assert_eq!(code, Some(2));
+    assert!(why.contains("/kind"), "{why}");
+    let (code, _, why) = validate("{}", &[]);
+    assert_eq!(code, Some(2));
+    assert!(why.contains("--kind"), "{why}");
 }

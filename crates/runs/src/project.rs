@@ -52,7 +52,6 @@ impl Project {
         };
         let spec = parse(&file, &text)?;
         let mut project = Self { dir, file, text, spec, queries: BTreeMap::new() };
-        project.check_profile()?;
         project.check_names()?;
         project.check_sources()?;
         project.queries = project.read_queries()?;
@@ -100,22 +99,6 @@ impl Project {
                 format!("{} (line {line}, column {column} of its sql)", self.place("views", view))
             }
             (None, None) => self.place("views", view),
-        }
-    }
-
-    fn check_profile(&self) -> Result<(), ProjectError> {
-        let profile = &self.spec.profile;
-        let numbers = [
-            ("target_partitions", profile.target_partitions.map(u64::from)),
-            ("memory_limit_bytes", profile.memory_limit_bytes),
-        ];
-        match numbers.into_iter().find(|(_, number)| *number == Some(0)) {
-            Some((key, _)) => Err(self.contradiction(
-                "profile",
-                key,
-                format!("`{key}` is 0; it is at least 1, or left out for the preset's value"),
-            )),
-            None => Ok(()),
         }
     }
 

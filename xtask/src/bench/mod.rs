@@ -1,5 +1,6 @@
 //! The figures of docs/benchmarks.md: whole processes, measured from outside.
 
+mod kv;
 mod measure;
 mod page;
 
@@ -15,7 +16,10 @@ use page::{Figures, Machine};
 
 /// Arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// How often each thing is measured; the page shows medians.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -33,8 +37,18 @@ pub struct Args {
     plain: Option<PathBuf>,
 }
 
+/// What else there is to measure.
+#[derive(clap::Subcommand)]
+enum What {
+    /// Measure alluvium-disk-kv-cache and its rivals, and write docs/benchmarks-kv.md.
+    Kv(kv::Args),
+}
+
 /// Measure, and write the page of the workspace at `root`.
 pub fn run(root: &Path, args: &Args) -> Result<()> {
+    if let Some(What::Kv(args)) = &args.what {
+        return kv::run(root, args);
+    }
     let metadata = Metadata::load(root)?;
     let (alluvium, plain) = match (&args.alluvium, &args.plain) {
         (Some(alluvium), Some(plain)) => (alluvium.clone(), plain.clone()),

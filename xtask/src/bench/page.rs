@@ -60,6 +60,12 @@ impl Machine {
             versions,
         })
     }
+
+    /// What it is, but for the versions.
+    pub fn describe(&self) -> String {
+        let memory = self.memory_gib.map_or_else(String::new, |memory| format!(", {memory:.1} GiB of memory"));
+        format!("{}, {} cores{memory}, with {}", self.system, self.cores, self.rustc)
+    }
 }
 
 /// The row about the build: as measured now, or as the page had it.
@@ -114,7 +120,6 @@ pub fn render(figures: &Figures, machine: &Machine, command: &str, given: bool) 
         ),
         figures.cold_build.clone(),
     ];
-    let memory = machine.memory_gib.map_or_else(String::new, |memory| format!(", {memory:.1} GiB of memory"));
     let given = if given {
         "\n**The binaries were given by path: they may be neither release builds nor stripped.**\n"
     } else {
@@ -141,14 +146,12 @@ Medians of {} runs, with the fastest and the slowest; times are of whole process
   file, divided by {}.
 - **MB** is 10⁶ bytes.
 
-Measured on {}, {} cores{memory}, with {}; {}.
+Measured on {}; {}.
 ",
         rows.join("\n"),
         figures.all_hit.count(),
         MANY - FEW,
-        machine.system,
-        machine.cores,
-        machine.rustc,
+        machine.describe(),
         machine.versions.join(", "),
     )
 }
@@ -185,6 +188,20 @@ fn memory_gib(meminfo: &str) -> Option<f64> {
 }
 
 #[cfg(test)]
+impl Machine {
+    /// A machine that is the same everywhere.
+    pub fn for_tests() -> Self {
+        Self {
+            cores: 2,
+            memory_gib: memory_gib("MemTotal:       8388608 kB\nMemFree: 1 kB\n"),
+            system: "linux x86_64".to_owned(),
+            rustc: "rustc 1.95.0".to_owned(),
+            versions: vec!["datafusion 55.2.0".to_owned()],
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -203,14 +220,7 @@ mod tests {
     }
 
     fn page(figures: &Figures) -> String {
-        let machine = Machine {
-            cores: 2,
-            memory_gib: memory_gib("MemTotal:       8388608 kB\nMemFree: 1 kB\n"),
-            system: "linux x86_64".to_owned(),
-            rustc: "rustc 1.95.0".to_owned(),
-            versions: vec!["datafusion 55.2.0".to_owned()],
-        };
-        render(figures, &machine, "cargo xtask bench --runs 3", false)
+        render(figures, &Machine::for_tests(), "cargo xtask bench --runs 3", false)
     }
 
     #[test]

@@ -22,6 +22,10 @@ pub fn check(file: &str, text: &str, beside: &Beside<'_>) -> Vec<String> {
         Ok(manifest) => manifest,
         Err(error) => return vec![format!("{file}: {error}")],
     };
+    // A workspace of its own, such as `fuzz/`, has nobody to inherit from.
+    if manifest.contains_key("workspace") {
+        return Vec::new();
+    }
     let mut problems = Vec::new();
     let mut complain = |problem: String| problems.push(format!("{file}: {problem}"));
 
@@ -115,6 +119,14 @@ libc.workspace = true
         let problems = problems(text, readme);
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].contains(phrase), "{problems:?}");
+    }
+
+    #[test]
+    fn a_workspace_of_its_own_inherits_nothing() {
+        let text = "[package]\nname = \"fuzz\"\nversion = \"0.0.0\"\n[workspace]\n";
+        assert_eq!(check("fuzz/Cargo.toml", text, &Beside { library: false, readme: None }), Vec::<String>::new());
+        let member = text.replace("[workspace]\n", "");
+        assert_ne!(check("a/Cargo.toml", &member, &Beside { library: false, readme: None }), Vec::<String>::new());
     }
 
     #[test]

@@ -1,28 +1,25 @@
-//! `alluvium contracts`: the registry of contracts, as text and as files.
+//! `alluvium contracts`: the registry of contracts, as text and as files, and documents held against it.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
-use alluvium_contracts::{ContractEntry, contracts as registry};
-use serde_json::Value;
+use alluvium_contracts::{
+    Contract, ContractEntry, ErrorCode, ErrorReport, PipelineSpec, contract, contracts as registry,
+};
 
 use crate::args::ContractsCommand;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
 
-/// The index page among the exported files.
-const INDEX: &str = "README.md";
-
 /// Does what was asked.
 pub fn contracts(command: &ContractsCommand) -> Result<Exit, Failure> {
     match command {
         ContractsCommand::Ls => output::print(&list())?,
-        ContractsCommand::Show { kind } => {
-            for contract in registry().iter().filter(|contract| contract.kind == kind) {
-                output::print(&schema_text(contract))?;
-            }
-        }
+        ContractsCommand::Show { kind } => output::print(&known(kind)?.schema_text())?,
+        ContractsCommand::Example { kind } => output::print(&example(known(kind)?)?)?,
+        ContractsCommand::Validate { file, kind } => output::print(&validate(file, kind.as_deref())?)?,
         ContractsCommand::Export { dir } => output::print(&export(dir)?)?,
     }
     Ok(Exit::Done)
@@ -35,6 +32,60 @@ fn list() -> String {
     rows.iter().map(|(kind, version, doc)| format!("{kind:kind_width$}  {version:version_width$}  {doc}\n")).collect()
 }
 
+/// The contract of a kind, which the arguments' parser found in the registry.
+fn known(kind: &str) -> Result<ContractEntry, Failure> {
+    contract(kind).ok_or_else(|| Failure::input(format!("no contract is called `{kind}`")))
+}
+
+fn example(contract: ContractEntry) -> Result<String, Failure> {
+    contract
+        .example_text()
+        .map_err(|error| Failure::failed(format!("the example of `{}` is broken", contract.kind)).because(error))
+}
+
+/// Checks the document in `file` (`-`: standard input), and says what it is.
+fn validate(file: &Path, kind: Option<&str>) -> Result<String, Failure> {
+    let shown = file.display();
+    let mut bytes = read(file)?;
+    let mut kind = kind;
+    if file.extension().is_some_and(|extension| extension == "toml") {
+        bytes = json_of_toml(file, &bytes)?;
+        kind = kind.or(Some(PipelineSpec::KIND));
+    }
+    let refuse = |report: ErrorReport| {
+        // Well-formed, but no envelope.
+        let wanted_kind = kind.is_none()
+            && report.contract.is_none()
+            && matches!(report.code, ErrorCode::MissingField | ErrorCode::WrongType);
+        let failure = Failure::input(format!("{shown} is not a valid document")).because(report);
+        if wanted_kind { failure.with_hint("a payload without its envelope needs --kind KIND") } else { failure }
+    };
+    let valid = alluvium_contracts::validate(&bytes, kind).map_err(refuse)?;
+    let id = valid.artifact_id.map(|id| format!("\n{id}")).unwrap_or_default();
+    Ok(format!("{shown}: a valid {} v{} in {}{id}\n", valid.kind, valid.version, valid.encoding))
+}
+
+/// A pipeline file in the data model of the contracts.
+fn json_of_toml(file: &Path, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
+    let no_toml = || format!("{} is no TOML", file.display());
+    let text = str::from_utf8(bytes).map_err(|error| Failure::input(no_toml()).because(error))?;
+    let table: toml::Table = toml::from_str(text).map_err(|error| Failure::input(no_toml()).because(error))?;
+    serde_json::to_vec(&table).map_err(|error| Failure::input(no_toml()).because(error))
+}
+
+/// Reads at most a little more than the longest document that is valid.
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let limit = alluvium_contracts::Limits::default().max_bytes as u64 + 1;
+    let mut bytes = Vec::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().lock().take(limit).read_to_end(&mut bytes)
+    } else {
+        fs::File::open(file).and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| Failure::input(format!("cannot read {}", file.display())).because(error))?;
+    Ok(bytes)
+}
+
 /// Writes every file into `dir`, and lists them.
 fn export(dir: &Path) -> Result<String, Failure> {
     let cannot = |what: &str, path: &Path, error: std::io::Error| {
@@ -42,7 +93,7 @@ fn export(dir: &Path) -> Result<String, Failure> {
     };
     fs::create_dir_all(dir).map_err(|error| cannot("make the directory", dir, error))?;
     let mut listing = String::new();
-    for (name, text) in files() {
+    for (name, text) in alluvium_contracts::export() {
         let path = dir.join(name);
         fs::write(&path, text).map_err(|error| cannot("write", &path, error))?;
         listing.push_str(&format!("{}\n", path.display()));
@@ -50,68 +101,13 @@ fn export(dir: &Path) -> Result<String, Failure> {
     Ok(listing)
 }
 
-/// Every exported file, by name.
-fn files() -> Vec<(String, String)> {
-    let contracts = registry();
-    let mut files: Vec<_> = contracts.iter().map(|contract| (contract.file_name(), schema_text(contract))).collect();
-    files.push((INDEX.to_owned(), index(&contracts)));
-    files
-}
-
-fn schema_text(contract: &ContractEntry) -> String {
-    // Another crate of a build may switch on that `Value` keeps insertion order: sorted keys give the same bytes
-    // whoever is in the build.
-    format!("{:#}\n", sorted(contract.schema().to_value()))
-}
-
-fn sorted(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
-            entries.sort_by(|a, b| a.0.cmp(&b.0));
-            Value::Object(entries.into_iter().collect())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
-        scalar => scalar,
-    }
-}
-
-fn index(contracts: &[ContractEntry]) -> String {
-    let mut page = String::from(
-        "# Contracts\n\n\
-         What Alluvium writes for others to read, as JSON Schema 2020-12. Written by `alluvium contracts export`.\n\n\
-         | contract | version | what it is | what a reader may rely on |\n\
-         |---|---|---|---|\n",
-    );
-    for contract in contracts {
-        page.push_str(&format!(
-            "| [{}]({}) | {} | {} | {} |\n",
-            contract.kind,
-            contract.file_name(),
-            contract.version,
-            contract.doc,
-            contract.compatibility
-        ));
-    }
-    page
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::*;
+    use alluvium_contracts::INDEX;
 
-    #[test]
-    fn every_exported_schema_is_a_2020_12_schema() {
-        let schemas: Vec<_> = files().into_iter().filter(|(name, _)| name != INDEX).collect();
-        assert_eq!(schemas.len(), registry().len());
-        for (name, text) in schemas {
-            let schema: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema", "{name}");
-            assert!(text.ends_with("}\n") && text.lines().count() > 5, "{name} is not pretty");
-        }
-    }
+    use super::*;
 
     #[test]
     fn the_exported_files_are_the_registry_and_its_index() {
@@ -122,18 +118,8 @@ mod tests {
         let written: BTreeSet<String> =
             fs::read_dir(&target).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
         let mut expected: BTreeSet<String> = registry().iter().map(ContractEntry::file_name).collect();
-        let page = fs::read_to_string(target.join(INDEX)).unwrap();
-        for name in &expected {
-            assert!(page.contains(&format!("({name})")), "{name} is not in the index");
-        }
         expected.insert(INDEX.to_owned());
         assert_eq!(written, expected);
-    }
-
-    #[test]
-    fn keys_are_sorted_at_every_depth() {
-        let value: Value = serde_json::from_str(r#"{"b": [{"d": 1, "c": 2}], "a": {"f": 1, "e": 2}}"#).unwrap();
-        assert_eq!(sorted(value).to_string(), r#"{"a":{"e":2,"f":1},"b":[{"c":2,"d":1}]}"#);
     }
 
     #[test]
@@ -141,6 +127,33 @@ mod tests {
         let list = list();
         for contract in registry() {
             assert!(list.contains(contract.kind) && list.contains(contract.doc), "{}", contract.kind);
+        }
+    }
+
+    #[test]
+    fn an_example_is_valid_and_a_broken_one_is_the_users_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("document.json");
+        for contract in registry() {
+            let text = example(contract).unwrap();
+            fs::write(&file, &text).unwrap();
+            let said = validate(&file, Some(contract.kind)).unwrap();
+            assert!(said.contains(&format!("a valid {} v1 in JSON", contract.kind)), "{said}");
+            fs::write(&file, &text[..text.len() / 2]).unwrap();
+            assert_eq!(validate(&file, Some(contract.kind)).unwrap_err().exit(), Exit::Input);
+        }
+        assert_eq!(validate(&dir.path().join("absent"), None).unwrap_err().exit(), Exit::Input);
+    }
+
+    #[test]
+    fn a_pipeline_file_needs_no_kind() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("alluvium.toml");
+        fs::write(&file, "[views.a]\nsql = \"select 1 as x\"\n").unwrap();
+        assert!(validate(&file, None).unwrap().contains("a valid pipeline_spec v1"));
+        for bad in ["[views.a]\nsqll = \"select 1\"\n", "[views"] {
+            fs::write(&file, bad).unwrap();
+            assert_eq!(validate(&file, None).unwrap_err().exit(), Exit::Input, "{bad}");
         }
     }
 }

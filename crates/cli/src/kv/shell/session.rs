@@ -1,0 +1,200 @@
+//! What a shell has open, and what it holds.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use alluvium_disk_kv_cache::{
+    Coordination, Deque, Durability, Index, KeyBuf, LockGuard, Permit, QueueSettings, ReentrantGuard, WorkQueue,
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::request::Fields;
+use super::stampede::Turns;
+use crate::kv::args::OpenArgs;
+use crate::kv::fault::{Fault, kind};
+use crate::kv::target::Target;
+
+/// The name of a collection below the shell's directory; `None`: the directory itself.
+type Within = Option<String>;
+/// A lock: where its coordination directory is, and its name there.
+pub type LockName = (Within, String);
+
+/// An open shell. Locks are released when it is dropped, and by the kernel if it dies.
+pub struct Session {
+    dir: PathBuf,
+    open: OpenArgs,
+    owner: Option<String>,
+    caches: HashMap<Within, Target>,
+    deques: HashMap<Within, Deque<Vec<u8>>>,
+    indexes: HashMap<Within, Index<KeyBuf, Vec<u8>>>,
+    queues: HashMap<(Within, Option<NonZeroU32>), WorkQueue<Vec<u8>>>,
+    coordinations: HashMap<Within, Coordination>,
+    /// Locks that are held.
+    pub locks: HashMap<LockName, LockGuard>,
+    /// Reentrant locks that are held, once for each time.
+    pub reentrant: HashMap<LockName, Vec<ReentrantGuard>>,
+    /// Permits that are held.
+    pub permits: HashMap<LockName, Vec<Permit>>,
+    /// Turns to compute that are held.
+    pub turns: Turns,
+}
+
+impl Session {
+    /// A session in a directory; nothing is opened yet.
+    pub fn new(dir: &Path, open: OpenArgs, owner: Option<String>) -> Session {
+        Session {
+            dir: dir.to_owned(),
+            open,
+            owner,
+            caches: HashMap::new(),
+            deques: HashMap::new(),
+            indexes: HashMap::new(),
+            queues: HashMap::new(),
+            coordinations: HashMap::new(),
+            locks: HashMap::new(),
+            reentrant: HashMap::new(),
+            permits: HashMap::new(),
+            turns: Turns::default(),
+        }
+    }
+
+    /// The cache that a request names.
+    pub fn cache(&mut self, fields: &Fields<'_>) -> Result<Target, Fault> {
+        self.cache_of(fields, None)
+    }
+
+    /// The cache that a request names, with a number of shards.
+    pub fn cache_of(&mut self, fields: &Fields<'_>, shards: Option<usize>) -> Result<Target, Fault> {
+        let within = within(fields)?;
+        let dir = self.place("cache", within.as_deref());
+        if let Some(open) = self.caches.get(&within) {
+            if shards.is_some() && open.shards() != shards {
+                let message = format!("the cache has {} already", shards_text(open.shards()));
+                return Err(Fault::new(kind::CONFLICT, message));
+            }
+            return Ok(open.clone());
+        }
+        if shards.is_some()
+            && let Ok(found) = Target::open_read_only(&dir, &self.open)
+            && found.shards().is_none()
+        {
+            return Err(Fault::new(kind::CONFLICT, "there is a cache in one store: it cannot be given shards"));
+        }
+        let cache = Target::open(&dir, shards, &self.open)?;
+        self.caches.insert(within, cache.clone());
+        Ok(cache)
+    }
+
+    /// The deque that a request names.
+    pub fn deque(&mut self, fields: &Fields<'_>) -> Result<Deque<Vec<u8>>, Fault> {
+        let within = within(fields)?;
+        if let Some(open) = self.deques.get(&within) {
+            return Ok(open.clone());
+        }
+        let dir = self.place("deque", within.as_deref());
+        let deque = Deque::open(dir, self.open.store(Durability::System))?;
+        self.deques.insert(within, deque.clone());
+        Ok(deque)
+    }
+
+    /// The index that a request names.
+    pub fn index(&mut self, fields: &Fields<'_>) -> Result<Index<KeyBuf, Vec<u8>>, Fault> {
+        let within = within(fields)?;
+        if let Some(open) = self.indexes.get(&within) {
+            return Ok(open.clone());
+        }
+        let index = Index::open(self.index_dir(fields)?, self.open.store(Durability::System))?;
+        self.indexes.insert(within, index.clone());
+        Ok(index)
+    }
+
+    /// The directory of the index that a request names, for handles with other types of keys.
+    pub fn index_dir(&self, fields: &Fields<'_>) -> Result<PathBuf, Fault> {
+        Ok(self.place("index", within(fields)?.as_deref()))
+    }
+
+    /// The work queue that a request names, with the `max_attempts` that it names.
+    pub fn queue(&mut self, fields: &Fields<'_>) -> Result<WorkQueue<Vec<u8>>, Fault> {
+        let max_attempts = fields.optional_small_count("max_attempts")?.and_then(NonZeroU32::new);
+        let name = (within(fields)?, max_attempts);
+        if let Some(open) = self.queues.get(&name) {
+            return Ok(open.clone());
+        }
+        let mut settings = QueueSettings::new().with_store(self.open.store(Durability::System));
+        if let Some(max_attempts) = max_attempts {
+            settings = settings.with_max_attempts(max_attempts);
+        }
+        let queue = WorkQueue::open(self.place("queue", name.0.as_deref()), settings)?;
+        self.queues.insert(name, queue.clone());
+        Ok(queue)
+    }
+
+    /// The coordination directory that a request names.
+    pub fn coordination(&mut self, fields: &Fields<'_>) -> Result<Coordination, Fault> {
+        let within = within(fields)?;
+        if let Some(open) = self.coordinations.get(&within) {
+            return Ok(open.clone());
+        }
+        let dir = self.place("coordination", within.as_deref());
+        let mut coordination = Coordination::open(dir, self.open.store(Durability::System))?;
+        if let Some(owner) = &self.owner {
+            coordination = coordination.with_owner(owner);
+        }
+        self.coordinations.insert(within, coordination.clone());
+        Ok(coordination)
+    }
+
+    /// How stores are opened.
+    pub fn open_args(&self) -> &OpenArgs {
+        &self.open
+    }
+
+    /// Where a collection lies: as `FanoutCache` lays out what it has by name.
+    fn place(&self, kind: &str, name: Option<&str>) -> PathBuf {
+        match name {
+            None => self.dir.clone(),
+            Some(name) => self.dir.join(kind).join(segment(name)),
+        }
+    }
+}
+
+/// The lock that a request names.
+pub fn lock_name(fields: &Fields<'_>) -> Result<LockName, Fault> {
+    Ok((within(fields)?, fields.text("name")?.to_owned()))
+}
+
+fn within(fields: &Fields<'_>) -> Result<Within, Fault> {
+    Ok(fields.optional_text("in")?.map(str::to_owned))
+}
+
+fn shards_text(shards: Option<usize>) -> String {
+    shards.map_or_else(|| "one store".to_owned(), |shards| format!("{shards} shards"))
+}
+
+/// A name as one segment of a path: letters, digits, `-` and `_` stay, all else is percent-encoded. No text is `.` or
+/// `..`, or has a `/`; the empty one is `%`.
+fn segment(name: &str) -> String {
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+    if name.is_empty() { "%".to_owned() } else { utf8_percent_encode(name, ENCODED).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use alluvium_disk_kv_cache::FanoutCache;
+
+    use super::*;
+
+    #[test]
+    fn names_stay_below_the_directory_and_are_those_of_fanout_caches() {
+        let dir = tempfile::tempdir().unwrap();
+        let fanout = FanoutCache::open_with(dir.path(), Some(1), &Default::default()).unwrap();
+        let parent = dir.path().canonicalize().unwrap();
+        for name in ["", "a", "A-_9", "a/b", "..", ".", "../x", "\0", "ü", "%"] {
+            let below = |kind: &str| parent.join(kind).join(segment(name));
+            assert_eq!(fanout.cache(name).unwrap().path(), below("cache"), "{name:?}");
+            assert_eq!(fanout.deque::<Vec<u8>>(name).unwrap().path(), below("deque"), "{name:?}");
+            assert_eq!(fanout.index::<KeyBuf, Vec<u8>>(name).unwrap().path(), below("index"), "{name:?}");
+        }
+    }
+}
