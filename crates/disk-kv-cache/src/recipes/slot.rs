@@ -243,7 +243,7 @@ fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "lmdb"))]
 mod tests {
     use super::*;
     use crate::{Coordination, Durability, ManualClock, Settings};

@@ -245,7 +245,7 @@ impl<C: fmt::Debug> fmt::Debug for Stampede<C> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "lmdb"))]
 mod tests {
     use std::path::Path;
     use std::sync::atomic::AtomicU32;

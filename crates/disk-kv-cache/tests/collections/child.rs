@@ -4,14 +4,19 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use alluvium_disk_kv_cache::{Durability, Settings};
+use alluvium_disk_kv_cache::{Durability, Settings, Sharing};
 
 const ROLE: &str = "ALLUVIUM_KV_TEST_ROLE";
 const DIR: &str = "ALLUVIUM_KV_TEST_DIR";
 
 /// Settings that spare the disk: what is tested is the death of processes, not of the machine.
 pub fn quick() -> Settings {
-    Settings::new().with_durability(Durability::Process)
+    Settings::new().with_sharing(sharing()).with_durability(Durability::Process)
+}
+
+/// The engine that is built: both suites run on each, by the features that the crate is tested with.
+fn sharing() -> Sharing {
+    if cfg!(feature = "lmdb") { Sharing::MultiProcess } else { Sharing::SingleProcess }
 }
 
 /// How many rounds of killing a test does: few, unless `ALLUVIUM_KV_SOAK` says how many.

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use alluvium_disk_kv_cache::{Durability, EngineKind, Settings, Store, StoreError};
+use alluvium_disk_kv_cache::{Durability, EngineKind, Settings, Sharing, Store, StoreError};
 
 const ROLE: &str = "ALLUVIUM_KV_TEST_ROLE";
 const DIR: &str = "ALLUVIUM_KV_TEST_DIR";
@@ -13,7 +13,12 @@ pub const TABLES: &[&str] = &["a", "b"];
 
 /// Settings that spare the disk: what is tested is the death of processes, not of the machine.
 pub fn quick() -> Settings {
-    Settings::new().with_durability(Durability::Process).with_initial_map_bytes(64 << 10)
+    Settings::new().with_sharing(sharing()).with_durability(Durability::Process).with_initial_map_bytes(64 << 10)
+}
+
+/// The engine that is built: both suites run on each, by the features that the crate is tested with.
+fn sharing() -> Sharing {
+    if cfg!(feature = "lmdb") { Sharing::MultiProcess } else { Sharing::SingleProcess }
 }
 
 /// Starts a child in a role. Its standard input is open, and its lines can be read.
@@ -71,6 +76,7 @@ fn entry() {
         "count" => super::processes::count(dir),
         #[cfg(feature = "lmdb")]
         "write-until-told" => super::processes::write_until_told(dir),
+        #[cfg(feature = "lmdb")]
         "write-for-ever" => super::processes::write_for_ever(dir),
         #[cfg(feature = "lmdb")]
         "hold-a-read" => super::processes::hold_a_read(dir),
@@ -86,10 +92,15 @@ fn entry() {
         "full-device-sled" => super::system::full_device_of_sled(dir),
         #[cfg(feature = "lmdb")]
         "full-device" => super::system::full_device(dir),
+        #[cfg(feature = "lmdb")]
         "compete" => super::cache::processes::compete(dir),
+        #[cfg(feature = "lmdb")]
         "churn" => super::cache::processes::churn(dir),
+        #[cfg(feature = "lmdb")]
         "read-a-key" => super::cache::processes::read_a_key(dir),
+        #[cfg(feature = "lmdb")]
         "refused-directory" => super::cache::faults::refused_directory(dir),
+        #[cfg(feature = "lmdb")]
         "no-room" => super::cache::faults::no_room(dir),
         role => panic!("no role {role}"),
     }

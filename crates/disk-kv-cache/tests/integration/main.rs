@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 #![cfg_attr(not(feature = "lmdb"), allow(dead_code, unused_imports, reason = "tests of LMDB use the rest"))]
 
+#[cfg(any(feature = "lmdb", feature = "sled"))]
 mod cache;
 mod child;
 mod conformance;

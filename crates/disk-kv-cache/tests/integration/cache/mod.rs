@@ -3,8 +3,10 @@
 mod basics;
 mod eviction;
 mod fanout;
+#[cfg(feature = "lmdb")]
 pub mod faults;
 mod model;
+#[cfg(feature = "lmdb")]
 pub mod processes;
 mod support;
 mod typed;
