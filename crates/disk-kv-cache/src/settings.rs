@@ -95,7 +95,8 @@ impl Settings {
 
     /// What a commit survives. Default: [`Durability::System`].
     ///
-    /// Processes may differ: a commit is as durable as the process that made it asked for.
+    /// Open a store alike in every process: with LMDB, a commit that is not synced may reach the device in parts, over pages
+    /// that an earlier, synced one is made of. Nothing refuses the mixture yet.
     #[must_use]
     pub fn with_durability(mut self, durability: Durability) -> Settings {
         self.durability = durability;
