@@ -10,6 +10,7 @@ use std::path::Path;
 use alluvium_contracts::{
     CacheCommitMetadata, CacheOperation, CachePolicy, CacheScope, LedgerEvent, LookupResult, RunId,
 };
+use alluvium_telemetry::Seam;
 use alluvium_write_policy::AppendOutcome;
 use arrow::array::RecordBatch;
 use deltalake_core::DeltaTable;
@@ -17,6 +18,7 @@ use deltalake_core::DeltaTable;
 use crate::queue::{self, Queue, Queued};
 use crate::rows::{self, Row};
 use crate::table::{self, Access, Found};
+use crate::upkeep;
 use crate::{Ledger, LedgerError};
 
 /// What a drain did.
@@ -43,7 +45,7 @@ struct Moving {
 }
 
 /// Drains `queue` into the tables under `dir`, and reports what it did even where it fails. The caller holds the drain lock.
-pub(crate) async fn drain(queue: &Queue, dir: &Path, report: &mut DrainReport) -> Result<(), LedgerError> {
+pub(crate) async fn drain(queue: &Queue, dir: &Path, seam: &Seam, report: &mut DrainReport) -> Result<(), LedgerError> {
     let (moving, rejected) = sort(queue.events()?);
     if !rejected.is_empty() {
         let sequences: Vec<u64> = rejected.iter().map(|(sequence, _)| *sequence).collect();
@@ -58,8 +60,10 @@ pub(crate) async fn drain(queue: &Queue, dir: &Path, report: &mut DrainReport) -
     // A ledger that fails does not keep the others from being drained; the first failure is the answer.
     let mut failed = None;
     for (ledger, events) in moving {
-        match drain_one(queue, ledger, &dir.join(ledger.dir_name()), &events, report).await {
-            Ok(()) => {}
+        let dir = dir.join(ledger.dir_name());
+        match drain_one(queue, ledger, &dir, &events, report).await {
+            Ok(Some(version)) => upkeep::after(&dir, version, seam).await,
+            Ok(None) => {}
             Err(error @ LedgerError::NewerFormat { .. }) => {
                 report.kept += events.len() as u64;
                 report.notices.push(format!("{error}; {} of its events stay in the outbox", events.len()));
@@ -96,18 +100,20 @@ pub(crate) async fn open(
     }
 }
 
+/// Moves the events of one ledger, and answers the version that its commit made.
 async fn drain_one(
     queue: &Queue,
     ledger: Ledger,
     dir: &Path,
     events: &[Moving],
     report: &mut DrainReport,
-) -> Result<(), LedgerError> {
+) -> Result<Option<u64>, LedgerError> {
     let app_id = format!("alluvium-outbox-{}", queue.id());
     let applied = match open(queue, ledger, dir, Access::Append, &mut report.notices).await? {
         None => 0,
         Some(table) => applied(ledger, dir, &table, &app_id).await?,
     };
+    let mut version = None;
     let fresh = &events[events.partition_point(|event| event.sequence <= applied)..];
     if let Some(last) = fresh.last() {
         let batch = rows::batch(ledger.schema(), fresh.iter().map(|event| &event.row))
@@ -116,13 +122,15 @@ async fn drain_one(
         let outcome = commit(ledger, dir, batch, last, &app_id).await?;
         fail::fail_point!("ledger.drain.after_commit");
         // Already applied is as good as applied: the app transaction says that these very events are in the table.
-        if let AppendOutcome::Committed(_) = outcome {
+        if let AppendOutcome::Committed(committed) = outcome {
+            version = Some(committed.version);
             report.rows.insert(ledger, fresh.len() as u64);
             report.commits += 1;
         }
     }
     let sequences: Vec<u64> = events.iter().map(|event| event.sequence).collect();
-    queue.drained(ledger, &sequences)
+    queue.drained(ledger, &sequences)?;
+    Ok(version)
 }
 
 /// The highest sequence number that the table holds; 0 for none.
@@ -166,7 +174,9 @@ async fn commit(
         source,
     };
     let version = i64::try_from(last.sequence).map_err(|error| failed(error.into()))?;
-    alluvium_write_policy::append(dir, ledger.schema(), vec![batch], &metadata.to_map(), (app_id, version))
+    let transaction = (app_id, version);
+    let first = upkeep::policy();
+    alluvium_write_policy::append_or_create(dir, ledger.schema(), vec![batch], &first, &metadata.to_map(), transaction)
         .await
         .map_err(|error| failed(error.into()))
 }

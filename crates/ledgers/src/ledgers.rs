@@ -124,10 +124,10 @@ impl Ledgers {
         if self.pending()? == 0 {
             return Ok(DrainReport::default());
         }
-        let Shared { dir, queue, .. } = &*self.shared;
+        let Shared { dir, queue, seam, .. } = &*self.shared;
         let _lock = self.drain_lock().await?;
         let mut report = DrainReport::default();
-        let drained = drain::drain(queue, dir, &mut report).await;
+        let drained = drain::drain(queue, dir, seam, &mut report).await;
         if let Err(error) = drained {
             self.notice(report.notices);
             return Err(error);

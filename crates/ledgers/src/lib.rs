@@ -10,6 +10,7 @@ mod queue;
 mod rows;
 mod run;
 mod table;
+mod upkeep;
 
 #[cfg(test)]
 mod tests;

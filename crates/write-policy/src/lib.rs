@@ -27,7 +27,7 @@ mod table_actions;
 mod tests;
 mod write;
 
-pub use append::append;
+pub use append::{append, append_or_create};
 pub use apply::{Expected, TableWrite, TableWriteOutcome};
 pub use commit::{commit_create, commit_replace};
 pub use error::{CommitError, EngineError, PolicyError, ReadError, WriteError};

@@ -278,3 +278,24 @@ async fn a_ledger_that_fails_keeps_no_other_from_being_drained() {
     assert_eq!(ledgers.drain().await.unwrap().rows, [(Ledger::CacheRuns, 1)].into());
     assert_eq!(views(&ledgers).await, ["new"]);
 }
+
+#[tokio::test]
+async fn a_long_history_is_kept_in_few_files_behind_a_checkpoint() {
+    let root = Root::new();
+    let ledgers = root.ledgers();
+    let names: Vec<String> = (0..40).map(|number| format!("v{number:02}")).collect();
+    for name in &names {
+        ledgers.record(&[event(root.seam.run_id(), name)]).unwrap();
+        assert_eq!(ledgers.drain().await.unwrap().notices, Vec::<String>::new());
+    }
+    assert_eq!(views(&ledgers).await, names);
+
+    let dir = ledgers.path().join(Ledger::CacheInventory.dir_name());
+    let head = alluvium_write_policy::head_commit(&dir).unwrap().unwrap().version;
+    let files = alluvium_write_policy::active_files(&dir, head).await.unwrap();
+    assert!(files.len() < 16, "{} files", files.len());
+    let log = std::fs::read_dir(dir.join("_delta_log")).unwrap();
+    let checkpoints =
+        log.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with(".checkpoint.parquet"));
+    assert_eq!(checkpoints.count(), 1);
+}

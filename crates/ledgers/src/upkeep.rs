@@ -1,0 +1,44 @@
+//! Keeping a ledger cheap however long it grows: what a run reads of it is one checkpoint and a bounded number of commits and files.
+
+use std::path::Path;
+
+use alluvium_contracts::{DeltaWritePolicy, MaintenancePolicy};
+use alluvium_telemetry::Seam;
+use alluvium_write_policy::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError};
+
+/// Commits between two pieces of upkeep.
+const INTERVAL_COMMITS: u32 = 32;
+
+/// Files from three quarters of this are not rewritten again, so that a piece of upkeep costs the same in a large ledger. At
+/// 40 to 80 bytes a row it holds a few hundred thousand rows.
+const TARGET_FILE_SIZE_BYTES: u64 = 16 << 20;
+
+/// What a ledger is made with, and stores.
+pub(crate) fn policy() -> DeltaWritePolicy {
+    DeltaWritePolicy {
+        target_file_size_bytes: TARGET_FILE_SIZE_BYTES,
+        maintenance: MaintenancePolicy {
+            compact_min_files: Some(INTERVAL_COMMITS / 2),
+            checkpoint_interval_commits: Some(INTERVAL_COMMITS),
+            vacuum_retention_hours: Some(MIN_RETENTION_HOURS),
+            log_retention_hours: Some(MIN_RETENTION_HOURS),
+            ..MaintenancePolicy::default()
+        },
+        ..DeltaWritePolicy::default()
+    }
+}
+
+/// Upkeep after the commit that made `version`, where it is due. The caller holds the drain lock. A failure is logged and
+/// tried again at the next interval: the rows are committed already, and a ledger without upkeep is slower, not wrong.
+pub(crate) async fn after(dir: &Path, version: u64, seam: &Seam) {
+    if version % u64::from(INTERVAL_COMMITS) != u64::from(INTERVAL_COMMITS) - 1 {
+        return;
+    }
+    let done = async { Maintenance::begin(dir, seam.clone())?.run_due().await };
+    match done.await {
+        Ok(_) | Err(MaintenanceError::Busy { .. }) => {}
+        Err(error) => {
+            tracing::warn!(target: "alluvium.ledgers", error = &error as &dyn std::error::Error, "ledger upkeep in {} failed", dir.display());
+        }
+    }
+}
