@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use alluvium_contracts::{SourceFormat, SourcePath, SourceSpec};
 use alluvium_datasets::DatasetSpec;
-use alluvium_delta_cache::OutputState;
 use alluvium_ledgers::Ledger;
 use alluvium_profile::Session;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -36,7 +35,7 @@ pub struct QueryAnswer {
 
 impl Pipeline {
     /// Answers one query. A view with a valid entry is read from it; any other is computed inside the query, and nothing
-    /// is published.
+    /// is published. An output is read as its table stands, and needs neither its view nor its sources.
     ///
     /// # Errors
     /// [`RunError::Sql`] when the query is wrong, [`RunError::Execute`] when it fails; what planning the views that it
@@ -50,7 +49,7 @@ impl Pipeline {
         for decision in decisions.views.values() {
             decision.reference.bind(self.rows(&decisions, decision)?);
         }
-        self.register_outputs(&decisions).await?;
+        self.register_outputs(session, &wanted.outputs).await?;
         if wanted.ledgers {
             self.register_ledgers(session).await?;
         }
@@ -71,9 +70,7 @@ impl Pipeline {
             match schema {
                 "" if spec.views.contains_key(table) => wanted.views.insert(table.to_owned()),
                 "" if spec.sources.contains_key(table) => wanted.sources.insert(table.to_owned()),
-                "" | OUTPUTS if spec.outputs.contains_key(table) => {
-                    wanted.views.insert(spec.outputs[table].view.clone())
-                }
+                "" | OUTPUTS if spec.outputs.contains_key(table) => wanted.outputs.insert(table.to_owned()),
                 LEDGERS => {
                     wanted.ledgers = true;
                     true
@@ -81,6 +78,7 @@ impl Pipeline {
                 _ => {
                     wanted.views.extend(spec.views.keys().cloned());
                     wanted.sources.extend(spec.sources.keys().cloned());
+                    wanted.outputs.extend(spec.outputs.keys().cloned());
                     wanted.ledgers = true;
                     true
                 }
@@ -108,26 +106,19 @@ impl Pipeline {
         })
     }
 
-    /// Outputs as their tables stand, whatever the views would give today; those never published are absent.
-    async fn register_outputs(&self, decisions: &Decisions) -> Result<(), RunError> {
-        let tables = schema(&decisions.session, OUTPUTS)?;
+    /// Outputs as their tables stand, whatever the views would give today and whether or not their sources are still there;
+    /// those never published are absent.
+    async fn register_outputs(&self, session: &Session, names: &BTreeSet<String>) -> Result<(), RunError> {
+        let tables = schema(session, OUTPUTS)?;
         let spec = self.project.spec();
-        for (name, output) in &decisions.outputs {
-            let provider: Arc<dyn TableProvider> = match &output.state {
-                OutputState::Hit(published) => {
-                    let Some(view) = decisions.views.get(&output.view) else {
-                        continue;
-                    };
-                    self.cache.output_provider(&output.target, published, view.bundle.published().arrow())?
-                }
-                OutputState::Stale { head: None, .. } => continue,
-                OutputState::Stale { .. } | OutputState::Foreign { .. } => {
-                    self.delta_table(&decisions.session, name, &output.target.declared_path).await?
-                }
-            };
+        for (name, output) in spec.outputs.iter().filter(|(name, _)| names.contains(*name)) {
+            if !self.project.dir().join(&output.path).join("_delta_log").is_dir() {
+                continue;
+            }
+            let provider = self.delta_table(session, name, &output.path).await?;
             tables.register_table(name.clone(), Arc::clone(&provider)).map_err(RunError::execute)?;
             if !spec.views.contains_key(name) && !spec.sources.contains_key(name) {
-                register(&decisions.session, name, provider).map_err(RunError::execute)?;
+                register(session, name, provider).map_err(RunError::execute)?;
             }
         }
         Ok(())
@@ -167,6 +158,7 @@ impl Pipeline {
 struct Wanted {
     views: BTreeSet<String>,
     sources: BTreeSet<String>,
+    outputs: BTreeSet<String>,
     ledgers: bool,
 }
 

@@ -267,3 +267,22 @@ async fn an_output_is_published_anew_from_an_entry_whose_sources_nothing_compute
         assert_eq!(document.outputs[0].result, OutputResult::Write, "{upstream}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_published_is_read_without_its_sources() {
+    let lab = Lab::new(
+        "[sources.events]\nformat = \"parquet\"\npath = \"events.parquet\"\n[views.kept]\nsql = \"select k from events\"\n\
+         [outputs.table]\nview = \"kept\"\npath = \"out\"\n",
+    );
+    lab.parquet("events.parquet", &[(1, "a"), (2, "b")]);
+    let absent = lab.open().sql("select k from outputs.table").await.err().unwrap();
+    assert!(absent.is_input(), "{absent:?}");
+    lab.run().await;
+    std::fs::remove_file(lab.path("events.parquet")).unwrap();
+    for table in ["outputs.\"table\"", "\"table\""] {
+        let rows = lab.sql(&format!("select sum(k) as total from {table}")).await;
+        assert!(rows.contains("| 3     |"), "{rows}");
+    }
+    let refused = lab.open().sql("select k from kept").await.err().unwrap();
+    assert!(refused.is_input(), "{refused:?}");
+}

@@ -1,7 +1,5 @@
 //! `alluvium kv` as scripts and other languages meet it.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// The reference, which is the test's input too.
-const REFERENCE: &str = include_str!("../../../docs/reference/kv-shell.md");
+const REFERENCE: &str = include_str!("../../../../docs/reference/kv-shell.md");
 
 fn alluvium() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alluvium"));
