@@ -13,6 +13,7 @@ use crate::options::ReadOptions;
 use crate::pin::{Counters, FilePin};
 use crate::scan::{FileScan, ScanFile};
 use crate::schema_text::{identity_bytes, schema_text};
+use crate::watched::Watch;
 use crate::{Change, ChangedError, FileStamp, HashError, PinError};
 
 /// Raised when the same input and way of reading it give another digest.
@@ -127,20 +128,23 @@ impl PinnedDataset {
 
     /// A provider that scans what was pinned and never looks for other files.
     ///
-    /// Local files are read by their pinned path: one that is rewritten after it was pinned is only noticed by
-    /// [`recheck`](Self::recheck), which has to come after the scan.
+    /// Local files are read by their pinned path: one that is rewritten or exchanged after it was pinned is only noticed
+    /// by [`recheck`](Self::recheck), which has to come after the scan.
     ///
     /// # Errors
-    /// None today: a Delta table is opened when it is pinned.
+    /// [`PinError::Store`] if the engine refuses an address for the files. A Delta table is opened when it is pinned.
     pub fn provider(&self) -> Result<Arc<dyn TableProvider>, PinError> {
         Ok(match &self.inner.content {
             Content::Files { options, files, .. } => {
-                let files = files.iter().map(|file| ScanFile {
+                let watch = Watch::over(files)
+                    .map_err(|source| PinError::Store { dataset: self.inner.name.clone(), source: Box::new(source) })?;
+                let scanned = files.iter().map(|file| ScanFile {
                     meta: file.object_meta(),
                     partition_values: Vec::new(),
                     row_count: None,
                 });
-                Arc::new(FileScan::new(options.clone(), Arc::clone(&self.inner.schema), &[], files.collect()))
+                let scan = FileScan::new(options.clone(), Arc::clone(&self.inner.schema), &[], scanned.collect());
+                Arc::new(scan.watched(watch))
             }
             Content::Delta(pin) => Arc::clone(&pin.provider),
         })
@@ -231,7 +235,8 @@ impl FilePin {
     pub(crate) fn recheck(&self, counters: &Counters) -> Result<(), Change> {
         let is = FileStamp::of(&self.path).map_err(|source| Change::Gone { source })?;
         let was = self.stamp;
-        if (is.dev, is.inode) != (was.dev, was.inode) {
+        // What lies there now may be the pinned file again.
+        if self.strayed.is_set() || (is.dev, is.inode) != (was.dev, was.inode) {
             return Err(Change::Replaced);
         }
         if is.size_bytes != was.size_bytes {

@@ -60,6 +60,10 @@ pub(crate) async fn pin(dataset: &str, path: &Path, version: Option<u64>) -> Res
     let failed = |source: DeltaTableError| failure(dataset, path, version, source);
     let root = path.canonicalize().map_err(|source| not_a_table(Some(source)))?;
     let log_directory = log_directory(&root).map_err(|source| not_a_table(Some(source)))?;
+    // Its log would be read here, and its rows from where the decoded name leads.
+    if root.as_os_str().as_encoded_bytes().iter().any(|byte| b"%\\".contains(byte)) {
+        return Err(PinError::DeltaPath { dataset: dataset.to_owned(), path: root });
+    }
     let url = Url::from_directory_path(&root).map_err(|()| not_a_table(None))?;
 
     let builder = DeltaTableBuilder::from_url(url).map_err(failed)?;

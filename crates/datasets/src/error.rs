@@ -41,6 +41,18 @@ pub enum PinError {
         /// The file.
         path: PathBuf,
     },
+    /// The engine would read another directory.
+    #[error(
+        "source `{dataset}`: the engine cannot address a Delta table in {}: it decodes `%` and `\\` in the directories of a \
+         table. Name it otherwise",
+        path.display()
+    )]
+    DeltaPath {
+        /// The source.
+        dataset: String,
+        /// The directory, without symbolic links.
+        path: PathBuf,
+    },
     /// A file is not of the format.
     #[error(
         "source `{dataset}`: {} cannot be read as {}: check that the file is whole and that `format` and `options` fit it",

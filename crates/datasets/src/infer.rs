@@ -1,6 +1,6 @@
 //! The schema of pinned files, by the engine's own inference.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use alluvium_contracts::SourceFormat;
@@ -10,9 +10,11 @@ use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaDataReader;
 
 use crate::options::{CsvRead, ReadOptions};
-use crate::pin::FilePin;
+use crate::pin::{FilePin, blocking};
 use crate::scan::format;
 use crate::schema_text::data_type;
 use crate::{PinError, SchemaConflict};
@@ -30,7 +32,11 @@ impl Inference<'_> {
     /// The one schema of all files, in their order.
     pub(crate) async fn infer(&self) -> Result<SchemaRef, PinError> {
         let schema = match self.options {
-            ReadOptions::Parquet(_) => self.merge(self.each().await?)?,
+            ReadOptions::Parquet(_) => {
+                let schemas = self.each().await?;
+                self.check_parquet_names().await?;
+                self.merge(schemas)?
+            }
             ReadOptions::Csv(csv) => {
                 self.check_headers(csv).await?;
                 text_for_null(self.sampled().await?)
@@ -97,17 +103,10 @@ impl Inference<'_> {
             for field in schema.fields() {
                 let Some(&place) = places.get(field.name()) else {
                     places.insert(field.name().clone(), columns.len());
-                    columns.push(Column { field: field.as_ref().clone(), first: file, last: file, files: 1 });
+                    columns.push(Column { field: field.as_ref().clone(), first: file, files: 1 });
                     continue;
                 };
                 let column = &mut columns[place];
-                if column.last == file {
-                    return Err(PinError::DuplicateColumn {
-                        dataset: self.dataset.to_owned(),
-                        column: field.name().clone(),
-                        path: self.files[file].path.clone(),
-                    });
-                }
                 let before = type_text(column.field.data_type());
                 column.field.try_merge(field).map_err(|source| PinError::Schemas {
                     dataset: self.dataset.to_owned(),
@@ -120,7 +119,6 @@ impl Inference<'_> {
                     }),
                     source: Box::new(source),
                 })?;
-                column.last = file;
                 column.files += 1;
             }
             for (key, value) in schema.metadata() {
@@ -141,6 +139,26 @@ impl Inference<'_> {
         });
         let metadata = metadata.into_iter().map(|(key, (value, _))| (key, value)).collect();
         Ok(Schema::new_with_metadata(fields.collect::<Vec<_>>(), metadata))
+    }
+
+    /// The engine keeps the first of two columns of one name and drops the other without a word.
+    async fn check_parquet_names(&self) -> Result<(), PinError> {
+        for file in self.files {
+            let path = file.path.clone();
+            let read = move || ParquetMetaDataReader::new().parse_and_finish(&std::fs::File::open(path)?);
+            let unreadable = |source: ParquetError| self.unreadable(file, source.into());
+            let metadata = blocking(read).await.map_err(unreadable)?;
+            let mut seen = HashSet::new();
+            let columns = metadata.file_metadata().schema_descr().root_schema().get_fields();
+            if let Some(twice) = columns.iter().find(|column| !seen.insert(column.name())) {
+                return Err(PinError::DuplicateColumn {
+                    dataset: self.dataset.to_owned(),
+                    column: twice.name().to_owned(),
+                    path: file.path.clone(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The engine reads every CSV file by the position of its columns: files whose headers differ would have their
@@ -191,12 +209,9 @@ impl Inference<'_> {
 struct Column {
     field: Field,
     first: usize,
-    last: usize,
     files: usize,
 }
 
-/// A column without a value in the sample is text: as the null type that the engine infers, its later values would be
-/// dropped without a word.
 /// A reader that panics on a corrupt file (parquet 59 subtracts before it compares) has met a file that it cannot read.
 async fn unpanicked<T>(reading: impl Future<Output = datafusion::common::Result<T>>) -> datafusion::common::Result<T> {
     use futures::FutureExt as _;
@@ -205,6 +220,8 @@ async fn unpanicked<T>(reading: impl Future<Output = datafusion::common::Result<
     })
 }
 
+/// A column without a value in the sample is text: as the null type that the engine infers, its later values would be
+/// dropped without a word.
 fn text_for_null(schema: Schema) -> Schema {
     let fields = schema.fields().iter().map(|field| match field.data_type() {
         DataType::Null => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),

@@ -16,6 +16,7 @@ mod scan;
 mod schema_text;
 mod spec;
 mod stamp;
+mod watched;
 
 pub use dataset::PinnedDataset;
 pub use error::{Change, ChangedError, PinError, SchemaConflict};

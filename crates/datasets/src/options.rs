@@ -13,7 +13,6 @@ const CSV: &[&str] = &[
     "delimiter",
     "escape",
     "has_header",
-    "newlines_in_values",
     "null_regex",
     "quote",
     "schema_infer_max_rec",
@@ -67,7 +66,6 @@ pub(crate) struct CsvRead {
     escape: Option<u8>,
     comment: Option<u8>,
     pub(crate) null_regex: Option<regex::Regex>,
-    newlines_in_values: bool,
     pub(crate) truncated_rows: bool,
     compression: CompressionTypeVariant,
     pub(crate) schema_infer_max_rec: usize,
@@ -128,7 +126,6 @@ impl ReadOptions {
                 all.extend(read.escape.map(|byte| ("escape", text(byte))));
                 all.extend(read.comment.map(|byte| ("comment", text(byte))));
                 all.extend(read.null_regex.as_ref().map(|regex| ("null_regex", regex.as_str().to_owned())));
-                all.insert("newlines_in_values", read.newlines_in_values.to_string());
                 all.insert("truncated_rows", read.truncated_rows.to_string());
                 all.insert("compression", compression_name(read.compression).to_owned());
                 all.insert("schema_infer_max_rec", read.schema_infer_max_rec.to_string());
@@ -168,7 +165,9 @@ impl CsvRead {
             escape: self.escape,
             comment: self.comment,
             null_regex: self.null_regex.as_ref().map(|regex| regex.as_str().to_owned()),
-            newlines_in_values: Some(self.newlines_in_values),
+            // Not the engine's default, and no option of ours: otherwise it splits a large file at any line break, and rows
+            // with a quoted one come out differently on a machine with more cores, under the same pin.
+            newlines_in_values: Some(true),
             truncated_rows: Some(self.truncated_rows),
             compression: self.compression,
             schema_infer_max_rec: Some(self.schema_infer_max_rec),
@@ -226,9 +225,6 @@ fn csv(options: &Given<'_>) -> Result<CsvRead, BadValue> {
                 regex::Regex::new(text).map_err(|_| bad("null_regex", text, "a regular expression, such as `^NA$`"))?,
             ),
         },
-        // Not the engine's default. With `false` it may split a file at any line break, so rows with a quoted line break
-        // would come out differently on a machine with more cores, under the same pin.
-        newlines_in_values: options.boolean("newlines_in_values", true)?,
         truncated_rows: options.boolean("truncated_rows", default.truncated_rows.unwrap_or(false))?,
         compression: options.compression()?,
         schema_infer_max_rec: options.number("schema_infer_max_rec", 0, "a whole number")?,

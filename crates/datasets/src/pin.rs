@@ -19,6 +19,7 @@ use crate::options::ReadOptions;
 use crate::schema_text::identity_bytes;
 use crate::spec::Read;
 use crate::stamp::regular;
+use crate::watched::{Strayed, Watch};
 use crate::{DatasetSpec, FileStamp, HashError, PinError, PinMemo, PinnedDataset, delta, hash_file};
 
 /// Raised when the same files and options give another schema, other than by a new engine.
@@ -77,6 +78,7 @@ pub(crate) struct FilePin {
     pub(crate) digest: ContentDigest,
     /// Its stamp does not yet vouch for its bytes.
     pub(crate) young: bool,
+    pub(crate) strayed: Strayed,
 }
 
 impl Pinner {
@@ -211,7 +213,9 @@ impl FileSource<'_> {
                     }
                 };
                 let young = stamp.is_young(now);
-                Ok((FilePin { path: file.path, location, label: file.label, stamp, digest, young }, known.is_some()))
+                let strayed = Strayed::default();
+                let file = FilePin { path: file.path, location, label: file.label, stamp, digest, young, strayed };
+                Ok((file, known.is_some()))
             })
             .buffered(concurrency)
             .try_collect()
@@ -245,15 +249,16 @@ impl FileSource<'_> {
             source_format: self.format,
             options: self.options,
             state: &self.ctx.state(),
-            store: self.store()?,
+            store: self.store(files)?,
             files,
         };
         inference.infer().await
     }
 
-    fn store(&self) -> Result<Arc<dyn ObjectStore>, PinError> {
+    fn store(&self, files: &[FilePin]) -> Result<Arc<dyn ObjectStore>, PinError> {
         let store = self.ctx.runtime_env().object_store(ObjectStoreUrl::local_filesystem());
-        store.map_err(|source| PinError::Store { dataset: self.dataset.to_owned(), source: Box::new(source) })
+        let watched = store.and_then(|store| Ok(Watch::over(files)?.store(store)));
+        watched.map_err(|source| PinError::Store { dataset: self.dataset.to_owned(), source: Box::new(source) })
     }
 
     async fn first_changed(&self, files: &[FilePin]) -> Option<PathBuf> {
@@ -263,7 +268,7 @@ impl FileSource<'_> {
 }
 
 /// Runs what blocks off the async threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {

@@ -27,6 +27,7 @@ use object_store::ObjectMeta;
 
 use crate::null_regex::NullRegexSource;
 use crate::options::ReadOptions;
+use crate::watched::Watch;
 
 /// A file to scan.
 #[derive(Debug, Clone)]
@@ -47,6 +48,7 @@ pub(crate) struct FileScan {
     /// For each column of `schema`, its place in `table_schema`.
     places: Vec<usize>,
     files: Vec<ScanFile>,
+    watch: Option<Watch>,
 }
 
 impl FileScan {
@@ -72,7 +74,12 @@ impl FileScan {
         let file_schema = Arc::new(Schema::new_with_metadata(pick(in_files), schema.metadata().clone()));
         let table_schema =
             TableSchema::builder(file_schema).with_table_partition_cols(pick(partitions).to_vec()).build();
-        Self { options, schema, table_schema, places, files }
+        Self { options, schema, table_schema, places, files, watch: None }
+    }
+
+    /// Has every file that is opened compared with the one that was pinned.
+    pub(crate) fn watched(self, watch: Watch) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 
     /// The files that can hold rows for which `filters` hold, as far as the partition values tell.
@@ -174,7 +181,11 @@ impl TableProvider for FileScan {
             ReadOptions::Parquet(_) | ReadOptions::Json(_) => format.file_source(table_schema),
         };
         let own_source = matches!(&self.options, ReadOptions::Csv(csv) if csv.null_regex.is_some());
-        let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), source)
+        let store = match &self.watch {
+            Some(watch) => watch.install(state.runtime_env())?,
+            None => ObjectStoreUrl::local_filesystem(),
+        };
+        let config = FileScanConfigBuilder::new(store, source)
             .with_file_groups(groups)
             .with_statistics(statistics)
             .with_projection_indices(Some(projection))?

@@ -247,7 +247,6 @@ mod tests {
             ("delimiter", ";"),
             ("escape", "\\"),
             ("has_header", "false"),
-            ("newlines_in_values", "false"),
             ("null_regex", "^(NA|)$"),
             ("quote", "'"),
             ("schema_infer_max_rec", "7"),

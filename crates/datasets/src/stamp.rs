@@ -15,8 +15,9 @@ const BUFFER_BYTES: usize = 1 << 18;
 /// What `stat` says of a local file. Two equal stamps, neither of them [young](FileStamp::is_young) when it was taken,
 /// mean the same bytes: `changed_ns` moves with every write, and no program can set it back.
 ///
-/// The one thing a stamp cannot see is a writer that changes pages through a memory map it opened earlier: the system
-/// stamps such a file when it writes the pages back.
+/// A writer through a memory map is stamped at its first write to a page since the system last wrote that page back;
+/// [`hash_file`] therefore has the file written back before it takes the stamp. Memory file systems (tmpfs) write nothing
+/// back: there, a map that is written to for longer than 2 s is not seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileStamp {
     /// The device.
@@ -155,12 +156,13 @@ pub fn hash_file(path: impl AsRef<Path>) -> Result<(ContentDigest, FileStamp), H
 /// [`hash_file`], with a hook between reading the bytes and looking at the stamp again.
 fn hash_file_with(path: &Path, mut after_read: impl FnMut()) -> Result<(ContentDigest, FileStamp), HashError> {
     for _ in 0..2 {
-        let before = regular(path)?;
+        regular(path)?;
         let mut file = File::open(path).map_err(|source| HashError::io(path, source))?;
+        // From here on, a write through a memory map moves the stamp. Where the file system refuses (it may be read-only)
+        // there is nothing to write back.
+        let _ = file.sync_data();
         let opened = file.metadata().map_err(|source| HashError::io(path, source))?;
-        if FileStamp::from_metadata(&opened) != before {
-            continue;
-        }
+        let before = FileStamp::from_metadata(&opened);
         let digest = hash(&mut file).map_err(|source| HashError::io(path, source))?;
         after_read();
         if regular(path)? == before {

@@ -221,3 +221,14 @@ async fn unsupported_features_are_named() {
         assert!(error.contains(feature), "{error}");
     }
 }
+
+/// The engine would read the log here and the rows where the decoded name leads: beside `a%20b` there may be an `a b`.
+#[tokio::test]
+async fn a_directory_that_the_engine_decodes_is_refused() {
+    let (project, path) = project().await;
+    for name in ["a%20b", "a\\b"] {
+        copy(&path, &project.data().join(name));
+        let error = project.try_pin(&source(SourceFormat::Delta, name)).await.unwrap_err();
+        assert!(matches!(error, PinError::DeltaPath { .. }), "{error:?}");
+    }
+}

@@ -193,3 +193,14 @@ async fn a_file_that_is_gone_fails_the_scan() {
     let error = crate::support::query(&project.ctx, pinned.provider().unwrap(), "select * from t").await.unwrap_err();
     assert!(error.to_string().contains("2.csv"), "{error}");
 }
+
+#[tokio::test]
+async fn two_columns_of_one_name_are_refused() {
+    let project = Project::new();
+    let fields = vec![Field::new("a", DataType::Int64, true), Field::new("a", DataType::Int64, true)];
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![ints(&[1]), ints(&[2])]).unwrap();
+    project.write("twice.parquet", parquet_of(&batch));
+    let (error, text) = refused(&project, &source(Parquet, "twice.parquet")).await;
+    assert!(matches!(error, PinError::DuplicateColumn { .. }), "{text}");
+    assert!(text.contains("`a`") && text.contains("twice.parquet"), "{text}");
+}

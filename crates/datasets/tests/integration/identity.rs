@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use alluvium_contracts::{ContentDigest, SourceFormat, SourcePath, SourceSpec};
-use alluvium_datasets::{Change, DatasetSpec, FileStamp, PinError, Pinner};
+use alluvium_datasets::{Change, DatasetSpec, FileStamp, PinError, Pinner, hash_file};
 use alluvium_telemetry::Seam;
 use arrow::array::Int64Array;
 
@@ -232,7 +232,6 @@ async fn content_and_the_way_of_reading_move_the_pin() {
         ("delimiter", ";"),
         ("escape", "\\"),
         ("has_header", "false"),
-        ("newlines_in_values", "false"),
         ("null_regex", "^NA$"),
         ("quote", "'"),
         ("schema_infer_max_rec", "7"),
@@ -338,4 +337,60 @@ async fn a_remembered_schema_is_that_of_the_same_files_options_and_order() {
     assert_eq!(one.components()["schema"], "a: Int64, b: Int64");
     assert_eq!(other.components()["schema"], "b: Int64, a: Int64");
     assert_ne!(one.digest(), other.digest());
+}
+
+/// Every stamp is as it was when the run ends; but what the scan opened was another file.
+#[tokio::test]
+async fn a_directory_exchanged_under_a_scan_and_put_back_is_noticed() {
+    let project = Project::new();
+    for (name, content) in [("d/a.csv", "a\n1\n"), ("other/a.csv", "a\n2\n")] {
+        project.write(name, content);
+    }
+    let (data, csv) = (project.data(), source(SourceFormat::Csv, "d/a.csv"));
+    let [there, other, aside] = ["d", "other", "aside"].map(|name| data.join(name));
+    let parquet = source(SourceFormat::Parquet, "d/a.parquet");
+    project.write("d/a.parquet", ints(&[1]));
+    project.write("other/a.parquet", ints(&[2]));
+    for (source, sql) in [(&csv, "select sum(a) as s from t"), (&parquet, "select sum(a) as s from t")] {
+        let pinned = project.pin(source).await;
+        std::fs::rename(&there, &aside).unwrap();
+        std::fs::rename(&other, &there).unwrap();
+        let read = project.query(&pinned, sql).await;
+        std::fs::rename(&there, &other).unwrap();
+        std::fs::rename(&aside, &there).unwrap();
+        assert_eq!(read.lines().nth(3), Some("| 2 |"), "the engine reads by path");
+        assert!(matches!(pinned.recheck().unwrap_err().change, Change::Replaced));
+        // Pinned anew, it is read as it is.
+        let again = project.pin(source).await;
+        assert_eq!(project.query(&again, sql).await.lines().nth(3), Some("| 1 |"));
+        again.recheck().unwrap();
+    }
+}
+
+/// A page that was dirty when the file was hashed can be written again without moving either time.
+#[test]
+fn a_write_through_an_old_memory_map_moves_the_stamp() {
+    use std::os::fd::AsRawFd as _;
+    // Not in the system's temporary directory, which may be in memory: there nothing is ever written back.
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = dir.path().join("a");
+    std::fs::write(&path, [0_u8; 4096]).unwrap();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    // SAFETY: a new mapping of an open file, as long as the file.
+    let page =
+        unsafe { libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+    assert_ne!(page, libc::MAP_FAILED);
+    let write = |byte: u8| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        // SAFETY: the mapping is one page and lives until the end of the test.
+        unsafe { page.cast::<u8>().write_volatile(byte) };
+    };
+    write(1);
+    let (before, stamp) = hash_file(&path).unwrap();
+    write(2);
+    let now = FileStamp::of(&path).unwrap();
+    assert_ne!(now, stamp);
+    assert_ne!(hash_file(&path).unwrap().0, before);
+    // SAFETY: mapped above, and not used again.
+    unsafe { libc::munmap(page, 4096) };
 }
