@@ -239,7 +239,11 @@ impl CacheRoot {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, RootError> {
-    real_path(path).map_err(|source| RootError::Io { path: path.to_owned(), action: "resolve", source })
+    let path = real_path(path).map_err(|source| RootError::Io { path: path.to_owned(), action: "resolve", source })?;
+    match path.as_os_str().as_encoded_bytes().iter().any(|byte| b"%\\".contains(byte)) {
+        true => Err(RootError::Unaddressable { path }),
+        false => Ok(path),
+    }
 }
 
 fn kv_path(root: &Path, kind: KvKind) -> PathBuf {

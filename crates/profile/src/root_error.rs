@@ -55,6 +55,16 @@ pub enum RootError {
         /// The path.
         path: PathBuf,
     },
+    /// The engine would look for the ledgers elsewhere.
+    #[error(
+        "the cache root cannot be {}: the engine decodes `%` and `\\` in the directories of a Delta table, and would look for \
+         the ledgers elsewhere; name another with --cache-root",
+        path.display()
+    )]
+    Unaddressable {
+        /// The path, without symbolic links.
+        path: PathBuf,
+    },
     /// The directory cannot be made or written.
     #[error("no permission to write the cache root {}: grant it, or name another with --cache-root", path.display())]
     NotWritable {

@@ -230,6 +230,11 @@ fn what_is_in_the_way_is_named() {
         assert!(matches!(error, RootError::NotADirectory { .. }), "{error}");
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+    for name in ["feature%2Fx", "a\\b"] {
+        let error = open(&dir.path().join(name).join("root")).unwrap_err();
+        assert!(matches!(&error, RootError::Unaddressable { .. }), "{error}");
+        assert!(!dir.path().join(name).exists());
+    }
 
     let newer = dir.path().join("newer");
     fs::create_dir(&newer).unwrap();
