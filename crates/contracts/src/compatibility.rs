@@ -1,14 +1,18 @@
 //! What may not change within a version: two JSON Schemas of one contract, compared as their readers would.
 //!
-//! New optional fields, descriptions and titles are free; so is a required field that becomes optional where a person
-//! writes (an object that refuses unknown fields). Everything else that a reader could notice breaks a rule.
+//! New optional fields, descriptions, titles and examples are free; so is a required field that becomes optional where a
+//! person writes (an object that refuses unknown fields). Everything else that differs breaks a rule: a keyword that is
+//! not known here is compared as it stands, so that a change which nobody thought of is refused and not let through.
+
+mod shape;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::words::words;
+use shape::{Extra, Keywords, Object, Peeled, Shape, Union};
 
 words!(
     /// A rule that a change breaks.
@@ -19,12 +23,14 @@ words!(
         FieldRemoved => "field_removed",
         /// A field has another name.
         FieldRenamed => "field_renamed",
-        /// A field has another type, or other bounds.
+        /// A field has another type, other bounds, or another keyword of its schema changed.
         FieldRetyped => "field_retyped",
         /// A field has to be there that did not have to be.
         FieldNewlyRequired => "field_newly_required",
         /// A field may be missing on which readers rely: where a program writes.
         FieldNoLongerRequired => "field_no_longer_required",
+        /// An optional field means something else where it is left out.
+        DefaultChanged => "default_changed",
         /// An enum lost a word.
         EnumNarrowed => "enum_narrowed",
         /// A closed enum gained a word, which an older reader refuses.
@@ -67,37 +73,54 @@ struct Comparison<'a> {
     old: &'a Value,
     new: &'a Value,
     /// Pairs of definitions that were compared: types refer to one another, and to themselves.
-    seen: BTreeSet<(String, String)>,
+    seen: BTreeSet<(&'a str, &'a str)>,
     found: BTreeSet<BreakingChange>,
 }
 
-impl Comparison<'_> {
+impl<'a> Comparison<'a> {
     fn note(&mut self, rule: BreakingRule, place: &str, detail: String) {
         self.found.insert(BreakingChange { rule, place: place.to_owned(), detail });
     }
 
-    fn schemas(&mut self, place: &str, old: &Value, new: &Value) {
-        let names = definition(old).zip(definition(new));
-        let (old, new) = (Shape::of(self.old, old), Shape::of(self.new, new));
-        if old.nullable != new.nullable {
-            let detail = if new.nullable { "may be null now" } else { "may no longer be null" };
+    fn schemas(&mut self, place: &str, old: &'a Value, new: &'a Value) {
+        let (old, new) = (Peeled::of(self.old, old), Peeled::of(self.new, new));
+        let (was, is) = (Shape::of(self.old, old.core), Shape::of(self.new, new.core));
+        let (nulls_were, nulls_are) = (old.nulls + was.nulls, new.nulls + is.nulls);
+        if nulls_were != nulls_are {
+            let detail = match (nulls_were, nulls_are) {
+                (0, _) => "may be null now",
+                (_, 0) => "may no longer be null",
+                _ => "may be null in another number of ways",
+            };
             self.note(BreakingRule::FieldRetyped, place, detail.to_owned());
         }
-        if let Some((old, new)) = names
-            && !self.seen.insert((old.to_owned(), new.to_owned()))
+        self.keywords(place, &old.beside, &new.beside);
+        if let Some(names) = old.name.zip(new.name)
+            && !self.seen.insert(names)
         {
             return;
         }
-        match (&old.form, &new.form) {
-            (Form::Words(old), Form::Words(new)) => self.words(place, old, new),
-            (Form::Object(old), Form::Object(new)) => self.objects(place, old, new),
-            (Form::List(old), Form::List(new)) => self.schemas(&format!("{place}[]"), old, new),
-            (Form::Union(old), Form::Union(new)) => self.unions(place, old, new),
-            (Form::Plain(old), Form::Plain(new)) if old == new => {}
-            (old, new) => {
-                self.note(BreakingRule::FieldRetyped, place, format!("{} became {}", old.describe(), new.describe()));
-            }
+        self.shapes(place, &was, &is);
+    }
+
+    fn shapes(&mut self, place: &str, old: &Shape<'a>, new: &Shape<'a>) {
+        if !old.is_like(new) {
+            let detail = format!("{} became {}", old.describe(), new.describe());
+            return self.note(BreakingRule::FieldRetyped, place, detail);
         }
+        if let (Some(old), Some(new)) = (&old.words, &new.words) {
+            self.words(place, old, new);
+        }
+        if let (Some(old), Some(new)) = (&old.object, &new.object) {
+            self.objects(place, old, new);
+        }
+        if let (Some(old), Some(new)) = (old.items, new.items) {
+            self.schemas(&format!("{place}[]"), old, new);
+        }
+        if let (Some(old), Some(new)) = (&old.union, &new.union) {
+            self.unions(place, old, new);
+        }
+        self.keywords(place, &old.rest, &new.rest);
     }
 
     fn words(&mut self, place: &str, old: &BTreeSet<String>, new: &BTreeSet<String>) {
@@ -109,249 +132,140 @@ impl Comparison<'_> {
         }
     }
 
-    fn objects(&mut self, place: &str, old: &Object<'_>, new: &Object<'_>) {
+    fn objects(&mut self, place: &str, old: &Object<'a>, new: &Object<'a>) {
         let inner = |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
-        match (old.closed, new.closed) {
-            (false, true) => self.note(BreakingRule::ObjectClosed, place, "unknown fields are refused now".to_owned()),
-            (true, false) => self.note(BreakingRule::ObjectOpened, place, "unknown fields are ignored now".to_owned()),
-            _ => {}
-        }
+        self.extra(place, old.extra, new.extra);
         let mut added: BTreeMap<&str, &Value> =
-            new.fields.iter().filter(|(name, _)| !old.fields.contains_key(**name)).map(|(n, s)| (*n, *s)).collect();
+            new.fields.iter().filter(|(name, _)| !old.fields.contains_key(*name)).map(|(n, s)| (*n, *s)).collect();
         for (name, was) in &old.fields {
-            let Some(is) = new.fields.get(name) else {
-                // The same schema under a new name is the same field.
-                let twin = added.iter().find(|(_, schema)| bare(schema) == bare(was)).map(|(name, _)| *name);
-                match twin {
-                    Some(twin) => {
-                        added.remove(twin);
-                        self.note(BreakingRule::FieldRenamed, &inner(name), format!("it is called `{twin}` now"));
-                    }
-                    None => self.note(BreakingRule::FieldRemoved, &inner(name), "it is gone".to_owned()),
-                }
+            if let Some(is) = new.fields.get(name) {
+                let (was_required, is_required) = (old.required.contains(name), new.required.contains(name));
+                self.field(&inner(name), (*was, was_required), (*is, is_required), new);
                 continue;
-            };
-            match (old.required.contains(name), new.required.contains(name)) {
-                (false, true) => {
-                    let detail = "it could be left out, and has to be there now".to_owned();
-                    self.note(BreakingRule::FieldNewlyRequired, &inner(name), detail);
-                }
-                (true, false) if !new.closed => {
-                    let detail = "readers rely on it, and it may be missing now".to_owned();
-                    self.note(BreakingRule::FieldNoLongerRequired, &inner(name), detail);
-                }
-                _ => {}
             }
-            self.schemas(&inner(name), was, is);
+            // The same schema under a new name is the same field.
+            let twin = added.iter().find(|(_, schema)| shape::bare(schema) == shape::bare(was)).map(|(name, _)| *name);
+            match twin {
+                Some(twin) => {
+                    added.remove(twin);
+                    self.note(BreakingRule::FieldRenamed, &inner(name), format!("it is called `{twin}` now"));
+                }
+                None => self.note(BreakingRule::FieldRemoved, &inner(name), "it is gone".to_owned()),
+            }
         }
-        for name in added.keys().filter(|name| new.required.contains(**name)) {
-            self.note(BreakingRule::FieldNewlyRequired, &inner(name), "it is new, and has to be there".to_owned());
+        for name in added.keys() {
+            if new.required.contains(name) {
+                self.note(BreakingRule::FieldNewlyRequired, &inner(name), "it is new, and has to be there".to_owned());
+            } else if matches!(old.extra, Extra::Values(_)) {
+                let detail = "it was one of the map's values, and has a schema of its own now".to_owned();
+                self.note(BreakingRule::FieldRetyped, &inner(name), detail);
+            }
         }
-        if let (Some(old), Some(new)) = (old.values, new.values) {
-            self.schemas(&format!("{place}{{}}"), old, new);
-        } else if old.values.is_some() != new.values.is_some() {
-            let detail = "a map became an object of fields, or the other way round".to_owned();
-            self.note(BreakingRule::FieldRetyped, place, detail);
+        self.required_without_a_schema(old, new, &inner);
+    }
+
+    /// Names that have to be there and that `properties` does not know.
+    fn required_without_a_schema(&mut self, old: &Object<'a>, new: &Object<'a>, inner: &impl Fn(&str) -> String) {
+        let unknown = |name: &&&str| !old.fields.contains_key(**name) && !new.fields.contains_key(**name);
+        for name in new.required.difference(&old.required).filter(unknown) {
+            self.note(BreakingRule::FieldNewlyRequired, &inner(name), "it has to be there now".to_owned());
+        }
+        for name in old.required.difference(&new.required).filter(unknown) {
+            self.note(BreakingRule::FieldNoLongerRequired, &inner(name), "it may be missing now".to_owned());
         }
     }
 
-    fn unions(&mut self, place: &str, old: &[&Value], new: &[&Value]) {
-        let label = |root: &Value, schema: &Value| Shape::of(root, schema).label();
-        let (old_root, new_root) = (self.old, self.new);
-        let old: BTreeMap<String, &Value> = old.iter().map(|schema| (label(old_root, schema), *schema)).collect();
-        let new: BTreeMap<String, &Value> = new.iter().map(|schema| (label(new_root, schema), *schema)).collect();
-        for (label, was) in &old {
-            match new.get(label) {
-                Some(is) => self.schemas(place, was, is),
+    /// One field, each time with whether it has to be there, in an object that is `new`.
+    fn field(&mut self, place: &str, old: (&'a Value, bool), new: (&'a Value, bool), object: &Object<'a>) {
+        let ((was, was_required), (is, is_required)) = (old, new);
+        match (was_required, is_required) {
+            (false, true) => {
+                let detail = "it could be left out, and has to be there now".to_owned();
+                self.note(BreakingRule::FieldNewlyRequired, place, detail);
+            }
+            (true, false) if object.extra != Extra::Refused => {
+                let detail = "readers rely on it, and it may be missing now".to_owned();
+                self.note(BreakingRule::FieldNoLongerRequired, place, detail);
+            }
+            _ => {}
+        }
+        if !was_required && !is_required {
+            let (meant, means) = (shape::default_of(self.old, was), shape::default_of(self.new, is));
+            if !shape::keeps(meant, means) {
+                let detail = format!("where it is left out it was {meant}, and is {means}");
+                self.note(BreakingRule::DefaultChanged, place, detail);
+            }
+        }
+        self.schemas(place, was, is);
+    }
+
+    /// What becomes of fields that `properties` does not name.
+    fn extra(&mut self, place: &str, old: Extra<'a>, new: Extra<'a>) {
+        let (rule, detail) = match (old, new) {
+            (Extra::Values(old), Extra::Values(new)) => return self.schemas(&format!("{place}{{}}"), old, new),
+            (Extra::Ignored, Extra::Ignored) | (Extra::Refused, Extra::Refused) => return,
+            (Extra::Ignored, Extra::Refused) => (BreakingRule::ObjectClosed, "unknown fields are refused now"),
+            (Extra::Refused, Extra::Ignored) => (BreakingRule::ObjectOpened, "unknown fields are ignored now"),
+            (Extra::Values(_), _) | (_, Extra::Values(_)) => {
+                (BreakingRule::FieldRetyped, "a map became an object of fields, or the other way round")
+            }
+        };
+        self.note(rule, place, detail.to_owned());
+    }
+
+    fn unions(&mut self, place: &str, old: &Union<'a>, new: &Union<'a>) {
+        if old.keyword != new.keyword {
+            self.note(BreakingRule::FieldRetyped, place, format!("`{}` became `{}`", old.keyword, new.keyword));
+        }
+        for (label, was) in &old.alternatives {
+            match new.alternatives.get(label) {
+                Some(is) => self.schemas(place, *was, *is),
                 None => self.note(BreakingRule::EnumNarrowed, place, format!("the alternative `{label}` is gone")),
             }
         }
-        for label in new.keys().filter(|label| !old.contains_key(*label)) {
+        for label in new.alternatives.keys().filter(|label| !old.alternatives.contains_key(*label)) {
             self.note(BreakingRule::EnumWidened, place, format!("the alternative `{label}` is new"));
         }
     }
-}
 
-/// What a schema says, without how it says it.
-struct Shape<'a> {
-    nullable: bool,
-    form: Form<'a>,
-}
-
-enum Form<'a> {
-    /// A closed enum.
-    Words(BTreeSet<String>),
-    Object(Object<'a>),
-    List(&'a Value),
-    /// One of several alternatives.
-    Union(Vec<&'a Value>),
-    /// Anything else: its keywords, but for what is only said to people.
-    Plain(BTreeMap<String, Value>),
-}
-
-struct Object<'a> {
-    fields: BTreeMap<&'a str, &'a Value>,
-    required: BTreeSet<&'a str>,
-    /// Whether unknown fields are refused.
-    closed: bool,
-    /// The schema of a map's values.
-    values: Option<&'a Value>,
-}
-
-/// Keywords that bind no document.
-const FOR_PEOPLE: [&str; 6] = ["$schema", "title", "description", "default", "examples", "$defs"];
-
-impl<'a> Shape<'a> {
-    fn of(root: &'a Value, schema: &'a Value) -> Self {
-        let schema = resolve(root, schema);
-        let Value::Object(keywords) = schema else {
-            return Self {
-                nullable: false,
-                form: Form::Plain(BTreeMap::from([("schema".to_owned(), schema.clone())])),
+    /// Keywords that are compared as they stand.
+    fn keywords(&mut self, place: &str, old: &Keywords<'a>, new: &Keywords<'a>) {
+        let names: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+        for name in names {
+            let (was, is) = (old.get(name), new.get(name));
+            let same = match (was, is) {
+                (Some(was), Some(is)) => {
+                    was.len() == is.len() && was.iter().zip(is).all(|(was, is)| self.same(place, *was, *is))
+                }
+                _ => false,
             };
-        };
-        if let Some(alternatives) = ["oneOf", "anyOf"].iter().find_map(|name| keywords.get(*name)?.as_array()) {
-            return Self::of_alternatives(root, alternatives);
-        }
-        let types: BTreeSet<&str> = match keywords.get("type") {
-            Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).collect(),
-            Some(Value::String(one)) => BTreeSet::from([one.as_str()]),
-            _ => BTreeSet::new(),
-        };
-        let form = if let Some(words) = words_of(keywords) {
-            Form::Words(words)
-        } else if types.contains("object") {
-            Form::Object(Object::of(keywords))
-        } else if let (true, Some(items)) = (types.contains("array"), keywords.get("items")) {
-            Form::List(items)
-        } else {
-            let mut plain: BTreeMap<String, Value> = keywords
-                .iter()
-                .filter(|(name, _)| !FOR_PEOPLE.contains(&name.as_str()))
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect();
-            plain.insert("type".to_owned(), types.iter().filter(|name| **name != "null").copied().collect());
-            Form::Plain(plain)
-        };
-        Self { nullable: types.contains("null"), form }
-    }
-
-    fn of_alternatives(root: &'a Value, alternatives: &'a [Value]) -> Self {
-        let some: Vec<&Value> = alternatives.iter().filter(|schema| !is_null(schema)).collect();
-        let nullable = some.len() < alternatives.len();
-        if let [only] = some.as_slice() {
-            let shape = Self::of(root, only);
-            return Self { nullable: nullable || shape.nullable, ..shape };
-        }
-        let words: Option<Vec<BTreeSet<String>>> =
-            some.iter().map(|schema| schema.as_object().and_then(words_of)).collect();
-        let form = match words {
-            Some(words) => Form::Words(words.into_iter().flatten().collect()),
-            None => Form::Union(some),
-        };
-        Self { nullable, form }
-    }
-
-    /// What tells an alternative of a union from the others: the word of its tag, its one field, or its type.
-    fn label(&self) -> String {
-        let Form::Object(object) = &self.form else {
-            return self.form.describe();
-        };
-        let tag = object
-            .fields
-            .iter()
-            .find_map(|(name, schema)| Some(format!("{name} = {}", schema.get("const").and_then(Value::as_str)?)));
-        tag.unwrap_or_else(|| object.required.iter().copied().collect::<Vec<_>>().join(", "))
-    }
-}
-
-impl<'a> Object<'a> {
-    fn of(keywords: &'a Map<String, Value>) -> Self {
-        let fields = keywords.get("properties").and_then(Value::as_object);
-        let additional = keywords.get("additionalProperties");
-        Self {
-            fields: fields.into_iter().flatten().map(|(name, schema)| (name.as_str(), schema)).collect(),
-            required: keywords
-                .get("required")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .collect(),
-            closed: additional == Some(&Value::Bool(false)),
-            values: additional.filter(|schema| **schema != Value::Bool(false)),
-        }
-    }
-}
-
-impl Form<'_> {
-    fn describe(&self) -> String {
-        match self {
-            Self::Words(_) => "an enum".to_owned(),
-            Self::Object(_) => "an object".to_owned(),
-            Self::List(_) => "a list".to_owned(),
-            Self::Union(_) => "a union".to_owned(),
-            Self::Plain(keywords) => {
-                let said: Vec<String> = keywords.iter().map(|(name, value)| format!("{name} {value}")).collect();
-                said.join(", ")
+            if !same {
+                let said = |values: Option<&Vec<&Value>>| match values {
+                    Some(values) => values.iter().map(|value| value.to_string()).collect::<Vec<_>>().join(" and "),
+                    None => "not there".to_owned(),
+                };
+                let detail = format!("`{name}` was {}, and is {}", said(was), said(is));
+                self.note(BreakingRule::FieldRetyped, place, detail);
             }
         }
     }
-}
 
-fn words_of(keywords: &Map<String, Value>) -> Option<BTreeSet<String>> {
-    if let Some(word) = keywords.get("const") {
-        return Some(BTreeSet::from([text(word)]));
-    }
-    keywords.get("enum")?.as_array().map(|words| words.iter().map(text).collect())
-}
-
-fn text(word: &Value) -> String {
-    word.as_str().map_or_else(|| word.to_string(), str::to_owned)
-}
-
-fn reference(schema: &Value) -> Option<&str> {
-    schema.get("$ref").and_then(Value::as_str)
-}
-
-/// The definition that a schema stands for, directly or as its one alternative beside null.
-fn definition(schema: &Value) -> Option<&str> {
-    let alternatives = ["oneOf", "anyOf"].iter().find_map(|name| schema.get(*name)?.as_array());
-    match alternatives {
-        Some(alternatives) => {
-            let mut some = alternatives.iter().filter(|schema| !is_null(schema));
-            let only = some.next()?;
-            if some.next().is_none() { definition(only) } else { None }
+    /// Whether two values of a keyword are the same. What they refer to is compared as schemas are, and noted there.
+    fn same(&mut self, place: &str, old: &'a Value, new: &'a Value) -> bool {
+        match (old, new) {
+            _ if shape::reference(old).is_some() && shape::reference(new).is_some() => {
+                self.schemas(place, old, new);
+                true
+            }
+            (Value::Object(old), Value::Object(new)) => {
+                old.len() == new.len()
+                    && old.iter().all(|(name, was)| new.get(name).is_some_and(|is| self.same(place, was, is)))
+            }
+            (Value::Array(old), Value::Array(new)) => {
+                old.len() == new.len() && old.iter().zip(new).all(|(was, is)| self.same(place, was, is))
+            }
+            _ => old == new,
         }
-        None => reference(schema),
-    }
-}
-
-fn is_null(schema: &Value) -> bool {
-    schema.get("type").and_then(Value::as_str) == Some("null")
-}
-
-/// Follows references within the document.
-fn resolve<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
-    // A chain longer than this refers to itself.
-    for _ in 0..16 {
-        match reference(schema).and_then(|name| root.pointer(name.strip_prefix('#')?)) {
-            Some(next) => schema = next,
-            None => break,
-        }
-    }
-    schema
-}
-
-/// A schema without its own words to people.
-fn bare(schema: &Value) -> Value {
-    match schema {
-        Value::Object(keywords) => keywords
-            .iter()
-            .filter(|(name, _)| !FOR_PEOPLE.contains(&name.as_str()))
-            .map(|(n, v)| (n.clone(), v.clone()))
-            .collect(),
-        other => other.clone(),
     }
 }
 

@@ -138,6 +138,85 @@ fn an_enum_that_lost_or_gained_a_word() {
 }
 
 #[test]
+fn a_keyword_that_is_not_known_here_is_a_change_of_type() {
+    // Beside a reference, beside alternatives, in a list, in a map, in a union and in a field.
+    for (pointer, place) in [
+        ("/properties/word", "word"),
+        ("/properties/maybe", "maybe"),
+        ("/properties/parts", "parts"),
+        ("/properties/by_name", "by_name"),
+        ("/properties/row", "row"),
+        ("/properties/name", "name"),
+        ("/$defs/Part/properties/size", "by_name{}.size"),
+        ("", ""),
+    ] {
+        for (keyword, value) in [
+            ("minItems", json!(1)),
+            ("propertyNames", json!({"pattern": "^a"})),
+            ("dependentRequired", json!({"a": ["b"]})),
+            ("prefixItems", json!([{"type": "string"}])),
+            ("if", json!({"type": "string"})),
+            ("format", json!("date-time")),
+        ] {
+            let new = changed(|schema| schema.pointer_mut(pointer).unwrap()[keyword] = value);
+            // A definition is reached by its first path.
+            let found = rules(&base(), &new);
+            assert!(found.iter().any(|found| found.0 == "field_retyped"), "{keyword} at {pointer}: {found:?}");
+            assert!(found.iter().any(|found| found.1.starts_with(place)), "{keyword} at {pointer}: {found:?}");
+            assert!(!rules(&new, &base()).is_empty(), "{keyword} at {pointer}, back");
+        }
+    }
+}
+
+#[test]
+fn what_an_unknown_keyword_refers_to_is_compared_too() {
+    let refers = |size: &str| {
+        changed(|schema| {
+            schema["properties"]["pair"] = json!({"type": "array", "prefixItems": [{"$ref": "#/$defs/Pair"}]});
+            schema["$defs"]["Pair"] = json!({"type": "object", "properties": {"size": {"type": size}}});
+        })
+    };
+    assert_eq!(rules(&refers("integer"), &refers("integer")), []);
+    assert_eq!(rules(&refers("integer"), &refers("string")), [("field_retyped", "pair.size".to_owned())]);
+}
+
+#[test]
+fn words_are_told_apart_by_their_types_and_within_unions() {
+    let word = |word: Value| changed(|schema| schema["properties"]["word"] = json!({"const": word}));
+    assert_eq!(rules(&word(json!(1)), &word(json!(2))).len(), 2);
+    assert_eq!(rules(&word(json!(1)), &word(json!("1"))).len(), 2);
+    let union = |words: &[&str]| {
+        let mut some: Vec<Value> = words.iter().map(|word| json!({"const": word, "type": "string"})).collect();
+        some.push(json!({"type": "object", "properties": {"size": {"type": "integer"}}, "required": ["size"]}));
+        changed(|schema| schema["properties"]["word"] = json!({"oneOf": some}))
+    };
+    assert_eq!(rules(&union(&["a", "b"]), &union(&["a"])), [("enum_narrowed", "word".to_owned())]);
+    assert_eq!(rules(&union(&["a"]), &union(&["a", "b"])), [("enum_widened", "word".to_owned())]);
+    // One of two equal words is never the one.
+    assert_eq!(rules(&union(&["a"]), &union(&["a", "a"])).len(), 1);
+}
+
+#[test]
+fn fields_beside_alternatives_are_fields() {
+    let new = changed(|schema| schema["properties"]["row"]["properties"] = json!({"at": {"type": "integer"}}));
+    let other = changed(|schema| schema["properties"]["row"]["properties"] = json!({"at": {"type": "string"}}));
+    assert_eq!(rules(&new, &other), [("field_retyped", "row.at".to_owned())]);
+}
+
+#[test]
+fn what_is_meant_by_leaving_a_field_out_stays() {
+    let with = |default: Value| changed(|schema| schema["properties"]["count"]["default"] = default);
+    planted(&with(json!(3)), ("default_changed", "count"), Some("default_changed"));
+    // Left out and null are one where nothing is said.
+    assert_eq!(rules(&base(), &with(Value::Null)), []);
+    // A new optional field of a part shows in the default of the whole.
+    let part = |default: Value| changed(|schema| schema["properties"]["maybe"]["default"] = default);
+    let (old, new) = (part(json!({"size": 1})), part(json!({"size": 1, "inner": null})));
+    assert_eq!(rules(&old, &new), []);
+    assert_eq!(rules(&new, &old), [("default_changed", "maybe".to_owned())]);
+}
+
+#[test]
 fn unknown_fields_stay_as_they_were() {
     let new = changed(|schema| schema["additionalProperties"] = json!(false));
     planted(&new, ("object_closed", ""), Some("object_opened"));

@@ -11,6 +11,7 @@ mod hostile;
 mod instances;
 mod properties;
 mod rules;
+mod sweep;
 
 use alluvium_contracts::{ContractEntry, Encoding};
 use serde_json::Value;
