@@ -52,21 +52,22 @@ fn apply(dir: &Path, exported: &Files, check: bool) -> Result<Vec<String>> {
     if check || !problems.is_empty() {
         return Ok(problems);
     }
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     for (name, text) in exported {
         std::fs::write(dir.join(name), text).with_context(|| format!("cannot write {COMMITTED}/{name}"))?;
     }
     Ok(problems)
 }
 
-/// Released schemas that are not there: without them nothing tells what may change.
+/// Released schemas that are not there: without them nothing tells what may change. Nor does anything without the list.
 fn lost(dir: &Path, committed: &Files) -> Result<Vec<String>> {
     let path = dir.join(RELEASED);
-    let released = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-    };
+    let released = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "cannot read {}, which lists the released schemas: restore it from version control. Where nothing was ever \
+             released, make it with a comment line (`#`) alone",
+            path.display()
+        )
+    })?;
     let names = released.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(names
         .filter(|name| !committed.contains_key(*name))
@@ -114,9 +115,6 @@ fn drift(committed: &Files, exported: &Files) -> Vec<String> {
 /// The schemas in `dir` and their index; pages that people write lie beside them.
 fn files(dir: &Path) -> Result<Files> {
     let mut files = Files::new();
-    if !dir.exists() {
-        return Ok(files);
-    }
     for entry in std::fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -147,9 +145,16 @@ mod tests {
         Files::from([(NAME.to_owned(), schema.to_string()), (INDEX.to_owned(), "# Index\n".to_owned())])
     }
 
+    /// A directory in which nothing was released.
+    fn unreleased() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(RELEASED), "# nothing yet\n").unwrap();
+        dir
+    }
+
     /// Both modes over a directory that holds `old` when the contracts export `new`.
     fn both(old: &Value, new: &Value) -> (Vec<String>, Vec<String>, bool) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = unreleased();
         assert_eq!(apply(dir.path(), &set(old), false).unwrap(), Vec::<String>::new());
         let checked = apply(dir.path(), &set(new), true).unwrap();
         let written = apply(dir.path(), &set(new), false).unwrap();
@@ -190,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_contract_that_is_gone_and_a_lost_baseline_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = unreleased();
         let old = set(&schema(&["a"], &[], &["x"]));
         apply(dir.path(), &old, false).unwrap();
         let none = Files::from([(INDEX.to_owned(), String::new())]);
@@ -208,8 +213,22 @@ mod tests {
     }
 
     #[test]
+    fn without_the_list_of_released_schemas_nothing_is_checked_or_written() {
+        let dir = unreleased();
+        let old = set(&schema(&["a"], &[], &["x"]));
+        apply(dir.path(), &old, false).unwrap();
+        std::fs::remove_file(dir.path().join(RELEASED)).unwrap();
+        let new = set(&schema(&["a", "b"], &[], &["x"]));
+        for check in [true, false] {
+            let error = format!("{:#}", apply(dir.path(), &new, check).unwrap_err());
+            assert!(error.contains("restore it from version control"), "{error}");
+        }
+        assert_eq!(std::fs::read_to_string(dir.path().join(NAME)).unwrap(), old[NAME]);
+    }
+
+    #[test]
     fn pages_beside_the_schemas_are_left_alone() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = unreleased();
         std::fs::write(dir.path().join("fields.md"), "by hand").unwrap();
         apply(dir.path(), &set(&schema(&[], &[], &["x"])), false).unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join("fields.md")).unwrap(), "by hand");
