@@ -5,7 +5,8 @@
 //!
 //! - An object's keys are sorted: by UTF-16 code units in JSON (RFC 8785), by bytes of UTF-8 in MessagePack.
 //! - A number is a double. One whose value is an integer within ±(2⁵³−1) is an integer whatever its Rust type, so `5`
-//!   and `5.0` are one number and encode alike; every other number is a 64-bit float.
+//!   and `5.0` are one number and encode alike; every other number is a 64-bit float. What is read follows the same
+//!   rule: see [`decode`](crate::decode()).
 //! - Integers beyond that range are refused, because doubles would round them: a field that may need them is a
 //!   [`DecimalU64`](crate::DecimalU64) or [`DecimalI64`](crate::DecimalI64), which are text.
 //! - NaN, the infinities and −0.0 are refused, as are byte strings and keys that are no text.

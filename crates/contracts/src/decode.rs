@@ -4,13 +4,15 @@
 //! told apart; from there one deserializer serves both encodings, so a payload decodes from either into equal values,
 //! and a mistake is reported with its place ([`ErrorReport`]).
 //!
-//! Numbers follow the rule of the canonical forms: a number whose value is an integer within ±(2⁵³−1) is an integer,
-//! however it is spelled (`5`, `5.0`, a float in MessagePack); any other is a double. An integer that a double would
-//! round is refused, not rounded.
+//! Numbers, typed or not, follow one rule: **a number is taken in if its canonical form has the same value**, and refused
+//! if that would round it. So `5`, `5.0` and `0.5e1` are the integer 5, in MessagePack a float too; `0.1` is the double
+//! that is written so; and `9007199254740993`, `18446744073709551617`, `0.10000000000000001` and `1e-400` are refused
+//! with their place, in whatever spelling. Two documents with one identity therefore say the same numbers.
 
 mod json;
 mod messagepack;
 mod node;
+mod number;
 mod typed;
 
 use serde::de::DeserializeOwned;
@@ -106,6 +108,19 @@ pub fn decode_messagepack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ErrorR
 
 /// Decodes a bare payload under the given limits.
 ///
+/// A number, in a field of any type or of none, is taken in if its canonical form has the same value, and refused if that
+/// would round it; integers that may be wider than 2⁵³−1 are decimal strings.
+///
+/// ```
+/// use alluvium_contracts::decode_json;
+///
+/// for five in ["5", "5.0", "0.5e1"] {
+///     assert_eq!(decode_json::<u8>(five.as_bytes()).unwrap(), 5);
+/// }
+/// let report = decode_json::<Vec<f64>>(b"[0.1, 0.10000000000000001]").unwrap_err();
+/// assert_eq!(report.pointer, "/1");
+/// ```
+///
 /// # Errors
 /// [`ErrorReport`] with the place, what was expected there, and what was found.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], encoding: Encoding, limits: Limits) -> Result<T, ErrorReport> {
@@ -175,12 +190,22 @@ impl Fault {
     }
 }
 
-/// `text` in quotes, cut where it is long: what is reported of a hostile document stays small.
+/// How many characters of a document are quoted: what is reported of a hostile one stays small.
+const SHOWN: usize = 80;
+
+/// `text` in quotes, cut where it is long.
 pub(crate) fn quoted(text: &str) -> String {
-    const SHOWN: usize = 80;
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}… ({} bytes)", &text[..end], text.len()),
         None => format!("{text:?}"),
+    }
+}
+
+/// A number as it is spelled, cut where it is long.
+fn cut(number: &str) -> String {
+    match number.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}… ({} characters)", &number[..end], number.len()),
+        None => number.to_owned(),
     }
 }
 

@@ -1,6 +1,12 @@
 //! Identifiers that are drawn, not computed: runs, cache roots, entries and stores.
 //!
 //! Drawing one needs a clock and randomness, so it happens in `alluvium-telemetry`'s one seam, never here.
+//!
+//! # The text form
+//! A digest says its algorithm in a prefix (`b3:…`), because its digits do not. A UUID says it in its digits: the first
+//! one of the third group is the version, that is the way it was drawn (RFC 9562), so `0190b3a5-7c1e-7def-8123-…` is a
+//! UUIDv7 to every library and database that reads one. A prefix of ours would say it a second time, and take from those
+//! readers a type that they know. Each kind of identifier has one version, and text of another is refused.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,27 +15,35 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use uuid::Uuid;
+use uuid::{Uuid, Variant};
 
 /// The text is not an identifier of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-#[error("`{text}` is not a {kind}: expected a hyphenated lower-case UUID")]
+#[error("`{text}` is not a {kind}: expected {expected}")]
 pub struct IdParseError {
     /// The kind of identifier that was expected.
     pub kind: &'static str,
+    /// Its text form, in words.
+    pub expected: &'static str,
     /// What was found.
     pub text: String,
 }
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $version:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Uuid);
 
         impl $name {
-            /// Wraps a drawn UUID.
+            /// How it is drawn, which the text form says too.
+            pub const ALGORITHM: &'static str = concat!("UUIDv", $version);
+
+            const EXPECTED: &'static str = concat!("a hyphenated lower-case UUID of version ", $version);
+
+            /// Wraps a drawn UUID, which has to be of [this version](Self::ALGORITHM): the text of another is not read
+            /// back.
             #[must_use]
             pub const fn from_uuid(uuid: Uuid) -> Self {
                 Self(uuid)
@@ -52,10 +66,11 @@ macro_rules! id {
             type Err = IdParseError;
 
             fn from_str(text: &str) -> Result<Self, IdParseError> {
+                let drawn = |uuid: &Uuid| uuid.get_version_num() == $version && uuid.get_variant() == Variant::RFC4122;
                 // `Uuid` reads several spellings; one identifier has one text form here.
                 match Uuid::parse_str(text) {
-                    Ok(uuid) if uuid.to_string() == text => Ok(Self(uuid)),
-                    _ => Err(IdParseError { kind: $kind, text: text.to_owned() }),
+                    Ok(uuid) if drawn(&uuid) && uuid.to_string() == text => Ok(Self(uuid)),
+                    _ => Err(IdParseError { kind: $kind, expected: Self::EXPECTED, text: text.to_owned() }),
                 }
             }
         }
@@ -70,8 +85,7 @@ macro_rules! id {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = Cow::<'de, str>::deserialize(deserializer)?;
-                let expected = "a hyphenated lower-case UUID";
-                text.parse().map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &expected))
+                text.parse().map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &Self::EXPECTED))
             }
         }
 
@@ -85,7 +99,7 @@ macro_rules! id {
                 json_schema!({
                     "type": "string",
                     "format": "uuid",
-                    "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+                    "pattern": concat!("^[0-9a-f]{8}-[0-9a-f]{4}-", $version, "[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"),
                 })
             }
         }
@@ -94,19 +108,19 @@ macro_rules! id {
 
 id!(
     /// One execution: a UUIDv7, so that run ids sort by start.
-    RunId, "run id"
+    RunId, "run id", 7
 );
 id!(
     /// A cache root, written once into its `root.json`.
-    RootId, "root id"
+    RootId, "root id", 4
 );
 id!(
     /// One cached table: the name of its fresh directory.
-    EntryId, "entry id"
+    EntryId, "entry id", 4
 );
 id!(
     /// A key-value store, drawn when it is created: sequence numbers mean nothing in another one.
-    StoreId, "store id"
+    StoreId, "store id", 4
 );
 
 #[cfg(test)]
@@ -119,6 +133,21 @@ mod tests {
         assert_eq!(text.parse::<RunId>().unwrap().to_string(), text);
         assert!(text.to_uppercase().parse::<RunId>().is_err());
         assert!(text.replace('-', "").parse::<RunId>().is_err());
+    }
+
+    #[test]
+    fn the_text_names_the_algorithm() {
+        assert_eq!((RunId::ALGORITHM, RootId::ALGORITHM), ("UUIDv7", "UUIDv4"));
+        let (ordered, random) = ("0190b3a5-7c1e-7def-8123-456789abcdef", "5b1f0c8e-3a52-4d8f-9c60-2f6f0d1f2a33");
+        assert!(ordered.parse::<RunId>().is_ok() && random.parse::<EntryId>().is_ok());
+        let error = random.parse::<RunId>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("`{random}` is not a run id: expected a hyphenated lower-case UUID of version 7")
+        );
+        assert!(ordered.parse::<StoreId>().is_err());
+        // Of the right version, but not laid out as RFC 9562 says.
+        assert!("0190b3a5-7c1e-7def-c123-456789abcdef".parse::<RunId>().is_err());
     }
 
     #[test]

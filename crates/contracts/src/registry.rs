@@ -50,6 +50,9 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<ErrorReport>(),
         entry::<EvolutionSpec>(),
         entry::<FieldSpec>(),
+        entry::<KvCheck>(),
+        entry::<KvKeys>(),
+        entry::<KvRemoval>(),
         entry::<KvStats>(),
         entry::<LineageSummary>(),
         entry::<MaintenanceEvent>(),
@@ -326,6 +329,15 @@ fn index(contracts: &[ContractEntry]) -> String {
          place says what it is. Where *a person* writes, unknown fields are refused, and later versions of Alluvium may\n\
          know more optional fields. Where *a program* writes, readers ignore unknown fields, and new optional fields may\n\
          appear. Nothing else changes within a version.\n\n\
+         **Numbers**, in fields of any type and of none: a number is taken in if its canonical form (RFC 8785, that is a\n\
+         double) has the same value, and is refused with its place if that would round it. So `5`, `5.0` and `5e0` are one\n\
+         number, `9007199254740993` and `0.10000000000000001` are none, and integers that may be wider than 2^53-1 are\n\
+         decimal strings. NaN, the infinities and -0.0 are refused too.\n\n\
+         **Identities** say how they were made. A digest has its algorithm in front (`b3:`, `sha256:`). An id that is drawn,\n\
+         such as a `run_id`, is a UUID, whose third group begins with its version: 7 for runs, 4 for roots, entries and\n\
+         stores. Text of another algorithm or version is refused.\n\n\
+         Every `--format json` of the command line is an enveloped contract, but for `alluvium sql`: its rows are the\n\
+         query's.\n\n\
          | contract | version | what it is | form | who writes it |\n\
          |---|---|---|---|---|\n",
     );

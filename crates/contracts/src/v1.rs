@@ -39,7 +39,9 @@ pub use documents::{
 };
 pub use error_report::{ErrorCode, ErrorReport};
 pub use field::FieldSpec;
-pub use kv::{EvictionPolicy, KvStats};
+pub use kv::{
+    EvictionPolicy, KvCheck, KvEntryDamage, KvKeys, KvProblem, KvProblemKind, KvRemoval, KvRemovalReason, KvStats,
+};
 pub use ledger::{CacheInventoryEntry, CacheRunSummary, CacheSnapshotEntry, EngineCache, LedgerEvent};
 pub use lineage::{ColumnLineage, ColumnRef, ColumnTransformation, LineageSummary};
 pub use maintenance::{MaintenanceEvent, MaintenanceOperation, MaintenanceResult};

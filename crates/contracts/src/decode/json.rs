@@ -6,12 +6,20 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::number::{self, Numbers};
 use super::{Fault, Limits, Node};
 use crate::canonical::{MAX_DEPTH, Step};
 use crate::v1::ErrorCode;
 
 pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Node<'_>, Fault> {
-    let state = State { values: Cell::new(0), limits, fault: RefCell::new(None), steps: RefCell::new(Vec::new()) };
+    let state = State {
+        values: Cell::new(0),
+        limits,
+        numbers: RefCell::new(Numbers::of(bytes)),
+        numbers_read: Cell::new(0),
+        fault: RefCell::new(None),
+        steps: RefCell::new(Vec::new()),
+    };
     let mut parser = serde_json::Deserializer::from_slice(bytes);
     // Our own limit is half of the parser's and comes first.
     let read = Reader { state: &state, depth: 0 }.deserialize(&mut parser);
@@ -24,6 +32,11 @@ pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Node<'_>, Fault> {
         None if error.is_eof() => {
             Fault::new(ErrorCode::Truncated, "a whole JSON document", format!("its end after {} bytes", bytes.len()))
         }
+        // The parser tells this from other mistakes in its message alone.
+        None if error.to_string().starts_with("number out of range") => {
+            let number = state.numbers.borrow_mut().at(state.numbers_read.get());
+            number::out_of_range(number.unwrap_or("a wider one"))
+        }
         None => Fault::new(ErrorCode::Malformed, "JSON", error.to_string()),
     };
     fault.steps.extend(state.steps.into_inner());
@@ -31,33 +44,41 @@ pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Node<'_>, Fault> {
 }
 
 /// What the readers of one document share.
-struct State {
+struct State<'de> {
     values: Cell<usize>,
     limits: Limits,
+    /// The numbers as they are spelled, and how many of them the parser has read.
+    numbers: RefCell<Numbers<'de>>,
+    numbers_read: Cell<usize>,
     /// The mistake that ended reading, where it was one of ours and not the parser's.
     fault: RefCell<Option<Fault>>,
     /// Where it was, innermost first.
     steps: RefCell<Vec<Step>>,
 }
 
-impl State {
+impl<'de> State<'de> {
     fn refuse<E: Error>(&self, fault: Fault) -> E {
         self.fault.replace(Some(fault));
         E::custom("refused")
     }
 
-    fn accept<'de, E: Error>(&self, node: Result<Node<'de>, Fault>) -> Result<Node<'de>, E> {
+    fn accept<E: Error>(&self, node: Result<Node<'de>, Fault>) -> Result<Node<'de>, E> {
         node.map_err(|fault| self.refuse(fault))
+    }
+
+    /// Counts a number, and says how many there were before.
+    fn count_number(&self) -> usize {
+        self.numbers_read.replace(self.numbers_read.get() + 1)
     }
 }
 
 #[derive(Clone, Copy)]
-struct Reader<'a> {
-    state: &'a State,
+struct Reader<'a, 'de> {
+    state: &'a State<'de>,
     depth: usize,
 }
 
-impl Reader<'_> {
+impl Reader<'_, '_> {
     fn deeper<E: Error>(self) -> Result<Self, E> {
         if self.depth == MAX_DEPTH {
             return Err(self.state.refuse(Fault::too_deep()));
@@ -66,7 +87,7 @@ impl Reader<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
+impl<'de> DeserializeSeed<'de> for Reader<'_, 'de> {
     type Value = Node<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node<'de>, D::Error> {
@@ -79,7 +100,7 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Reader<'_> {
+impl<'de> Visitor<'de> for Reader<'_, 'de> {
     type Value = Node<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,15 +116,19 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Node<'de>, E> {
-        self.state.accept(Node::integer(i128::from(value)))
+        self.state.count_number();
+        self.state.accept(number::integer(i128::from(value)))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Node<'de>, E> {
-        self.state.accept(Node::integer(i128::from(value)))
+        self.state.count_number();
+        self.state.accept(number::integer(i128::from(value)))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Node<'de>, E> {
-        self.state.accept(Node::float(value))
+        let index = self.state.count_number();
+        let text = self.state.numbers.borrow_mut().at(index);
+        self.state.accept(text.map_or_else(|| Node::float(value), |text| number::spelled(text, value)))
     }
 
     fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Node<'de>, E> {

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use rmp::Marker;
 
+use super::number::integer;
 use super::{Fault, Limits, Node};
 use crate::canonical::{MAX_DEPTH, Step};
 use crate::v1::ErrorCode;
@@ -40,14 +41,14 @@ impl<'de> Reader<'de> {
             Marker::True => Ok(Node::Boolean(true)),
             Marker::FixPos(value) => Ok(Node::Integer(i64::from(value))),
             Marker::FixNeg(value) => Ok(Node::Integer(i64::from(value))),
-            Marker::U8 => self.array().and_then(|bytes| Node::integer(u8::from_be_bytes(bytes).into())),
-            Marker::U16 => self.array().and_then(|bytes| Node::integer(u16::from_be_bytes(bytes).into())),
-            Marker::U32 => self.array().and_then(|bytes| Node::integer(u32::from_be_bytes(bytes).into())),
-            Marker::U64 => self.array().and_then(|bytes| Node::integer(u64::from_be_bytes(bytes).into())),
-            Marker::I8 => self.array().and_then(|bytes| Node::integer(i8::from_be_bytes(bytes).into())),
-            Marker::I16 => self.array().and_then(|bytes| Node::integer(i16::from_be_bytes(bytes).into())),
-            Marker::I32 => self.array().and_then(|bytes| Node::integer(i32::from_be_bytes(bytes).into())),
-            Marker::I64 => self.array().and_then(|bytes| Node::integer(i64::from_be_bytes(bytes).into())),
+            Marker::U8 => self.array().and_then(|bytes| integer(u8::from_be_bytes(bytes).into())),
+            Marker::U16 => self.array().and_then(|bytes| integer(u16::from_be_bytes(bytes).into())),
+            Marker::U32 => self.array().and_then(|bytes| integer(u32::from_be_bytes(bytes).into())),
+            Marker::U64 => self.array().and_then(|bytes| integer(u64::from_be_bytes(bytes).into())),
+            Marker::I8 => self.array().and_then(|bytes| integer(i8::from_be_bytes(bytes).into())),
+            Marker::I16 => self.array().and_then(|bytes| integer(i16::from_be_bytes(bytes).into())),
+            Marker::I32 => self.array().and_then(|bytes| integer(i32::from_be_bytes(bytes).into())),
+            Marker::I64 => self.array().and_then(|bytes| integer(i64::from_be_bytes(bytes).into())),
             Marker::F32 => self.array().and_then(|bytes| Node::float(f32::from_be_bytes(bytes).into())),
             Marker::F64 => self.array().and_then(|bytes| Node::float(f64::from_be_bytes(bytes))),
             Marker::FixArray(length) => self.list(length.into(), depth),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Serialize, Serializer};
 
 use super::{Fault, quoted};
-use crate::canonical::{SAFE_INTEGER, Step, safe_integer};
+use crate::canonical::{Step, safe_integer};
 use crate::v1::ErrorCode;
 
 /// A value.
@@ -23,19 +23,6 @@ pub(crate) enum Node<'de> {
 }
 
 impl<'de> Node<'de> {
-    /// The node of an integer, or what is wrong with it.
-    pub(super) fn integer(value: i128) -> Result<Self, Fault> {
-        match i64::try_from(value) {
-            Ok(safe) if (-SAFE_INTEGER..=SAFE_INTEGER).contains(&safe) => Ok(Self::Integer(safe)),
-            _ if is_a_double(value) => Ok(Self::Float(value as f64)),
-            _ => Err(Fault::new(
-                ErrorCode::BadNumber,
-                "an integer within 2^53-1 of zero, or a decimal string",
-                format!("the integer {value}, which a double would round"),
-            )),
-        }
-    }
-
     /// The node of a float, or what is wrong with it.
     pub(super) fn float(value: f64) -> Result<Self, Fault> {
         if !value.is_finite() {
@@ -93,12 +80,6 @@ impl Serialize for Node<'_> {
             Self::Object(entries) => serializer.collect_map(entries.iter().map(|(key, value)| (key, value))),
         }
     }
-}
-
-/// Whether an integer beyond 2⁵³−1 says a double exactly, or as the canonical form spells one.
-fn is_a_double(value: i128) -> bool {
-    let double = value as f64;
-    double as i128 == value || ryu_js::Buffer::new().format_finite(double) == value.to_string()
 }
 
 /// A key that is there twice.

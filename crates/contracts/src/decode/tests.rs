@@ -61,8 +61,14 @@ fn every_form_of_a_variant() {
 fn mistakes_are_taken_apart() {
     let whole = Whole { small: 1, shape: Some(Shape::Unit), pair: Some((2, "x".to_owned())) };
     assert_eq!(good::<Whole>(r#"{"small": 1.0, "shape": "unit", "pair": [2, "\u0078"], "new": {}}"#), whole);
-    assert_eq!(bad::<Whole>(r#"{"small": 256}"#), "bad_value at /small: expected u8, found the integer 256");
-    assert_eq!(bad::<Whole>(r#"{"small": 1.5}"#), "wrong_type at /small: expected u8, found the number 1.5");
+    assert_eq!(
+        bad::<Whole>(r#"{"small": 256}"#),
+        "bad_value at /small: expected an integer from 0 to 255, found the integer 256"
+    );
+    assert_eq!(
+        bad::<Whole>(r#"{"small": 1.5}"#),
+        "wrong_type at /small: expected an integer from 0 to 255, found the number 1.5"
+    );
     assert_eq!(
         bad::<Whole>("{}"),
         "missing_field at the top: expected the field `small`, found an object without `small`"
@@ -70,7 +76,7 @@ fn mistakes_are_taken_apart() {
     assert_eq!(bad::<Whole>(r#"[1]"#), "wrong_type at the top: expected an object, found a list");
     assert_eq!(
         bad::<Whole>(r#"{"small": 1, "pair": [1]}"#),
-        "bad_value at /pair: expected a tuple of size 2, found 1 of them"
+        "bad_value at /pair: expected a list of 2 items, found 1 of them"
     );
     assert_eq!(
         bad::<BTreeMap<String, Vec<bool>>>(r#"{"a/b": [true, null]}"#),
@@ -87,7 +93,7 @@ fn an_identity_of_another_algorithm_is_a_bad_value() {
     );
     assert_eq!(
         bad::<crate::RunId>("\"x\""),
-        "bad_value at the top: expected a hyphenated lower-case UUID, found the text \"x\""
+        "bad_value at the top: expected a hyphenated lower-case UUID of version 7, found the text \"x\""
     );
 }
 

@@ -28,15 +28,15 @@ impl de::Error for Fault {
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(ErrorCode::WrongType, expected.to_string(), found(unexpected))
+        Self::new(ErrorCode::WrongType, in_words_of_json(expected), found(unexpected))
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(ErrorCode::BadValue, expected.to_string(), found(unexpected))
+        Self::new(ErrorCode::BadValue, in_words_of_json(expected), found(unexpected))
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
-        Self::new(ErrorCode::BadValue, expected.to_string(), format!("{length} of them"))
+        Self::new(ErrorCode::BadValue, in_words_of_json(expected), format!("{length} of them"))
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
@@ -54,6 +54,32 @@ impl de::Error for Fault {
     fn duplicate_field(field: &'static str) -> Self {
         Self::new(ErrorCode::DuplicateKey, "each key once", format!("`{field}` twice"))
     }
+}
+
+/// What a visitor expects. Serde's own visitors name types of Rust, which are none of a document's business.
+fn in_words_of_json(expected: &dyn Expected) -> String {
+    let said = expected.to_string();
+    let words = match said.as_str() {
+        "u8" => "an integer from 0 to 255",
+        "u16" => "an integer from 0 to 65535",
+        "u32" => "an integer from 0 to 4294967295",
+        "u64" | "u128" | "usize" => "an integer from 0 to 2^53-1",
+        "i8" => "an integer from -128 to 127",
+        "i16" => "an integer from -32768 to 32767",
+        "i32" => "an integer from -2147483648 to 2147483647",
+        "i64" | "i128" | "isize" => "an integer within 2^53-1 of zero",
+        "f32" | "f64" => "a number",
+        "unit" => "null",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        "a character" => "a string of one character",
+        _ => match said.strip_prefix("a tuple of size ") {
+            Some(size) => return format!("a list of {size} items"),
+            None if said.starts_with("struct ") => "an object",
+            None => return said,
+        },
+    };
+    words.to_owned()
 }
 
 fn found(unexpected: Unexpected<'_>) -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::ProfileHash;
+use crate::digest::{ProfileHash, SqlPolicyHash};
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::{RootId, RunId};
 use crate::v1::sample::{self, names};
@@ -22,6 +22,10 @@ pub struct DoctorDocument {
     pub profile_name: Option<String>,
     /// The digest of the profile.
     pub profile_hash: Option<ProfileHash>,
+    /// What SQL may do: the policy's name, such as `read_only`.
+    pub sql_policy: Option<String>,
+    /// The digest of that policy.
+    pub sql_policy_hash: Option<SqlPolicyHash>,
     /// Settings that differ from the engine's defaults.
     pub settings: BTreeMap<String, String>,
     /// The places that are used.
@@ -39,7 +43,7 @@ pub struct DoctorDocument {
 /// A place that is used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DoctorRoot {
-    /// What it is for: `cache_output_root` or `kv_root`.
+    /// What it is for, such as `cache_output_root`, `kv_root` or `spill`.
     pub name: String,
     /// Where it is.
     pub path: String,
@@ -81,7 +85,7 @@ pub struct DoctorCheck {
 pub struct UnreplayableRun {
     /// The run.
     pub run_id: RunId,
-    /// Input by input, why.
+    /// What of it was lost, input by input.
     pub reasons: Vec<String>,
 }
 
@@ -99,12 +103,14 @@ impl Contract for DoctorDocument {
             engine_versions: map("datafusion", "55.2.0"),
             profile_name: Some("nightly".to_owned()),
             profile_hash: Some(ProfileHash::of(b"default")),
+            sql_policy: Some("read_only".to_owned()),
+            sql_policy_hash: Some(SqlPolicyHash::of(b"read_only")),
             settings: map("datafusion.execution.target_partitions", "4"),
             roots: vec![DoctorRoot {
                 name: "cache_output_root".to_owned(),
                 path: ".alluvium".to_owned(),
                 origin: "default".to_owned(),
-                root_id: Some(RootId::from_uuid(*sample::run_id().as_uuid())),
+                root_id: Some(sample::root_id()),
                 size_bytes: Some(13_204_981),
             }],
             limits: BTreeMap::from([

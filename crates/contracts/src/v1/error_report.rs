@@ -19,7 +19,7 @@ words!(
         TooDeep => "too_deep",
         /// An object holds a key twice.
         DuplicateKey => "duplicate_key",
-        /// A number that has no canonical form: NaN, an infinity, −0.0, or an integer that a double would round.
+        /// A number that has no canonical form, NaN, an infinity or −0.0, or whose value its canonical form would round.
         BadNumber => "bad_number",
         /// A value of another type.
         WrongType => "wrong_type",
@@ -77,7 +77,12 @@ impl Contract for ErrorReport {
     const UNKNOWN_FIELDS: UnknownFields = UnknownFields::Ignored;
 
     fn example() -> Self {
-        Self::new(ErrorCode::WrongType, "/outputs/daily/write/stats_max_columns", "u32", "the text \"thirty\"")
-            .about("pipeline_spec")
+        Self::new(
+            ErrorCode::WrongType,
+            "/outputs/daily/write/stats_max_columns",
+            "an integer from 0 to 4294967295",
+            "the text \"thirty\"",
+        )
+        .about("pipeline_spec")
     }
 }

@@ -72,7 +72,7 @@ impl Contract for CacheInventoryEntry {
             cache_key: Some(CacheKey::of(b"daily_delays")),
             plan_fingerprint: Some(PlanFingerprint::of(b"daily_delays")),
             schema_hash: Some(SchemaHash::of(b"daily_delays")),
-            cache_path: Some("view_cache/daily_delays__5f/0190b3a5-7c1e-7def-8123-456789abcdef".to_owned()),
+            cache_path: Some("view_cache/daily_delays__5f/1c3f7a52-8f0e-4b6d-a1c4-0e5d2b7f9a61".to_owned()),
             delta_version: Some(0),
             row_count: Some(181),
             file_count: Some(1),

@@ -50,7 +50,7 @@ impl Contract for ViewCacheArtifact {
             view_name: "daily_delays".to_owned(),
             run_id: Some(sample::run_id()),
             cache_policy: CachePolicy::DeltaStaging,
-            cache_path: Some("view_cache/daily_delays__5f/0190b3a5-7c1e-7def-8123-456789abcdef".to_owned()),
+            cache_path: Some("view_cache/daily_delays__5f/1c3f7a52-8f0e-4b6d-a1c4-0e5d2b7f9a61".to_owned()),
             cache_key: Some(CacheKey::of(b"daily_delays")),
             plan_fingerprint: Some(PlanFingerprint::of(b"daily_delays")),
             hit: Some(true),
