@@ -216,7 +216,7 @@ pub enum ContractsCommand {
         #[arg(value_name = "KIND", value_parser = kinds())]
         kind: String,
     },
-    /// Check a document, in JSON or MessagePack, against its contract
+    /// Check a document, in JSON, MessagePack or TOML, against its contract
     Validate {
         /// The document; `-` reads standard input
         #[arg(value_name = "FILE")]

@@ -1,12 +1,15 @@
 //! `alluvium contracts`: the registry of contracts, as text and as files, and documents held against it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 
 use alluvium_contracts::{
-    Contract, ContractEntry, ErrorCode, ErrorReport, PipelineSpec, contract, contracts as registry,
+    Contract, ContractEntry, Encoding, ErrorCode, ErrorReport, PipelineSpec, canonical_json, contract,
+    contracts as registry,
 };
+use serde::de::IgnoredAny;
 
 use crate::args::ContractsCommand;
 use crate::exit::Exit;
@@ -48,7 +51,8 @@ fn validate(file: &Path, kind: Option<&str>) -> Result<String, Failure> {
     let shown = file.display();
     let mut bytes = read(file)?;
     let mut kind = kind;
-    if file.extension().is_some_and(|extension| extension == "toml") {
+    let is_toml = is_toml(file, &bytes);
+    if is_toml {
         bytes = json_of_toml(file, &bytes)?;
         kind = kind.or(Some(PipelineSpec::KIND));
     }
@@ -61,16 +65,58 @@ fn validate(file: &Path, kind: Option<&str>) -> Result<String, Failure> {
         if wanted_kind { failure.with_hint("a payload without its envelope needs --kind KIND") } else { failure }
     };
     let valid = alluvium_contracts::validate(&bytes, kind).map_err(refuse)?;
+    let written_in = if is_toml { "TOML" } else { valid.encoding.as_str() };
     let id = valid.artifact_id.map(|id| format!("\n{id}")).unwrap_or_default();
-    Ok(format!("{shown}: a valid {} v{} in {}{id}\n", valid.kind, valid.version, valid.encoding))
+    Ok(format!("{shown}: a valid {} v{} in {written_in}{id}\n", valid.kind, valid.version))
 }
 
-/// A pipeline file in the data model of the contracts.
+/// Whether a document is in TOML: its name says so, or its first byte, with which no object of JSON or MessagePack begins.
+fn is_toml(file: &Path, bytes: &[u8]) -> bool {
+    match file.extension().and_then(OsStr::to_str) {
+        Some("toml") => true,
+        Some("json") => false,
+        _ => {
+            let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+            Encoding::of(bytes) == Encoding::Json
+                && first.is_some_and(|first| *first != b'{')
+                // `[` begins a table of TOML and a list of JSON, which is to be refused as such.
+                && serde_json::from_slice::<IgnoredAny>(bytes).is_err()
+        }
+    }
+}
+
+/// A document in TOML, most often a pipeline file, in the data model of the contracts.
 fn json_of_toml(file: &Path, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
-    let no_toml = || format!("{} is no TOML", file.display());
+    let no_toml = || match file.extension() {
+        Some(extension) if extension == "toml" => format!("{} is no TOML", file.display()),
+        _ => format!("{} is neither JSON nor MessagePack nor TOML", file.display()),
+    };
+    let invalid = || Failure::input(format!("{} is not a valid document", file.display()));
     let text = str::from_utf8(bytes).map_err(|error| Failure::input(no_toml()).because(error))?;
     let table: toml::Table = toml::from_str(text).map_err(|error| Failure::input(no_toml()).because(error))?;
-    serde_json::to_vec(&table).map_err(|error| Failure::input(no_toml()).because(error))
+    let document = toml::Value::Table(table);
+    if let Some(pointer) = date_in(&document) {
+        let (expected, found) =
+            ("text, a number, a boolean, a list or a table".to_owned(), "a date or time".to_owned());
+        let report = ErrorReport { code: ErrorCode::WrongType, pointer, expected, found, contract: None };
+        return Err(invalid().because(report).with_hint("put it in quotes"));
+    }
+    // Plain serde_json would write nan and inf as null.
+    canonical_json(&document).map_err(|error| invalid().because(error))
+}
+
+/// The place of a date or time, which JSON does not have.
+fn date_in(value: &toml::Value) -> Option<String> {
+    let step = |name: &str, inner| {
+        let name = name.replace('~', "~0").replace('/', "~1");
+        date_in(inner).map(|rest| format!("/{name}{rest}"))
+    };
+    match value {
+        toml::Value::Datetime(_) => Some(String::new()),
+        toml::Value::Table(table) => table.iter().find_map(|(name, inner)| step(name, inner)),
+        toml::Value::Array(items) => items.iter().enumerate().find_map(|(at, inner)| step(&at.to_string(), inner)),
+        _ => None,
+    }
 }
 
 /// Reads at most a little more than the longest document that is valid.
@@ -150,10 +196,44 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("alluvium.toml");
         fs::write(&file, "[views.a]\nsql = \"select 1 as x\"\n").unwrap();
-        assert!(validate(&file, None).unwrap().contains("a valid pipeline_spec v1"));
+        assert!(validate(&file, None).unwrap().contains("a valid pipeline_spec v1 in TOML"));
         for bad in ["[views.a]\nsqll = \"select 1\"\n", "[views"] {
             fs::write(&file, bad).unwrap();
             assert_eq!(validate(&file, None).unwrap_err().exit(), Exit::Input, "{bad}");
+        }
+    }
+    #[test]
+    fn toml_is_known_by_its_name_or_its_first_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["alluvium.toml", "alluvium.toml.orig", "pipeline"] {
+            let file = dir.path().join(name);
+            for text in ["[views.a]\nsql = \"select 1\"\n", "\n# A comment\n\"views\" = {}\n"] {
+                fs::write(&file, text).unwrap();
+                assert!(validate(&file, None).unwrap().ends_with(": a valid pipeline_spec v1 in TOML\n"), "{name}");
+            }
+        }
+        let file = dir.path().join("document");
+        for (text, said) in [("[1, 2]", "envelope"), ("nonsense", "nor TOML"), ("{", "after 1 bytes")] {
+            fs::write(&file, text).unwrap();
+            let failure = format!("{:?}", validate(&file, None).unwrap_err());
+            assert!(failure.contains(said), "{text}: {failure}");
+        }
+    }
+
+    #[test]
+    fn what_json_does_not_have_is_refused_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("alluvium.toml");
+        for (value, said) in [
+            ("nan", "NaN"),
+            ("-inf", "NaN"),
+            ("-0.0", "-0.0"),
+            ("9007199254740993", "9007199254740993"),
+            ("2026-01-15", "a date or time"),
+        ] {
+            fs::write(&file, format!("[views.\"a/b\"]\nsql = [1, {{ x = {value} }}]\n")).unwrap();
+            let failure = format!("{:?}", validate(&file, None).unwrap_err());
+            assert!(failure.contains("/views/a~1b/sql/1/x") && failure.contains(said), "{value}: {failure}");
         }
     }
 }

@@ -116,12 +116,12 @@ pub struct PrintArgs {
     pub format: Format,
 }
 
-/// For people, or as bare JSON.
+/// For people, or as a document of the contracts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people
     Text,
-    /// JSON, without an envelope
+    /// One enveloped document
     Json,
 }
 
@@ -145,7 +145,7 @@ pub struct LsArgs {
     /// At most so many
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Text: keys that are printable text as they are, others as JSON. JSON: one key a line
+    /// Text: a line each, printable text as it is and other keys as JSON. JSON: one document of all keys
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }

@@ -3,14 +3,16 @@
 use std::io::{Read, Write};
 use std::path::Path;
 
+use alluvium_contracts::KvRemovalReason;
 use alluvium_disk_kv_cache::{
     CacheError, Key, KeyBuf, OpenCacheError, OpenError, Order, SetOptions, StoreError, ValueReader,
 };
-use serde_json::{Value, json};
+use alluvium_telemetry::Seam;
+use serde_json::Value;
 
 use super::args::{Format, KeyArgs, KvArgs, KvCommand, LsArgs, OpenArgs, SetArgs};
 use super::target::{Target, has_prefix, with_cache};
-use super::{codec, describe, shell};
+use super::{codec, describe, document, shell};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::human;
@@ -21,25 +23,33 @@ use crate::terminal::Terminal;
 /// Does what was asked.
 pub fn execute(args: KvArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let KvArgs { dir, open, command } = args;
-    let removed = |format, remove: &dyn Fn(&Target) -> Result<u64, CacheError>| {
-        print_removed(remove(&existing(&dir, &open)?)?, format)
+    let removed = |reason, format, remove: &dyn Fn(&Target) -> Result<u64, CacheError>| {
+        print_removed(&dir, reason, remove(&existing(&dir, &open)?)?, format)
     };
     match command {
-        KvCommand::Stats { format } => stats(&Target::open_read_only(&dir, &open)?, format, terminal),
-        KvCommand::Ls(args) => ls(&Target::open_read_only(&dir, &open)?, &args, terminal),
+        KvCommand::Stats { format } => stats(&dir, &Target::open_read_only(&dir, &open)?, format, terminal),
+        KvCommand::Ls(args) => ls(&dir, &Target::open_read_only(&dir, &open)?, &args, terminal),
         KvCommand::Get { key } => get(&dir, &open, &key),
         KvCommand::Set(args) => set(&dir, &open, &args),
         KvCommand::Delete { key, print } => {
             let key = parse_key(&key)?;
-            removed(print.format, &|cache| with_cache!(cache, cache => cache.delete(&key)).map(u64::from))
+            removed(KvRemovalReason::Delete, print.format, &|cache| {
+                with_cache!(cache, cache => cache.delete(&key)).map(u64::from)
+            })
         }
         KvCommand::Evict { tag, print } => {
-            removed(print.format, &|cache| with_cache!(cache, cache => cache.evict(&tag)))
+            removed(KvRemovalReason::Evict, print.format, &|cache| with_cache!(cache, cache => cache.evict(&tag)))
         }
-        KvCommand::Expire(print) => removed(print.format, &|cache| with_cache!(cache, cache => cache.expire())),
-        KvCommand::Cull(print) => removed(print.format, &|cache| with_cache!(cache, cache => cache.cull())),
-        KvCommand::Clear(print) => removed(print.format, &|cache| with_cache!(cache, cache => cache.clear())),
-        KvCommand::Check { fix, print } => check(&existing(&dir, &open)?, fix, print.format),
+        KvCommand::Expire(print) => {
+            removed(KvRemovalReason::Expire, print.format, &|cache| with_cache!(cache, cache => cache.expire()))
+        }
+        KvCommand::Cull(print) => {
+            removed(KvRemovalReason::Cull, print.format, &|cache| with_cache!(cache, cache => cache.cull()))
+        }
+        KvCommand::Clear(print) => {
+            removed(KvRemovalReason::Clear, print.format, &|cache| with_cache!(cache, cache => cache.clear()))
+        }
+        KvCommand::Check { fix, print } => check(&dir, &existing(&dir, &open)?, fix, print.format),
         KvCommand::Shell(args) => shell::run(&dir, open, &args),
     }
 }
@@ -48,14 +58,12 @@ fn existing(dir: &Path, open: &OpenArgs) -> Result<Target, Failure> {
     Ok(Target::open_existing(dir, open)?)
 }
 
-fn stats(cache: &Target, format: Format, terminal: &Terminal) -> Result<Exit, Failure> {
+fn stats(dir: &Path, cache: &Target, format: Format, terminal: &Terminal) -> Result<Exit, Failure> {
     let (stats, settings) = with_cache!(cache, cache => (cache.stats()?, cache.settings()?));
     match format {
         Format::Json => {
-            let mut document = describe::stats(&stats);
-            document["settings"] = describe::settings(&settings);
-            document["shards"] = json!(cache.shards());
-            print_json(&document)?;
+            let now = Seam::system().unix_ms();
+            output::print_document(document::stats(dir, cache.shards(), &stats, &settings, now)?)?;
         }
         Format::Text => {
             let on_off = if settings.statistics() { "on" } else { "off" };
@@ -88,43 +96,65 @@ fn stats(cache: &Target, format: Format, terminal: &Terminal) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
-fn ls(cache: &Target, args: &LsArgs, terminal: &Terminal) -> Result<Exit, Failure> {
-    let mut exit = Exit::Done;
-    let mut stdout = Stdout::take();
-    let from = args.prefix.as_deref().map(Key::to_key);
-    let mut list = || -> Result<(), Failure> {
-        let mut listed = 0;
-        for key in cache.keys(from.as_ref(), Order::Ascending) {
-            if args.limit.is_some_and(|limit| listed >= limit) {
-                break;
-            }
-            let key = match key {
-                Ok(key) => key,
-                // The others are still there to be listed.
-                Err(error) if error.is_damage() => {
-                    exit = Exit::Failed;
-                    Failure::from(error).print(terminal);
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if args.prefix.as_deref().is_some_and(|prefix| !has_prefix(&key, prefix)) {
-                break;
-            }
-            writeln!(stdout, "{}", key_line(&key, args.format))?;
-            listed += 1;
+/// Text is streamed; a document is one, and holds all keys.
+fn ls(dir: &Path, cache: &Target, args: &LsArgs, terminal: &Terminal) -> Result<Exit, Failure> {
+    match args.format {
+        Format::Text => {
+            let mut stdout = Stdout::take();
+            let (exit, listed) = each_key(cache, args, terminal, |key| Ok(writeln!(stdout, "{}", key_line(&key))?));
+            stdout.finish(listed)?;
+            Ok(exit)
         }
-        Ok(())
-    };
-    let listed = list();
-    stdout.finish(listed)?;
-    Ok(exit)
+        Format::Json => {
+            let mut keys = Vec::new();
+            let (exit, listed) = each_key(cache, args, terminal, |key| {
+                keys.push(key);
+                Ok(())
+            });
+            listed?;
+            output::print_document(document::keys(dir, &keys))?;
+            Ok(exit)
+        }
+    }
 }
 
-/// A key on one line.
-fn key_line(key: &KeyBuf, format: Format) -> String {
+/// Hands on the keys that were asked for. A damaged one is told, and the others are still there to be listed.
+fn each_key(
+    cache: &Target,
+    args: &LsArgs,
+    terminal: &Terminal,
+    mut hand_on: impl FnMut(KeyBuf) -> Result<(), Failure>,
+) -> (Exit, Result<(), Failure>) {
+    let (mut exit, mut listed) = (Exit::Done, 0);
+    let from = args.prefix.as_deref().map(Key::to_key);
+    for key in cache.keys(from.as_ref(), Order::Ascending) {
+        if args.limit.is_some_and(|limit| listed >= limit) {
+            break;
+        }
+        let key = match key {
+            Ok(key) => key,
+            Err(error) if error.is_damage() => {
+                exit = Exit::Failed;
+                Failure::from(error).print(terminal);
+                continue;
+            }
+            Err(error) => return (exit, Err(error.into())),
+        };
+        if args.prefix.as_deref().is_some_and(|prefix| !has_prefix(&key, prefix)) {
+            break;
+        }
+        if let Err(failure) = hand_on(key) {
+            return (exit, Err(failure));
+        }
+        listed += 1;
+    }
+    (exit, Ok(()))
+}
+
+/// A key on one line: text as it is, where it can be printed, and others as JSON.
+fn key_line(key: &KeyBuf) -> String {
     match codec::key_to_json(key) {
-        Value::String(text) if format == Format::Text && !text.chars().any(char::is_control) => text,
+        Value::String(text) if !text.chars().any(char::is_control) => text,
         json => json.to_string(),
     }
 }
@@ -167,13 +197,10 @@ fn set(dir: &Path, open: &OpenArgs, args: &SetArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn check(cache: &Target, fix: bool, format: Format) -> Result<Exit, Failure> {
+fn check(dir: &Path, cache: &Target, fix: bool, format: Format) -> Result<Exit, Failure> {
     let problems = with_cache!(cache, cache => cache.check(fix))?;
     match format {
-        Format::Json => {
-            let listed: Vec<Value> = problems.iter().map(describe::problem).collect();
-            print_json(&json!({ "problems": listed, "fixed": fix }))?;
-        }
+        Format::Json => output::print_document(document::check(dir, &problems, fix))?,
         Format::Text => {
             let mut text: String =
                 problems.iter().map(|problem| format!("{}\n", describe::problem_text(problem))).collect();
@@ -188,19 +215,15 @@ fn check(cache: &Target, fix: bool, format: Format) -> Result<Exit, Failure> {
     Ok(if problems.is_empty() || fix { Exit::Done } else { Exit::Failed })
 }
 
-fn print_removed(removed: u64, format: Format) -> Result<Exit, Failure> {
+fn print_removed(dir: &Path, reason: KvRemovalReason, removed: u64, format: Format) -> Result<Exit, Failure> {
     match format {
-        Format::Json => print_json(&json!({ "removed": removed }))?,
+        Format::Json => output::print_document(document::removal(dir, reason, removed))?,
         Format::Text => {
             let noun = if removed == 1 { "entry" } else { "entries" };
             output::print(&format!("{} {noun} removed\n", human::count(removed)))?;
         }
     }
     Ok(Exit::Done)
-}
-
-fn print_json(document: &Value) -> Result<(), Failure> {
-    output::print(&format!("{document:#}\n"))
 }
 
 fn parse_key(args: &KeyArgs) -> Result<KeyBuf, Failure> {

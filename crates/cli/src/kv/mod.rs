@@ -5,6 +5,7 @@ pub mod args;
 mod codec;
 mod commands;
 mod describe;
+mod document;
 mod fault;
 mod shell;
 mod target;

@@ -39,6 +39,17 @@ fn ends(code: i32, arguments: &[&str]) -> (Vec<u8>, String) {
     (output.stdout, stderr)
 }
 
+/// The payload of the document of a `kind` that a command prints, which ends with `code`.
+#[track_caller]
+fn document(code: i32, kind: &str, arguments: &[&str]) -> Value {
+    let (stdout, _) = ends(code, &[arguments, &["--format", "json"]].concat());
+    let valid = alluvium_contracts::validate(&stdout, None).unwrap_or_else(|report| panic!("{arguments:?}: {report}"));
+    assert_eq!(valid.kind, kind);
+    let document: Value = serde_json::from_slice(&stdout).unwrap();
+    assert_eq!(document["payload"]["directory"], arguments[0]);
+    document["payload"].clone()
+}
+
 #[track_caller]
 fn text(arguments: &[&str]) -> String {
     String::from_utf8(ends(0, arguments).0).unwrap()
@@ -116,13 +127,19 @@ fn a_text_is_set_listed_got_and_deleted() {
     text(&[&dir, "set", "--json-key", "[\"greet\", 1]", "tuple"]);
     text(&[&dir, "set", "two\nlines", ""]);
     assert_eq!(text(&[&dir, "ls"]), "greet\ngreeting\n\"two\\nlines\"\n[\"greet\",1]\n");
-    assert_eq!(text(&[&dir, "ls", "--format", "json", "--limit", "1"]), "\"greet\"\n");
+    let keys = json!(["\"greet\"", "\"greeting\"", "\"two\\nlines\"", "[\"greet\",1]"]);
+    assert_eq!(document(0, "kv_keys", &[&dir, "ls"])["keys"], keys);
+    assert_eq!(document(0, "kv_keys", &[&dir, "ls", "--limit", "1"])["keys"], json!(["\"greet\""]));
+    for key in keys.as_array().unwrap() {
+        ends(0, &[&dir, "get", "--json-key", key.as_str().unwrap()]);
+    }
     assert_eq!(text(&[&dir, "ls", "--prefix", "greet"]), "greet\ngreeting\n");
     assert_eq!(text(&[&dir, "ls", "--prefix", "greeti"]), "greeting\n");
     assert_eq!(text(&[&dir, "ls", "--prefix", "h"]), "");
     assert_eq!(text(&[&dir, "get", "--json-key", "[\"greet\",1]"]), "tuple\n");
     assert_eq!(text(&[&dir, "evict", "b"]), "1 entry removed\n");
-    assert_eq!(text(&[&dir, "delete", "greet", "--format", "json"]), "{\n  \"removed\": 1\n}\n");
+    let removal = document(0, "kv_removal", &[&dir, "delete", "greet"]);
+    assert_eq!(removal, json!({"directory": dir, "reason": "delete", "removed_count": 1}));
     assert_eq!(text(&[&dir, "delete", "greet"]), "0 entries removed\n");
     let (stdout, stderr) = ends(1, &[&dir, "get", "greet"]);
     assert!(stdout.is_empty() && stderr.starts_with("error: there is no entry \"greet\""), "{stderr}");
@@ -138,11 +155,34 @@ fn stats_are_a_table_or_json() {
     let table = text(&[&dir, "stats"]);
     assert!(table.lines().any(|line| line.split_whitespace().eq(["entries", "1"])), "{table}");
     assert!(table.contains("least recently stored"), "{table}");
-    let stats: Value = serde_json::from_str(&text(&[&dir, "stats", "--format", "json"])).unwrap();
-    assert_eq!(
-        (&stats["entries"], &stats["settings"]["cull_limit"], &stats["shards"]),
-        (&json!(1), &json!(10), &Value::Null)
-    );
+    let stats = document(0, "kv_stats", &[&dir, "stats"]);
+    assert_eq!((&stats["entry_count"], &stats["cull_limit"], &stats["shards"]), (&json!(1), &json!(10), &json!(1)));
+    assert_eq!((&stats["engine"], &stats["hits"], &stats["damaged"]), (&json!("lmdb"), &Value::Null, &json!(0)));
+    assert!(stats["file_bytes"].as_u64() > stats["volume_bytes"].as_u64(), "{stats}");
+}
+
+#[test]
+fn every_json_is_a_document_of_the_contracts() {
+    let (_keep, dir) = nowhere();
+    text(&[&dir, "set", "a", "1", "--tag", "t"]);
+    for (arguments, reason) in
+        [(&["evict", "t"][..], "evict"), (&["expire"], "expire"), (&["cull"], "cull"), (&["clear"], "clear")]
+    {
+        let removal = document(0, "kv_removal", &[&[dir.as_str()], arguments].concat());
+        assert_eq!(removal["reason"], reason);
+    }
+    assert_eq!(document(0, "kv_check", &[&dir, "check"])["problems"], json!([]));
+    // Wider than doubles hold, and no text at all.
+    for key in ["9007199254740993", "170141183460469231731687303715884105727", "1"] {
+        let key = if key.len() > 20 { format!("{{\"int\":\"{key}\"}}") } else { key.to_owned() };
+        text(&[&dir, "set", "--json-key", &key, "x"]);
+    }
+    text(&[&dir, "set", "--json-key", "{\"float\":\"1\"}", "x"]);
+    let keys = document(0, "kv_keys", &[&dir, "ls"]);
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 4, "{keys}");
+    for key in keys["keys"].as_array().unwrap() {
+        assert_eq!(text(&[&dir, "get", "--json-key", key.as_str().unwrap()]), "x\n");
+    }
 }
 
 #[test]
@@ -196,9 +236,11 @@ fn expired_entries_go_and_damage_is_found_and_mended() {
     let (stdout, _) = ends(1, &[&dir, "check"]);
     let found = String::from_utf8(stdout).unwrap();
     assert!(found.contains("\"long\"") && found.ends_with("--fix mends\n"), "{found}");
-    let (stdout, _) = ends(1, &[&dir, "check", "--format", "json"]);
-    let found: Value = serde_json::from_slice(&stdout).unwrap();
-    assert_eq!(found["problems"][0], json!({"problem": "entry", "key": "long", "damage": "missing_file"}));
+    let found = &document(1, "kv_check", &[&dir, "check"])["problems"][0];
+    assert_eq!(
+        (&found["problem"], &found["key"], &found["damage"]),
+        (&json!("entry"), &json!("\"long\""), &json!("missing_file"))
+    );
     assert!(text(&[&dir, "check", "--fix"]).ends_with("mended\n"));
     assert_eq!(text(&[&dir, "check"]), "nothing is wrong\n");
     assert_eq!(text(&[&dir, "ls"]), "short\n");
