@@ -219,7 +219,7 @@ impl<'a> Comparison<'a> {
         }
         for (label, was) in &old.alternatives {
             match new.alternatives.get(label) {
-                Some(is) => self.schemas(place, *was, *is),
+                Some(is) => self.schemas(place, was, is),
                 None => self.note(BreakingRule::EnumNarrowed, place, format!("the alternative `{label}` is gone")),
             }
         }
@@ -235,13 +235,13 @@ impl<'a> Comparison<'a> {
             let (was, is) = (old.get(name), new.get(name));
             let same = match (was, is) {
                 (Some(was), Some(is)) => {
-                    was.len() == is.len() && was.iter().zip(is).all(|(was, is)| self.same(place, *was, *is))
+                    was.len() == is.len() && was.iter().zip(is).all(|(was, is)| self.same(place, was, is))
                 }
                 _ => false,
             };
             if !same {
                 let said = |values: Option<&Vec<&Value>>| match values {
-                    Some(values) => values.iter().map(|value| value.to_string()).collect::<Vec<_>>().join(" and "),
+                    Some(values) => values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
                     None => "not there".to_owned(),
                 };
                 let detail = format!("`{name}` was {}, and is {}", said(was), said(is));

@@ -247,7 +247,7 @@ fn choice(keywords: &Map<String, Value>) -> Option<&'static str> {
 }
 
 /// The one alternative beside null, its keyword, and how often null is there.
-fn only_alternative<'a>(keywords: &'a Map<String, Value>) -> Option<(&'static str, &'a Value, usize)> {
+fn only_alternative(keywords: &Map<String, Value>) -> Option<(&'static str, &Value, usize)> {
     let keyword = choice(keywords)?;
     let alternatives = keywords.get(keyword)?.as_array()?;
     let mut some = alternatives.iter().filter(|schema| !is_null(schema));

@@ -116,7 +116,7 @@ fn changes(role: Role, node: &Map<String, Value>) -> Vec<Change> {
     for (keyword, value) in foreign() {
         if !node.contains_key(keyword) {
             add(format!("{keyword} {value} added"), Breaks, Breaks, &|new| {
-                drop(new.insert(keyword.into(), value.clone()))
+                drop(new.insert(keyword.into(), value.clone()));
             });
         }
     }
@@ -211,7 +211,7 @@ fn fields(node: &Map<String, Value>, add: &mut Add<'_>) {
     if !is_object && properties.is_none() {
         let fresh = json!({"unheard_of": {"type": "string"}});
         return add("properties added".into(), Breaks, Breaks, &|new| {
-            drop(new.insert("properties".into(), fresh.clone()))
+            drop(new.insert("properties".into(), fresh.clone()));
         });
     }
     let required: BTreeSet<&str> =
