@@ -6,6 +6,7 @@
 //! replaced does not.
 
 use std::collections::HashMap;
+use std::fs::{self, File};
 use std::mem::{self, ManuallyDrop};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -17,12 +18,14 @@ use crate::directory::{self, Directory, Identity};
 use crate::engine::{Engine, EngineKind, Examined, MAX_TABLES, Nest, Place, Table};
 use crate::fork::Generation;
 use crate::holders::Holders;
-use crate::mark;
 use crate::quarantine::{self, Recovered};
-use crate::{Damage, Durability, OnDamage, OpenError, Settings, Sharing, StoreError};
+use crate::{Damage, Durability, OnDamage, OpenError, Settings, Sharing, StoreError, clock, mark};
 
 /// How long an environment that is being closed by another thread may take.
 const CLOSING: Duration = Duration::from_secs(60);
+
+/// How long a read may be answered from files that are no longer in their place, in milliseconds.
+const LOOK_MILLIS: u64 = 100;
 
 static OPEN: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -49,6 +52,8 @@ pub(crate) struct Environment {
     known_tables: RwLock<HashMap<&'static str, Table>>,
     /// Held while tables are opened.
     opening: Mutex<()>,
+    /// When a read last looked whether the files are in place.
+    looked_millis: AtomicU64,
     closed: Arc<Closed>,
 }
 
@@ -97,9 +102,12 @@ impl Environment {
                 None => return Err(OpenError::OpenedElsewhere { path }),
             }
         };
-        let holders = Holders::join(&path, settings.is_none())?;
+        let mut holders = Holders::join(&path, settings.is_none())?;
         if kind.sharing() == Sharing::SingleProcess && !holders.alone() {
             return Err(OpenError::HeldByAnotherProcess { path, engine: kind });
+        }
+        if let Some(settings) = settings {
+            holders.write_with(&path, settings.durability())?;
         }
         let there_is_data = data.is_some_and(|data| data.bytes > 0);
         if settings.is_none() && !there_is_data {
@@ -123,12 +131,14 @@ impl Environment {
         let Some(data) = directory::data_file(&path, kind)? else {
             return Err(OpenError::Replaced { path });
         };
-        let is_new = !there_is_data || recovered.is_some();
-        if is_new && settings.is_some_and(|settings| settings.durability() == Durability::System) {
-            // A commit is only as durable as the names of the files.
+        let asks_for = |durability| settings.is_some_and(|settings| settings.durability() == durability);
+        if asks_for(Durability::System) && holders.alone() && !mark::is_synced(&path, kind) {
+            // A commit is only as durable as the names of the files, and as what was committed before without syncing.
+            let data = File::open(path.join(kind.files().data));
+            data.and_then(|data| data.sync_all()).map_err(io("sync the data file"))?;
             directory.sync().map_err(io("sync the directory"))?;
         }
-        if settings.is_some_and(|settings| settings.durability() == Durability::Process) {
+        if asks_for(Durability::Process) {
             mark::unsync(&path).map_err(io("take back the mark of a synced store"))?;
         }
         drop(locked);
@@ -147,6 +157,7 @@ impl Environment {
             holders,
             known_tables: RwLock::default(),
             opening: Mutex::default(),
+            looked_millis: AtomicU64::new(clock::coarse_millis()),
             closed: Arc::clone(&closed),
         });
         open.push(Registered {
@@ -197,6 +208,25 @@ impl Environment {
             return Err(StoreError::Forked { path: self.path.clone(), opened_by: self.pid });
         }
         Nest::enter(self.id).ok_or_else(|| StoreError::Nested { path: self.path.clone() })
+    }
+
+    /// Fails unless the files that are open are those at the store's path: others would not see what is written to them.
+    pub(crate) fn in_place(&self) -> Result<(), StoreError> {
+        match fs::symlink_metadata(self.path.join(self.kind.files().data)) {
+            Ok(data) if Identity::from(&data) == self.identity => Ok(()),
+            _ => Err(StoreError::Replaced { path: self.path.clone() }),
+        }
+    }
+
+    /// As [`in_place`](Environment::in_place), but looks only if nobody has lately: for reads, which it would slow down.
+    pub(crate) fn lately_in_place(&self) -> Result<(), StoreError> {
+        let now = clock::coarse_millis();
+        if now.wrapping_sub(self.looked_millis.load(Ordering::Relaxed)) < LOOK_MILLIS {
+            return Ok(());
+        }
+        self.in_place()?;
+        self.looked_millis.store(now, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Opens tables by name, and makes those that are missing if `create`.
@@ -259,7 +289,8 @@ impl Environment {
         let Ok(_locked) = self.directory.lock() else {
             return;
         };
-        if !self.holders.are_only_these() {
+        // What took the place of these files is not what was closed.
+        if !self.holders.are_only_these() || self.in_place().is_err() {
             return;
         }
         let synced = settings.durability() == Durability::System;
@@ -323,6 +354,7 @@ pub(crate) fn unusable(path: &Path, source: StoreError) -> OpenError {
         StoreError::Forked { path, opened_by } => OpenError::Forked { path, opened_by },
         StoreError::NoSpace { path, source } => OpenError::NoSpace { path, source },
         StoreError::Damaged { path, damage } => OpenError::Damaged { path, damage },
+        StoreError::Replaced { path } => OpenError::Replaced { path },
         source => OpenError::Unusable { path: path.to_path_buf(), source },
     }
 }

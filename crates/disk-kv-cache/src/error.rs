@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::{Damage, EngineError, EngineKind, Settings};
+use crate::{Damage, Durability, EngineError, EngineKind, Settings};
 
 /// Why a store could not be opened.
 #[derive(Debug, Error)]
@@ -162,6 +162,33 @@ pub enum OpenError {
         /// The settings asked for.
         requested: Box<Settings>,
     },
+    /// A process has the directory open for writing with the other durability. With LMDB, commits that are not synced may
+    /// reach the device in parts, over pages that an earlier, synced one is made of: a power cut would lose both.
+    #[error(
+        "{} is open with Durability::{held:?} in another process, and asked for with Durability::{requested:?}: synced \
+         commits would not survive a power cut beside those that are not; open it with Durability::{held:?}, or close it \
+         there first",
+        path.display()
+    )]
+    DurabilityConflict {
+        /// The directory.
+        path: PathBuf,
+        /// What those who have it open asked for.
+        held: Durability,
+        /// What [`Settings::with_durability`] asked for here.
+        requested: Durability,
+    },
+    /// The directory lies on a read-only mount, where a reader cannot register, and a process that can write has it open
+    /// through another mount.
+    #[error(
+        "{} is mounted read-only here and open in a process that can write to it, which would not know of a reader: mount \
+         it writable here too, or close it there first",
+        path.display()
+    )]
+    ReadOnlyMount {
+        /// The directory.
+        path: PathBuf,
+    },
     /// This process has the same directory open for reading only.
     #[error(
         "{} is already open in this process for reading only: drop those handles first, or open it for writing before them",
@@ -298,6 +325,16 @@ pub enum StoreError {
         /// The process that opened it.
         opened_by: u32,
     },
+    /// The files of the store are no longer where they were opened: removed, moved away, or replaced by others. What was
+    /// written to them would be lost.
+    #[error(
+        "the store in {} was removed or replaced while it is open here: drop all its handles and open it again",
+        path.display()
+    )]
+    Replaced {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The handle was opened for reading only.
     #[error("the store in {} was opened for reading only: use `Store::open` to write", path.display())]
     ReadOnly {
@@ -379,7 +416,7 @@ pub enum StoreError {
 }
 
 /// Whether the system says that there is no room: device, quota, or the process's file-size limit.
-fn is_no_space(error: &io::Error) -> bool {
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
     // By the kind, because an engine may have lost the number.
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

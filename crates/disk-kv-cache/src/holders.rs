@@ -8,6 +8,10 @@
 //!   by process id alone, so two containers on one volume can have a "same" process, and one would free the pages that
 //!   the other reads. That is refused.
 //!
+//! - *a process has it open for writing with the other durability* if `writers-process` or `writers-system`, on which
+//!   writers hold a shared lock, is the other one and locked. That is refused too, for what [`OpenError::DurabilityConflict`]
+//!   says; with nobody writing, a store changes its durability with the next who does.
+//!
 //! All of it happens under the directory's lock. A number is used again after a reboot, or by a later container; that does
 //! no harm, because only a lock counts, and files that nobody has locked are removed.
 
@@ -16,7 +20,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::OpenError;
+use crate::{Durability, OpenError};
 
 const PREFIX: &str = "holders-";
 
@@ -25,6 +29,8 @@ const PREFIX: &str = "holders-";
 pub(crate) struct Holders {
     /// `None` on a read-only file system, where no locks can be taken by name and nothing can be written either.
     ours: Option<File>,
+    /// Locked by those who write with one durability; `None` for who only reads.
+    writes: Option<File>,
     alone: bool,
 }
 
@@ -60,18 +66,49 @@ impl Holders {
                 Err(TryLockError::Error(error)) => return Err(io("look for other holders")(error)),
             }
         }
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let ours = match options.open(dir.join(name)) {
+        let ours = match open(dir, &name) {
             Ok(file) => file,
             Err(error) if read_only && error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-                return Ok(Holders { ours: None, alone: true });
+                return Holders::on_read_only_mount(dir, &name);
             }
             Err(error) => return Err(io("register as a holder")(error)),
         };
         let alone = has_no_other(&ours).map_err(io("look for other holders"))?;
         ours.lock_shared().map_err(io("register as a holder"))?;
-        Ok(Holders { ours: Some(ours), alone })
+        Ok(Holders { ours: Some(ours), writes: None, alone })
+    }
+
+    /// Where nothing can be written, there is nobody to reckon with but those who have it mounted otherwise.
+    fn on_read_only_mount(dir: &Path, name: &str) -> Result<Holders, OpenError> {
+        let nobody = match File::open(dir.join(name)) {
+            Ok(theirs) => has_no_other(&theirs),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+        };
+        match nobody {
+            Ok(true) => Ok(Holders { ours: None, writes: None, alone: true }),
+            Ok(false) => Err(OpenError::ReadOnlyMount { path: dir.to_path_buf() }),
+            Err(error) => Err(OpenError::io(dir, "look for other holders", error)),
+        }
+    }
+
+    /// Takes part as one who writes. The caller holds the directory's lock.
+    pub(crate) fn write_with(&mut self, dir: &Path, requested: Durability) -> Result<(), OpenError> {
+        let io = |error| OpenError::io(dir, "register as a writer", error);
+        let held = match requested {
+            Durability::Process => Durability::System,
+            Durability::System => Durability::Process,
+        };
+        match File::open(dir.join(writers(held))) {
+            Ok(theirs) if has_no_other(&theirs).map_err(io)? => {}
+            Ok(_) => return Err(OpenError::DurabilityConflict { path: dir.to_path_buf(), held, requested }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io(error)),
+        }
+        let ours = open(dir, writers(requested)).map_err(io)?;
+        ours.lock_shared().map_err(io)?;
+        self.writes = Some(ours);
+        Ok(())
     }
 
     /// Whether nobody else had the directory open when this process took part.
@@ -87,13 +124,29 @@ impl Holders {
 
     /// Takes part no longer, even if a forked child has inherited the lock.
     pub(crate) fn leave(&self) {
-        if let Some(ours) = &self.ours {
+        for held in [&self.ours, &self.writes].into_iter().flatten() {
             // Cannot fail on a descriptor that is open; and closing it will do the same.
-            let _ = ours.unlock();
+            let _ = held.unlock();
         }
     }
 }
 
+/// The file that those lock who write with a durability.
+fn writers(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Process => "writers-process",
+        Durability::System => "writers-system",
+    }
+}
+
+/// Opens a file to lock, and makes it if there is none.
+fn open(dir: &Path, name: &str) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.open(dir.join(name))
+}
+
+/// Whether nobody has the file locked but, perhaps, this descriptor. Takes the lock, if so.
 fn has_no_other(ours: &File) -> io::Result<bool> {
     match ours.try_lock() {
         Ok(()) => Ok(true),
@@ -122,6 +175,27 @@ mod tests {
         assert!(two.are_only_these());
         drop(two);
         assert!(Holders::join(dir.path(), false).unwrap().alone());
+    }
+
+    #[test]
+    fn writers_agree_on_what_is_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let join = || Holders::join(dir.path(), false).unwrap();
+        let (mut one, mut two, mut three) = (join(), join(), join());
+        one.write_with(dir.path(), Durability::System).unwrap();
+        two.write_with(dir.path(), Durability::System).unwrap();
+        one.leave();
+        let error = three.write_with(dir.path(), Durability::Process).unwrap_err();
+        let (held, requested) = (Durability::System, Durability::Process);
+        assert!(
+            matches!(error, OpenError::DurabilityConflict { held: h, requested: r, .. } if (h, r) == (held, requested)),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains("Durability::System") && error.to_string().contains("Durability::Process"));
+        drop(two);
+        three.write_with(dir.path(), Durability::Process).unwrap();
+        one.write_with(dir.path(), Durability::System).unwrap_err();
+        one.write_with(dir.path(), Durability::Process).unwrap();
     }
 
     #[test]

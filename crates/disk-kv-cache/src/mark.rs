@@ -26,12 +26,19 @@ const FORMAT: &str = "alluvium-disk-kv-cache closed 1";
 
 /// Whether the store is clean. Anything that is not known for sure is a no.
 pub(crate) fn is_clean(dir: &Path, kind: EngineKind) -> bool {
+    is_synced(dir, kind) || boot().is_some_and(|boot| is_marked(dir, kind, &boot))
+}
+
+/// Whether the store is clean, and all of it is on the device.
+pub(crate) fn is_synced(dir: &Path, kind: EngineKind) -> bool {
+    is_marked(dir, kind, SYNCED)
+}
+
+fn is_marked(dir: &Path, kind: EngineKind, with: &str) -> bool {
     let (Ok(data), Some(commits)) = (fs::symlink_metadata(dir.join(kind.files().data)), commits(dir)) else {
         return false;
     };
-    let is_marked =
-        |with: &str| fs::read_to_string(dir.join(FILE)).is_ok_and(|mark| mark == text(&data, commits, with));
-    is_marked(SYNCED) || boot().is_some_and(|boot| is_marked(&boot))
+    fs::read_to_string(dir.join(FILE)).is_ok_and(|mark| mark == text(&data, commits, with))
 }
 
 /// The number of commits when the store was last marked.

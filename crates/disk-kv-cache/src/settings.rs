@@ -95,8 +95,10 @@ impl Settings {
 
     /// What a commit survives. Default: [`Durability::System`].
     ///
-    /// Open a store alike in every process: with LMDB, a commit that is not synced may reach the device in parts, over pages
-    /// that an earlier, synced one is made of. Nothing refuses the mixture yet.
+    /// All who write to a store at a time must agree on it, or opening it is
+    /// [`OpenError::DurabilityConflict`]: with LMDB, a commit that is not synced may reach the device in parts, over pages that
+    /// an earlier, synced one is made of. When nobody writes to a store, the next who does may change it; what was committed
+    /// before is synced first if it was not, and may be lost with what follows if that is not.
     #[must_use]
     pub fn with_durability(mut self, durability: Durability) -> Settings {
         self.durability = durability;

@@ -92,9 +92,11 @@ impl Store {
     /// # Errors
     /// What `f` returns, or a [`StoreError`] if the snapshot cannot be taken: [`StoreError::Nested`] within another
     /// transaction of this thread on this store, [`StoreError::Forked`] in a forked child,
-    /// [`StoreError::TooManyReaders`], and those of the system and the engine.
+    /// [`StoreError::TooManyReaders`], [`StoreError::Replaced`] a tenth of a second after the directory was removed or
+    /// replaced, and those of the system and the engine.
     pub fn read<T, E: From<StoreError>>(&self, f: impl FnOnce(&ReadTxn<'_>) -> Result<T, E>) -> Result<T, E> {
         let nest = self.environment.nest()?;
+        self.environment.lately_in_place()?;
         let txn = self.environment.engine().read(nest.in_another)?;
         f(&ReadTxn::new(txn, &self.tables, self.path()))
     }
@@ -110,12 +112,13 @@ impl Store {
     /// # Errors
     /// What `f` returns, or a [`StoreError`] if the transaction cannot begin or commit: [`StoreError::Nested`] within
     /// another transaction of this thread on this store, [`StoreError::ReadOnly`], [`StoreError::Full`],
-    /// [`StoreError::NoSpace`], [`StoreError::Forked`], and those of the system and the engine.
+    /// [`StoreError::NoSpace`], [`StoreError::Replaced`], [`StoreError::Forked`], and those of the system and the engine.
     pub fn write<T, E: From<StoreError>>(&self, mut f: impl FnMut(&mut WriteTxn<'_>) -> Result<T, E>) -> Result<T, E> {
         if self.read_only {
             return Err(StoreError::ReadOnly { path: self.path().to_path_buf() }.into());
         }
         let nest = self.environment.nest()?;
+        self.environment.in_place()?;
         let engine = self.environment.engine();
         loop {
             let mut txn = WriteTxn::new(engine.write(nest.in_another)?, &self.tables, self.path());

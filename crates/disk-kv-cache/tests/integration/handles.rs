@@ -7,9 +7,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use alluvium_disk_kv_cache::{Durability, MAX_KEY_BYTES, OpenError, Order, Settings, Store, StoreError};
+use alluvium_disk_kv_cache::{
+    Durability, EngineKind, MAX_KEY_BYTES, OnDamage, OpenError, Order, Settings, Store, StoreError,
+};
 
 use crate::child::{TABLES, increment, quick};
+use crate::conformance::settings;
 
 fn open(dir: &Path) -> Store {
     Store::open(dir, TABLES, quick()).unwrap()
@@ -75,10 +78,50 @@ fn a_directory_that_was_replaced_is_not_mistaken_for_the_open_one() {
     increment(&store, b"sum").unwrap();
     fs::rename(&dir, parent.path().join("aside")).unwrap();
     assert!(matches!(Store::open(&dir, TABLES, quick()), Err(OpenError::Replaced { .. })));
-    // It is still the same store where it lies now.
+    let moved = open(&parent.path().join("aside"));
+    assert!(matches!(increment(&moved, b"sum"), Err(StoreError::Replaced { .. })), "it is open under another name");
+    drop((store, moved));
     assert_eq!(increment(&open(&parent.path().join("aside")), b"sum").unwrap(), 2);
-    drop(store);
     assert_eq!(increment(&open(&dir), b"sum").unwrap(), 1);
+}
+
+/// Removes a directory, or puts another in its place, under an open store.
+fn a_store_that_is_gone_says_so(engine: EngineKind, take_away: impl Fn(&Path)) {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("store");
+    let store = Store::open(&dir, TABLES, settings(engine)).unwrap();
+    increment(&store, b"sum").unwrap();
+    take_away(&dir);
+    let mark = || fs::read(dir.join("closed")).ok();
+    let marked = mark();
+    let error = increment(&store, b"sum").unwrap_err();
+    assert!(matches!(error, StoreError::Replaced { .. }), "{engine}: {error:?}");
+    assert!(error.to_string().contains("open it again"), "{error}");
+    // A read may be answered from what is no longer there, for a moment.
+    thread::park_timeout(Duration::from_millis(150));
+    let error = store.read::<_, StoreError>(|txn| txn.len("a")).unwrap_err();
+    assert!(matches!(error, StoreError::Replaced { .. }), "{engine}: {error:?}");
+    drop(store);
+    assert_eq!(mark(), marked, "what took its place is not said to be closed");
+    let again = Store::open(&dir, TABLES, settings(engine).with_on_damage(OnDamage::Quarantine)).unwrap();
+    increment(&again, b"sum").unwrap();
+}
+
+#[test]
+fn a_store_whose_directory_is_removed_says_so() {
+    for engine in [EngineKind::Lmdb, EngineKind::Sled].into_iter().filter(|engine| engine.is_built()) {
+        a_store_that_is_gone_says_so(engine, |dir| fs::remove_dir_all(dir).unwrap());
+        a_store_that_is_gone_says_so(engine, |dir| {
+            let aside = dir.with_extension("aside");
+            fs::rename(dir, &aside).unwrap();
+            Store::open(dir, TABLES, settings(engine)).map(drop).unwrap_err();
+            let other = dir.with_extension("other");
+            increment(&Store::open(&other, TABLES, settings(engine)).unwrap(), b"sum").unwrap();
+            fs::remove_file(other.join("closed")).unwrap();
+            fs::remove_dir_all(dir).ok();
+            fs::rename(other, dir).unwrap();
+        });
+    }
 }
 
 #[test]

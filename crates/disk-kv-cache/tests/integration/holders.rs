@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Child, Command};
 
-use alluvium_disk_kv_cache::{EngineKind, OpenError, Store};
+use alluvium_disk_kv_cache::{Durability, EngineKind, OpenError, Store};
 
 use crate::child::{self, TABLES, increment, say};
 use crate::conformance::{open, settings};
@@ -52,7 +52,7 @@ fn a_second_process_on_sled_is_told_of_the_other_engine() {
 fn containers_with_their_own_process_ids_are_kept_apart() {
     let unshare = ["unshare", "--pid", "--fork", "--kill-child"];
     if !Command::new(unshare[0]).args(&unshare[1..]).arg("true").status().is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: making a PID namespace needs `unshare` and the rights of root");
+        child::skip("making a PID namespace needs `unshare` and the rights of root");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -70,6 +70,30 @@ fn containers_with_their_own_process_ids_are_kept_apart() {
     // The pipe ends with the last process of the namespace.
     assert_eq!(lines.map_while(Result::ok).count(), 0);
     assert_eq!(increment(&open(EngineKind::Lmdb, dir.path()), b"sum").unwrap(), 2);
+}
+
+#[cfg(feature = "lmdb")]
+#[test]
+fn writers_of_several_processes_agree_on_durability() {
+    let dir = tempfile::tempdir().unwrap();
+    let system = || settings(EngineKind::Lmdb).with_durability(Durability::System);
+    increment(&Store::open(dir.path(), TABLES, system()).unwrap(), b"sum").unwrap();
+    let (child, mut lines) = child::start("hold-lmdb", dir.path());
+    let held = Held(child);
+    assert!(lines.any(|line| line.unwrap() == "open"), "nobody holds it: it may change");
+    let error = Store::open(dir.path(), TABLES, system()).unwrap_err();
+    let (held_with, requested_with) = (Durability::Process, Durability::System);
+    assert!(
+        matches!(error, OpenError::DurabilityConflict { held, requested, .. } if (held, requested) == (held_with, requested_with)),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("open it with Durability::Process"), "{error}");
+    let reader = Store::open_read_only(dir.path(), TABLES).unwrap();
+    drop(held);
+    drop(reader);
+    let reader = Store::open_read_only(dir.path(), TABLES).unwrap();
+    drop(reader);
+    assert_eq!(increment(&Store::open(dir.path(), TABLES, system()).unwrap(), b"sum").unwrap(), 3);
 }
 
 #[cfg(feature = "lmdb")]

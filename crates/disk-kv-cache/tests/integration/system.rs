@@ -126,6 +126,86 @@ pub fn full_device(dir: &Path) {
     full_then_room(&store, || fs::remove_file(ballast).unwrap());
 }
 
+/// On a device with room for some pages: a store is made there, or there is no room for it; nothing in between.
+pub fn brim(dir: &Path) {
+    let ballast = dir.join("ballast");
+    let to_the_brim = || {
+        use std::io::Write;
+        let mut file = fs::File::options().append(true).create(true).open(&ballast).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+        file
+    };
+    let mut made = 0;
+    for pages in 0..48 {
+        let there = dir.join("store");
+        let file = to_the_brim();
+        file.set_len(file.metadata().unwrap().len() - pages * 4096).unwrap();
+        drop(file);
+        match Store::open(&there, TABLES, quick()) {
+            Ok(store) => {
+                let file = to_the_brim();
+                made += 1;
+                if made % 8 == 1 {
+                    readers_at_once(&store, 140);
+                }
+                // Room for a part of what follows, so that a write is cut short.
+                file.set_len(file.metadata().unwrap().len() - 3 * 4096).unwrap();
+                drop(file);
+                let put = |n: u32| store.write::<_, StoreError>(|txn| txn.put("a", &n.to_be_bytes(), &[1; 30_000]));
+                let error = (0..1_000).find_map(|n| put(n).err()).unwrap();
+                assert!(matches!(error, StoreError::NoSpace { .. }), "{pages} pages: {error:?}");
+            }
+            Err(error) => assert!(matches!(error, OpenError::NoSpace { .. }), "{pages} pages: {error:?}"),
+        }
+        fs::remove_file(&ballast).unwrap();
+        let store = Store::open(&there, TABLES, quick()).unwrap_or_else(|error| panic!("{pages} pages: {error:?}"));
+        assert_eq!(child::increment(&store, b"sum").unwrap(), 1);
+        store.check().unwrap();
+        drop(store);
+        fs::remove_dir_all(there).unwrap();
+    }
+    assert!((8..40).contains(&made), "{made}");
+}
+
+/// So many that they take several pages of LMDB's table of readers.
+fn readers_at_once(store: &Store, readers: usize) {
+    let barrier = std::sync::Barrier::new(readers);
+    std::thread::scope(|threads| {
+        for _ in 0..readers {
+            threads.spawn(|| {
+                store.read::<_, StoreError>(|txn| {
+                    barrier.wait();
+                    txn.len("a")
+                })
+            });
+        }
+    });
+}
+
+#[test]
+fn a_store_is_made_or_not_on_a_device_that_fills_up() {
+    on_small_device("1m", &["brim"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_lock_file_is_no_hole_and_has_a_slot_for_each_reader() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    // As another program may have made it.
+    for bytes in [None, Some(0), Some(8_192), Some(100_000)] {
+        let lock = dir.path().join("lock.mdb");
+        if let Some(bytes) = bytes {
+            fs::remove_file(&lock).unwrap();
+            fs::File::create(&lock).unwrap().set_len(bytes).unwrap();
+        }
+        let store = Store::open(dir.path(), TABLES, quick()).unwrap();
+        let found = fs::metadata(&lock).unwrap();
+        assert!(found.blocks() * 512 >= 65_664 && found.len() >= 65_664, "{bytes:?}: {found:?}");
+        readers_at_once(&store, 200);
+    }
+}
+
 fn open_sled(dir: &Path) -> Result<Store, OpenError> {
     Store::open(dir.join("store"), TABLES, quick().with_sharing(Sharing::SingleProcess))
 }
@@ -169,7 +249,7 @@ fn on_small_device(size: &str, roles: &[&str]) {
         std::process::Command::new(program).args(args).arg(dir.path()).status().is_ok_and(|status| status.success())
     };
     if !on_it("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]) {
-        eprintln!("SKIPPED: mounting a small device needs the rights of root");
+        child::skip("mounting a small device needs the rights of root");
         return;
     }
     let outcome = std::panic::catch_unwind(|| roles.iter().for_each(|role| child::run(role, dir.path())));

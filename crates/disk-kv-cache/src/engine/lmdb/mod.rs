@@ -4,7 +4,8 @@
 //! that size is used for writing, under the directory's lock, and is never shortened. So the file reaches past its last
 //! page at any moment, a kill included, and a file that does not has been truncated.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use crate::directory::Directory;
 use crate::{Damage, Durability, OpenError, Settings, StoreError};
 
 mod header;
+mod room;
 mod tables;
 mod txn;
 mod walk;
@@ -63,7 +65,7 @@ impl Lmdb {
         let io = |action| move |error| OpenError::io(path, action, error);
         let header = match File::open(path.join(DATA)) {
             Ok(file) => header::read(&file).map_err(|error| not_opened(path, error))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(io("open the data file")(error)),
         };
         let map_bytes = match (settings, header) {
@@ -71,7 +73,19 @@ impl Lmdb {
             (None, Some(header)) => round_up(header.map_bytes.max(header.used_bytes)),
             (None, None) => return Err(OpenError::Absent { path: path.to_path_buf() }),
         };
-        let env = open_environment(path, settings, map_bytes)?;
+        if heed::env_closing_event(path).is_some() {
+            return Err(OpenError::OpenedElsewhere { path: path.to_path_buf() });
+        }
+        match room::fill_lock_file(path) {
+            // Then LMDB does without.
+            Err(error) if settings.is_none() && error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+            filled => filled.map_err(io("make the lock file"))?,
+        }
+        let env = open_environment(path, settings, map_bytes).inspect_err(|_| {
+            if header.is_none() {
+                forget_half_made(path);
+            }
+        })?;
         if settings.is_some() {
             let file = env.try_clone_inner_file().map_err(|error| open_error(path, error))?;
             extend(&file, map_bytes).map_err(io("extend the data file"))?;
@@ -108,7 +122,7 @@ impl Lmdb {
     fn begin<'e, X>(
         &'e self,
         nested: bool,
-        turn: impl Fn() -> std::io::Result<Option<Turn<'e>>>,
+        turn: impl Fn() -> io::Result<Option<Turn<'e>>>,
         begin: impl Fn(&'e heed::Env<WithoutTls>) -> heed::Result<X>,
     ) -> Result<(Inside<'e>, X), StoreError> {
         let mut looked_for_stale = false;
@@ -213,7 +227,7 @@ impl Lmdb {
     fn error(&self, error: heed::Error) -> StoreError {
         let path = self.path.clone();
         match error {
-            heed::Error::Io(source) => StoreError::io(&path, "use the data file", source),
+            heed::Error::Io(source) => StoreError::io(&path, "use the data file", room::cause(&path, source)),
             heed::Error::Mdb(MdbError::MapFull) => StoreError::Full {
                 path,
                 map_bytes: self.map_bytes.load(Ordering::Acquire),
@@ -298,7 +312,7 @@ fn not_opened(path: &Path, error: HeaderError) -> OpenError {
 fn open_error(path: &Path, error: heed::Error) -> OpenError {
     let path = path.to_path_buf();
     match error {
-        heed::Error::Io(source) => OpenError::io(&path, "open the environment", source),
+        heed::Error::Io(source) => OpenError::io(&path, "open the environment", room::cause(&path, source)),
         heed::Error::Mdb(MdbError::Invalid | MdbError::VersionMismatch) => {
             OpenError::LockFile { path, source: error.into() }
         }
@@ -342,9 +356,18 @@ fn open_environment(
     })
 }
 
+/// Empties the data file of a store that could not be made, so that it is not taken for a damaged one: on a full device,
+/// LMDB writes one of its two meta pages and fails. The caller holds the directory's lock.
+fn forget_half_made(path: &Path) {
+    if let Ok(file) = OpenOptions::new().write(true).open(path.join(DATA)) {
+        // Whatever fails here, the error of the opening is the one to tell.
+        let _ = file.set_len(0);
+    }
+}
+
 /// Makes a file longer, never shorter. The caller holds the directory's lock, and LMDB itself never writes past a map,
 /// so nobody else can make it longer between the look and the change.
-fn extend(file: &File, bytes: u64) -> std::io::Result<()> {
+fn extend(file: &File, bytes: u64) -> io::Result<()> {
     if file.metadata()?.len() < bytes {
         file.set_len(bytes)?;
     }
