@@ -2,33 +2,33 @@
 
 mod collections;
 mod merge;
+mod open;
+mod record;
 
 use std::fmt;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use twox_hash::XxHash3_64;
 
-use crate::cache::tables::STATE;
 pub use crate::fanout::merge::{FanoutItems, FanoutKeys, Merge};
 use crate::{
     Cache, CacheError, CacheOptions, CacheSettings, Item, Key, KeyBuf, Maintenance, OpenCacheError, Order, Problem,
-    SetOptions, Stats, Transaction, ValueReader,
+    SetOptions, Stats, ValueReader,
 };
 
 /// Shards of a new cache, unless told otherwise.
 const SHARDS: usize = 8;
 const MAX_SHARDS: usize = 1_000;
-/// Where the first shard keeps their number.
-const COUNT_KEY: &[u8] = b"shards";
 /// The directory of sub-caches.
 const CACHES: &str = "cache";
 
 /// A [`Cache`] in several shards, each a store of its own: writers of different shards do not wait for each other.
 ///
-/// A key lies in the shard that its hash names, for ever: the number of shards is kept, and another is refused. Every
+/// A key lies in the shard that its hash names, for ever: the number of shards is kept, and another is refused; so is a cache
+/// that has lost one, until it is put back or [begun anew](FanoutCache::repair). Every
 /// operation on a key is that of [`Cache`], waits for its turn as that does, and is never dropped. Operations on all keys
 /// go through the shards one after the other. The size limit is divided among them.
 ///
@@ -39,55 +39,17 @@ pub struct FanoutCache {
     shards: Arc<[Cache]>,
     path: PathBuf,
     options: CacheOptions,
+    read_only: bool,
 }
 
 impl FanoutCache {
-    /// Opens the cache in `dir` with the shards it has, or makes one of 8.
-    ///
-    /// # Errors
-    /// As [`CacheOptions::open`].
-    pub fn open(dir: impl AsRef<Path>) -> Result<FanoutCache, OpenCacheError> {
-        FanoutCache::open_with(dir, None, &CacheOptions::new())
-    }
-
-    /// Opens the cache in `dir`, or makes it, with a number of shards from 1 to 1,000. `None`: those it has, or 8.
-    ///
-    /// # Errors
-    /// [`OpenCacheError::Shards`] if it has another number of them, [`OpenCacheError::ShardCount`], and as
-    /// [`CacheOptions::open`].
-    pub fn open_with(
-        dir: impl AsRef<Path>,
-        shards: Option<usize>,
-        options: &CacheOptions,
-    ) -> Result<FanoutCache, OpenCacheError> {
-        if let Some(requested) = shards.filter(|shards| !(1..=MAX_SHARDS).contains(shards)) {
-            return Err(OpenCacheError::ShardCount { requested });
-        }
-        let path = dir.as_ref().to_path_buf();
-        let plain = options.clone().with_stored_settings();
-        let first = plain.open(path.join(name(0)))?;
-        let wanted = options.settings();
-        let count = first.transact(|txn| settle_first(txn, shards, wanted))?;
-        if let Some(requested) = shards.filter(|requested| *requested != count) {
-            return Err(OpenCacheError::Shards { path, found: count, requested });
-        }
-        // The first shard's settings are everybody's.
-        let settings = first.settings()?;
-        // Absolute: sub-caches are found wherever the process goes.
-        let path = first.path().parent().unwrap_or(&path).to_path_buf();
-        let mut all = vec![first];
-        for shard in 1..count {
-            all.push(plain.clone().with_settings(settings).open(path.join(name(shard)))?);
-        }
-        Ok(FanoutCache { shards: all.into(), path, options: plain })
-    }
-
     /// A cache of its own below this one, by name: any text. The same name is the same cache.
     ///
     /// # Errors
     /// As [`CacheOptions::open`].
     pub fn cache(&self, name: &str) -> Result<Cache, OpenCacheError> {
-        self.options.open(self.path.join(CACHES).join(segment(name)))
+        let dir = self.path.join(CACHES).join(segment(name));
+        if self.read_only { self.options.open_read_only(dir) } else { self.options.open(dir) }
     }
 
     /// The shards, in their order.
@@ -481,36 +443,9 @@ impl fmt::Debug for FanoutCache {
     }
 }
 
-/// Decides the number of shards, if nobody has, and the settings of the first. Returns the number there is.
-fn settle_first(
-    txn: &mut Transaction<'_, '_>,
-    requested: Option<usize>,
-    wanted: Option<CacheSettings>,
-) -> Result<usize, CacheError> {
-    let kept = txn.rows.txn().get(STATE, COUNT_KEY)?;
-    let kept = kept.and_then(|bytes| bytes.try_into().ok()).map(|bytes| u64::from_be_bytes(bytes) as usize);
-    let count = kept.unwrap_or_else(|| requested.unwrap_or(SHARDS));
-    if kept.is_none() {
-        txn.rows.put(STATE, COUNT_KEY, &(count as u64).to_be_bytes())?;
-    }
-    let settings = match kept {
-        None => Some(wanted.unwrap_or_default()),
-        Some(_) => wanted.filter(|_| requested.is_none_or(|requested| requested == count)),
-    };
-    if let Some(settings) = settings {
-        txn.update_settings(|_| divided(settings, count))?;
-    }
-    Ok(count)
-}
-
 /// The settings of each of several shards.
 fn divided(settings: CacheSettings, shards: usize) -> CacheSettings {
     settings.with_size_limit_bytes(settings.size_limit_bytes() / shards as u64)
-}
-
-/// The directory of a shard.
-fn name(shard: usize) -> String {
-    format!("{shard:03}")
 }
 
 /// A name as one segment of a path: letters, digits, `-` and `_` stay, every other byte becomes `%` and two hex digits.

@@ -35,10 +35,19 @@ pub(crate) fn set_aside(dir: &Path, kind: EngineKind, damage: Damage) -> Result<
     Ok(Recovered { quarantine, damage })
 }
 
+/// Whether files of the store in `dir` were ever set aside, and are still there.
+pub(crate) fn has_some(dir: &Path) -> bool {
+    dir.join(name(1)).is_dir()
+}
+
+fn name(n: u64) -> String {
+    format!("quarantine-{n}")
+}
+
 fn new_directory(dir: &Path) -> io::Result<PathBuf> {
     let mut n = 1_u64;
     loop {
-        let quarantine = dir.join(format!("quarantine-{n}"));
+        let quarantine = dir.join(name(n));
         match DirBuilder::new().mode(0o700).create(&quarantine) {
             Ok(()) => return Ok(quarantine),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => n += 1,

@@ -49,7 +49,13 @@ pub fn execute(args: KvArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         KvCommand::Clear(print) => {
             removed(KvRemovalReason::Clear, print.format, &|cache| with_cache!(cache, cache => cache.clear()))
         }
-        KvCommand::Check { fix, print } => check(&dir, &existing(&dir, &open)?, fix, print.format),
+        KvCommand::Check { fix: false, print } => {
+            check(&dir, &Target::open_read_only(&dir, &open)?, &[], false, print.format)
+        }
+        KvCommand::Check { fix: true, print } => {
+            let begun = Target::repair(&dir, &open)?;
+            check(&dir, &existing(&dir, &open)?, &begun, true, print.format)
+        }
         KvCommand::Shell(args) => shell::run(&dir, open, &args),
     }
 }
@@ -197,14 +203,16 @@ fn set(dir: &Path, open: &OpenArgs, args: &SetArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn check(dir: &Path, cache: &Target, fix: bool, format: Format) -> Result<Exit, Failure> {
+/// Looks over a cache, of which some shards were lost and begun anew.
+fn check(dir: &Path, cache: &Target, begun: &[String], fix: bool, format: Format) -> Result<Exit, Failure> {
     let problems = with_cache!(cache, cache => cache.check(fix))?;
     match format {
-        Format::Json => output::print_document(document::check(dir, &problems, fix))?,
+        Format::Json => output::print_document(document::check(dir, begun, &problems, fix))?,
         Format::Text => {
-            let mut text: String =
-                problems.iter().map(|problem| format!("{}\n", describe::problem_text(problem))).collect();
-            text.push_str(&match (problems.len(), fix) {
+            let lost = begun.iter().map(|shard| format!("{}\n", describe::lost_shard(shard)));
+            let found = problems.iter().map(|problem| format!("{}\n", describe::problem_text(problem)));
+            let mut text: String = lost.chain(found).collect();
+            text.push_str(&match (problems.len() + begun.len(), fix) {
                 (0, _) => "nothing is wrong\n".to_owned(),
                 (found, true) => format!("{} mended\n", human::plural(found, "problem")),
                 (found, false) => format!("{}; --fix mends\n", human::plural(found, "problem")),

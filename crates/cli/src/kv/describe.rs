@@ -65,6 +65,11 @@ pub fn entry((key, item): (KeyBuf, Item)) -> Value {
     })
 }
 
+/// A shard that was lost, for people.
+pub fn lost_shard(shard: &str) -> String {
+    format!("shard {shard} was lost: begun anew, without what it held")
+}
+
 /// A problem, for programs.
 pub fn problem(problem: &Problem) -> Value {
     match problem {

@@ -60,8 +60,9 @@ pub fn removal(dir: &Path, reason: KvRemovalReason, removed_count: u64) -> KvRem
 }
 
 /// What `check` prints.
-pub fn check(dir: &Path, problems: &[Problem], mended: bool) -> KvCheck {
-    KvCheck { directory: shown(dir), mended, problems: problems.iter().map(problem).collect() }
+pub fn check(dir: &Path, begun: &[String], problems: &[Problem], mended: bool) -> KvCheck {
+    let lost = begun.iter().map(|shard| KvProblem::new(KvProblemKind::MissingShard, describe::lost_shard(shard)));
+    KvCheck { directory: shown(dir), mended, problems: lost.chain(problems.iter().map(problem)).collect() }
 }
 
 fn problem(problem: &Problem) -> KvProblem {

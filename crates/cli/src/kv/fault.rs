@@ -148,7 +148,9 @@ fn of_open(error: &OpenError) -> &'static str {
         OpenError::PermissionDenied { .. } => kind::PERMISSION_DENIED,
         OpenError::NoSpace { .. } => kind::NO_SPACE,
         OpenError::Damaged { .. } => kind::DAMAGED,
-        OpenError::SettingsConflict { .. } | OpenError::OpenForReading { .. } => kind::CONFLICT,
+        OpenError::SettingsConflict { .. }
+        | OpenError::DurabilityConflict { .. }
+        | OpenError::OpenForReading { .. } => kind::CONFLICT,
         OpenError::Unusable { source, .. } => of_store(source),
         OpenError::NetworkFileSystem { .. } | OpenError::NotADirectory { .. } => kind::UNSUPPORTED,
         _ => kind::FAILED,
@@ -160,6 +162,9 @@ fn of_open_cache(error: &OpenCacheError) -> &'static str {
         OpenCacheError::Store(error) => of_open(error),
         OpenCacheError::Cache(error) => of_cache(error),
         OpenCacheError::Shards { .. } => kind::CONFLICT,
+        OpenCacheError::MissingShard { .. }
+        | OpenCacheError::OtherShard { .. }
+        | OpenCacheError::ShardsUnknown { .. } => kind::DAMAGED,
         OpenCacheError::ShardCount { .. } => kind::BAD_REQUEST,
         _ => kind::FAILED,
     }
@@ -217,6 +222,7 @@ fn of_lock(error: &LockError) -> &'static str {
 
 fn of_store(error: &StoreError) -> &'static str {
     match error {
+        StoreError::ReadOnly { .. } => kind::PERMISSION_DENIED,
         StoreError::KeyLength { .. } => kind::KEY_TOO_LONG,
         StoreError::ValueLength { .. } => kind::VALUE_TOO_LONG,
         StoreError::Full { .. } | StoreError::NoSpace { .. } => kind::NO_SPACE,

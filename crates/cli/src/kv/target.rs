@@ -1,8 +1,11 @@
 //! The cache in a directory: one store, or the shards of a `FanoutCache`.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
-use alluvium_disk_kv_cache::{Cache, CacheOptions, Durability, FanoutCache, Item, Key, KeyBuf, OpenCacheError, Order};
+use alluvium_disk_kv_cache::{
+    Cache, CacheOptions, Durability, FanoutCache, Item, Key, KeyBuf, OpenCacheError, OpenError, Order,
+};
 
 use super::args::OpenArgs;
 
@@ -35,20 +38,29 @@ impl Target {
     /// Opens the cache in `dir` for writing; makes one of `shards` shards, or a plain one, if there is none.
     pub fn open(dir: &Path, shards: Option<usize>, args: &OpenArgs) -> Result<Target, OpenCacheError> {
         let options = options(args);
-        if shards.is_some() || is_fanout(dir) {
+        if shards.is_some() || FanoutCache::is_at(dir) {
             return FanoutCache::open_with(dir, shards, &options).map(Target::Fanout);
         }
         options.open(dir).map(Target::Plain)
     }
 
-    /// Opens the cache in `dir` and makes none. A plain cache is not changed at all: not even what was read is counted.
+    /// As [`open`](Target::open), but for reading only where the media can be nothing but read.
+    pub fn open_or_read(dir: &Path, shards: Option<usize>, args: &OpenArgs) -> Result<Target, OpenCacheError> {
+        match Target::open(dir, shards, args) {
+            Err(OpenCacheError::Store(OpenError::PermissionDenied { source, .. }))
+                if source.kind() == ErrorKind::ReadOnlyFilesystem =>
+            {
+                Target::open_read_only(dir, args)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Opens the cache in `dir` and makes none. It is not changed at all: not even what was read is counted.
     pub fn open_read_only(dir: &Path, args: &OpenArgs) -> Result<Target, OpenCacheError> {
         let options = options(args);
-        if is_fanout(dir) {
-            // The library opens shards for writing only; the first must be there, so that nothing is made of a directory
-            // that only looks like shards.
-            options.open_read_only(dir.join(FIRST_SHARD))?;
-            return FanoutCache::open_with(dir, None, &options).map(Target::Fanout);
+        if FanoutCache::is_at(dir) {
+            return FanoutCache::open_read_only(dir, &options).map(Target::Fanout);
         }
         options.open_read_only(dir).map(Target::Plain)
     }
@@ -57,6 +69,11 @@ impl Target {
     pub fn open_existing(dir: &Path, args: &OpenArgs) -> Result<Target, OpenCacheError> {
         drop(Target::open_read_only(dir, args)?);
         Target::open(dir, None, args)
+    }
+
+    /// Begins anew the shards that a cache has lost, and returns their names. A plain cache has none to lose.
+    pub fn repair(dir: &Path, args: &OpenArgs) -> Result<Vec<String>, OpenCacheError> {
+        if FanoutCache::is_at(dir) { FanoutCache::repair(dir, None, &options(args)) } else { Ok(Vec::new()) }
     }
 
     /// The number of shards; `None`: a plain cache.
@@ -82,15 +99,6 @@ impl Target {
             Some(from) => Box::new(cache.items_from(from, order)),
         })
     }
-}
-
-/// The first shard of a `FanoutCache`.
-const FIRST_SHARD: &str = "000";
-/// The file that every store has.
-const DATA: &str = "data.mdb";
-
-fn is_fanout(dir: &Path) -> bool {
-    !dir.join(DATA).exists() && dir.join(FIRST_SHARD).join(DATA).exists()
 }
 
 fn options(args: &OpenArgs) -> CacheOptions {

@@ -171,6 +171,8 @@ words!(
         Sequence => "sequence",
         /// A file that no entry refers to.
         OrphanFile => "orphan_file",
+        /// A shard was lost, and begun anew without what it held.
+        MissingShard => "missing_shard",
         /// Something that has no word here: see the message.
         Other => "other",
     }

@@ -10,7 +10,7 @@ use crate::cache::tables::{ACCESS, ENTRIES, EXPIRY, FILES, ORDER, TAGS, pair, ta
 use crate::cache::transaction::Transaction;
 use crate::cache::view::View;
 use crate::eviction::Access;
-use crate::{CacheError, EntryDamage, KeyBuf, Order};
+use crate::{CacheError, EntryDamage, KeyBuf, Order, StoreError};
 
 /// Something that [`Cache::check`](crate::Cache::check) found wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,9 @@ enum Files<'f> {
 impl Inner {
     /// Finds what is wrong, and mends it if `fix`.
     pub(crate) fn check(&self, fix: bool) -> Result<Vec<Problem>, CacheError> {
+        if fix && self.read_only {
+            return Err(StoreError::ReadOnly { path: self.store.path().to_path_buf() }.into());
+        }
         self.store.check()?;
         let mut problems = self.store.read(|txn| survey(&View::new(txn, self), &Files::All))?.problems;
         self.confirm(&mut problems)?;

@@ -28,6 +28,45 @@ pub enum OpenCacheError {
         /// The number asked for.
         requested: usize,
     },
+    /// A fanout cache has lost the directory of a shard, or the store in it.
+    #[error(
+        "the cache in {} has lost its shard {shard} of {shards}: put the directory {shard} back from a copy, or begin it anew, \
+         without what it held, with FanoutCache::repair",
+        path.display()
+    )]
+    MissingShard {
+        /// The directory of the cache.
+        path: PathBuf,
+        /// The name of the shard's directory in it.
+        shard: String,
+        /// How many shards it was made with.
+        shards: usize,
+    },
+    /// A store lies where a shard of a fanout cache should, and is none of its: another cache's, another shard, or an empty
+    /// one.
+    #[error(
+        "{shard} in {} is not the shard {shard} of this cache: put that back from a copy, or begin it anew, without what it \
+         held, with FanoutCache::repair",
+        path.display()
+    )]
+    OtherShard {
+        /// The directory of the cache.
+        path: PathBuf,
+        /// The name of the shard's directory in it.
+        shard: String,
+    },
+    /// There are shards, and the file that says how many there should be cannot be used.
+    #[error(
+        "fanout.json in {} {problem}, which says which shards the cache has: put it back from a copy, or have it made from \
+         the shards with FanoutCache::repair",
+        path.display()
+    )]
+    ShardsUnknown {
+        /// The directory of the cache.
+        path: PathBuf,
+        /// What is wrong with the file.
+        problem: &'static str,
+    },
     /// A fanout cache has between 1 and 1,000 shards.
     #[error("a fanout cache of {requested} shards: ask for 1 to 1,000")]
     ShardCount {

@@ -8,6 +8,7 @@ use crate::cache::inner::Inner;
 use crate::cache::reads::Reads;
 use crate::cache::tables::TABLES;
 use crate::cache::view::View;
+use crate::directory::{self, Network};
 use crate::{
     Cache, CacheError, CacheSettings, Clock, Durability, OnDamage, OpenCacheError, Settings, Store, SystemClock,
 };
@@ -95,6 +96,11 @@ impl CacheOptions {
             Err(error) => return Err(error.into()),
         }
         Ok(Cache::from_inner(inner))
+    }
+
+    /// What is asked of a directory's file system.
+    pub(crate) fn refused_network(&self) -> Option<Network> {
+        (!self.store.allow_network_fs()).then_some(directory::network_file_system as _)
     }
 
     pub(crate) fn settings(&self) -> Option<CacheSettings> {

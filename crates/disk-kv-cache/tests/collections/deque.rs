@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 
-use alluvium_disk_kv_cache::{CollectionError, CopyError, Deque, Order, Settings, Store, StoreError, ValueError};
+use alluvium_disk_kv_cache::{CollectionError, CopyError, Deque, Order, Store, StoreError, ValueError};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -302,7 +302,7 @@ pub fn pop(dir: &Path) {
 #[test]
 fn processes_take_each_item_once() {
     let dir = tempfile::tempdir().unwrap();
-    let deque: Deque<u64> = Deque::open(dir.path(), Settings::new()).unwrap();
+    let deque: Deque<u64> = Deque::open(dir.path(), quick()).unwrap();
     deque.extend_back(0..600_u64).unwrap();
     let mut workers: Vec<_> = (0..3).map(|_| child::start("pop", dir.path())).collect();
     workers.iter_mut().for_each(|worker| worker.wait_for("ready"));

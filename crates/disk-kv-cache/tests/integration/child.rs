@@ -76,6 +76,10 @@ fn entry() {
         "write-lmdb" => super::conformance::write_with(EngineKind::Lmdb, dir),
         "hold-lmdb" => super::holders::hold(EngineKind::Lmdb, dir),
         "hold-sled" => super::holders::hold(EngineKind::Sled, dir),
+        "garbled-lmdb" => super::suspect::garbled(EngineKind::Lmdb, dir),
+        "garbled-sled" => super::suspect::garbled(EngineKind::Sled, dir),
+        #[cfg(feature = "lmdb")]
+        "garbled-cache" => super::suspect::garbled_cache(dir),
         "write-sled" => super::conformance::write_with(EngineKind::Sled, dir),
         #[cfg(feature = "lmdb")]
         "crash" => super::crash::work(dir),
@@ -101,6 +105,10 @@ fn entry() {
         "full-device" => super::system::full_device(dir),
         #[cfg(feature = "lmdb")]
         "brim" => super::system::brim(dir),
+        #[cfg(feature = "lmdb")]
+        "read-only-media" => super::system::read_only_media(dir),
+        #[cfg(feature = "lmdb")]
+        "read-only-view" => super::system::read_only_view(dir),
         #[cfg(feature = "lmdb")]
         "compete" => super::cache::processes::compete(dir),
         #[cfg(feature = "lmdb")]

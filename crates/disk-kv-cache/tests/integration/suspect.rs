@@ -4,9 +4,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use alluvium_disk_kv_cache::{Damage, Durability, EngineKind, OnDamage, OpenError, Order, Settings, Store, StoreError};
+use alluvium_disk_kv_cache::{
+    CacheOptions, CacheSettings, Damage, Durability, EngineKind, Key, OnDamage, OpenError, Order, SetOptions, Settings,
+    Store, StoreError,
+};
 
-use crate::child::{TABLES, increment};
+use crate::child::{self, TABLES, increment, say};
 use crate::conformance::{open, settings};
 use crate::random::Random;
 
@@ -145,7 +148,7 @@ fn what_others_hold_is_not_moved() {
     let lmdb = EngineKind::Lmdb;
     let dir = tempfile::tempdir().unwrap();
     fill(lmdb, dir.path());
-    let (mut child, mut lines) = crate::child::start("hold-lmdb", dir.path());
+    let (mut child, mut lines) = child::start("hold-lmdb", dir.path());
     assert!(lines.any(|line| line.unwrap() == "open"));
     let file = fs::File::options().write(true).open(data(lmdb, dir.path())).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0; 64], 0).unwrap();
@@ -169,56 +172,197 @@ fn use_garbled(engine: EngineKind, dir: &Path, what: &str) -> bool {
     }
     let checked = store.check().unwrap_or_else(|error| panic!("{what}: {error:?}"));
     let read = store.read::<_, StoreError>(|txn| {
-        let mut entries = 0;
+        let mut keys = Vec::new();
         for order in [Order::Ascending, Order::Descending] {
-            entries = 0;
+            keys.clear();
             for entry in txn.scan("a", .., order)? {
                 let (key, value) = entry?;
                 assert_eq!(key.len(), 4, "{what}");
                 assert!(matches!(value.len(), 90 | 9_000), "{what}");
-                entries += 1;
+                keys.push(key.to_vec());
             }
         }
-        Ok(entries)
+        Ok(keys)
     });
-    assert_eq!(read.unwrap_or_else(|error| panic!("{what}: {error:?}")), ENTRIES as usize, "{what}");
+    let keys = read.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    assert_eq!(keys.len(), ENTRIES as usize, "{what}");
     assert_eq!(checked.tables[0].entries, u64::from(ENTRIES), "{what}");
-    (0..200_u32).for_each(|n| store.write::<_, StoreError>(|txn| txn.put("b", &n.to_be_bytes(), &[7; 300])).unwrap());
+    // Every page of the table is written anew, and pages of the free list are used.
+    for (n, keys) in keys.chunks(50).enumerate() {
+        let change = |txn: &mut alluvium_disk_kv_cache::WriteTxn<'_>| {
+            for key in keys {
+                assert!(txn.delete("a", key)?, "{what}");
+                txn.put("b", key, &vec![n as u8; if n % 2 == 0 { 300 } else { 12_000 }])?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        store.write(change).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    }
     store.check().unwrap_or_else(|error| panic!("{what}: after writing: {error:?}"));
+    let moved = store.read::<_, StoreError>(|txn| {
+        for (n, keys) in keys.chunks(50).enumerate() {
+            for key in keys {
+                let right = txn.get("b", key)?.is_some_and(|value| value.iter().all(|byte| *byte == n as u8));
+                assert!(right, "{what}: what was written since is another's");
+            }
+        }
+        txn.is_empty("a")
+    });
+    assert!(moved.unwrap(), "{what}");
     false
 }
 
-fn garbled(engine: EngineKind, seed: u64, times: usize) {
-    let origin = tempfile::tempdir().unwrap();
-    fill(engine, origin.path());
-    let file = data(engine, origin.path());
-    let sound = fs::read(&file).unwrap();
-    // What lies behind the last page is never read.
-    let used = sound.len() - sound.iter().rev().take_while(|byte| **byte == 0).count();
+/// How many garbled stores are tried: more with `ALLUVIUM_KV_GARBLED`.
+fn tries(usual: usize) -> usize {
+    std::env::var("ALLUVIUM_KV_GARBLED").map_or(usual, |tries| tries.parse().unwrap())
+}
+
+/// Another with `ALLUVIUM_KV_SEED`.
+fn seed() -> u64 {
+    std::env::var("ALLUVIUM_KV_SEED").map_or(0x5EED, |seed| seed.parse().unwrap())
+}
+
+/// Changes bytes of a file: those that say what a page is more often than others.
+fn garble(bytes: &mut Vec<u8>, used: usize, random: &mut Random) -> String {
+    const PAGE: usize = 4096;
+    let page = random.below(used / PAGE) * PAGE;
+    let mut what = String::new();
+    let mut flip = |at: usize, random: &mut Random| {
+        let bit = random.below(8);
+        bytes[at] ^= 1 << bit;
+        what += &format!("bit {bit} of byte {}+{}, ", at / PAGE * PAGE, at % PAGE);
+    };
+    match random.below(8) {
+        0 => flip(random.below(used), random),
+        // The head of a page and the offsets of its nodes.
+        1 | 2 => flip(page + random.below(16), random),
+        3 => flip(page + random.below(100), random),
+        // A meta page.
+        4 => flip(random.below(2) * PAGE + 16 + random.below(136), random),
+        5 => (0..1 + random.below(4)).for_each(|_| flip(page + random.below(PAGE.min(used - page)), random)),
+        6 => {
+            let garbage = [0, 0xFF, 0x55][random.below(3)];
+            bytes[page..(page + PAGE).min(used)].fill(garbage);
+            what = format!("{garbage} from byte {page}");
+        }
+        _ => {
+            bytes.truncate(random.below(used));
+            what = format!("cut off after {} bytes", bytes.len());
+        }
+    }
+    what
+}
+
+/// The bytes of a closed store's data file, and how many of them are used: what lies behind the last page is never read.
+fn sound(engine: EngineKind, dir: &Path) -> (Vec<u8>, usize) {
+    let bytes = fs::read(data(engine, dir)).unwrap();
+    let used = bytes.len() - bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    (bytes, used)
+}
+
+/// In a process of its own, which may come to harm: uses garbled copies of a store, and says which it is about to use.
+pub fn garbled(engine: EngineKind, origin: &Path) {
+    let usual = if engine == EngineKind::Lmdb { 200 } else { 25 };
+    let (times, seed) = (tries(usual), seed());
+    let (sound, used) = sound(engine, origin);
     let mut random = Random(seed);
     let mut found = 0;
     for n in 0..times {
         let dir = tempfile::tempdir().unwrap();
-        let to = data(engine, dir.path());
-        copy(origin.path(), dir.path());
-        let at = random.below(used);
+        copy(origin, dir.path());
         let mut bytes = sound.clone();
-        let what = match n % 3 {
-            0 | 1 => {
-                let bit = random.below(8);
-                bytes[at] ^= 1 << bit;
-                format!("{engine}, seed {seed}, try {n}: bit {bit} of byte {at}")
-            }
-            _ => {
-                let (page, garbage) = (at / 4096 * 4096, [0, 0xFF, 0x55][random.below(3)]);
-                bytes[page..(page + 4096).min(used)].fill(garbage);
-                format!("{engine}, seed {seed}, try {n}: {garbage} from byte {page}")
-            }
-        };
-        fs::write(&to, bytes).unwrap();
+        let what = garble(&mut bytes, used, &mut random);
+        fs::write(data(engine, dir.path()), bytes).unwrap();
+        let what = format!("{engine}, seed {seed}, try {n}: {what}");
+        say(&what);
         found += usize::from(use_garbled(engine, dir.path(), &what));
     }
     assert!(found > times / 10, "{found} of {times} were found out");
+}
+
+fn cached(n: u32) -> Vec<u8> {
+    (0..=n.pow(2)).map(|byte| (byte * 7 + n) as u8).collect()
+}
+
+fn cache_options() -> CacheOptions {
+    let store = settings(EngineKind::Lmdb).with_on_damage(OnDamage::Quarantine);
+    CacheOptions::new().with_store(store)
+}
+
+const CACHED: u32 = 90;
+
+fn fill_cache(dir: &Path) {
+    let settings = CacheSettings::new().with_min_file_size_bytes(6_000);
+    let cache = cache_options().with_settings(settings).open(dir).unwrap();
+    for n in (0..CACHED).chain(10..40) {
+        let options = SetOptions::new().with_ttl(std::time::Duration::from_secs(10_000)).with_tag(format!("{}", n % 3));
+        cache.set_with(&n, &cached(n), &options).unwrap();
+    }
+}
+
+/// As [`garbled`], with a cache: what it gives is what was stored, or a miss, or damage.
+pub fn garbled_cache(origin: &Path) {
+    let lmdb = EngineKind::Lmdb;
+    let (times, seed) = (tries(60), seed());
+    let (sound, used) = sound(lmdb, origin);
+    let mut random = Random(seed);
+    let (mut wrong, mut lost) = (0, 0);
+    for n in 0..times {
+        let dir = tempfile::tempdir().unwrap();
+        copy(origin, dir.path());
+        let what = if random.below(4) == 0 {
+            let files: Vec<_> =
+                fs::read_dir(dir.path().join("values")).unwrap().map(|file| file.unwrap().path()).collect();
+            let mut bytes = fs::read(&files[0]).unwrap();
+            let used = bytes.len();
+            let what = garble(&mut bytes, used, &mut Random(seed + n as u64));
+            fs::write(&files[0], bytes).unwrap();
+            format!("a value's file: {what}")
+        } else {
+            let mut bytes = sound.clone();
+            let what = garble(&mut bytes, used, &mut random);
+            fs::write(data(lmdb, dir.path()), bytes).unwrap();
+            what
+        };
+        let what = format!("cache, seed {seed}, try {n}: {what}");
+        say(&what);
+        let cache = cache_options().open(dir.path()).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        for n in 0..CACHED {
+            match cache.get(&n) {
+                Ok(Some(value)) => assert!(value == cached(n), "{what}: wrong bytes for {n}"),
+                Ok(None) => lost += 1,
+                Err(error) => {
+                    assert!(error.is_damage(), "{what}: {error:?}");
+                    wrong += 1;
+                }
+            }
+        }
+        for item in cache.items(Order::Ascending) {
+            match item {
+                Ok((key, item)) => {
+                    let n = (0..CACHED).find(|n| n.to_key() == key).unwrap_or_else(|| panic!("{what}: {key:?}"));
+                    assert!(item.value == cached(n), "{what}: wrong bytes for {n}");
+                }
+                Err(error) => assert!(error.is_damage(), "{what}: {error:?}"),
+            }
+        }
+        cache.check(true).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        assert_eq!(cache.check(false).unwrap(), [], "{what}");
+        for n in 0..CACHED {
+            cache.set(&n, &cached(n + 1)).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+            assert!(cache.get(&n).unwrap().is_some_and(|value| value == cached(n + 1)), "{what}");
+        }
+        assert_eq!(cache.check(false).unwrap(), [], "{what}");
+    }
+    assert!(wrong > times / 10 && lost > times, "{wrong} damaged, {lost} lost in {times} tries");
+}
+
+/// Runs a role on a closed store, and tells what it was at when it came to harm.
+fn unharmed(role: &str, dir: &Path) {
+    let (mut child, lines) = child::start(role, dir);
+    let last = lines.map_while(Result::ok).filter(|line| line.contains("seed")).last();
+    let status = child.wait().unwrap();
+    assert!(status.success(), "{status}, after {last:?}");
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -237,13 +381,25 @@ fn copy(from: &Path, to: &Path) {
 #[cfg(feature = "lmdb")]
 #[test]
 fn a_garbled_file_of_lmdb_never_harms_the_process() {
-    garbled(EngineKind::Lmdb, 0x5EED, 300);
+    let dir = tempfile::tempdir().unwrap();
+    fill(EngineKind::Lmdb, dir.path());
+    unharmed("garbled-lmdb", dir.path());
+}
+
+#[cfg(feature = "lmdb")]
+#[test]
+fn a_garbled_cache_gives_what_was_stored_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    fill_cache(dir.path());
+    unharmed("garbled-cache", dir.path());
 }
 
 #[cfg(feature = "sled")]
 #[test]
 fn a_garbled_file_of_sled_never_harms_the_process() {
-    garbled(EngineKind::Sled, 0x5EED, 60);
+    let dir = tempfile::tempdir().unwrap();
+    fill(EngineKind::Sled, dir.path());
+    unharmed("garbled-sled", dir.path());
 }
 
 #[cfg(feature = "lmdb")]

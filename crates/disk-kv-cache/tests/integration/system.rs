@@ -3,8 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
-use alluvium_disk_kv_cache::{OpenError, Sharing, Store, StoreError};
+use alluvium_disk_kv_cache::{
+    Cache, CacheError, CacheOptions, FanoutCache, OpenCacheError, OpenError, Sharing, Store, StoreError,
+};
 
 use crate::child::{self, TABLES, quick};
 
@@ -206,6 +209,61 @@ fn the_lock_file_is_no_hole_and_has_a_slot_for_each_reader() {
     }
 }
 
+/// On a device that is mounted for reading only.
+pub fn read_only_media(dir: &Path) {
+    let read = |cache: Cache| {
+        assert_eq!(cache.get("key").unwrap().unwrap(), vec![7; 50_000]);
+        assert_eq!(cache.check(false).unwrap(), []);
+        let refused = cache.check(true);
+        assert!(matches!(refused, Err(CacheError::Store(StoreError::ReadOnly { .. }))), "{refused:?}");
+    };
+    let options = CacheOptions::new();
+    read(options.open_read_only(dir.join("cache")).unwrap());
+    let fanout = FanoutCache::open_read_only(dir.join("fanout"), &options).unwrap();
+    assert_eq!(fanout.get("key").unwrap().unwrap(), b"value");
+    read(fanout.cache("sub").unwrap());
+    let refused = options.open(dir.join("fanout/000"));
+    assert!(matches!(
+        refused,
+        Err(OpenCacheError::Store(OpenError::SettingsConflict { .. } | OpenError::OpenForReading { .. }))
+    ));
+    drop(fanout);
+    for refused in [Cache::open(dir.join("cache")).map(drop), FanoutCache::open(dir.join("fanout")).map(drop)] {
+        assert!(matches!(refused, Err(OpenCacheError::Store(OpenError::PermissionDenied { .. }))), "{refused:?}");
+    }
+}
+
+#[test]
+fn media_for_reading_only_are_read_and_checked() {
+    let Some(device) = Mounted::new(&["-t", "tmpfs", "tmpfs"]) else {
+        return;
+    };
+    let dir = device.path();
+    let fill = |cache: &Cache| cache.set("key", &[7; 50_000]).unwrap();
+    let cache = Cache::open(dir.join("cache")).unwrap();
+    fill(&cache);
+    let fanout = FanoutCache::open(dir.join("fanout")).unwrap();
+    fanout.set("key", b"value").unwrap();
+    fill(&fanout.cache("sub").unwrap());
+    drop((cache, fanout));
+    // Most were closed well; this one is suspect.
+    fs::remove_file(dir.join("fanout/003/closed")).unwrap();
+    device.remount("ro");
+    child::run("read-only-media", dir);
+    device.remount("rw");
+    // As a container has it, that may not write; this process may.
+    let _cache = Cache::open(dir.join("cache")).unwrap();
+    let view = Mounted::new(&["-o", "bind,ro", dir.to_str().unwrap()]).unwrap();
+    child::run("read-only-view", view.path());
+}
+
+/// Where others can write, and would not know of a reader.
+pub fn read_only_view(dir: &Path) {
+    let refused = CacheOptions::new().open_read_only(dir.join("cache"));
+    assert!(matches!(refused, Err(OpenCacheError::Store(OpenError::ReadOnlyMount { .. }))), "{refused:?}");
+    assert!(CacheOptions::new().open_read_only(dir.join("fanout/000")).is_ok(), "which nobody has open");
+}
+
 fn open_sled(dir: &Path) -> Result<Store, OpenError> {
     Store::open(dir.join("store"), TABLES, quick().with_sharing(Sharing::SingleProcess))
 }
@@ -242,19 +300,42 @@ pub fn after_full_device_of_sled(dir: &Path) {
     }
 }
 
+/// A directory that something is mounted on, until this is dropped.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    /// `None` without the rights of root, which is said.
+    fn new(args: &[&str]) -> Option<Mounted> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount").args(args).arg(dir.path()).status().is_ok_and(|status| status.success());
+        if !mounted {
+            child::skip("mounting needs the rights of root");
+        }
+        mounted.then_some(Mounted(dir))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn remount(&self, how: &str) {
+        let status = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(self.path()).status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Whoever still has a file open there.
+        assert!(Command::new("umount").arg("--lazy").arg(self.path()).status().unwrap().success());
+    }
+}
+
 /// Runs children, one after the other, on a device of so many bytes, if this process may mount one.
 fn on_small_device(size: &str, roles: &[&str]) {
-    let dir = tempfile::tempdir().unwrap();
-    let on_it = |program: &str, args: &[&str]| {
-        std::process::Command::new(program).args(args).arg(dir.path()).status().is_ok_and(|status| status.success())
-    };
-    if !on_it("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]) {
-        child::skip("mounting a small device needs the rights of root");
-        return;
+    if let Some(device) = Mounted::new(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]) {
+        roles.iter().for_each(|role| child::run(role, device.path()));
     }
-    let outcome = std::panic::catch_unwind(|| roles.iter().for_each(|role| child::run(role, dir.path())));
-    assert!(on_it("umount", &[]));
-    outcome.unwrap();
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl Session {
         {
             return Err(Fault::new(kind::CONFLICT, "there is a cache in one store: it cannot be given shards"));
         }
-        let cache = Target::open(&dir, shards, &self.open)?;
+        let cache = Target::open_or_read(&dir, shards, &self.open)?;
         self.caches.insert(within, cache.clone());
         Ok(cache)
     }

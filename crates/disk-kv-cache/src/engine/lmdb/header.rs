@@ -11,7 +11,8 @@
 //!   `mm_mapsize` (word), `mm_dbs[2]` (free list, main), `mm_last_pg` (word), `mm_txnid` (word).
 //! - `MDB_db`: `md_pad` (u32; in the first one it is the page size), `md_flags` (u16), `md_depth` (u16), branch, leaf and
 //!   overflow pages, entries, `md_root` (words; `P_INVALID`, all ones, is the empty tree).
-//! - Transaction N writes meta page N mod 2, so the one with the higher `mm_txnid` counts (`mdb_env_pick_meta`).
+//! - Transaction N writes meta page N mod 2, so the one with the higher `mm_txnid` counts (`mdb_env_pick_meta`), which LMDB
+//!   then finds by N mod 2 in turn, and the other one is of transaction N - 1. (Both are 0 in a new file.)
 //! - `MAX_PAGESIZE` is 32 KiB.
 //!
 //! What lies below the roots is for `walk`.
@@ -139,6 +140,10 @@ pub(super) fn check(file: &File, metas: &Metas) -> Result<Header, HeaderError> {
     let page = page as u64;
     let field = |field, value| HeaderError::from(Damage::Field { page, field, value });
 
+    let (id, before) = (word_at(meta, TXN_ID), word_at(&metas[1 - newest(metas)], TXN_ID));
+    if id % 2 != page || before != id.saturating_sub(1) {
+        return Err(field("the transaction id", id));
+    }
     let map_bytes = word_at(meta, MAP_BYTES);
     if map_bytes > MAX_MAP_BYTES {
         return Err(field("the map size", map_bytes));
@@ -161,7 +166,7 @@ pub(super) fn check(file: &File, metas: &Metas) -> Result<Header, HeaderError> {
             return Err(field("the root of a tree", root));
         }
         let head: [u8; CONTENT] = read_exactly(file, root * size)?;
-        if word_at(&head, 0) != root || u16_at(&head, PAGE_FLAGS) & (P_BRANCH | P_LEAF) == 0 {
+        if word_at(&head, 0) != root || ![P_BRANCH, P_LEAF].contains(&u16_at(&head, PAGE_FLAGS)) {
             return Err(Damage::Root { page: root }.into());
         }
     }
@@ -271,6 +276,11 @@ mod tests {
             assert!(matches!(version, Damage::Version { found: 2, expected: 1 }), "{version}");
             let size = broken(at + CORE_TREES[0], &12_345_u32.to_ne_bytes());
             assert!(matches!(size, Damage::Field { page, value: 12_345, .. } if page == number), "{size}");
+        }
+        let (id, other) = (word_at(&good, newest + TXN_ID), page - newest);
+        for (at, id) in [(newest, id + 1), (newest, id + 256), (other, id + 3), (other, id - 3)] {
+            let id = broken(at + TXN_ID, &id.to_ne_bytes());
+            assert!(matches!(id, Damage::Field { field: "the transaction id", .. }), "{id}");
         }
         let last = broken(newest + LAST_PAGE, &usize::MAX.to_ne_bytes());
         assert!(matches!(last, Damage::Field { field: "the last page", .. }), "{last}");

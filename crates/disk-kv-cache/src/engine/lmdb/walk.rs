@@ -8,7 +8,8 @@
 //!
 //! Found is all that LMDB relies on: pages that are not what their parents say, are used twice, or are used and free at
 //! once; nodes outside of their pages; keys out of order; counts that are not those of the tree. Not found are other
-//! values, and other keys in the same order: there is nothing to tell them by.
+//! values, and other keys in the same order: there is nothing to tell them by. Nor is the state before the last commit, where
+//! the ids in the meta pages were changed so that it seems the newer one.
 //!
 //! What `header` says of the format, and in addition, for tables without duplicates:
 //! - A page of a tree has `mp_lower` and `mp_upper` (u16, u16) before its content: the end of the offsets of its nodes (u16
@@ -17,7 +18,8 @@
 //!   flags are the child's page number, and the first key is not used. In a leaf, the number is the length of the data;
 //!   flags: `F_BIGDATA` 1, the data is the number of the first of its overflow pages; `F_SUBDATA` 2, it is an `MDB_db`.
 //! - Overflow pages: one header with the number of pages (u32) for all of them, then the data.
-//! - The free list is a tree from transaction ids (words, compared as numbers) to lists of pages: their number, then they.
+//! - The free list is a tree from the ids of the transactions that freed them (words, compared as numbers) to lists of pages:
+//!   their number, then they, from the last to the first. LMDB takes pages to be adjacent by their places in the list.
 
 use std::fs::File;
 use std::io;
@@ -28,8 +30,6 @@ use crate::Damage;
 use crate::engine::Counted;
 
 const P_OVERFLOW: u16 = 0x04;
-/// The flags that say what a page is; others are of use in memory only.
-const P_KINDS: u16 = 0x6F;
 const BOUNDS: usize = WORD + 4;
 const NODE: usize = 8;
 const F_BIGDATA: u16 = 0x01;
@@ -65,7 +65,8 @@ pub(super) fn walk(file: &File, txn_id: Option<u64>) -> Result<Option<Walked>, H
     if last >= file_pages {
         return Err(Damage::Field { page: page as u64, field: "the last page", value: last }.into());
     }
-    let mut walk = Walk { file, page_bytes: page_bytes as usize, used: Pages::new(last), tables: Vec::new() };
+    let commits = id(&metas, page);
+    let mut walk = Walk { file, page_bytes: page_bytes as usize, commits, used: Pages::new(last), tables: Vec::new() };
     let [free, main] = header::CORE_TREES.map(|at| Tree::read(&meta[at..]));
     let mut freed = Vec::new();
     walk.tree(&free, "", Kind::Free(&mut freed))?;
@@ -78,7 +79,7 @@ pub(super) fn walk(file: &File, txn_id: Option<u64>) -> Result<Option<Walked>, H
     for page in freed {
         walk.used.take(page)?;
     }
-    Ok(Some(Walked { commits: id(&metas, page), tables: walk.tables }))
+    Ok(Some(Walked { commits, tables: walk.tables }))
 }
 
 /// A state that fits together.
@@ -95,6 +96,8 @@ fn id(metas: &header::Metas, page: usize) -> u64 {
 struct Walk<'f> {
     file: &'f File,
     page_bytes: usize,
+    /// The id of the transaction that committed the state.
+    commits: u64,
     used: Pages,
     tables: Vec<Counted>,
 }
@@ -192,6 +195,9 @@ impl Walk<'_> {
         let is_free_list = matches!(kind, Kind::Free(_));
         page.is_packed(&nodes, levels == 1)?;
         let keys_of_branch = if levels == 1 { 0 } else { 1 };
+        if is_free_list && nodes.iter().skip(keys_of_branch).any(|node| node.key.len() != WORD) {
+            return page.is_wrong("has a key that is no transaction id");
+        }
         for pair in nodes.get(keys_of_branch..).unwrap_or_default().windows(2) {
             if !is_less(pair[0].key, pair[1].key, is_free_list) {
                 return page.is_wrong("has keys out of order");
@@ -235,6 +241,9 @@ impl Walk<'_> {
         }
         if node.key.is_empty() {
             return page.is_wrong("has an empty key");
+        }
+        if matches!(kind, Kind::Free(_)) && !(1..=self.commits).contains(&word_at(node.key, 0)) {
+            return page.is_wrong("has pages that no transaction freed");
         }
         let Some(data) = page.data(node) else {
             return page.is_wrong("has an entry that reaches beyond it");
@@ -322,7 +331,9 @@ impl<'b> Page<'b> {
         if word_at(self.bytes, 0) != self.number {
             return self.is_wrong("has the number of another page");
         }
-        if u16_at(self.bytes, PAGE_FLAGS) & P_KINDS != kind {
+        // No other flag may be there: LMDB writes into a page that says it is dirty, which a map for reading is not made for,
+        // and forgets to write one that says it is to be kept.
+        if u16_at(self.bytes, PAGE_FLAGS) != kind {
             return self.is_wrong("is of another kind than the tree says");
         }
         Ok(())
@@ -399,7 +410,11 @@ fn free_list(page: &Page<'_>, data: &[u8], freed: &mut Vec<u64>) -> Result<(), H
     let words: Vec<u64> = data.chunks_exact(WORD).map(|word| word_at(word, 0)).collect();
     match words.split_first() {
         Some((length, pages)) if *length as usize <= pages.len() => {
-            freed.extend(&pages[..*length as usize]);
+            let pages = &pages[..*length as usize];
+            if !pages.is_sorted_by(|page, next| page > next) {
+                return page.is_wrong("has a list of free pages out of order");
+            }
+            freed.extend(pages);
             Ok(())
         }
         _ => page.is_wrong("has a list of free pages that is cut short"),
@@ -512,6 +527,9 @@ mod tests {
             (node(branch, 1) + NODE, &[0xFF], "out of order"),
             (node(branch, 1) + NODE + 3, &[1], "belong elsewhere"),
             (first, &[0xEE], "the number of another page"),
+            (first + PAGE_FLAGS, &[P_LEAF as u8 | 0x10], "another kind"),
+            (first + PAGE_FLAGS + 1, &[0x80], "another kind"),
+            (branch + PAGE_FLAGS + 1, &[0x40], "another kind"),
             (first + BOUNDS, &[0xFF, 0xFF], "bounds"),
             (first + BOUNDS + 2, &[0, 0], "bounds"),
             (first + CONTENT, &[0xFF, 0xFF], "outside of it"),
@@ -534,9 +552,19 @@ mod tests {
         assert!(damage(overflow + BOUNDS, &[2]).contains("fewer overflow pages"));
         assert!(damage(overflow + BOUNDS, &[0xFF]).contains("used"));
 
-        let (free, _) = tree_at(&good, 0);
+        let (free, at) = tree_at(&good, 0);
+        let last = word_at(&good, at - header::CORE_TREES[0] + header::LAST_PAGE);
         let list = page(&good, free.root).nodes().unwrap()[0].data + free.root as usize * size;
         assert!(damage(list, &[0xFF, 0xFF]).contains("cut short"));
-        assert!(damage(list + WORD, &(tree.root as u16).to_ne_bytes()).contains("used twice"));
+        let freed: Vec<u64> = (1..=word_at(&good, list) as usize).map(|n| word_at(&good, list + n * WORD)).collect();
+        assert!(freed.len() > 1, "{freed:?}");
+        assert!(damage(list + freed.len() * WORD, &[1]).contains("does not exist"));
+        let swapped = [freed[1].to_ne_bytes(), freed[0].to_ne_bytes()].concat();
+        assert!(damage(list + WORD, &swapped).contains("out of order"));
+        assert!(damage(list + WORD, &(last + 1).to_ne_bytes()).contains("does not exist"));
+        let frees = page(&good, free.root).nodes().unwrap().len();
+        let key = |n: usize| node(free.root as usize * size, n) + NODE;
+        assert!(damage(key(frees - 1), &u64::MAX.to_ne_bytes()).contains("no transaction freed"));
+        assert!(damage(key(0), &[0; WORD]).contains("no transaction freed"));
     }
 }

@@ -1,10 +1,21 @@
 //! Several shards that act as one cache.
 
-use alluvium_disk_kv_cache::{CacheSettings, FanoutCache, Key, KeyBuf, OpenCacheError, Order, SetOptions};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use alluvium_disk_kv_cache::{
+    CacheError, CacheSettings, FanoutCache, Key, KeyBuf, OnDamage, OpenCacheError, OpenError, Order, SetOptions,
+    StoreError,
+};
+
+use crate::child::quick;
 
 use super::support::{clock, large, options, settings};
 
-fn open(dir: &std::path::Path, shards: usize) -> FanoutCache {
+/// What a store of the engine that is built is known by.
+const DATA: &str = if cfg!(feature = "lmdb") { "data.mdb" } else { "sled/db" };
+
+fn open(dir: &Path, shards: usize) -> FanoutCache {
     FanoutCache::open_with(dir, Some(shards), &options(&clock()).with_settings(settings())).unwrap()
 }
 
@@ -75,6 +86,169 @@ fn sub_caches_are_apart_and_found_by_name() {
     for name in names {
         assert_eq!(cache.cache(name).unwrap().get("name").unwrap().unwrap(), name.as_bytes());
     }
-    let below: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(below.len(), 3, "{below:?}");
+    let below: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(below.len(), 4, "{below:?}");
+}
+
+fn filled(dir: &Path) -> usize {
+    let cache = open(dir, 4);
+    (0..100).for_each(|n| cache.set(&n, b"value").unwrap());
+    cache.shards()[2].len().unwrap() as usize
+}
+
+fn open_existing(dir: &Path) -> Result<FanoutCache, OpenCacheError> {
+    FanoutCache::open_with(dir, None, &options(&clock()))
+}
+
+fn repair(dir: &Path, shards: Option<usize>) -> Result<Vec<String>, OpenCacheError> {
+    FanoutCache::repair(dir, shards, &options(&clock()))
+}
+
+#[test]
+fn a_lost_shard_is_named_and_begun_anew_on_request() {
+    for lost in ["000", "002"] {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path());
+        // Lost as a directory, or only the store in it.
+        for what in [PathBuf::from(lost), Path::new(lost).join(DATA)] {
+            let (there, aside) = (dir.path().join(what), dir.path().join("aside"));
+            fs::rename(&there, &aside).unwrap();
+            for error in [
+                open_existing(dir.path()).unwrap_err(),
+                FanoutCache::open_with(dir.path(), Some(4), &options(&clock())).unwrap_err(),
+                FanoutCache::open_read_only(dir.path(), &options(&clock())).unwrap_err(),
+            ] {
+                assert!(
+                    matches!(&error, OpenCacheError::MissingShard { shard, shards: 4, .. } if shard == lost),
+                    "{error:?}"
+                );
+                let said = error.to_string();
+                assert!(said.contains(&format!("put the directory {lost} back")) && said.contains("repair"), "{said}");
+            }
+            assert!(FanoutCache::is_at(dir.path()));
+            assert!(!there.exists() && !dir.path().join(DATA).exists(), "nothing was made in its place");
+            fs::rename(aside, there).unwrap();
+            assert_eq!(open_existing(dir.path()).unwrap().len().unwrap(), 100, "put back");
+        }
+        let held = open_existing(dir.path()).unwrap().shards()[lost.parse::<usize>().unwrap()].len().unwrap();
+        fs::remove_dir_all(dir.path().join(lost)).unwrap();
+        assert_eq!(repair(dir.path(), None).unwrap(), [lost]);
+        let cache = open_existing(dir.path()).unwrap();
+        assert_eq!(cache.len().unwrap(), 100 - held);
+        (0..100).for_each(|n| cache.set(&n, b"value").unwrap());
+        drop(cache);
+        assert_eq!(repair(dir.path(), None).unwrap(), [""; 0], "nothing is wrong any more");
+        assert_eq!(open_existing(dir.path()).unwrap().len().unwrap(), 100);
+    }
+}
+
+#[test]
+fn a_shard_that_is_another_one_is_refused() {
+    let parent = tempfile::tempdir().unwrap();
+    let (dir, other) = (parent.path().join("cache"), parent.path().join("other"));
+    let held = filled(&dir) as u64;
+    filled(&other);
+    let refused = |shard: &str| {
+        for error in
+            [open_existing(&dir).unwrap_err(), FanoutCache::open_read_only(&dir, &options(&clock())).unwrap_err()]
+        {
+            assert!(matches!(&error, OpenCacheError::OtherShard { shard: named, .. } if named == shard), "{error:?}");
+        }
+    };
+    let swap = |one: &Path, two: &Path| {
+        let aside = parent.path().join("aside");
+        fs::rename(one, &aside).unwrap();
+        fs::rename(two, one).unwrap();
+        fs::rename(aside, two).unwrap();
+    };
+    swap(&dir.join("001"), &dir.join("002"));
+    refused("001");
+    swap(&dir.join("001"), &dir.join("002"));
+    assert_eq!(open_existing(&dir).unwrap().len().unwrap(), 100);
+    swap(&dir.join("002"), &other.join("002"));
+    refused("002");
+    assert_eq!(repair(&dir, None).unwrap(), ["002"]);
+    assert!(dir.join("002.other").join(DATA).exists(), "kept");
+    assert_eq!(open_existing(&dir).unwrap().len().unwrap(), 100 - held);
+    // An empty store in the place of a shard.
+    fs::remove_dir_all(dir.join("003")).unwrap();
+    drop(options(&clock()).open(dir.join("003")).unwrap());
+    refused("003");
+}
+
+#[test]
+fn the_number_of_shards_is_found_again_in_the_shards() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let file = dir.path().join("fanout.json");
+    let kept = fs::read(&file).unwrap();
+    for damage in [None, Some(b"{".as_slice()), Some(br#"{"format":1,"id":"x","shards":0,"made":true}"#)] {
+        fs::remove_file(&file).unwrap();
+        damage.into_iter().for_each(|bytes| fs::write(&file, bytes).unwrap());
+        for error in [
+            open_existing(dir.path()).unwrap_err(),
+            FanoutCache::open_read_only(dir.path(), &options(&clock())).unwrap_err(),
+        ] {
+            assert!(matches!(&error, OpenCacheError::ShardsUnknown { .. }), "{error:?}");
+        }
+        assert!(matches!(repair(dir.path(), Some(3)), Err(OpenCacheError::Shards { found: 4, requested: 3, .. })));
+        assert_eq!(repair(dir.path(), None).unwrap(), [""; 0]);
+        assert_eq!(fs::read(&file).unwrap(), kept, "what it was");
+        assert_eq!(open_existing(dir.path()).unwrap().len().unwrap(), 100);
+    }
+    let nothing = tempfile::tempdir().unwrap();
+    assert!(matches!(repair(nothing.path(), None), Err(OpenCacheError::Store(OpenError::Absent { .. }))));
+    assert!(!FanoutCache::is_at(nothing.path()));
+}
+
+#[test]
+fn a_maker_that_died_is_no_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path(), 4));
+    let file = dir.path().join("fanout.json");
+    let record = fs::read_to_string(&file).unwrap();
+    fs::write(&file, record.replace(r#""made":true"#, r#""made":false"#)).unwrap();
+    fs::remove_dir_all(dir.path().join("002")).unwrap();
+    fs::remove_dir_all(dir.path().join("003")).unwrap();
+    assert_eq!(open_existing(dir.path()).unwrap().shards().len(), 4);
+    assert_eq!(fs::read_to_string(&file).unwrap(), record);
+}
+
+#[test]
+fn a_damaged_shard_is_set_aside_and_the_cache_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = filled(dir.path()) as u64;
+    let shard = dir.path().join("002");
+    let file = fs::File::options().write(true).open(shard.join(DATA)).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 20).unwrap();
+    let refused = open_existing(dir.path()).unwrap_err();
+    assert!(matches!(refused, OpenCacheError::Store(OpenError::Damaged { .. })), "{refused:?}");
+    let store = quick().with_initial_map_bytes(1 << 20).with_on_damage(OnDamage::Quarantine);
+    let options = options(&clock()).with_store(store);
+    let open = || FanoutCache::open_with(dir.path(), None, &options).unwrap();
+    let cache = open();
+    assert!(cache.shards()[2].recovered().is_some());
+    assert_eq!(cache.len().unwrap(), 100 - held);
+    drop(cache);
+    // One who dies after it was set aside, and before there is another store in its place.
+    fs::remove_file(shard.join(DATA)).unwrap();
+    assert_eq!(open().len().unwrap(), 100 - held);
+}
+
+#[test]
+fn a_cache_for_reading_only_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let absent = FanoutCache::open_read_only(dir.path(), &options(&clock()));
+    assert!(matches!(absent, Err(OpenCacheError::Store(OpenError::Absent { .. }))), "{absent:?}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    filled(dir.path());
+    open(dir.path(), 4).cache("sub").unwrap().set("key", b"value").unwrap();
+    let cache = FanoutCache::open_read_only(dir.path(), &options(&clock())).unwrap();
+    assert_eq!((cache.len().unwrap(), cache.shards().len()), (100, 4));
+    assert_eq!(cache.get(&7).unwrap().unwrap(), b"value");
+    assert_eq!(cache.cache("sub").unwrap().get("key").unwrap().unwrap(), b"value");
+    assert_eq!(cache.check(false).unwrap(), []);
+    for refused in [cache.set(&7, b"other"), cache.check(true).map(drop)] {
+        assert!(matches!(refused, Err(CacheError::Store(StoreError::ReadOnly { .. }))), "{refused:?}");
+    }
 }
