@@ -1,7 +1,7 @@
 //! sled: one process, all Rust.
 //!
-//! What is stored is one tree of sled's. A row of a table is stored under the table's number, a byte, and its key; number 0
-//! is for the tables themselves:
+//! What is stored is one tree of sled's. A row of a table is stored under the table's number, a byte, and its key (see
+//! `keys` for what stands in it besides); number 0 is for the tables themselves:
 //!
 //! | stored key | stored value |
 //! |---|---|
@@ -35,8 +35,10 @@ use super::{Bounds, Changes, Counted, Engine, EngineKind, Examined, Place, Room,
 use crate::environment::unusable;
 use crate::{Damage, Durability, OpenError, Order, StoreError};
 
+mod keys;
 mod txn;
 
+use keys::{key, stored, stored_bounds};
 use txn::{ReadTxn, WriteTxn};
 
 /// The subdirectory of sled's files.
@@ -195,7 +197,7 @@ impl Sled {
         let mut numbered = Vec::new();
         for row in self.range(Table(TABLES), names, Order::Ascending) {
             let (stored, number) = row?;
-            match (std::str::from_utf8(&stored[2..]), &*number) {
+            match (std::str::from_utf8(&key(&stored)[1..]), &*number) {
                 (Ok(name), [number]) if *number != TABLES => numbered.push((name.to_owned(), Table(*number))),
                 _ => return Err(self.inconsistent("tables with a name and a number", 1, 0)),
             }
@@ -417,25 +419,6 @@ fn unpanicked_store<T>(
 fn said(panic: &(dyn Any + Send)) -> String {
     let said = panic.downcast_ref::<String>().cloned();
     said.or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned())).unwrap_or_default()
-}
-
-fn stored(table: Table, key: &[u8]) -> Vec<u8> {
-    let mut stored = Vec::with_capacity(1 + key.len());
-    stored.push(table.0);
-    stored.extend_from_slice(key);
-    stored
-}
-
-fn stored_bounds(table: Table, (start, end): Bounds<'_>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
-    let start = match start {
-        Bound::Unbounded => Bound::Included(stored(table, &[])),
-        start => start.map(|key| stored(table, key)),
-    };
-    let end = match (end, table.0.checked_add(1)) {
-        (Bound::Unbounded, Some(next)) => Bound::Excluded(vec![next]),
-        (end, _) => end.map(|key| stored(table, key)),
-    };
-    (start, end)
 }
 
 fn count_key(table: Table) -> [u8; 2] {

@@ -1,5 +1,6 @@
 //! sled's transactions behind the traits of an engine: reads under a lock, and a write as changes laid over the tree.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -8,7 +9,7 @@ use std::sync::MutexGuard;
 use sled::IVec;
 use typed_arena::Arena;
 
-use super::{Sled, TABLES, count_key, stored, stored_bounds};
+use super::{Sled, TABLES, count_key, key, stored, stored_bounds};
 use crate::engine::gate::Pass;
 use crate::engine::{Bounds, Changes, Commit, Entries, Room, Snapshot, Table};
 use crate::{Entry, Order, StoreError};
@@ -47,7 +48,15 @@ impl Snapshot for ReadTxn<'_> {
 
 fn lend(lent: &Arena<IVec>, (stored, value): (IVec, IVec)) -> Entry<'_> {
     let (stored, value): (&IVec, &IVec) = (lent.alloc(stored), lent.alloc(value));
-    (&stored[1..], value)
+    (lend_key(lent, stored), value)
+}
+
+/// The key of a row; kept beside what was lent if it is not within the stored one.
+fn lend_key<'s>(lent: &'s Arena<IVec>, stored: &'s [u8]) -> &'s [u8] {
+    match key(stored) {
+        Cow::Borrowed(key) => key,
+        Cow::Owned(key) => lent.alloc(key.into()),
+    }
 }
 
 /// Changes by stored key; `None` is a deletion.
@@ -95,7 +104,8 @@ impl Snapshot for WriteTxn<'_> {
 
     fn range<'s>(&'s self, table: Table, bounds: Bounds<'_>, order: Order) -> Result<Entries<'s>, StoreError> {
         let base = self.sled.range(table, bounds, order).map(|row| row.map(|row| lend(&self.lent, row)));
-        let changed = self.changes.range(stored_bounds(table, bounds)).map(|(stored, value)| (&stored[1..], value));
+        let changed = self.changes.range(stored_bounds(table, bounds));
+        let changed = changed.map(|(stored, value)| (lend_key(&self.lent, stored), value));
         let changed: Box<dyn Iterator<Item = _> + 's> = match order {
             Order::Ascending => Box::new(changed),
             Order::Descending => Box::new(changed.rev()),
