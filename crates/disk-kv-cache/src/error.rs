@@ -150,9 +150,8 @@ pub enum OpenError {
     },
     /// This process has the same directory open with other settings.
     #[error(
-        "{} is already open in this process with {open:?}, now asked for with {requested:?}: use equal settings, or drop \
-         the other handles first",
-        path.display()
+        "{} is already open in this process with other settings ({}): use equal settings, or drop the other handles first",
+        path.display(), differences(open, requested)
     )]
     SettingsConflict {
         /// The directory.
@@ -415,6 +414,25 @@ pub enum StoreError {
     },
 }
 
+/// What differs between two settings, for people.
+fn differences(open: &Settings, requested: &Settings) -> String {
+    /// A setting: its name, and its value in words.
+    type Shown = (&'static str, fn(&Settings) -> String);
+    const SHOWN: [Shown; 6] = [
+        ("sharing", |settings| format!("{:?}", settings.sharing())),
+        ("on_damage", |settings| format!("{:?}", settings.on_damage())),
+        ("durability", |settings| format!("{:?}", settings.durability())),
+        ("initial_map_bytes", |settings| settings.initial_map_bytes().to_string()),
+        ("max_map_bytes", |settings| settings.max_map_bytes().to_string()),
+        ("allow_network_fs", |settings| settings.allow_network_fs().to_string()),
+    ];
+    let differing = SHOWN.iter().filter_map(|(name, show)| {
+        let (open, requested) = (show(open), show(requested));
+        (open != requested).then(|| format!("{name} is {open}, {requested} was asked for"))
+    });
+    differing.collect::<Vec<_>>().join("; ")
+}
+
 /// Whether the system says that there is no room: device, quota, or the process's file-size limit.
 pub(crate) fn is_no_space(error: &io::Error) -> bool {
     // By the kind, because an engine may have lost the number.
@@ -451,6 +469,27 @@ impl StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_conflict_of_settings_names_each_that_differs() {
+        let all = Settings::new()
+            .with_sharing(crate::Sharing::SingleProcess)
+            .with_on_damage(crate::OnDamage::Quarantine)
+            .with_durability(crate::Durability::Process)
+            .with_initial_map_bytes(1)
+            .with_max_map_bytes(2)
+            .with_allow_network_fs(true);
+        let shown = differences(&Settings::new(), &all);
+        // By its `Debug`, every field of the settings: none can be forgotten here.
+        for field in format!("{all:?}").split(", ").map(|field| field.trim_start_matches("Settings { ")) {
+            let name = field.split(':').next().unwrap();
+            assert!(shown.contains(&format!("{name} is ")), "{name}: {shown}");
+        }
+        assert_eq!(
+            differences(&Settings::new(), &Settings::new().with_durability(crate::Durability::Process)),
+            "durability is System, Process was asked for"
+        );
+    }
 
     #[test]
     fn refusals_of_the_system_are_sorted() {

@@ -29,6 +29,7 @@ mod queue;
 mod recipes;
 mod settings;
 mod store;
+mod tag;
 mod txn;
 mod typed;
 
@@ -58,10 +59,11 @@ pub use key::{FromKey, Key, KeyBuf, KeyError};
 pub use quarantine::Recovered;
 pub use queue::{DeadLetter, Held, Job, JobId, QueueSettings, QueueStats, QueueTxn, Retry, WorkQueue};
 pub use recipes::{
-    Averager, BoundedSemaphore, Coordination, CoordinationError, Lock, LockError, LockGuard, MemoCache, MemoError,
-    Owner, Pass, Permit, ReentrantGuard, ReentrantLock, Stampede, Throttle, barrier, memoize, memoize_async,
+    Averager, Barrier, BoundedSemaphore, Coordination, CoordinationError, Lock, LockError, LockGuard, MemoCache,
+    MemoError, Owner, Pass, Permit, ReentrantGuard, ReentrantLock, Stampede, Throttle, barrier, memoize, memoize_async,
 };
 pub use settings::{Durability, OnDamage, Settings, Sharing};
 pub use store::Store;
+pub use tag::TypeTag;
 pub use txn::{Entry, MAX_KEY_BYTES, Order, ReadTxn, Scan, WriteTxn};
-pub use typed::{TypeTag, TypedCache, TypedError, TypedItem};
+pub use typed::{TypedCache, TypedError, TypedItem};

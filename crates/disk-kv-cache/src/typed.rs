@@ -9,33 +9,17 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use twox_hash::XxHash3_64;
 
-use crate::{Cache, CacheError, Codec, CodecError, FromKey, Item, Key, KeyError, MessagePack, Order, SetOptions};
-
-/// Names a type and its version, as values in a store carry it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TypeTag {
-    name: String,
-    version: u32,
-}
-
-impl TypeTag {
-    /// A name of the application's, and a version to raise whenever the type changes its shape or its meaning.
-    pub fn new(name: impl Into<String>, version: u32) -> TypeTag {
-        TypeTag { name: name.into(), version }
-    }
-
-    fn digest(&self) -> [u8; 8] {
-        XxHash3_64::oneshot_with_seed(u64::from(self.version), self.name.as_bytes()).to_be_bytes()
-    }
-}
+use crate::tag::Tagged;
+use crate::{
+    Cache, CacheError, Codec, CodecError, FromKey, Item, Key, KeyError, MessagePack, Order, SetOptions, TypeTag,
+};
 
 /// A [`Cache`] of values of type `V` under keys of type `K`.
 ///
-/// A value is stored with the mark of its codec, its type and its version. One with another mark, or one that is not a
-/// `V` though it says so, is a miss: [`mismatches`](TypedCache::mismatches) counts those. Other types may lie in the same
-/// cache, under other keys.
+/// A value is stored with its codec, its type and its version. One with others, or one that is not a `V` though it says
+/// so, is a miss: [`mismatches`](TypedCache::mismatches) counts those. Other types may lie in the same cache, under other
+/// keys. In MessagePack, a value is stored as a [`Record`](crate::Record) of that name and version is.
 ///
 /// ```
 /// use alluvium_disk_kv_cache::{Cache, TypeTag, TypedCache};
@@ -57,7 +41,7 @@ impl TypeTag {
 /// ```
 pub struct TypedCache<K: ?Sized, V, C = MessagePack> {
     cache: Cache,
-    mark: [u8; 9],
+    tag: TypeTag,
     mismatches: Arc<AtomicU64>,
     types: Types<K, V, C>,
 }
@@ -95,9 +79,7 @@ pub struct TypedItem<V> {
 impl<K: Key + ?Sized, V: Serialize + DeserializeOwned, C: Codec> TypedCache<K, V, C> {
     /// Values of the type that `tag` names, in a cache.
     pub fn new(cache: Cache, tag: TypeTag) -> TypedCache<K, V, C> {
-        let mut mark = [C::ID; 9];
-        mark[1..].copy_from_slice(&tag.digest());
-        TypedCache { cache, mark, mismatches: Arc::default(), types: PhantomData }
+        TypedCache { cache, tag, mismatches: Arc::default(), types: PhantomData }
     }
 
     /// The cache underneath: for all that has nothing to do with types, such as evicting and culling.
@@ -139,7 +121,7 @@ impl<K: Key + ?Sized, V: Serialize + DeserializeOwned, C: Codec> TypedCache<K, V
     /// # Errors
     /// [`TypedError::Codec`] if it cannot be written, and as [`Cache::set_with`].
     pub fn set_with(&self, key: &K, value: &V, options: &SetOptions) -> Result<(), TypedError> {
-        Ok(self.cache.set_with(key, &self.encode(value)?, options)?)
+        Ok(self.cache.set_with(key, &self.tag.encode::<C>(value)?, options)?)
     }
 
     /// Stores a value unless there is one of this type and version. `false`: there is.
@@ -147,7 +129,7 @@ impl<K: Key + ?Sized, V: Serialize + DeserializeOwned, C: Codec> TypedCache<K, V
     /// # Errors
     /// [`TypedError::Codec`] if it cannot be written, and as [`Cache::add`].
     pub fn add(&self, key: &K, value: &V, options: &SetOptions) -> Result<bool, TypedError> {
-        let bytes = self.encode(value)?;
+        let bytes = self.tag.encode::<C>(value)?;
         Ok(self.cache.transact::<_, CacheError>(|txn| {
             if txn.view().get(key)?.and_then(|found| self.decode(&found)).is_some() {
                 return Ok(false);
@@ -195,14 +177,9 @@ impl<K: Key + ?Sized, V: Serialize + DeserializeOwned, C: Codec> TypedCache<K, V
         })
     }
 
-    fn encode(&self, value: &V) -> Result<Vec<u8>, CodecError> {
-        let mut bytes = self.mark.to_vec();
-        C::encode(value, &mut bytes)?;
-        Ok(bytes)
-    }
-
     fn decode(&self, bytes: &[u8]) -> Option<V> {
-        let value = bytes.strip_prefix(self.mark.as_slice()).and_then(|bytes| C::decode(bytes).ok());
+        let value = Tagged::split(bytes).filter(|found| found.is::<C>(self.tag));
+        let value = value.and_then(|found| C::decode(found.content).ok());
         if value.is_none() {
             self.mismatches.fetch_add(1, Ordering::Relaxed);
         }
@@ -218,7 +195,7 @@ impl<K: Key + ?Sized, V: Serialize + DeserializeOwned, C: Codec> TypedCache<K, V
 impl<K: ?Sized, V, C> Clone for TypedCache<K, V, C> {
     fn clone(&self) -> Self {
         let (cache, mismatches) = (self.cache.clone(), Arc::clone(&self.mismatches));
-        TypedCache { cache, mark: self.mark, mismatches, types: PhantomData }
+        TypedCache { cache, tag: self.tag, mismatches, types: PhantomData }
     }
 }
 

@@ -48,7 +48,8 @@ pub enum Problem {
     State,
     /// The next sequence number is not above all those in use. Mended by raising it.
     Sequence,
-    /// A file that no entry refers to and no writer holds. Mended by removing it.
+    /// A file that no entry refers to and no writer holds. Mended by removing it. While others write, it may be one that a
+    /// writer has just made and not yet locked, or is about to remove: removing that does no harm.
     OrphanFile {
         /// Its name in the directory of values.
         name: String,

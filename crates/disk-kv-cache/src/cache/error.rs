@@ -128,11 +128,13 @@ pub enum CacheError {
         key: KeyBuf,
     },
     /// The result of `incr` or `decr` does not fit 64 bits.
-    #[error("the value of {key:?} would leave the range of 64 bits: it stays {value}")]
+    #[error(
+        "from {value}, the value of {key:?} would leave the range of 64 bits: nothing was changed, use smaller steps"
+    )]
     Overflow {
         /// The entry.
         key: KeyBuf,
-        /// Its value.
+        /// Its value, or the default that a new one was to begin at.
         value: i64,
     },
     /// The number of a queue's next entry would leave the range of 64 bits.

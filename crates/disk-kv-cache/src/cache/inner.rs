@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::files::{FileName, NewFile, ReadError, ValueFiles};
+use crate::cache::files::{FileName, NewFile, ValueFiles};
 use crate::cache::reads::{Pending, Reads};
 use crate::cache::state::State;
 use crate::cache::transaction::Transaction;
@@ -14,7 +14,7 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) files: Arc<ValueFiles>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) reads: Reads,
+    pub(crate) reads: Arc<Reads>,
     pub(crate) read_only: bool,
 }
 
@@ -167,14 +167,6 @@ impl Inner {
 
     pub(crate) fn newer(&self, found: u8) -> CacheError {
         CacheError::NewerFormat { path: self.store.path().to_path_buf(), found }
-    }
-
-    pub(crate) fn read_error(&self, key: &[u8], error: ReadError) -> CacheError {
-        // A missing file counts once it is known that its entry was not replaced meanwhile: see `read`.
-        if matches!(error, ReadError::Damaged) {
-            self.reads.damaged();
-        }
-        CacheError::read(self.files.path(), key, error)
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod transaction;
 pub(crate) mod upkeep;
 pub(crate) mod view;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,7 +93,7 @@ impl Cache {
     /// [`CacheError::Damaged`] if the bytes are not those that were stored, and those of the store and its files.
     pub fn get<K: Key + ?Sized>(&self, key: &K) -> Result<Option<Vec<u8>>, CacheError> {
         let key = key.to_key();
-        self.inner.read(|view| Ok(view.get(&key)?.map(std::borrow::Cow::into_owned)))
+        self.inner.read(|view| Ok(view.read_value(key.as_bytes())?.map(Cow::into_owned)))
     }
 
     /// The value of a key with its expiry and tags.
@@ -101,7 +102,7 @@ impl Cache {
     /// As [`get`](Cache::get).
     pub fn get_item<K: Key + ?Sized>(&self, key: &K) -> Result<Option<Item>, CacheError> {
         let key = key.to_key();
-        self.inner.read(|view| view.get_item(&key))
+        self.inner.read(|view| view.read_item(key.as_bytes()))
     }
 
     /// The values of several keys, as of one moment and in their order.
@@ -110,7 +111,10 @@ impl Cache {
     /// As [`get`](Cache::get).
     pub fn get_many<K: Key>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Option<Vec<u8>>>, CacheError> {
         let keys: Vec<KeyBuf> = keys.into_iter().map(|key| key.to_key()).collect();
-        self.inner.read(|view| keys.iter().map(|key| Ok(view.get(key)?.map(std::borrow::Cow::into_owned))).collect())
+        self.inner.read(|view| {
+            let value = |key: &KeyBuf| Ok(view.read_value(key.as_bytes())?.map(Cow::into_owned));
+            keys.iter().map(value).collect()
+        })
     }
 
     /// Lends the value of a key to `f`, without a copy unless it has a file of its own.
@@ -125,7 +129,7 @@ impl Cache {
         mut f: impl FnMut(&[u8]) -> T,
     ) -> Result<Option<T>, CacheError> {
         let key = key.to_key();
-        self.inner.read(|view| Ok(view.get(&key)?.map(|value| f(&value))))
+        self.inner.read(|view| Ok(view.read_value(key.as_bytes())?.map(|value| f(&value))))
     }
 
     /// The value of a key as a stream, for values too large to hold in memory. It stays whole whatever happens to the
@@ -135,7 +139,7 @@ impl Cache {
     /// As [`get`](Cache::get); damage to a block of a file shows when the block is reached.
     pub fn read<K: Key + ?Sized>(&self, key: &K) -> Result<Option<ValueReader>, CacheError> {
         let key = key.to_key();
-        self.inner.read(|view| view.open(&key))
+        self.inner.read(|view| view.open_key(key.as_bytes()))
     }
 
     /// Whether a key is there and has not expired. Does not count as a read.
@@ -144,7 +148,7 @@ impl Cache {
     /// As [`get`](Cache::get).
     pub fn contains<K: Key + ?Sized>(&self, key: &K) -> Result<bool, CacheError> {
         let key = key.to_key();
-        self.inner.read(|view| view.contains(&key))
+        self.inner.read(|view| Ok(view.live(key.as_bytes())?.is_some()))
     }
 
     /// Reads several things as of one moment. A snapshot keeps the store from reusing pages: `f` should be short. It may
@@ -290,14 +294,9 @@ impl Cache {
     /// # Errors
     /// As [`incr`](Cache::incr).
     pub fn decr<K: Key + ?Sized>(&self, key: &K, delta: i64) -> Result<i64, CacheError> {
-        match delta.checked_neg() {
-            Some(delta) => self.incr(key, delta),
-            // Twice half of it: there is no such positive number.
-            None => self.inner.write(|txn| {
-                txn.incr(key, -(delta / 2), Some(0), &SetOptions::new())?;
-                Ok(txn.incr(key, -(delta / 2), Some(0), &SetOptions::new())?.unwrap_or_default())
-            }),
-        }
+        let key = key.to_key();
+        let difference = self.inner.write(|txn| txn.add_to(&key, -i128::from(delta), Some(0), &SetOptions::new()))?;
+        Ok(difference.unwrap_or_default())
     }
 
     /// Adds to an integer. A key that is not there, or has expired, is made with `options` and begins at `default`;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::cache::files::ValueFiles;
 use crate::cache::inner::Inner;
-use crate::cache::reads::Reads;
 use crate::cache::tables::TABLES;
 use crate::cache::view::View;
 use crate::directory::{self, Network};
@@ -115,6 +114,6 @@ impl CacheOptions {
 
     fn inner(&self, store: Store, read_only: bool) -> Inner {
         let files = ValueFiles::new(store.path(), self.store.durability() == Durability::System);
-        Inner { store, files, clock: Arc::clone(&self.clock), reads: Reads::default(), read_only }
+        Inner { store, files, clock: Arc::clone(&self.clock), reads: Arc::default(), read_only }
     }
 }

@@ -1,23 +1,30 @@
 //! A value as a stream.
 
 use std::io::{self, Cursor, Read};
+use std::sync::Arc;
 
 use crate::cache::files::FileReader;
+use crate::cache::reads::Reads;
 use crate::cache::row::Content;
 use crate::cache::view::View;
 use crate::{CacheError, Key};
 
 /// The value of an entry, to be read. Made by [`Cache::read`](crate::Cache::read).
 ///
-/// It is the value as it was then, whatever happens to the entry. A byte that is not the one that was stored is an
-/// error of kind [`InvalidData`](io::ErrorKind::InvalidData).
+/// It is the value as it was then, whatever happens to the entry. A block that is not the one that was stored is an error
+/// of kind [`InvalidData`](io::ErrorKind::InvalidData), as often as it is asked for, and counted each time while the
+/// cache is open.
 #[derive(Debug)]
 pub struct ValueReader(Source);
 
 #[derive(Debug)]
 enum Source {
     Inline(Cursor<Vec<u8>>),
-    File(FileReader),
+    File {
+        file: FileReader,
+        /// Where damage is counted.
+        reads: Arc<Reads>,
+    },
 }
 
 impl ValueReader {
@@ -25,7 +32,7 @@ impl ValueReader {
     pub fn len(&self) -> u64 {
         match &self.0 {
             Source::Inline(value) => value.get_ref().len() as u64,
-            Source::File(file) => file.len(),
+            Source::File { file, .. } => file.len(),
         }
     }
 
@@ -39,7 +46,13 @@ impl Read for ValueReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Source::Inline(value) => value.read(out),
-            Source::File(file) => file.read(out),
+            Source::File { file, reads } => {
+                let read = file.read(out);
+                if matches!(&read, Err(error) if error.kind() == io::ErrorKind::InvalidData) {
+                    reads.damaged();
+                }
+                read
+            }
         }
     }
 }
@@ -50,17 +63,18 @@ impl View<'_, '_> {
     /// # Errors
     /// As there.
     pub fn open<K: Key + ?Sized>(&self, key: &K) -> Result<Option<ValueReader>, CacheError> {
-        let key = key.to_key();
-        let Some(row) = self.read(key.as_bytes())? else {
-            return Ok(None);
-        };
-        let source = match row.content {
-            Content::Inline(value) => Source::Inline(Cursor::new(value.to_vec())),
-            Content::File(file) => {
-                let opened = self.cache().files.open(file);
-                Source::File(opened.map_err(|error| self.cache().read_error(key.as_bytes(), error))?)
-            }
-        };
-        Ok(Some(ValueReader(source)))
+        self.open_key(key.to_key().as_bytes())
+    }
+
+    pub(crate) fn open_key(&self, key: &[u8]) -> Result<Option<ValueReader>, CacheError> {
+        self.read(key, |row| {
+            Ok(ValueReader(match row.content {
+                Content::Inline(value) => Source::Inline(Cursor::new(value.to_vec())),
+                Content::File(file) => {
+                    let file = self.cache().files.open(file).map_err(|error| self.damaged(key, error))?;
+                    Source::File { file, reads: Arc::clone(&self.cache().reads) }
+                }
+            }))
+        })
     }
 }

@@ -76,7 +76,7 @@ impl<'a, 't> Transaction<'a, 't> {
 
     /// What reads through this transaction see: what is committed, and its own changes.
     pub fn view(&self) -> View<'_, 't> {
-        View::new(self.rows.txn(), self.cache)
+        View::of_a_write(self.rows.txn(), self.cache)
     }
 
     /// Runs `f` in a transaction within this one. If it returns an error, what it changed is taken back; what was
@@ -194,18 +194,32 @@ impl<'a, 't> Transaction<'a, 't> {
         default: Option<i64>,
         options: &SetOptions,
     ) -> Result<Option<i64>, CacheError> {
+        self.add_to(key, delta.into(), default, options)
+    }
+
+    /// Adds to an integer: [`incr`](Transaction::incr), for differences as well, one of which is beyond 64 bits.
+    pub(crate) fn add_to<K: Key + ?Sized>(
+        &mut self,
+        key: &K,
+        delta: i128,
+        default: Option<i64>,
+        options: &SetOptions,
+    ) -> Result<Option<i64>, CacheError> {
         let key = key.to_key();
-        let overflow = |value: i64| CacheError::Overflow { key: key.clone(), value };
+        let sum = |value: i64| {
+            let sum = (i128::from(value) + delta).try_into();
+            sum.map_err(|_| CacheError::Overflow { key: key.clone(), value })
+        };
         let Some(row) = self.view().live(key.as_bytes())? else {
             let Some(default) = default else { return Ok(None) };
-            let value = default.checked_add(delta).ok_or_else(|| overflow(default))?;
+            let value: i64 = sum(default)?;
             self.set(&key, value.to_string().as_bytes(), options)?;
             return Ok(Some(value));
         };
         let value = self.view().value(key.as_bytes(), row.content)?;
         let value = std::str::from_utf8(&value).ok().and_then(|text| text.parse::<i64>().ok());
         let value = value.ok_or_else(|| CacheError::NotAnInteger { key: key.clone() })?;
-        let next = value.checked_add(delta).ok_or_else(|| overflow(value))?;
+        let next = sum(value)?;
         let (expires, tags) = (row.expires, TagList::from(row.tags));
         let text = next.to_string();
         let content = self.content(text.as_bytes())?;

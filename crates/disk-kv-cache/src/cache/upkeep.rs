@@ -15,7 +15,8 @@ pub struct Stats {
     pub hits: u64,
     /// Reads that found none, while statistics were on.
     pub misses: u64,
-    /// Reads that found a damaged entry; always counted.
+    /// How often an operation met an entry whose row or file was damaged or missing: an error each time, and neither a
+    /// hit nor a miss. Always counted.
     pub damaged: u64,
 }
 

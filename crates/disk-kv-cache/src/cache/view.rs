@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::ops::Bound;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::cache::files::{FileName, FileRef};
+use crate::cache::files::{FileName, FileRef, ReadError};
 use crate::cache::inner::Inner;
 use crate::cache::row::{Content, Row, RowError};
 use crate::cache::state::State;
@@ -29,11 +29,17 @@ pub struct Item {
 pub struct View<'a, 't> {
     txn: &'a ReadTxn<'t>,
     cache: &'a Inner,
+    /// Whether nobody else can commit meanwhile.
+    of_a_write: bool,
 }
 
 impl<'a, 't> View<'a, 't> {
     pub(crate) fn new(txn: &'a ReadTxn<'t>, cache: &'a Inner) -> View<'a, 't> {
-        View { txn, cache }
+        View { txn, cache, of_a_write: false }
+    }
+
+    pub(crate) fn of_a_write(txn: &'a ReadTxn<'t>, cache: &'a Inner) -> View<'a, 't> {
+        View { txn, cache, of_a_write: true }
     }
 
     /// The value of a key, if it is there and has not expired. Lent from the map without a copy, unless it has a file of
@@ -42,11 +48,7 @@ impl<'a, 't> View<'a, 't> {
     /// # Errors
     /// [`CacheError::Damaged`] if its bytes are not those that were stored.
     pub fn get<K: Key + ?Sized>(&self, key: &K) -> Result<Option<Cow<'a, [u8]>>, CacheError> {
-        let key = key.to_key();
-        match self.read(key.as_bytes())? {
-            Some(row) => self.value(key.as_bytes(), row.content).map(Some),
-            None => Ok(None),
-        }
+        self.read_value(key.to_key().as_bytes())
     }
 
     /// The value of a key with its expiry and tags.
@@ -54,11 +56,7 @@ impl<'a, 't> View<'a, 't> {
     /// # Errors
     /// As [`get`](View::get).
     pub fn get_item<K: Key + ?Sized>(&self, key: &K) -> Result<Option<Item>, CacheError> {
-        let key = key.to_key();
-        match self.read(key.as_bytes())? {
-            Some(row) => self.item(key.as_bytes(), &row).map(Some),
-            None => Ok(None),
-        }
+        self.read_item(key.to_key().as_bytes())
     }
 
     /// Whether a key is there and has not expired. Neither a hit nor a miss.
@@ -124,14 +122,27 @@ impl<'a, 't> View<'a, 't> {
         Ok(None)
     }
 
-    /// A live row, counted as a hit; or a miss.
-    pub(crate) fn read(&self, key: &[u8]) -> Result<Option<Row<'a>>, CacheError> {
-        let row = self.live(key)?;
-        match &row {
-            Some(row) => self.cache.reads.hit(row.id, row.seq),
-            None => self.cache.reads.miss(),
-        }
-        Ok(row)
+    pub(crate) fn read_value(&self, key: &[u8]) -> Result<Option<Cow<'a, [u8]>>, CacheError> {
+        self.read(key, |row| self.value(key, row.content))
+    }
+
+    pub(crate) fn read_item(&self, key: &[u8]) -> Result<Option<Item>, CacheError> {
+        self.read(key, |row| self.item(key, row))
+    }
+
+    /// What `lend` makes of a live row, counted as a hit; or a miss. Damage is neither.
+    pub(crate) fn read<T>(
+        &self,
+        key: &[u8],
+        lend: impl FnOnce(&Row<'a>) -> Result<T, CacheError>,
+    ) -> Result<Option<T>, CacheError> {
+        let Some(row) = self.live(key)? else {
+            self.cache.reads.miss();
+            return Ok(None);
+        };
+        let lent = lend(&row)?;
+        self.cache.reads.hit(row.id, row.seq);
+        Ok(Some(lent))
     }
 
     /// The row of a key, unless it has expired.
@@ -179,10 +190,17 @@ impl<'a, 't> View<'a, 't> {
 
     fn read_file(&self, key: &[u8], file: FileRef) -> Result<Vec<u8>, CacheError> {
         let files = &self.cache.files;
-        files
-            .open(file)
-            .and_then(crate::cache::files::FileReader::read_all)
-            .map_err(|error| self.cache.read_error(key, error))
+        files.open(file).and_then(crate::cache::files::FileReader::read_all).map_err(|error| self.damaged(key, error))
+    }
+
+    /// Counts and sorts why a value's file cannot be read.
+    pub(crate) fn damaged(&self, key: &[u8], error: ReadError) -> CacheError {
+        // A file that is missing from a snapshot counts once it is known that its entry was not replaced: see
+        // `Inner::read`.
+        if matches!(error, ReadError::Damaged) || (matches!(error, ReadError::Missing) && self.of_a_write) {
+            self.cache.reads.damaged();
+        }
+        CacheError::read(self.cache.files.path(), key, error)
     }
 
     /// Settings and counters. `None`: the cache is not yet begun.

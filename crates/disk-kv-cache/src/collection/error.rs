@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{EngineError, KeyError, StoreError};
+use crate::{CodecError, KeyError, StoreError};
 
 /// Why an operation on a [`Deque`](crate::Deque), an [`Index`](crate::Index) or a [`WorkQueue`](crate::WorkQueue) failed.
 /// One that fails has changed nothing.
@@ -50,16 +50,16 @@ pub enum CollectionError {
 #[non_exhaustive]
 pub enum ValueError {
     /// Serializing failed.
-    #[error("a {type_name:?} could not be encoded as MessagePack: serialize it in a form that has one")]
+    #[error("a {type_name:?} could not be stored")]
     Encode {
         /// [`Record::TYPE`](crate::Record::TYPE).
         type_name: &'static str,
         /// The cause.
         #[source]
-        source: EngineError,
+        source: CodecError,
     },
     /// The bytes carry the right tag, and still are not such a value.
-    #[error("the stored bytes are not a {type_name:?} of version {version}: raise its VERSION when its fields change")]
+    #[error("the stored bytes are not the {type_name:?} of version {version} that they are said to be")]
     Decode {
         /// [`Record::TYPE`](crate::Record::TYPE).
         type_name: &'static str,
@@ -67,7 +67,7 @@ pub enum ValueError {
         version: u32,
         /// The cause.
         #[source]
-        source: EngineError,
+        source: CodecError,
     },
     /// The value was stored as another type, or by another version of it.
     #[error(
@@ -85,7 +85,9 @@ pub enum ValueError {
         stored_version: u32,
     },
     /// The bytes carry no tag: they were stored raw, or by something else.
-    #[error("the stored bytes carry no type: read them as raw bytes (`Vec<u8>`), not as a {type_name:?}")]
+    #[error(
+        "the stored bytes carry no type in MessagePack: read them as raw bytes (`Vec<u8>`), not as a {type_name:?}"
+    )]
     Untagged {
         /// The type asked for.
         type_name: &'static str,

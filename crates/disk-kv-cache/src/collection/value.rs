@@ -6,9 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ValueError;
-
-/// The first byte of a tagged value: the version of the tag's own layout.
-const LAYOUT: u8 = 1;
+use crate::tag::Tagged;
+use crate::{Codec, MessagePack, TypeTag};
 
 /// What a collection can hold: raw bytes (`Vec<u8>`), or any [`Record`].
 pub trait Value: Sized {
@@ -66,46 +65,22 @@ impl Value for Vec<u8> {
     }
 }
 
-/// Layout byte, length of the name, name, version (4 bytes, big end first), then MessagePack with named fields: fields
-/// that changed places are not taken for each other.
 impl<T: Record> Value for T {
     fn to_bytes(&self) -> Result<Cow<'_, [u8]>, ValueError> {
-        const { assert!(T::TYPE.len() <= u8::MAX as usize, "the name of a Record has at most 255 bytes") };
-        let mut bytes = vec![LAYOUT, T::TYPE.len() as u8];
-        bytes.extend_from_slice(T::TYPE.as_bytes());
-        bytes.extend_from_slice(&T::VERSION.to_be_bytes());
-        rmp_serde::encode::write_named(&mut bytes, self)
-            .map_err(|error| ValueError::Encode { type_name: T::TYPE, source: error.into() })?;
-        Ok(Cow::Owned(bytes))
+        let bytes = const { TypeTag::new(T::TYPE, T::VERSION) }.encode::<MessagePack>(self);
+        bytes.map(Cow::Owned).map_err(|source| ValueError::Encode { type_name: T::TYPE, source })
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<T, ValueError> {
-        let Some((stored_type, stored_version, content)) = split(bytes) else {
-            return Err(ValueError::Untagged { type_name: T::TYPE });
-        };
-        if (stored_type, stored_version) != (T::TYPE, T::VERSION) {
-            return Err(ValueError::OtherType {
-                type_name: T::TYPE,
-                version: T::VERSION,
-                stored_type: stored_type.to_owned(),
-                stored_version,
-            });
+        let (type_name, version) = (T::TYPE, T::VERSION);
+        let found = Tagged::split(bytes).filter(|found| found.codec == MessagePack::ID);
+        let found = found.ok_or(ValueError::Untagged { type_name })?;
+        if (found.name, found.version) != (type_name, version) {
+            let (stored_type, stored_version) = (found.name.to_owned(), found.version);
+            return Err(ValueError::OtherType { type_name, version, stored_type, stored_version });
         }
-        rmp_serde::from_slice(content).map_err(|error| ValueError::Decode {
-            type_name: T::TYPE,
-            version: T::VERSION,
-            source: error.into(),
-        })
+        MessagePack::decode(found.content).map_err(|source| ValueError::Decode { type_name, version, source })
     }
-}
-
-/// Type, version and content of a tagged value.
-fn split(bytes: &[u8]) -> Option<(&str, u32, &[u8])> {
-    let (&[layout, length], rest) = bytes.split_first_chunk()?;
-    let (name, rest) = rest.split_at_checked(usize::from(length))?;
-    let (version, content) = rest.split_first_chunk()?;
-    let name = str::from_utf8(name).ok().filter(|_| layout == LAYOUT)?;
-    Some((name, u32::from_be_bytes(*version), content))
 }
 
 /// The plain types are records of version 1 under their own names.
@@ -158,7 +133,7 @@ mod tests {
 
     #[test]
     fn bytes_without_a_tag_or_with_a_broken_body_are_refused() {
-        for raw in [&b""[..], b"x", b"plain text", &[LAYOUT], &[LAYOUT, 200, b'a']] {
+        for raw in [&b""[..], b"x", b"plain text", &[MessagePack::ID], &[MessagePack::ID, 200, b'a']] {
             assert!(matches!(String::from_bytes(raw), Err(ValueError::Untagged { .. })), "{raw:?}");
         }
         let mut cut = "a string".to_owned().to_bytes().unwrap().into_owned();
@@ -168,7 +143,7 @@ mod tests {
 
     #[test]
     fn raw_bytes_are_stored_as_they_are() {
-        let raw = vec![LAYOUT, 0, 255];
+        let raw = vec![MessagePack::ID, 0, 255];
         assert_eq!(&*raw.to_bytes().unwrap(), raw.as_slice());
         assert_eq!(Vec::from_bytes(&raw).unwrap(), raw);
     }

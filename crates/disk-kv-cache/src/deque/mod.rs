@@ -12,7 +12,7 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::marker::PhantomData;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::collection::{BATCH, CollectionIter};
 use crate::{CollectionError, OpenError, ReadTxn, Settings, Store, StoreError, Value};
@@ -328,8 +328,12 @@ impl<V: Value> Deque<V> {
     /// Copies the items and the bound of this moment into `dir`, and opens the copy there.
     ///
     /// # Errors
-    /// [`CollectionError::NotEmpty`] if the deque in `dir` has items; [`CopyError`] says whether opening it failed.
+    /// [`CopyError::Itself`] if `dir` is the deque's own; [`CollectionError::NotEmpty`] if the deque in `dir` has items;
+    /// and otherwise as the variants of [`CopyError`] say.
     pub fn copy_to(&self, dir: impl AsRef<Path>, settings: Settings) -> Result<Deque<V>, CopyError> {
+        if dir.as_ref().canonicalize().is_ok_and(|dir| dir == self.path()) {
+            return Err(CopyError::Itself { path: self.path().to_path_buf() });
+        }
         let copy = Deque::open(dir, settings)?;
         self.read(|from| copy.store.write(|to| items::copy(from, to)))?;
         Ok(copy)
@@ -347,6 +351,12 @@ pub enum CopyError {
     /// The target could not be opened.
     #[error("the target of the copy could not be opened")]
     Open(#[from] OpenError),
+    /// The target is the collection that was to be copied.
+    #[error("the collection in {} cannot be copied into itself: name another directory", path.display())]
+    Itself {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Reading the source or writing the target failed; the target is empty.
     #[error("the copy was not made")]
     Collection(#[from] CollectionError),

@@ -144,7 +144,8 @@ impl Coordination {
         Averager::new(Arc::clone(&self.shared), Id::new(Kind::Averager, name.as_ref()))
     }
 
-    /// The throttle of a name, which lets `count` callers through in each `per`, over all processes.
+    /// The throttle of a name, which lets `count` callers through in each `per` on average, over all processes: `count` of
+    /// them at once, if none came before.
     ///
     /// # Errors
     /// [`LockError::InvalidSetting`] if `count` or `per` is 0.

@@ -134,24 +134,3 @@ impl LockGuard {
         self.held.is_current()
     }
 }
-
-/// Runs `f` while holding `lock`, waiting for it without a limit: one caller at a time, over all processes.
-///
-/// # Errors
-/// A [`LockError`] if the lock could not be taken; `f` did not run then.
-///
-/// ```
-/// # use alluvium_disk_kv_cache::{Coordination, Settings, barrier};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let temp = tempfile::tempdir()?;
-/// # let coordination = Coordination::open(temp.path(), Settings::new())?;
-/// let sum = barrier(&coordination.lock("the report"), || 40 + 2)?;
-/// assert_eq!(sum, 42);
-/// # Ok(()) }
-/// ```
-pub fn barrier<T>(lock: &Lock, f: impl FnOnce() -> T) -> Result<T, LockError> {
-    let guard = lock.acquire()?;
-    let answer = f();
-    drop(guard);
-    Ok(answer)
-}

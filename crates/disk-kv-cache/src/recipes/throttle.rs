@@ -1,4 +1,4 @@
-//! [`Throttle`]: so many calls in so much time, over all processes.
+//! [`Throttle`]: so many calls in so much time on average, over all processes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,12 @@ use crate::{CollectionError, ReadTxn, Record, Value};
 
 pub(super) const TALLIES: &str = "coordination_tallies";
 
-/// Lets a number of callers through in each span of time, over all threads and processes. Made by
+/// Lets `count` callers through in each `per` on average, over all threads and processes. Made by
 /// [`Coordination::throttle`](super::Coordination::throttle).
 ///
 /// As in DiskCache, this is a bucket that holds `count` and fills evenly: up to `count` calls pass at once, and then one
-/// each `per / count`. If the wall clock is set back, the bucket fills from there on.
+/// each `per / count`; so one `per` may see up to twice `count`. If the wall clock is set back, the bucket fills from there
+/// on.
 #[derive(Debug, Clone)]
 pub struct Throttle {
     shared: Arc<Shared>,
