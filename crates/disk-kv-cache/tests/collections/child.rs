@@ -11,17 +11,18 @@ const DIR: &str = "ALLUVIUM_KV_TEST_DIR";
 
 /// Settings that spare the disk: what is tested is the death of processes, not of the machine.
 pub fn quick() -> Settings {
-    Settings::new().with_sharing(sharing()).with_durability(Durability::Process)
+    on(if cfg!(feature = "lmdb") { Sharing::MultiProcess } else { Sharing::SingleProcess })
 }
 
-/// The engine that is built: both suites run on each, by the features that the crate is tested with.
-fn sharing() -> Sharing {
-    if cfg!(feature = "lmdb") { Sharing::MultiProcess } else { Sharing::SingleProcess }
+/// As [`quick`], on an engine: for what runs on each that is built. All else runs on each too, by the features that the
+/// crate is tested with.
+pub fn on(sharing: Sharing) -> Settings {
+    Settings::new().with_sharing(sharing).with_durability(Durability::Process)
 }
 
-/// How many rounds of killing a test does: few, unless `ALLUVIUM_KV_SOAK` says how many.
-pub fn rounds(few: u64) -> u64 {
-    std::env::var("ALLUVIUM_KV_SOAK").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(few)
+/// How many rounds a test does that kills so many processes in each: few, unless `cargo xtask soak kv` says how many kills.
+pub fn rounds(few: u64, kills_a_round: u64) -> u64 {
+    std::env::var("ALLUVIUM_KV_KILLS").map_or(few, |kills| kills.parse::<u64>().unwrap().div_ceil(kills_a_round))
 }
 
 /// A child process in a role. Killed when it is dropped.

@@ -4,11 +4,13 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 
-use alluvium_disk_kv_cache::{CollectionError, CopyError, Deque, Order, Store, StoreError, ValueError};
+use alluvium_disk_kv_cache::{
+    CollectionError, CopyError, Deque, Order, Settings, Sharing, Store, StoreError, ValueError,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::child::{self, quick, rounds, say, until_told};
+use crate::child::{self, on, quick, rounds, say, until_told};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -139,63 +141,74 @@ fn agrees(deque: &Deque<u64>, model: &VecDeque<u64>) {
     }
 }
 
+fn run(sharing: Sharing, steps: &[Step]) {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Deque::<u64>::open(dir.path(), on(sharing)).unwrap();
+    let mut deque = open();
+    let mut model = Model::default();
+    for step in steps {
+        model.apply(step);
+        match step {
+            Step::PushBack(value) => deque.push_back(value).unwrap(),
+            Step::PushFront(value) => deque.push_front(value).unwrap(),
+            Step::PopBack => assert_eq!(deque.pop_back().unwrap(), model.items.pop_back()),
+            Step::PopFront => assert_eq!(deque.pop_front().unwrap(), model.items.pop_front()),
+            Step::Set(index, value) => {
+                let there = model.items.get_mut(*index as usize);
+                assert_eq!(deque.set(*index, value).unwrap(), there.is_some());
+                if let Some(item) = there {
+                    *item = *value;
+                }
+            }
+            Step::Remove(index) => assert_eq!(deque.remove(*index).unwrap(), model.items.remove(*index as usize)),
+            Step::RemoveValue(value) => {
+                let at = model.items.iter().position(|item| item == value);
+                assert_eq!(deque.remove_value(value).unwrap(), at.is_some());
+                if let Some(at) = at {
+                    model.items.remove(at);
+                }
+            }
+            Step::ExtendBack(values) => deque.extend_back(values).unwrap(),
+            Step::ExtendFront(values) => deque.extend_front(values).unwrap(),
+            Step::Rotate(steps) => deque.rotate(*steps).unwrap(),
+            Step::Reverse => deque.reverse().unwrap(),
+            Step::MaxLen(max) => {
+                deque.set_max_len(*max).unwrap();
+                assert_eq!(deque.max_len().unwrap(), *max);
+            }
+            Step::Clear => deque.clear().unwrap(),
+            Step::Reopen => {
+                drop(deque);
+                deque = open();
+            }
+            Step::Failing(values) => {
+                let undone = deque.transact(|txn| {
+                    txn.clear()?;
+                    for value in values {
+                        txn.push_front(value)?;
+                    }
+                    Err::<(), _>(OnPurpose)
+                });
+                undone.unwrap_err();
+            }
+        }
+        agrees(&deque, &model.items);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
+    #[cfg(feature = "lmdb")]
     #[test]
-    fn a_deque_is_a_vec_deque(steps in vec(step(), 1..40)) {
-        let dir = tempfile::tempdir().unwrap();
-        let open = || Deque::<u64>::open(dir.path(), quick()).unwrap();
-        let mut deque = open();
-        let mut model = Model::default();
-        for step in &steps {
-            model.apply(step);
-            match step {
-                Step::PushBack(value) => deque.push_back(value).unwrap(),
-                Step::PushFront(value) => deque.push_front(value).unwrap(),
-                Step::PopBack => assert_eq!(deque.pop_back().unwrap(), model.items.pop_back()),
-                Step::PopFront => assert_eq!(deque.pop_front().unwrap(), model.items.pop_front()),
-                Step::Set(index, value) => {
-                    let there = model.items.get_mut(*index as usize);
-                    assert_eq!(deque.set(*index, value).unwrap(), there.is_some());
-                    if let Some(item) = there {
-                        *item = *value;
-                    }
-                }
-                Step::Remove(index) => assert_eq!(deque.remove(*index).unwrap(), model.items.remove(*index as usize)),
-                Step::RemoveValue(value) => {
-                    let at = model.items.iter().position(|item| item == value);
-                    assert_eq!(deque.remove_value(value).unwrap(), at.is_some());
-                    if let Some(at) = at {
-                        model.items.remove(at);
-                    }
-                }
-                Step::ExtendBack(values) => deque.extend_back(values).unwrap(),
-                Step::ExtendFront(values) => deque.extend_front(values).unwrap(),
-                Step::Rotate(steps) => deque.rotate(*steps).unwrap(),
-                Step::Reverse => deque.reverse().unwrap(),
-                Step::MaxLen(max) => {
-                    deque.set_max_len(*max).unwrap();
-                    assert_eq!(deque.max_len().unwrap(), *max);
-                }
-                Step::Clear => deque.clear().unwrap(),
-                Step::Reopen => {
-                    drop(deque);
-                    deque = open();
-                }
-                Step::Failing(values) => {
-                    let undone = deque.transact(|txn| {
-                        txn.clear()?;
-                        for value in values {
-                            txn.push_front(value)?;
-                        }
-                        Err::<(), _>(OnPurpose)
-                    });
-                    undone.unwrap_err();
-                }
-            }
-            agrees(&deque, &model.items);
-        }
+    fn a_deque_on_lmdb_is_a_vec_deque(steps in vec(step(), 1..40)) {
+        run(Sharing::MultiProcess, &steps);
+    }
+
+    #[cfg(feature = "sled")]
+    #[test]
+    fn a_deque_on_sled_is_a_vec_deque(steps in vec(step(), 1..40)) {
+        run(Sharing::SingleProcess, &steps);
     }
 }
 
@@ -224,6 +237,12 @@ fn a_copy_is_a_deque_of_its_own() {
     assert_eq!(deque.to_vec().unwrap(), ["b", "c"]);
     let mixed = deque.copy_to(dir.path().join("two"), quick());
     assert!(matches!(mixed, Err(CopyError::Collection(CollectionError::NotEmpty { len: 2 }))), "{mixed:?}");
+    std::os::unix::fs::symlink(dir.path().join("one"), dir.path().join("link")).unwrap();
+    for (itself, settings) in [("one", quick()), ("link", quick().with_initial_map_bytes(1 << 21))] {
+        let refused = deque.copy_to(dir.path().join(itself), settings);
+        assert!(matches!(&refused, Err(CopyError::Itself { path }) if path == deque.path()), "{refused:?}");
+    }
+    assert_eq!(deque.to_vec().unwrap(), ["b", "c"]);
 }
 
 #[test]
@@ -275,10 +294,11 @@ pub fn push(dir: &Path) {
     }
 }
 
+#[cfg(feature = "lmdb")]
 #[test]
 fn a_killed_writer_loses_nothing_it_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
-    for round in 0..rounds(6) {
+    for round in 0..rounds(6, 2) {
         let mut workers = [child::start("push", dir.path()), child::start("push", dir.path())];
         let mut acknowledged: Vec<u64> = Vec::new();
         acknowledged.extend((0..1 + round * 5 % 17).map(|_| workers[0].number().unwrap()));
@@ -299,6 +319,7 @@ pub fn pop(dir: &Path) {
     }
 }
 
+#[cfg(feature = "lmdb")]
 #[test]
 fn processes_take_each_item_once() {
     let dir = tempfile::tempdir().unwrap();

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use alluvium_disk_kv_cache::{CollectionError, Index, MAX_KEY_BYTES, Side};
+use alluvium_disk_kv_cache::{CollectionError, Index, MAX_KEY_BYTES, Sharing, Side};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::child::{self, quick, rounds, say};
+use crate::child::{self, on, quick, rounds, say};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -79,55 +79,66 @@ fn agrees(index: &Index<String, u64>, model: &Model) {
     }
 }
 
+fn run(sharing: Sharing, steps: &[Step]) {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Index::<String, u64>::open(dir.path(), on(sharing)).unwrap();
+    let mut index = open();
+    let (mut model, keys) = (Model::new(), keys());
+    for step in steps {
+        match step {
+            Step::Insert(key, value) => {
+                index.insert(&keys[*key], value).unwrap();
+                insert_into(&mut model, &keys[*key], *value);
+            }
+            Step::GetOrInsert(key, value) => {
+                if !model.iter().any(|(known, _)| *known == keys[*key]) {
+                    insert_into(&mut model, &keys[*key], *value);
+                }
+                let found = model.iter().find(|(known, _)| *known == keys[*key]).unwrap().1;
+                assert_eq!(index.get_or_insert(&keys[*key], value).unwrap(), found);
+            }
+            Step::Remove(key) => {
+                assert_eq!(index.remove(&keys[*key]).unwrap(), remove_from(&mut model, &keys[*key]));
+            }
+            Step::Delete(key) => {
+                assert_eq!(index.delete(&keys[*key]).unwrap(), remove_from(&mut model, &keys[*key]).is_some());
+            }
+            Step::PopFirst => {
+                let first = (!model.is_empty()).then(|| model.remove(0));
+                assert_eq!(index.pop_first().unwrap(), first);
+            }
+            Step::PopLast => assert_eq!(index.pop_last().unwrap(), model.pop()),
+            Step::Extend(entries) => {
+                let entries = entries.iter().map(|(key, value)| (keys[*key].clone(), *value));
+                entries.clone().for_each(|(key, value)| insert_into(&mut model, &key, value));
+                index.extend(entries).unwrap();
+            }
+            Step::Clear => {
+                index.clear().unwrap();
+                model.clear();
+            }
+            Step::Reopen => {
+                drop(index);
+                index = open();
+            }
+        }
+        agrees(&index, &model);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
+    #[cfg(feature = "lmdb")]
     #[test]
-    fn an_index_is_an_ordered_map(steps in vec(step(), 1..40)) {
-        let dir = tempfile::tempdir().unwrap();
-        let open = || Index::<String, u64>::open(dir.path(), quick()).unwrap();
-        let mut index = open();
-        let (mut model, keys) = (Model::new(), keys());
-        for step in &steps {
-            match step {
-                Step::Insert(key, value) => {
-                    index.insert(&keys[*key], value).unwrap();
-                    insert_into(&mut model, &keys[*key], *value);
-                }
-                Step::GetOrInsert(key, value) => {
-                    if !model.iter().any(|(known, _)| *known == keys[*key]) {
-                        insert_into(&mut model, &keys[*key], *value);
-                    }
-                    let found = model.iter().find(|(known, _)| *known == keys[*key]).unwrap().1;
-                    assert_eq!(index.get_or_insert(&keys[*key], value).unwrap(), found);
-                }
-                Step::Remove(key) => {
-                    assert_eq!(index.remove(&keys[*key]).unwrap(), remove_from(&mut model, &keys[*key]));
-                }
-                Step::Delete(key) => {
-                    assert_eq!(index.delete(&keys[*key]).unwrap(), remove_from(&mut model, &keys[*key]).is_some());
-                }
-                Step::PopFirst => {
-                    let first = (!model.is_empty()).then(|| model.remove(0));
-                    assert_eq!(index.pop_first().unwrap(), first);
-                }
-                Step::PopLast => assert_eq!(index.pop_last().unwrap(), model.pop()),
-                Step::Extend(entries) => {
-                    let entries = entries.iter().map(|(key, value)| (keys[*key].clone(), *value));
-                    entries.clone().for_each(|(key, value)| insert_into(&mut model, &key, value));
-                    index.extend(entries).unwrap();
-                }
-                Step::Clear => {
-                    index.clear().unwrap();
-                    model.clear();
-                }
-                Step::Reopen => {
-                    drop(index);
-                    index = open();
-                }
-            }
-            agrees(&index, &model);
-        }
+    fn an_index_on_lmdb_is_an_ordered_map(steps in vec(step(), 1..40)) {
+        run(Sharing::MultiProcess, &steps);
+    }
+
+    #[cfg(feature = "sled")]
+    #[test]
+    fn an_index_on_sled_is_an_ordered_map(steps in vec(step(), 1..40)) {
+        run(Sharing::SingleProcess, &steps);
     }
 }
 
@@ -220,10 +231,11 @@ pub fn insert(dir: &Path) {
     }
 }
 
+#[cfg(feature = "lmdb")]
 #[test]
 fn a_killed_writer_leaves_both_tables_in_agreement() {
     let dir = tempfile::tempdir().unwrap();
-    for round in 0..rounds(5) {
+    for round in 0..rounds(5, 1) {
         let mut worker = child::start("insert", dir.path());
         let mut acknowledged = 0;
         for _ in 0..1 + round * 7 % 23 {

@@ -1,8 +1,8 @@
 //! The collections and recipes from outside: against models, over processes, and with processes killed.
 
+#![cfg(any(feature = "lmdb", feature = "sled"))]
 #![allow(clippy::unwrap_used)]
-// Recipes work over processes, which is LMDB's.
-#![cfg(feature = "lmdb")]
+#![cfg_attr(not(feature = "lmdb"), allow(dead_code, unused_imports, reason = "several processes are LMDB's alone"))]
 
 mod child;
 mod deque;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alluvium_disk_kv_cache::{
-    CollectionError, Held, Job, JobId, ManualClock, QueueSettings, QueueStats, Retry, Store, StoreError, ValueError,
-    WorkQueue,
+    CollectionError, Held, Job, JobId, ManualClock, QueueSettings, QueueStats, Retry, Sharing, Store, StoreError,
+    ValueError, WorkQueue,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::child::{self, quick, rounds, say};
+use crate::child::{self, on, quick, rounds, say};
 
 const MAX_ATTEMPTS: u32 = 3;
 const START: Duration = Duration::from_secs(1_000_000);
@@ -39,7 +39,9 @@ enum Step {
     Requeue(u64),
     RequeueAll,
     Remove(u64),
+    Clear,
     Pass(u64),
+    Reopen,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -54,7 +56,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..8_u64).prop_map(Step::Requeue),
         1 => Just(Step::RequeueAll),
         1 => (1..8_u64).prop_map(Step::Remove),
+        1 => Just(Step::Clear),
         5 => time.prop_map(Step::Pass),
+        1 => Just(Step::Reopen),
     ]
 }
 
@@ -131,45 +135,51 @@ fn held(is: bool) -> Held {
     if is { Held::Yes } else { Held::No }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_queue_does_what_its_model_does(steps in vec(step(), 1..60)) {
-        let dir = tempfile::tempdir().unwrap();
-        let (queue, clock) = timed(dir.path());
-        let mut model = Model { now: START.as_millis() as u64, ..Model::default() };
-        let mut leases: Vec<Job<u64>> = Vec::new();
-        let millis = Duration::from_millis;
-        for step in &steps {
-            match step {
-                Step::Put(value) => {
-                    model.put(*value, Place::Ready);
-                    assert_eq!(queue.put(value).unwrap(), JobId(model.put));
+fn run(sharing: Sharing, steps: &[Step]) {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = ManualClock::at(START);
+    let open = || {
+        let settings = settings().with_store(on(sharing));
+        WorkQueue::<u64>::open_with_clock(dir.path(), settings, Arc::new(clock.clone())).unwrap()
+    };
+    let mut queue = open();
+    let mut model = Model { now: START.as_millis() as u64, ..Model::default() };
+    let mut leases: Vec<Job<u64>> = Vec::new();
+    let millis = Duration::from_millis;
+    for step in steps {
+        match step {
+            Step::Put(value) => {
+                model.put(*value, Place::Ready);
+                assert_eq!(queue.put(value).unwrap(), JobId(model.put));
+            }
+            Step::PutAfter(value, delay) => {
+                model.put(*value, Place::Delayed { until: model.now + delay });
+                assert_eq!(queue.put_after(value, millis(*delay)).unwrap(), JobId(model.put));
+            }
+            Step::Lease(timeout) => {
+                let job = queue.lease(millis(*timeout)).unwrap();
+                let expected = model.lease(*timeout);
+                assert_eq!(
+                    job.as_ref().map(|job| (job.id.0, job.value, job.attempt)),
+                    expected.map(|(id, entry)| (id, entry.value, entry.attempts))
+                );
+                if let Some(job) = &job {
+                    assert_eq!((job.token, job.leased_until_unix_ms), (model.tokens, model.now + timeout));
                 }
-                Step::PutAfter(value, delay) => {
-                    model.put(*value, Place::Delayed { until: model.now + delay });
-                    assert_eq!(queue.put_after(value, millis(*delay)).unwrap(), JobId(model.put));
-                }
-                Step::Lease(timeout) => {
-                    let job = queue.lease(millis(*timeout)).unwrap();
-                    let expected = model.lease(*timeout);
-                    assert_eq!(job.as_ref().map(|job| (job.id.0, job.value, job.attempt)),
-                        expected.map(|(id, entry)| (id, entry.value, entry.attempts)));
-                    if let Some(job) = &job {
-                        assert_eq!((job.token, job.leased_until_unix_ms), (model.tokens, model.now + timeout));
-                    }
-                    leases.extend(job);
-                }
-                Step::Ack(lease) => if let Some(lease) = leases.get(*lease) {
+                leases.extend(job);
+            }
+            Step::Ack(lease) => {
+                if let Some(lease) = leases.get(*lease) {
                     let ours = model.held(lease).is_some();
                     if ours {
                         model.jobs.remove(&lease.id.0);
                         model.acked += 1;
                     }
                     assert_eq!(queue.ack(lease).unwrap(), held(ours));
-                },
-                Step::Extend(lease, time) => if let Some(lease) = leases.get_mut(*lease) {
+                }
+            }
+            Step::Extend(lease, time) => {
+                if let Some(lease) = leases.get_mut(*lease) {
                     let until = model.now + time;
                     let entry = model.held(lease);
                     assert_eq!(queue.extend(lease, millis(*time)).unwrap(), held(entry.is_some()));
@@ -177,8 +187,10 @@ proptest! {
                         entry.place = Place::Leased { until, token: lease.token };
                         assert_eq!(lease.leased_until_unix_ms, until);
                     }
-                },
-                Step::Nack(lease, retry, delay) => if let Some(lease) = leases.get(*lease) {
+                }
+            }
+            Step::Nack(lease, retry, delay) => {
+                if let Some(lease) = leases.get(*lease) {
                     let until = model.now + delay;
                     let entry = model.held(lease);
                     let retry = [Retry::Now, Retry::After(millis(*delay)), Retry::Never][usize::from(*retry)];
@@ -191,42 +203,69 @@ proptest! {
                             _ => Place::Dead,
                         };
                     }
-                },
-                Step::Requeue(id) => {
-                    let dead = model.jobs.get_mut(id).filter(|entry| entry.place == Place::Dead);
-                    assert_eq!(queue.requeue(JobId(*id)).unwrap(), dead.is_some());
-                    if let Some(entry) = dead {
-                        *entry = Entry { attempts: 0, place: Place::Ready, reason: None, ..entry.clone() };
-                    }
-                }
-                Step::RequeueAll => {
-                    let dead = model.jobs.values_mut().filter(|entry| entry.place == Place::Dead);
-                    let count = dead.map(|entry| {
-                        *entry = Entry { attempts: 0, place: Place::Ready, reason: None, ..entry.clone() };
-                    }).count();
-                    assert_eq!(queue.requeue_all().unwrap(), count as u64);
-                }
-                Step::Remove(id) => {
-                    assert_eq!(queue.remove(JobId(*id)).unwrap(), model.jobs.remove(id).is_some());
-                }
-                Step::Pass(time) => {
-                    clock.advance(millis(*time));
-                    model.now += time;
                 }
             }
-            let QueueStats { ready, leased, delayed, dead, put, acked, .. } = queue.stats().unwrap();
-            assert_eq!((ready, leased, delayed, dead), model.stats());
-            assert_eq!((put, acked), (model.put, model.acked));
-            assert_eq!(queue.len().unwrap(), ready + leased + delayed);
-            let letters = queue.dead_letters().unwrap().into_iter().map(|letter| letter.unwrap());
-            let letters: Vec<_> = letters.map(|letter| (letter.id.0, letter.value, letter.attempts, letter.reason)).collect();
-            let dead = model.jobs.iter().filter(|(_, entry)| entry.place == Place::Dead);
-            let dead: Vec<_> = dead.map(|(id, entry)| (*id, entry.value, entry.attempts, entry.reason.clone())).collect();
-            assert_eq!(letters, dead);
+            Step::Requeue(id) => {
+                let dead = model.jobs.get_mut(id).filter(|entry| entry.place == Place::Dead);
+                assert_eq!(queue.requeue(JobId(*id)).unwrap(), dead.is_some());
+                if let Some(entry) = dead {
+                    *entry = Entry { attempts: 0, place: Place::Ready, reason: None, ..entry.clone() };
+                }
+            }
+            Step::RequeueAll => {
+                let dead = model.jobs.values_mut().filter(|entry| entry.place == Place::Dead);
+                let count = dead
+                    .map(|entry| {
+                        *entry = Entry { attempts: 0, place: Place::Ready, reason: None, ..entry.clone() };
+                    })
+                    .count();
+                assert_eq!(queue.requeue_all().unwrap(), count as u64);
+            }
+            Step::Remove(id) => {
+                assert_eq!(queue.remove(JobId(*id)).unwrap(), model.jobs.remove(id).is_some());
+            }
+            Step::Clear => {
+                queue.clear().unwrap();
+                model.jobs.clear();
+            }
+            Step::Pass(time) => {
+                clock.advance(millis(*time));
+                model.now += time;
+            }
+            Step::Reopen => {
+                drop(queue);
+                queue = open();
+            }
         }
-        queue.clear().unwrap();
-        assert!(queue.is_empty().unwrap() && queue.dead_letters().unwrap().is_empty());
-        assert_eq!(queue.put(&1).unwrap(), JobId(model.put + 1), "ids are never used again");
+        let QueueStats { ready, leased, delayed, dead, put, acked, .. } = queue.stats().unwrap();
+        assert_eq!((ready, leased, delayed, dead), model.stats());
+        assert_eq!((put, acked), (model.put, model.acked));
+        assert_eq!(queue.len().unwrap(), ready + leased + delayed);
+        let letters = queue.dead_letters().unwrap().into_iter().map(|letter| letter.unwrap());
+        let letters: Vec<_> =
+            letters.map(|letter| (letter.id.0, letter.value, letter.attempts, letter.reason)).collect();
+        let dead = model.jobs.iter().filter(|(_, entry)| entry.place == Place::Dead);
+        let dead: Vec<_> = dead.map(|(id, entry)| (*id, entry.value, entry.attempts, entry.reason.clone())).collect();
+        assert_eq!(letters, dead);
+    }
+    queue.clear().unwrap();
+    assert!(queue.is_empty().unwrap() && queue.dead_letters().unwrap().is_empty());
+    assert_eq!(queue.put(&1).unwrap(), JobId(model.put + 1), "ids are never used again");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[cfg(feature = "lmdb")]
+    #[test]
+    fn a_queue_on_lmdb_does_what_its_model_does(steps in vec(step(), 1..60)) {
+        run(Sharing::MultiProcess, &steps);
+    }
+
+    #[cfg(feature = "sled")]
+    #[test]
+    fn a_queue_on_sled_does_what_its_model_does(steps in vec(step(), 1..60)) {
+        run(Sharing::SingleProcess, &steps);
     }
 }
 
@@ -310,6 +349,7 @@ pub fn take_one(dir: &Path) {
     }
 }
 
+#[cfg(feature = "lmdb")]
 #[test]
 fn a_killed_workers_job_is_handed_out_again_after_its_lease() {
     let dir = tempfile::tempdir().unwrap();
@@ -337,11 +377,12 @@ pub fn work(dir: &Path) {
     }
 }
 
+#[cfg(feature = "lmdb")]
 #[test]
 fn workers_that_are_killed_lose_no_job_and_undo_no_ack() {
     let dir = tempfile::tempdir().unwrap();
     const JOBS: u64 = 400;
-    for round in 0..rounds(3) {
+    for round in 0..rounds(3, 4) {
         let queue: WorkQueue<u64> = WorkQueue::open(dir.path(), settings()).unwrap();
         let before = queue.stats().unwrap();
         queue.transact::<_, CollectionError>(|txn| (0..JOBS).try_for_each(|job| txn.put(&job).map(|_| ()))).unwrap();

@@ -112,7 +112,7 @@ fn entry() {
         #[cfg(feature = "lmdb")]
         "compete" => super::cache::processes::compete(dir),
         #[cfg(feature = "lmdb")]
-        "churn" => super::cache::processes::churn(dir),
+        "churn" => super::cache::crash::churn(dir),
         #[cfg(feature = "lmdb")]
         "read-a-key" => super::cache::processes::read_a_key(dir),
         #[cfg(feature = "lmdb")]

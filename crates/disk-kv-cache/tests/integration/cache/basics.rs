@@ -153,6 +153,11 @@ fn incr_refuses_what_is_no_number_or_would_not_fit() {
     assert!(matches!(f.cache.incr("key", 1), Err(CacheError::Overflow { value: i64::MAX, .. })));
     f.cache.set("key", b"-1").unwrap();
     assert_eq!(f.cache.decr("key", i64::MIN).unwrap(), i64::MAX);
+    f.cache.set("key", b"5").unwrap();
+    let beyond = f.cache.decr("key", i64::MIN).unwrap_err();
+    let said = "from 5, the value of \"key\" would leave the range of 64 bits: nothing was changed, use smaller steps";
+    assert_eq!(beyond.to_string(), said);
+    assert_eq!(f.cache.get("key").unwrap().unwrap(), b"5");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Bad bytes, missing files, refusing directories: an error or a miss, never wrong bytes, and `check` mends it.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -133,11 +134,12 @@ fn damaged_and_missing_files_are_errors_and_mended() {
         ),
     ];
     for (spoil, damage) in spoils {
-        let f = Fixture::new(settings());
+        let f = Fixture::new(settings().with_statistics(true));
         f.cache.set("key", &large(1)).unwrap();
         spoil(&file(f.dir.path()));
         is_damaged(f.cache.get("key"), damage);
-        assert_eq!(f.cache.stats().unwrap().damaged, 1);
+        let stats = f.cache.stats().unwrap();
+        assert_eq!((stats.damaged, stats.hits, stats.misses), (1, 0, 0), "neither a hit nor a miss");
         let problem = Problem::Entry { key: "key".to_key(), damage };
         assert_eq!(f.cache.check(false).unwrap(), std::slice::from_ref(&problem));
         assert_eq!(f.cache.check(true).unwrap(), [problem]);
@@ -148,12 +150,30 @@ fn damaged_and_missing_files_are_errors_and_mended() {
         spoil(&file(f.dir.path()));
         is_damaged(f.cache.pop("key"), damage);
         assert!(!f.cache.contains("key").unwrap());
+        assert_eq!(f.cache.stats().unwrap().damaged, 2, "a transaction counts it too");
         f.cache.set("key", &large(1)).unwrap();
         spoil(&file(f.dir.path()));
         f.cache.set("key", &large(2)).unwrap();
         assert_eq!(f.cache.get("key").unwrap().unwrap(), large(2));
         assert_sound(&f.cache);
     }
+}
+
+#[test]
+fn damage_that_a_stream_meets_is_counted_and_no_byte_of_it_is_lent() {
+    let f = Fixture::new(settings().with_statistics(true));
+    let value: Vec<u8> = (0..200_000_u32).map(|n| (n / 100) as u8).collect();
+    f.cache.set("key", &value).unwrap();
+    let path = file(f.dir.path());
+    let mut bytes = fs::read(&path).unwrap();
+    // In the second block of 64 KiB, behind the first and its sum.
+    bytes[(64 << 10) + 8 + 50] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let (mut stream, mut lent) = (f.cache.read("key").unwrap().unwrap(), Vec::new());
+    let error = stream.read_to_end(&mut lent).unwrap_err();
+    assert_eq!((error.kind(), lent.as_slice()), (std::io::ErrorKind::InvalidData, &value[..64 << 10]));
+    let stats = f.cache.stats().unwrap();
+    assert_eq!((stats.damaged, stats.hits, stats.misses), (1, 1, 0), "it was opened well");
 }
 
 #[test]

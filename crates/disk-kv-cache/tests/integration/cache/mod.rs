@@ -1,6 +1,8 @@
 //! Caches: what each operation does, against a model, and under everything that can go wrong.
 
 mod basics;
+#[cfg(feature = "lmdb")]
+pub mod crash;
 mod eviction;
 mod fanout;
 #[cfg(feature = "lmdb")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alluvium_disk_kv_cache::{Json, Order, SetOptions, TypeTag, TypedCache, TypedError};
+use alluvium_disk_kv_cache::{Json, Order, Record, SetOptions, TypeTag, TypedCache, TypedError, memoize};
 use serde::{Deserialize, Serialize};
 
 use super::support::{Fixture, settings};
@@ -11,6 +11,11 @@ use super::support::{Fixture, settings};
 struct Invoice {
     number: u64,
     lines: Vec<String>,
+}
+
+impl Record for Invoice {
+    const TYPE: &'static str = "invoice";
+    const VERSION: u32 = 1;
 }
 
 fn invoice(number: u64) -> Invoice {
@@ -66,6 +71,20 @@ fn another_version_type_codec_or_shape_is_a_miss() {
     f.cache.set("key", b"not typed").unwrap();
     assert!(first.get("key").unwrap().is_none());
     assert!(first.pop("key").unwrap().is_none());
+}
+
+#[test]
+fn a_typed_cache_and_a_record_are_stored_alike() {
+    let f = Fixture::new(settings());
+    let cache: TypedCache<str, Invoice> = TypedCache::new(f.cache.clone(), TypeTag::new("invoice", 1));
+    let never = || Err::<Invoice, _>("it is there");
+    cache.set("key", &invoice(1)).unwrap();
+    assert_eq!(memoize(&f.cache, "key", &SetOptions::new(), never).unwrap(), invoice(1));
+    let json: TypedCache<str, Invoice, Json> = TypedCache::new(f.cache.clone(), TypeTag::new("invoice", 1));
+    json.set("key", &invoice(2)).unwrap();
+    let anew = memoize(&f.cache, "key", &SetOptions::new(), || Ok::<_, &str>(invoice(3)));
+    assert_eq!(anew.unwrap(), invoice(3), "another codec is another form");
+    assert_eq!(cache.get("key").unwrap(), Some(invoice(3)));
 }
 
 #[test]
