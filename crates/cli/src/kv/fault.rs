@@ -44,6 +44,8 @@ pub mod kind {
     pub const NOT_EMPTY: &str = "not_empty";
     /// Something was made or opened with other settings.
     pub const CONFLICT: &str = "conflict";
+    /// The directory was removed or replaced while the shell had it open.
+    pub const REPLACED: &str = "replaced";
     /// Stored data is not what was stored.
     pub const DAMAGED: &str = "damaged";
     /// No room on the device or in the map.
@@ -153,6 +155,7 @@ fn of_open(error: &OpenError) -> &'static str {
         | OpenError::OpenForReading { .. } => kind::CONFLICT,
         OpenError::Unusable { source, .. } => of_store(source),
         OpenError::NetworkFileSystem { .. } | OpenError::NotADirectory { .. } => kind::UNSUPPORTED,
+        OpenError::Replaced { .. } => kind::REPLACED,
         _ => kind::FAILED,
     }
 }
@@ -197,6 +200,7 @@ fn of_copy(error: &CopyError) -> &'static str {
     match error {
         CopyError::Open(error) => of_open(error),
         CopyError::Collection(error) => of_collection(error),
+        CopyError::Itself { .. } => kind::BAD_REQUEST,
         _ => kind::FAILED,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 
 use alluvium_disk_kv_cache::{
-    CollectionError, CopyError, Deque, Order, Settings, Sharing, Store, StoreError, ValueError,
+    CollectionError, CopyError, Deque, Order, Sharing, Store, StoreError, ValueError,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;

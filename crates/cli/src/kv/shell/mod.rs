@@ -8,6 +8,7 @@ mod cache;
 mod coordination;
 mod deque;
 mod index;
+mod json;
 mod lines;
 mod operations;
 mod queue;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use alluvium_disk_kv_cache::{KeyBuf, SetOptions};
 use serde_json::{Map, Value};
 
+use super::json::{self, JsonError};
 use crate::kv::codec::{bytes_from_json, key_from_json, kind_of};
 use crate::kv::fault::{Fault, kind};
 
@@ -17,10 +18,13 @@ const ID: &str = "id";
 
 /// The request that a line is.
 pub fn parse(line: &[u8]) -> Result<Request, Fault> {
-    match serde_json::from_slice(line) {
+    match json::parse(line) {
         Ok(Value::Object(request)) => Ok(request),
         Ok(other) => Err(Fault::new(kind::BAD_REQUEST, format!("a request is an object, not {}", kind_of(&other)))),
-        Err(error) => Err(Fault::new(kind::BAD_JSON, format!("the line is not one JSON object: {error}"))),
+        Err(JsonError::Malformed(error)) => {
+            Err(Fault::new(kind::BAD_JSON, format!("the line is not one JSON object: {error}")))
+        }
+        Err(JsonError::Twice(place)) => Err(Fault::field(&place, "is there twice: leave one of them out")),
     }
 }
 

@@ -1,7 +1,9 @@
 //! What a shell has open, and what it holds.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::num::NonZeroU32;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use alluvium_disk_kv_cache::{
@@ -25,11 +27,11 @@ pub struct Session {
     dir: PathBuf,
     open: OpenArgs,
     owner: Option<String>,
-    caches: HashMap<Within, Target>,
-    deques: HashMap<Within, Deque<Vec<u8>>>,
-    indexes: HashMap<Within, Index<KeyBuf, Vec<u8>>>,
-    queues: HashMap<(Within, Option<NonZeroU32>), WorkQueue<Vec<u8>>>,
-    coordinations: HashMap<Within, Coordination>,
+    caches: Handles<Within, Target>,
+    deques: Handles<Within, Deque<Vec<u8>>>,
+    indexes: Handles<Within, Index<KeyBuf, Vec<u8>>>,
+    queues: Handles<(Within, Option<NonZeroU32>), WorkQueue<Vec<u8>>>,
+    coordinations: Handles<Within, Coordination>,
     /// Locks that are held.
     pub locks: HashMap<LockName, LockGuard>,
     /// Reentrant locks that are held, once for each time.
@@ -47,11 +49,11 @@ impl Session {
             dir: dir.to_owned(),
             open,
             owner,
-            caches: HashMap::new(),
-            deques: HashMap::new(),
-            indexes: HashMap::new(),
-            queues: HashMap::new(),
-            coordinations: HashMap::new(),
+            caches: Handles::default(),
+            deques: Handles::default(),
+            indexes: Handles::default(),
+            queues: Handles::default(),
+            coordinations: Handles::default(),
             locks: HashMap::new(),
             reentrant: HashMap::new(),
             permits: HashMap::new(),
@@ -68,12 +70,12 @@ impl Session {
     pub fn cache_of(&mut self, fields: &Fields<'_>, shards: Option<usize>) -> Result<Target, Fault> {
         let within = within(fields)?;
         let dir = self.place("cache", within.as_deref());
-        if let Some(open) = self.caches.get(&within) {
+        if let Some(open) = self.caches.get(&within)? {
             if shards.is_some() && open.shards() != shards {
                 let message = format!("the cache has {} already", shards_text(open.shards()));
                 return Err(Fault::new(kind::CONFLICT, message));
             }
-            return Ok(open.clone());
+            return Ok(open);
         }
         if shards.is_some()
             && let Ok(found) = Target::open_read_only(&dir, &self.open)
@@ -82,31 +84,29 @@ impl Session {
             return Err(Fault::new(kind::CONFLICT, "there is a cache in one store: it cannot be given shards"));
         }
         let cache = Target::open_or_read(&dir, shards, &self.open)?;
-        self.caches.insert(within, cache.clone());
-        Ok(cache)
+        Ok(self.caches.keep(within, dir, cache))
     }
 
     /// The deque that a request names.
     pub fn deque(&mut self, fields: &Fields<'_>) -> Result<Deque<Vec<u8>>, Fault> {
         let within = within(fields)?;
-        if let Some(open) = self.deques.get(&within) {
-            return Ok(open.clone());
+        if let Some(open) = self.deques.get(&within)? {
+            return Ok(open);
         }
         let dir = self.place("deque", within.as_deref());
-        let deque = Deque::open(dir, self.open.store(Durability::System))?;
-        self.deques.insert(within, deque.clone());
-        Ok(deque)
+        let deque = Deque::open(&dir, self.open.store(Durability::System))?;
+        Ok(self.deques.keep(within, dir, deque))
     }
 
     /// The index that a request names.
     pub fn index(&mut self, fields: &Fields<'_>) -> Result<Index<KeyBuf, Vec<u8>>, Fault> {
         let within = within(fields)?;
-        if let Some(open) = self.indexes.get(&within) {
-            return Ok(open.clone());
+        if let Some(open) = self.indexes.get(&within)? {
+            return Ok(open);
         }
-        let index = Index::open(self.index_dir(fields)?, self.open.store(Durability::System))?;
-        self.indexes.insert(within, index.clone());
-        Ok(index)
+        let dir = self.index_dir(fields)?;
+        let index = Index::open(&dir, self.open.store(Durability::System))?;
+        Ok(self.indexes.keep(within, dir, index))
     }
 
     /// The directory of the index that a request names, for handles with other types of keys.
@@ -118,31 +118,30 @@ impl Session {
     pub fn queue(&mut self, fields: &Fields<'_>) -> Result<WorkQueue<Vec<u8>>, Fault> {
         let max_attempts = fields.optional_small_count("max_attempts")?.and_then(NonZeroU32::new);
         let name = (within(fields)?, max_attempts);
-        if let Some(open) = self.queues.get(&name) {
-            return Ok(open.clone());
+        if let Some(open) = self.queues.get(&name)? {
+            return Ok(open);
         }
         let mut settings = QueueSettings::new().with_store(self.open.store(Durability::System));
         if let Some(max_attempts) = max_attempts {
             settings = settings.with_max_attempts(max_attempts);
         }
-        let queue = WorkQueue::open(self.place("queue", name.0.as_deref()), settings)?;
-        self.queues.insert(name, queue.clone());
-        Ok(queue)
+        let dir = self.place("queue", name.0.as_deref());
+        let queue = WorkQueue::open(&dir, settings)?;
+        Ok(self.queues.keep(name, dir, queue))
     }
 
     /// The coordination directory that a request names.
     pub fn coordination(&mut self, fields: &Fields<'_>) -> Result<Coordination, Fault> {
         let within = within(fields)?;
-        if let Some(open) = self.coordinations.get(&within) {
-            return Ok(open.clone());
+        if let Some(open) = self.coordinations.get(&within)? {
+            return Ok(open);
         }
         let dir = self.place("coordination", within.as_deref());
-        let mut coordination = Coordination::open(dir, self.open.store(Durability::System))?;
+        let mut coordination = Coordination::open(&dir, self.open.store(Durability::System))?;
         if let Some(owner) = &self.owner {
             coordination = coordination.with_owner(owner);
         }
-        self.coordinations.insert(within, coordination.clone());
-        Ok(coordination)
+        Ok(self.coordinations.keep(within, dir, coordination))
     }
 
     /// How stores are opened.
@@ -157,6 +156,47 @@ impl Session {
             Some(name) => self.dir.join(kind).join(segment(name)),
         }
     }
+}
+
+/// What is open, by name, and the directories that it was opened in.
+struct Handles<N, H>(HashMap<N, (H, PathBuf, Option<Identity>)>);
+
+/// A directory, told from another in its place: what is open in it keeps its inode from being used again.
+type Identity = (u64, u64);
+
+impl<N: Eq + Hash, H: Clone> Handles<N, H> {
+    /// What is open under a name. If its directory was removed or replaced since, what is written to it would be lost in
+    /// silence: it is let go instead, and the next request opens what is there then.
+    fn get(&mut self, name: &N) -> Result<Option<H>, Fault> {
+        let Some((handle, dir, opened)) = self.0.get(name) else { return Ok(None) };
+        if identity(dir) == *opened {
+            return Ok(Some(handle.clone()));
+        }
+        let message = format!(
+            "{} was removed or replaced while this shell had it open: nothing was done, ask again for what is there now",
+            dir.display()
+        );
+        self.0.remove(name);
+        Err(Fault::new(kind::REPLACED, message))
+    }
+
+    /// Keeps what was opened in a directory.
+    fn keep(&mut self, name: N, dir: PathBuf, handle: H) -> H {
+        let opened = identity(&dir);
+        self.0.insert(name, (handle.clone(), dir, opened));
+        handle
+    }
+}
+
+impl<N, H> Default for Handles<N, H> {
+    fn default() -> Handles<N, H> {
+        Handles(HashMap::new())
+    }
+}
+
+/// `None`: there is no such directory.
+fn identity(dir: &Path) -> Option<Identity> {
+    dir.metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// The lock that a request names.
