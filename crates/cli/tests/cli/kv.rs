@@ -380,8 +380,49 @@ fn bad_lines_are_answered_and_end_nothing() {
     let step = |key: Value| json!({"op": "set", "key": key, "value": "1"});
     let request = json!({"op": "cache.transact", "do": [step(json!("a")), step(json!([null]))]});
     assert_eq!(shell.fault(request), ("bad_request".into(), Some("do[1].key[0]".into())));
+    for (line, place) in [
+        (r#"{"op": "cache.set", "key": "a", "value": "1", "value": "2"}"#, "value"),
+        (
+            r#"{"op": "cache.transact", "do": [{"op": "get", "key": {"base64": "", "base64": "/w=="}}]}"#,
+            "do[0].key.base64",
+        ),
+    ] {
+        let answer = shell.line(line);
+        assert_eq!(answer["error"]["kind"], "bad_request");
+        assert_eq!((&answer["error"]["field"], &answer["id"]), (&json!(place), &Value::Null));
+    }
     assert_eq!(shell.ask(json!({"op": "cache.len"})), json!(0));
     assert_eq!(shell.line("{\"id\": \"a\", \"op\": \"x\"}")["id"], "a");
+    shell.end();
+}
+
+#[test]
+fn a_directory_that_is_taken_away_is_told_and_made_anew_when_asked_again() {
+    let (_keep, dir) = nowhere();
+    let mut shell = Shell::of(&dir);
+    let kinds = [
+        (json!({"op": "cache.set", "key": "a", "value": "1"}), json!({"op": "cache.len"})),
+        (json!({"op": "deque.push_back", "in": "x", "value": "1"}), json!({"op": "deque.len", "in": "x"})),
+        (json!({"op": "index.push", "in": "x", "value": "1"}), json!({"op": "index.len", "in": "x"})),
+        (json!({"op": "queue.put", "in": "x", "value": "1"}), json!({"op": "queue.len", "in": "x"})),
+        (
+            json!({"op": "averager.add", "in": "x", "name": "a", "number": 1}),
+            json!({"op": "averager.get", "in": "x", "name": "a"}),
+        ),
+    ];
+    for (write, read) in &kinds {
+        shell.ask(write.clone());
+        assert_eq!(shell.ask(read.clone()).as_f64(), Some(1.0), "{read}");
+    }
+    fs::remove_dir_all(&dir).unwrap();
+    for (write, read) in &kinds {
+        assert_eq!(shell.fault(write.clone()).0, "replaced", "{write}");
+        assert!(shell.ask(read.clone()).as_f64().is_none_or(|count| count == 0.0), "{read}");
+        shell.ask(write.clone());
+        assert_eq!(shell.ask(read.clone()).as_f64(), Some(1.0), "{read}");
+    }
+    let copy = json!({"op": "deque.copy_to", "in": "x", "path": format!("{dir}/deque/x")});
+    assert_eq!(shell.fault(copy).0, "bad_request");
     shell.end();
 }
 
