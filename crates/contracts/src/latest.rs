@@ -16,7 +16,7 @@ pub use crate::v1::{
     PipelineSpec, PlanBundleArtifact, PlanComponents, PlanDocument, PlanEncoding, PlannedOutput, PlannedView, Preset,
     ProfileSpec, ProtocolReport, RunDocument, RunManifest, RunOutput, RunResult, SchemaMode, SemanticColumnResult,
     SemanticColumnSpec, SemanticStatus, SemanticValidation, Severity, SourceFormat, SourcePath, SourceSpec, Stability,
-    StatisticsLevel, StatsColumn, StatsPolicy, StatsReason, TableProtocol, UnreplayableRun, ViewCacheArtifact,
-    ViewReport, ViewResult, ViewSpec, WriteMode, WriteOutcome, WriteReport, WriterPropertiesPolicy, WrittenFile,
-    validate_name,
+    StatisticsLevel, StatsColumn, StatsPolicy, StatsReason, TableCommit, TableDocument, TableHistory, TableMaintenance,
+    TableProtocol, TableVerification, UnreplayableRun, ViewCacheArtifact, ViewReport, ViewResult, ViewSpec, WriteMode,
+    WriteOutcome, WriteReport, WriterPropertiesPolicy, WrittenFile, validate_name,
 };

@@ -22,6 +22,7 @@ mod plan;
 mod sample;
 mod semantic;
 mod stats;
+mod table;
 mod view_cache;
 mod write;
 mod write_report;
@@ -55,6 +56,7 @@ pub use plan::{
 };
 pub use semantic::{SemanticColumnResult, SemanticColumnSpec, SemanticStatus, SemanticValidation};
 pub use stats::{DeltaStatsDecision, StatsColumn, StatsReason};
+pub use table::{TableCommit, TableDocument, TableHistory, TableMaintenance, TableVerification};
 pub use view_cache::ViewCacheArtifact;
 pub use write::{
     ColumnMapping, ColumnWriterProperties, Compression, DeltaFeature, DeltaSchemaPolicy, DeltaWritePolicy, GateMode,
