@@ -35,7 +35,8 @@ const MAX_ATTEMPTS: u32 = 1_000;
 ///
 /// The rows are written into files once. Then the commit is tried for the version after the newest, compare-and-swap; when
 /// somebody else took it, everything that was read of the table is read again. So two writes never both replace what only
-/// one of them saw, whatever their modes.
+/// one of them saw, whatever their modes. An append that changes nothing of the table is moved behind the commits of
+/// others, unless they change schema, properties, protocol or its application transaction.
 #[must_use = "nothing happens before `run`"]
 pub struct TableWrite<'a> {
     plan: Plan<'a>,
@@ -361,6 +362,8 @@ impl<'a> Plan<'a> {
         if appends_only(&loaded.state) && actions.iter().any(|action| matches!(action, Action::Remove(_))) {
             return Err(CommitError::AppendOnly { path: table.path().to_path_buf() });
         }
+        // Nothing of the table changes, and nothing was read of it that somebody else could change.
+        let blind = actions.is_empty() && mode == WriteMode::Append && self.expected == Expected::Any;
         actions.extend(staged.actions());
         let change = Change {
             actions,
@@ -368,6 +371,7 @@ impl<'a> Plan<'a> {
             metadata: &self.metadata,
             transaction: self.engine_transaction(),
             retention: self.retention,
+            blind,
         };
         let landing = match &mut rewritten {
             Some(rewritten) => commit(table, loaded, change, &mut [&mut *staged, &mut rewritten.survivors]).await?,

@@ -1,7 +1,8 @@
 //! Committing staged files: creating a table, and replacing one compare-and-swap.
 //!
-//! The engine's own retries are off everywhere: with them two overwrites of one table both land and the rows are
-//! doubled. Every commit here is for one version, which somebody else either has taken or not.
+//! The engine's own retries are off for whatever removes or redefines: with them two overwrites of one table both land and
+//! the rows are doubled. Such a commit is for one version, which somebody else either has taken or not. Only a blind
+//! append, which read nothing, may be moved behind the commits of others.
 
 use std::path::Path;
 
@@ -159,7 +160,7 @@ pub(crate) async fn overwrite<'a>(
         partition_by: Some(policy.partition_by().to_vec()),
         predicate: None,
     };
-    Ok(Change { actions, operation, metadata, transaction, retention })
+    Ok(Change { actions, operation, metadata, transaction, retention, blind: false })
 }
 
 /// Checks what can be checked before the table is looked at.
@@ -238,6 +239,9 @@ pub(crate) fn check_writable(table_dir: &Path, loaded: &Loaded) -> Result<(), Co
     }
 }
 
+/// How often the engine moves a blind append behind the commits of others before the table is read anew.
+const BLIND_RETRIES: usize = 15;
+
 fn properties(metadata: &CommitMetadata, transaction: Option<Transaction>, retention: Retention) -> CommitProperties {
     CommitProperties::default()
         .with_max_retries(0)
@@ -301,18 +305,23 @@ pub(crate) struct Change<'a> {
     pub(crate) metadata: &'a CommitMetadata,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) retention: Retention,
+    /// Whether it holds wherever it lands: it adds files, and was decided without looking at rows or version. What others
+    /// do to schema, properties, protocol or its application transaction still stops it.
+    pub(crate) blind: bool,
 }
 
-/// Commits as the version after the loaded one, or finds that it is taken. The staged files stay with the caller.
+/// Commits as the version after the loaded one (a blind append: after the newest), or finds that it is taken. The staged
+/// files stay with the caller.
 pub(crate) async fn commit(
     table: &TableDir,
     loaded: &Loaded,
     change: Change<'_>,
     staged: &mut [&mut StagedFiles],
 ) -> Result<Landing, CommitError> {
-    let Change { actions, operation, metadata, transaction, retention } = change;
+    let Change { actions, operation, metadata, transaction, retention, blind } = change;
     let version = loaded.state.version() + 1;
     let result = CommitBuilder::from(properties(metadata, transaction, retention))
+        .with_max_retries(if blind { BLIND_RETRIES } else { 0 })
         .with_actions(actions)
         .build(Some(&loaded.state), loaded.log_store.clone(), operation)
         .await;
@@ -333,11 +342,11 @@ fn settle(
 ) -> Result<Landing, CommitError> {
     let path = table.path().to_path_buf();
     match landed(table.path(), version, staged, metadata) {
-        Ok(true) => {
+        Ok(Some(version)) => {
             tracing::warn!(table = %path.display(), version, %error, "the commit landed, but what follows it failed");
             Ok(Landing::Landed { version, state: None })
         }
-        Ok(false) => match head_version(table.path())? {
+        Ok(None) => match head_version(table.path())? {
             Some(head) if head >= version => Ok(Landing::Taken { head }),
             _ => Err(CommitError::Failed { path, source: error.into() }),
         },
@@ -348,24 +357,33 @@ fn settle(
     }
 }
 
-/// Whether the commit of `version` is ours. File names hold a fresh UUID; without files the metadata has to tell.
+/// The version that is our commit, from `first` on: a blind append may have been moved. File names hold a fresh UUID;
+/// without files the metadata has to tell, of the first alone.
 fn landed(
     table: &Path,
-    version: u64,
+    first: u64,
     staged: &[&mut StagedFiles],
     metadata: &CommitMetadata,
-) -> Result<bool, ReadError> {
-    let bytes = match read_commit(table, version) {
-        Ok(bytes) => bytes,
-        Err(ReadError::NoSuchVersion { .. }) => return Ok(false),
-        Err(error) => return Err(error),
+) -> Result<Option<u64>, ReadError> {
+    let Some(file) = staged.iter().find_map(|staged| staged.files.first()) else {
+        let info = match commit_info(table, first) {
+            Err(ReadError::NoSuchVersion { .. }) => return Ok(None),
+            read => read?,
+        };
+        let is_ours = !metadata.is_empty() && metadata.iter().all(|(key, value)| info.get(key) == Some(value));
+        return Ok(is_ours.then_some(first));
     };
-    if let Some(file) = staged.iter().find_map(|staged| staged.files.first()) {
-        let name = file.path.rsplit('/').next().unwrap_or(&file.path).as_bytes();
-        return Ok(bytes.windows(name.len()).any(|window| window == name));
+    let name = file.path.rsplit('/').next().unwrap_or(&file.path).as_bytes();
+    for version in first.. {
+        let bytes = match read_commit(table, version) {
+            Err(ReadError::NoSuchVersion { .. }) => break,
+            read => read?,
+        };
+        if bytes.windows(name.len()).any(|window| window == name) {
+            return Ok(Some(version));
+        }
     }
-    let info = commit_info(table, version)?;
-    Ok(!metadata.is_empty() && metadata.iter().all(|(key, value)| info.get(key) == Some(value)))
+    Ok(None)
 }
 
 /// Reads back that a replacement replaced: the engine re-encodes the paths that it removes, and a path that another

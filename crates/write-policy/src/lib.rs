@@ -9,6 +9,7 @@ mod condition;
 mod error;
 mod files;
 mod gate;
+mod inspect;
 mod log;
 mod maintain;
 mod overrides;
@@ -25,6 +26,7 @@ mod table;
 mod table_actions;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod write;
 
 pub use append::{append, append_or_create};
@@ -32,9 +34,11 @@ pub use apply::{Expected, TableWrite, TableWriteOutcome};
 pub use commit::{commit_create, commit_replace};
 pub use error::{CommitError, EngineError, PolicyError, ReadError, WriteError};
 pub use files::{AppendOutcome, CommitMetadata, CommitOutcome, Committed, DataFile, StagedFiles};
+pub use inspect::{inspect_table, table_history};
 pub use log::{HeadCommit, added_files, commit_info, commit_metadata, head_commit};
 pub use maintain::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError};
 pub use overrides::WriteOverrides;
 pub use policy::{ReaderColumn, ResolvedWritePolicy, resolve_stats_columns};
 pub use read::{active_files, table_order, transaction_version};
+pub use verify::verify_table;
 pub use write::{write_files, write_files_with};

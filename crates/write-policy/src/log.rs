@@ -7,6 +7,7 @@ use std::path::Path;
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::commit::RESERVED_KEYS;
@@ -40,33 +41,32 @@ pub fn head_commit(table_dir: &Path) -> Result<Option<HeadCommit>, ReadError> {
 /// # Errors
 /// [`ReadError::NoSuchVersion`] when the commit is not there, another [`ReadError`] when it is damaged.
 pub fn commit_info(table_dir: &Path, version: u64) -> Result<Map<String, Value>, ReadError> {
-    /// Only `commitInfo` is kept, but every line is parsed: that is what finds damage.
     #[derive(Deserialize)]
     struct Line {
         #[serde(rename = "commitInfo")]
         commit_info: Option<Map<String, Value>>,
     }
 
+    Ok(parse_commit::<Line>(table_dir, version)?.into_iter().find_map(|line| line.commit_info).unwrap_or_default())
+}
+
+/// The actions of one commit, a value a line. Every line is parsed: that is what finds damage.
+pub(crate) fn parse_commit<T: DeserializeOwned>(table_dir: &Path, version: u64) -> Result<Vec<T>, ReadError> {
     let path = commit_path(table_dir, version);
     let bytes = read_commit(table_dir, version)?;
-    let mut info = None;
-    let mut actions = 0;
-    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let line: Line = serde_json::from_slice(line).map_err(|source| ReadError::DamagedCommit {
+    let lines = bytes.split(|byte| *byte == b'\n').enumerate();
+    let actions = lines.filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace)).map(|(index, line)| {
+        serde_json::from_slice(line).map_err(|source| ReadError::DamagedCommit {
             path: path.clone(),
             line: index + 1,
             source,
-        })?;
-        info = info.or(line.commit_info);
-        actions += 1;
-    }
-    if actions == 0 {
+        })
+    });
+    let actions: Vec<T> = actions.collect::<Result<_, _>>()?;
+    if actions.is_empty() {
         return Err(ReadError::EmptyCommit { path });
     }
-    Ok(info.unwrap_or_default())
+    Ok(actions)
 }
 
 /// The data files that one commit added, in its order, with their digests where it has them. Nothing is replayed: these
@@ -120,8 +120,27 @@ pub fn added_files(table_dir: &Path, version: u64) -> Result<Vec<DataFile>, Read
 /// # Errors
 /// As [`commit_info`].
 pub fn commit_metadata(table_dir: &Path, version: u64) -> Result<CommitMetadata, ReadError> {
-    let info = commit_info(table_dir, version)?;
-    Ok(info.into_iter().filter(|(key, _)| !RESERVED_KEYS.contains(&key.as_str())).collect())
+    Ok(own_metadata(commit_info(table_dir, version)?))
+}
+
+/// A `commitInfo` without the engine's own keys.
+pub(crate) fn own_metadata(info: Map<String, Value>) -> CommitMetadata {
+    info.into_iter().filter(|(key, _)| !RESERVED_KEYS.contains(&key.as_str())).collect()
+}
+
+/// The versions whose commits are in the log, the oldest first.
+pub(crate) fn commit_versions(table_dir: &Path) -> Result<Vec<u64>, ReadError> {
+    let log = table_dir.join("_delta_log");
+    let io = |source| ReadError::Io { path: log.clone(), source };
+    let mut versions = Vec::new();
+    for entry in fs::read_dir(&log).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        if let Some((version, ".json")) = name.to_str().and_then(split_version) {
+            versions.push(version);
+        }
+    }
+    versions.sort_unstable();
+    Ok(versions)
 }
 
 /// The newest version by the names in `_delta_log`.

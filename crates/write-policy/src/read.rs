@@ -77,17 +77,12 @@ pub async fn active_files(table_dir: &Path, version: u64) -> Result<Vec<DataFile
         if path.starts_with('/') || path.contains("://") || path.starts_with("file:") {
             return not_plain("files outside the table");
         }
-        files.push(DataFile {
-            row_count: match file.stats().as_deref().and_then(row_count) {
-                Some(rows) => rows,
-                // Statistics are optional in Delta: what the log does not say, the file does.
-                None => footer_rows(&table.path().join(&path))?,
-            },
-            size_bytes: size(&file, table_dir)?,
-            partition_values: file.partition_values_map().into_iter().collect(),
-            digest: digest(&file),
-            path,
-        });
+        let mut found = in_log(&file);
+        if rows_in_log(&file).is_none() {
+            // Statistics are optional in Delta: what the log does not say, the file does.
+            found.row_count = footer_rows(&table.path().join(&path))?;
+        }
+        files.push(found);
     }
     files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
@@ -127,12 +122,25 @@ pub(crate) fn order_of(loaded: &Loaded) -> Option<Vec<String>> {
     serde_json::from_value(order?.1).ok()
 }
 
-fn open(table_dir: &Path) -> Result<TableDir, ReadError> {
+pub(crate) fn open(table_dir: &Path) -> Result<TableDir, ReadError> {
     TableDir::open(table_dir).map_err(|source| ReadError::Io { path: table_dir.to_path_buf(), source })
 }
 
-fn size(file: &LogicalFileView, table_dir: &Path) -> Result<u64, ReadError> {
-    u64::try_from(file.size()).map_err(|source| ReadError::Log { path: table_dir.to_path_buf(), source: source.into() })
+/// A file as the log has it; without rows where the log does not say.
+pub(crate) fn in_log(file: &LogicalFileView) -> DataFile {
+    DataFile {
+        path: file.path().into_owned(),
+        // The engine reads the size as a signed number, which no file is.
+        size_bytes: u64::try_from(file.size()).unwrap_or_default(),
+        row_count: rows_in_log(file).unwrap_or_default(),
+        partition_values: file.partition_values_map().into_iter().collect(),
+        digest: digest(file),
+    }
+}
+
+/// The rows of a file, where the log says.
+pub(crate) fn rows_in_log(file: &LogicalFileView) -> Option<u64> {
+    file.stats().as_deref().and_then(row_count)
 }
 
 /// A tag that is no digest is somebody else's.
@@ -140,7 +148,7 @@ fn digest(file: &LogicalFileView) -> Option<ContentDigest> {
     tag(file, DIGEST_TAG)?.parse().ok()
 }
 
-fn tag(file: &LogicalFileView, key: &str) -> Option<String> {
+pub(crate) fn tag(file: &LogicalFileView, key: &str) -> Option<String> {
     #[expect(deprecated, reason = "the engine gives tags in no other way")]
     let tags = file.add_action().tags?;
     tags.get(key)?.clone()

@@ -162,6 +162,11 @@ impl RowSource {
         })
     }
 
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The rows with the columns of `schema`: from the file, from its directory, or NULL where it has none.
     pub(crate) async fn read(&self, schema: SchemaRef) -> Result<Batches, ReadError> {
         let io = |source| ReadError::Io { path: self.path.clone(), source };

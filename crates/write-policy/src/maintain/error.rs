@@ -77,3 +77,17 @@ pub enum MaintenanceError {
         source: EngineError,
     },
 }
+
+impl MaintenanceError {
+    /// Whether the caller asked for what cannot be, rather than something broke.
+    #[must_use]
+    pub fn is_input(&self) -> bool {
+        match self {
+            Self::Retention { .. } => true,
+            Self::Table { source } => source.is_input(),
+            Self::Commit { source } => source.is_input(),
+            Self::Write { source } => source.is_input(),
+            Self::Busy { .. } | Self::Lock { .. } | Self::Open { .. } | Self::Failed { .. } => false,
+        }
+    }
+}

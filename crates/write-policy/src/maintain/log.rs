@@ -1,21 +1,21 @@
 //! What goes and what stays of a table's past: vacuum, checkpoints, log cleanup, restore.
 
-use std::fs;
-
 use alluvium_contracts::{MaintenanceEvent, MaintenanceOperation};
 use chrono::Duration;
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::transaction::CommitProperties;
 use deltalake_core::protocol::checkpoints::{cleanup_expired_logs_for, create_checkpoint};
+use object_store::ObjectStoreExt as _;
 
 use super::error::MaintenanceError;
 use super::{MIN_RETENTION_HOURS, Maintenance};
-use crate::error::EngineError;
+use crate::error::{EngineError, ReadError};
 use crate::log::{head_version, last_checkpoint};
 use crate::table_actions::protocol_of;
 
 impl Maintenance {
-    /// Deletes the files that no version younger than `retention_hours` needs, nor any of `keep_versions`.
+    /// Deletes the files that no version younger than `retention_hours` needs, nor any of `keep_versions`. No commit says so:
+    /// a vacuum changes no version, and the head of the table stays what it was.
     ///
     /// # Errors
     /// [`MaintenanceError::Retention`] below [`MIN_RETENTION_HOURS`]; another [`MaintenanceError`] when it failed, with some
@@ -33,30 +33,33 @@ impl Maintenance {
         }
         let loaded = self.table.load(None).await?;
         let begun = self.begin_event(MaintenanceOperation::Vacuum, &loaded);
-        let vacuum = |table: DeltaTable| {
-            let vacuum = table
-                .vacuum()
-                .with_retention_period(Duration::hours(i64::from(retention_hours)))
-                .with_commit_properties(self.properties());
-            match keep_versions.is_empty() {
-                true => vacuum,
-                false => vacuum.with_keep_versions(keep_versions),
-            }
-        };
-        let failed = |source| self.failed(MaintenanceOperation::Vacuum, source);
-        let (_, plan) = vacuum(self.engine_table().await?).with_dry_run(true).await.map_err(failed)?;
-        let size = |path: &String| fs::metadata(self.table.path().join(path)).map_or(0, |file| file.len());
-        let bytes_removed: u64 = plan.files_deleted.iter().map(size).sum();
-        if plan.files_deleted.is_empty() {
-            let mut event = begun.skipped("every file is needed by a version that is kept");
-            event.kept_versions = keep_versions.to_vec();
-            return Ok(event);
+        let mut vacuum = self
+            .engine_table()
+            .await?
+            .vacuum()
+            .with_retention_period(Duration::hours(i64::from(retention_hours)))
+            .with_dry_run(true);
+        if !keep_versions.is_empty() {
+            vacuum = vacuum.with_keep_versions(keep_versions);
         }
-        let (table, done) = vacuum(self.engine_table().await?).await.map_err(failed)?;
-        let version = table.version().unwrap_or(begun.version_before);
-        let mut event = begun.done(version);
-        event.files_removed = done.files_deleted.len() as u64;
-        event.bytes_removed = bytes_removed;
+        let failed = |source: EngineError| self.failed(MaintenanceOperation::Vacuum, source);
+        let (_, plan) = vacuum.await.map_err(|error| failed(error.into()))?;
+        let store = self.table.store().map_err(|error| failed(error.into()))?;
+        let (mut files_removed, mut bytes_removed) = (0, 0);
+        for path in &plan.files_deleted {
+            let path = object_store::path::Path::parse(path).map_err(|error| failed(error.into()))?;
+            let size_bytes = store.head(&path).await.map_or(0, |file| file.size);
+            match store.delete(&path).await {
+                Ok(()) => (files_removed, bytes_removed) = (files_removed + 1, bytes_removed + size_bytes),
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        let mut event = match files_removed {
+            0 => begun.skipped("every file is needed by a version that is kept"),
+            _ => begun.done(loaded.state.version()),
+        };
+        (event.files_removed, event.bytes_removed) = (files_removed, bytes_removed);
         event.kept_versions = keep_versions.to_vec();
         Ok(event)
     }
@@ -131,6 +134,9 @@ impl Maintenance {
     /// Outside a Tokio runtime.
     pub async fn restore(&self, version: u64) -> Result<MaintenanceEvent, MaintenanceError> {
         let loaded = self.table.load(None).await?;
+        if version > loaded.state.version() {
+            return Err(ReadError::NoSuchVersion { path: self.declared.clone(), version }.into());
+        }
         let begun = self.begin_event(MaintenanceOperation::Restore, &loaded);
         let table = self.engine_table().await?;
         let (table, metrics) = table

@@ -93,6 +93,7 @@ impl Maintenance {
                 metadata: &self.metadata,
                 transaction: None,
                 retention: Retention::Keep,
+                blind: false,
             };
             match commit(&self.table, &loaded, change, &mut [&mut staged]).await? {
                 Landing::Landed { version, .. } => {

@@ -14,10 +14,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 use serde_json::{Value, json};
 
 pub(crate) use check::delta_schema;
-#[cfg(test)]
-pub(crate) use features::FEATURES;
 use features::GatedFeatures;
-pub(crate) use features::{Protocol, feature_is_on, protocol};
+pub(crate) use features::{FEATURES, FeatureRow, Protocol, feature_is_on, protocol};
 pub(crate) use log_stats::LogStats;
 pub(crate) use stats::stats_property;
 pub use stats::{ReaderColumn, resolve_stats_columns};
@@ -25,7 +23,9 @@ pub use stats::{ReaderColumn, resolve_stats_columns};
 use crate::condition::Condition;
 use crate::error::PolicyError;
 use crate::overrides::WriteOverrides;
-use alluvium_contracts::{DeltaFeature, DeltaStatsDecision, DeltaWritePolicy, SchemaMode, WriteMode};
+use alluvium_contracts::{
+    DeltaFeature, DeltaStatsDecision, DeltaWritePolicy, MaintenancePolicy, SchemaMode, WriteMode,
+};
 
 /// The table property that holds what later writers and maintenance have to do likewise, as JSON.
 pub(crate) const POLICY_PROPERTY: &str = "alluvium.writePolicy";
@@ -93,7 +93,7 @@ impl ResolvedWritePolicy {
         Ok(resolved)
     }
 
-    /// The digest of everything physical that was asked for. Columns that get statistics only because readers use them
+    /// The digest of everything that lasts with the table. Columns that get statistics only because readers use them
     /// are no part of it, and neither are the mode and what belongs to it.
     #[must_use]
     pub fn layout_hash(&self) -> LayoutHash {
@@ -135,9 +135,19 @@ impl ResolvedWritePolicy {
     /// [`PolicyError::NotHere`] names the field.
     pub fn check_replaces(&self) -> Result<(), PolicyError> {
         let DeltaWritePolicy { mode, schema_mode, .. } = self.policy;
-        let unused = self.policy.non_default_fields().into_iter().find(|field| field.starts_with("maintenance."));
-        if let Some(field) = unused {
-            return Err(PolicyError::NotHonoured { field });
+        let MaintenancePolicy { compact_min_files, zorder_min_files, log_retention_hours, .. } =
+            self.policy.maintenance;
+        let unused = [
+            ("maintenance.compact_min_files", compact_min_files, "every write lays all files out anew"),
+            ("maintenance.zorder_min_files", zorder_min_files, "every write orders all rows anew"),
+            (
+                "maintenance.log_retention_hours",
+                log_retention_hours,
+                "its commits are kept for good: they say what it holds",
+            ),
+        ];
+        if let Some((field, _, reason)) = unused.into_iter().find(|(_, value, _)| value.is_some()) {
+            return Err(PolicyError::NotOfReplaced { field, reason });
         }
         match (mode, schema_mode) {
             (WriteMode::Overwrite, SchemaMode::Strict | SchemaMode::Overwrite) => Ok(()),
@@ -276,6 +286,9 @@ fn layout_hash(policy: &DeltaWritePolicy, stats_override: Option<&[String]>) -> 
         "column_mapping": policy.column_mapping,
         "writer_properties": policy.writer_properties,
     });
+    if policy.maintenance != MaintenancePolicy::default() {
+        value["maintenance"] = json!(policy.maintenance);
+    }
     numbers_to_text(&mut value);
     // Text, lists and maps of it always have a canonical form.
     LayoutHash::of(&canonical_json(&value).unwrap_or_default())

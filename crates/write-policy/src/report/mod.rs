@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use alluvium_contracts::{
-    AppTransaction, DecimalI64, FeatureReport, FeatureResult, OrderingKey, ProtocolReport, WriteOutcome, WriteReport,
+    AppTransaction, DecimalI64, FeatureReport, FeatureResult, FieldReport, ProtocolReport, WriteOutcome, WriteReport,
 };
 use alluvium_telemetry::Seam;
 use deltalake_core::kernel::transaction::PROTOCOL;
@@ -15,12 +15,16 @@ use serde_json::Value;
 
 use self::fields::{Observed, StatsInLog, fields};
 use self::footers::Footers;
+pub(crate) use self::footers::stats_columns;
 use crate::apply::{Done, TableWrite, TableWriteOutcome};
 use crate::error::{CommitError, ReadError};
 use crate::files::DataFile;
+use crate::inspect::{ordering, properties_of};
 use crate::log::{commit_info, head_version};
-use crate::policy::{ResolvedWritePolicy, feature_is_on};
-use crate::read::order_of;
+use crate::policy::{POLICY_PROPERTY, ResolvedWritePolicy, feature_is_on};
+use crate::read::{in_log, order_of};
+use crate::schema::table_schema;
+use crate::stored::stored_policy;
 use crate::table::{Loaded, TableDir};
 use crate::table_actions::protocol_of;
 
@@ -57,6 +61,38 @@ impl TableWrite<'_> {
     }
 }
 
+/// The fields of a policy that go on with its table, and not with one write.
+fn is_lasting(field: &str) -> bool {
+    !matches!(field, "mode" | "keys" | "replace_where" | "schema_mode" | "feature_gate")
+}
+
+/// The policy that is stored with a table, field by field beside what all of its files are. `None`: it has none.
+pub(crate) fn lasting_fields(table: &TableDir, loaded: &Loaded) -> Result<Option<Vec<FieldReport>>, ReadError> {
+    let configuration = properties_of(loaded);
+    if !configuration.contains_key(POLICY_PROPERTY) {
+        return Ok(None);
+    }
+    let log = |source: CommitError| ReadError::Log { path: table.path().to_path_buf(), source: source.into() };
+    let (policy, overrides) = stored_policy(&loaded.state);
+    let schema = table_schema(&loaded.state).map_err(|error| log(error.into()))?;
+    let policy =
+        ResolvedWritePolicy::resolve_with(&policy, &schema, &[], &overrides).map_err(|error| log(error.into()))?;
+    let files: Vec<DataFile> = loaded.state.log_data().iter().map(|file| in_log(&file)).collect();
+    let footers = Footers::read(table.path(), &files, &stats_in_log(loaded, &files))?;
+    let observed = Observed {
+        protocol: &protocol_of(&loaded.state),
+        configuration: &configuration,
+        partition_columns: loaded.state.metadata().partition_columns().to_vec(),
+        order: order_of(loaded),
+        stats: gather(&footers),
+        commit_info: &serde_json::Map::new(),
+        schema_changed: false,
+        footers: &footers,
+    };
+    let all = fields(&policy, &observed).into_iter();
+    Ok(Some(all.filter(|report| is_lasting(&report.field)).collect()))
+}
+
 async fn read_back(
     table_dir: &Path,
     policy: &ResolvedWritePolicy,
@@ -85,8 +121,7 @@ async fn read_back(
     let footers = Footers::read(table.path(), files, &stats_in_log(&after, files))?;
     let info = commit_info(table.path(), version)?;
     let protocol = protocol_of(&after.state);
-    let configuration: BTreeMap<String, String> =
-        after.state.metadata().configuration().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let configuration = properties_of(&after);
     let order = order_of(&after);
     let observed = Observed {
         footers: &footers,
@@ -118,11 +153,7 @@ async fn read_back(
         fields: if committed { fields(policy, &observed) } else { Vec::new() },
         protocol: protocol_report(policy, before.as_ref(), &after, &configuration),
         order_version: order.is_some().then_some(version),
-        order: order
-            .into_iter()
-            .flatten()
-            .map(|column| OrderingKey { column, descending: false, nulls_first: true })
-            .collect(),
+        order: ordering(order),
         notices: Vec::new(),
         files: footers.files,
     })

@@ -141,6 +141,7 @@ async fn vacuum_has_a_floor_and_keeps_pinned_versions() {
     assert_eq!(plain_rows(dir.path(), 1).await, ["a|1"], "the pinned version reads");
     assert_eq!(rows(dir.path()).await, ["a|2"]);
     assert!(dir.path().join("_alluvium/maintenance.lock").exists(), "what is not data is left alone");
+    assert_eq!((event.version_before, event.version_after), (Some(2), Some(2)), "the head is whose it was");
 }
 
 #[tokio::test]
@@ -184,7 +185,7 @@ async fn restore_makes_an_older_version_the_newest() {
     let digests: Vec<_> = active_files(dir.path(), 3).await.unwrap().into_iter().map(|file| file.digest).collect();
     assert!(digests.iter().all(Option::is_some), "the files are known as they were");
     let ahead = maintenance(dir.path()).restore(9).await;
-    assert!(matches!(ahead, Err(MaintenanceError::Failed { .. })), "{ahead:?}");
+    assert!(matches!(&ahead, Err(error) if error.is_input()), "{ahead:?}");
 }
 
 #[tokio::test]

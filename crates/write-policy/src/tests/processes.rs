@@ -1,7 +1,8 @@
 //! Several processes write one table at once, and some are killed. What is in the table afterwards is what its commits say,
 //! one after the other: nothing twice, nothing lost, and every acknowledged write among them.
 //!
-//! `ALLUVIUM_RACE_WRITES` sets the writes of each process (3 by default; 250 is the full run).
+//! `ALLUVIUM_RACE_PROCESSES`, `ALLUVIUM_RACE_WRITES` and `ALLUVIUM_RACE_KILLS` set the processes (8 by default), the writes of
+//! each (3), and how many are killed (3): `cargo xtask soak write` sets them.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -12,11 +13,21 @@ use alluvium_telemetry::Seam;
 use super::*;
 use crate::{Maintenance, MaintenanceError, commit_info, commit_metadata, head_commit};
 
-const PROCESSES: i64 = 8;
 const CHILD: &str = "ALLUVIUM_RACE_CHILD";
 
+fn processes() -> i64 {
+    number("PROCESSES", 8)
+}
+
 fn writes() -> i64 {
-    std::env::var("ALLUVIUM_RACE_WRITES").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
+    number("WRITES", 3)
+}
+
+fn number(name: &str, default: i64) -> i64 {
+    match std::env::var(format!("ALLUVIUM_RACE_{name}")) {
+        Ok(text) => text.parse().unwrap(),
+        Err(_) => default,
+    }
 }
 
 /// What one write is to do; it is in the commit's metadata, and from there the table is told what it should hold.
@@ -95,15 +106,14 @@ fn spawn(table: &Path, kind: &str, index: i64) -> Child {
         .unwrap()
 }
 
-/// Runs the children, kills those of `killed` after their first acknowledgement, and gives back the acknowledged steps by
-/// version.
-fn race(table: &Path, kind: &str, killed: &[i64]) -> BTreeMap<u64, Step> {
-    let mut children: Vec<(i64, Child)> = (0..PROCESSES).map(|index| (index, spawn(table, kind, index))).collect();
+/// Runs the children, kills the first `kills` of them, each somewhat later than the one before, and gives back the
+/// acknowledged steps by version.
+fn race(table: &Path, kind: &str, kills: i64) -> BTreeMap<u64, Step> {
+    let children: Vec<(i64, Child)> = (0..processes()).map(|index| (index, spawn(table, kind, index))).collect();
     let mut acknowledged = BTreeMap::new();
-    // Those to be killed are listened to first.
-    children.sort_by_key(|(index, _)| !killed.contains(index));
     for (index, mut child) in children {
-        let is_killed = killed.contains(&index);
+        let is_killed = index < kills;
+        let last_words = 1 + index * writes() / (kills.max(1) + 1);
         let mut said = 0;
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
@@ -113,7 +123,7 @@ fn race(table: &Path, kind: &str, killed: &[i64]) -> BTreeMap<u64, Step> {
             let step = Step::of(kind, index, n.parse().unwrap());
             assert!(acknowledged.insert(version.parse().unwrap(), step).is_none(), "two writes got {version}");
             said += 1;
-            if is_killed {
+            if is_killed && said == last_words {
                 child.kill().unwrap();
                 break;
             }
@@ -160,25 +170,27 @@ async fn check(table: &Path, acknowledged: &BTreeMap<u64, Step>) -> usize {
 #[tokio::test]
 async fn appends_of_many_processes_all_land_once() {
     let dir = tempfile::tempdir().unwrap();
-    let acknowledged = race(dir.path(), "append", &[]);
-    assert_eq!(check(dir.path(), &acknowledged).await as i64, PROCESSES * writes());
+    let acknowledged = race(dir.path(), "append", 0);
+    assert_eq!(check(dir.path(), &acknowledged).await as i64, processes() * writes());
     assert_eq!(data_files(dir.path()).len(), acknowledged.len(), "lost races leave no file");
 }
 
 #[tokio::test]
 async fn overwrites_merges_and_a_maintainer_beside_appends_leave_what_the_commits_say() {
     let dir = tempfile::tempdir().unwrap();
-    let acknowledged = race(dir.path(), "mix", &[]);
-    assert_eq!(check(dir.path(), &acknowledged).await as i64, PROCESSES * writes());
+    let acknowledged = race(dir.path(), "mix", 0);
+    assert_eq!(check(dir.path(), &acknowledged).await as i64, processes() * writes());
 }
 
 #[tokio::test]
 async fn killed_writers_leave_a_table_that_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let acknowledged = race(dir.path(), "mix", &[0, 3, 5]);
-    assert!(check(dir.path(), &acknowledged).await >= acknowledged.len());
-    // The lock of a dead maintainer is free.
-    drop(Maintenance::begin(dir.path(), Seam::system()).unwrap());
-    land(dir.path(), &DeltaWritePolicy::default(), vec![batch(&[(Some("after"), 1)])]).await;
-    assert_eq!(rows(dir.path()).await, ["after|1"]);
+    for kind in ["append", "mix"] {
+        let dir = tempfile::tempdir().unwrap();
+        let acknowledged = race(dir.path(), kind, number("KILLS", 3));
+        assert!(check(dir.path(), &acknowledged).await >= acknowledged.len());
+        // The lock of a dead maintainer is free.
+        drop(Maintenance::begin(dir.path(), Seam::system()).unwrap());
+        land(dir.path(), &DeltaWritePolicy::default(), vec![batch(&[(Some("after"), 1)])]).await;
+        assert_eq!(rows(dir.path()).await, ["after|1"]);
+    }
 }
