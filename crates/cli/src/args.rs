@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use alluvium_runs::OpenOptions;
 
+use crate::commands::table_args::TableArgs;
 use crate::kv::args::KvArgs;
 use crate::{exit, logging};
 
@@ -39,6 +40,8 @@ pub enum Command {
     Init(InitArgs),
     /// The schemas of everything that Alluvium writes for others to read
     Contracts(ContractsArgs),
+    /// Look at a Delta table, verify it, and keep it in shape
+    Table(TableArgs),
     /// Look into a key-value cache, change it, or drive it from another language
     Kv(KvArgs),
 }
@@ -274,7 +277,7 @@ mod tests {
             Command::Plan(plan) => plan.project.directory(plan.dir.as_deref()).to_owned(),
             Command::Sql(sql) => sql.project.directory(sql.dir()).to_owned(),
             Command::Init(init) => init.directory().to_owned(),
-            Command::Contracts(_) | Command::Kv(_) => panic!("no project"),
+            Command::Contracts(_) | Command::Kv(_) | Command::Table(_) => panic!("no project"),
         }
     }
 

@@ -6,6 +6,8 @@ mod kv;
 mod plan;
 mod run;
 mod sql;
+mod table;
+pub mod table_args;
 
 use std::path::Path;
 
@@ -25,6 +27,7 @@ pub fn dispatch(command: Command, terminal: &Terminal) -> Result<Exit, Failure> 
         Command::Sql(args) => sql::sql(&args, terminal),
         Command::Init(args) => init::init(&args, terminal),
         Command::Contracts(args) => contracts::contracts(&args.command),
+        Command::Table(args) => table::table(&args, terminal),
         Command::Kv(args) => kv::kv(args, terminal),
     }
 }

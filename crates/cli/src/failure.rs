@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use alluvium_runs::{OpenError, ProjectError, RunError, ScaffoldError};
+use alluvium_write_policy::{MaintenanceError, ReadError};
 
 use crate::exit::Exit;
 use crate::signals::Signal;
@@ -117,7 +118,7 @@ macro_rules! from_library {
     };
 }
 
-from_library!(ProjectError, OpenError, RunError, ScaffoldError);
+from_library!(ProjectError, OpenError, RunError, ScaffoldError, ReadError, MaintenanceError);
 
 #[cfg(test)]
 mod tests {

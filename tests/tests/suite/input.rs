@@ -99,7 +99,8 @@ const FAULTS: &[Fault] = &[
     }),
 ];
 
-async fn refusal(dir: &Path) -> String {
+/// What is said of a project that is refused, cause by cause.
+pub async fn refusal(dir: &Path) -> String {
     let project = match Project::load(dir) {
         Ok(project) => project,
         Err(error) => {

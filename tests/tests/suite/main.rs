@@ -11,5 +11,6 @@ mod identity;
 mod input;
 mod lab;
 mod lost_index;
+mod outputs;
 mod spine;
 mod store;
