@@ -76,6 +76,13 @@ impl CacheSpan {
         Self { span, watch: seam.stopwatch(), metrics: metrics.clone(), outcome, ended: false }
     }
 
+    /// Measures from when `watch` was started, for work that turns out to be an operation when it is done. The span itself
+    /// begins now.
+    pub fn since(mut self, watch: Stopwatch) -> Self {
+        self.watch = watch;
+        self
+    }
+
     /// The span, to instrument what the operation does. It stays open while a clone of it lives.
     #[must_use]
     pub fn span(&self) -> &Span {

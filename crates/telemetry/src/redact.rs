@@ -84,6 +84,13 @@ impl Redactor {
         then(self.identifiers(text), secrets::without_quoted)
     }
 
+    /// Free text as it may be stored and shown to its owner, in ledgers and reports: without credentials. Values, paths and
+    /// the rest stay, so that it still helps whoever has to mend it.
+    #[must_use]
+    pub fn kept<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        then(then(Cow::Borrowed(text), paths::without_user_info), secrets::without_credentials)
+    }
+
     /// SQL with `?` for each literal, and without comments.
     #[must_use]
     pub fn sql(&self, text: &str) -> String {

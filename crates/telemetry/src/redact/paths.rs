@@ -92,6 +92,18 @@ pub(super) fn url(text: &str, policy: PathPolicy) -> String {
 
 /// `text` with its URLs as they leave; `None` where there is none.
 pub(super) fn without_urls(text: &str, policy: PathPolicy) -> Option<String> {
+    replace_urls(text, |found| url(found, policy))
+}
+
+/// `text` whose URLs have neither user info nor a query; `None` where there is no URL.
+pub(super) fn without_user_info(text: &str) -> Option<String> {
+    replace_urls(text, |found| match found.split_once("://") {
+        Some(("file", _)) | None => found.to_owned(),
+        Some(_) => url(found, PathPolicy::Shown),
+    })
+}
+
+fn replace_urls(text: &str, leaves: impl Fn(&str) -> String) -> Option<String> {
     let mut left = String::new();
     let mut done = 0;
     let mut from = 0;
@@ -107,7 +119,7 @@ pub(super) fn without_urls(text: &str, policy: PathPolicy) -> Option<String> {
         // Punctuation at the end belongs to the sentence.
         let end = start + text[start..end].trim_end_matches(['.', ',', ';', ':', ')', ']', '}']).len();
         left.push_str(&text[done..start]);
-        left.push_str(&url(&text[start..end], policy));
+        left.push_str(&leaves(&text[start..end]));
         done = end;
         from = from.max(done);
     }

@@ -133,3 +133,14 @@ proptest! {
         prop_assert!(!left.contains("Zq"), "{}", left);
     }
 }
+
+#[test]
+fn what_is_kept_has_no_credentials_and_everything_else() {
+    let redactor = Redactor::default();
+    let text = "cannot cast 'password=hunter2' of s3://ada:hunter2@bucket/x?sig=hunter2 in /home/ada/x.csv to Int32";
+    let kept = redactor.kept(text);
+    assert!(!kept.contains("hunter2"), "{kept}");
+    assert!(kept.contains("/home/ada/x.csv") && kept.contains("s3://bucket/x") && kept.contains("cast '"), "{kept}");
+    let plain = "cannot cast 'one' in /home/ada/x.csv, file:///home/ada/y.csv";
+    assert_eq!(redactor.kept(plain), plain);
+}

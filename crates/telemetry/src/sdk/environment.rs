@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use super::SdkError;
-use crate::Redactor;
+use crate::{PathPolicy, Redactor};
+
+/// The variable by which a person opts in to paths as they are.
+const PATHS_VARIABLE: &str = "ALLUVIUM_TELEMETRY_PATHS";
 
 /// How OTLP is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +35,10 @@ pub struct Settings {
     pub logs: Option<Protocol>,
     /// How long the end of the process waits for the collector, where `ALLUVIUM_OTLP_FLUSH_MS` says so.
     pub flush_timeout: Option<Duration>,
+    /// How paths leave: `ALLUVIUM_TELEMETRY_PATHS`, `hashed` or `shown`.
+    pub paths: PathPolicy,
+    /// Whether `OTEL_SDK_DISABLED` says so: then nothing is exported.
+    pub disabled: bool,
 }
 
 impl Settings {
@@ -52,8 +59,9 @@ impl Settings {
     fn from_variables(endpoint: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Result<Self, SdkError> {
         // An empty variable is an unset one, says the standard.
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let mut settings = Self::default();
+        let mut settings = Self { paths: paths(&variable)?, ..Self::default() };
         if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            settings.disabled = true;
             return Ok(settings);
         }
         settings.endpoint = endpoint.map(base_url).transpose()?;
@@ -81,6 +89,21 @@ fn base_url(url: &str) -> Result<String, SdkError> {
         Ok(url.trim_end_matches('/').to_owned())
     } else {
         Err(SdkError::Endpoint { url: Redactor::default().text(url).into_owned() })
+    }
+}
+
+fn paths(variable: &impl Fn(&str) -> Option<String>) -> Result<PathPolicy, SdkError> {
+    match variable(PATHS_VARIABLE) {
+        None => Ok(PathPolicy::default()),
+        Some(value) => match value.as_str() {
+            "hashed" => Ok(PathPolicy::Hashed),
+            "shown" => Ok(PathPolicy::Shown),
+            _ => Err(SdkError::Variable {
+                variable: PATHS_VARIABLE.to_owned(),
+                value,
+                expected: "write hashed or shown",
+            }),
+        },
     }
 }
 
@@ -162,7 +185,7 @@ mod tests {
     #[test]
     fn disabled_is_disabled_whatever_else_is_said() {
         let off = settings(Some("http://c:4318"), &[("OTEL_SDK_DISABLED", "TRUE")]).unwrap();
-        assert!(!off.exports());
+        assert!(!off.exports() && off.disabled);
         assert!(settings(Some("http://c:4318"), &[("OTEL_SDK_DISABLED", "0")]).unwrap().exports());
     }
 
@@ -172,6 +195,7 @@ mod tests {
             ("OTEL_TRACES_EXPORTER", "zipkin"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
             ("ALLUVIUM_OTLP_FLUSH_MS", "soon"),
+            ("ALLUVIUM_TELEMETRY_PATHS", "some"),
         ] {
             let error = settings(Some("http://c:4318"), &[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(value), "{error}");
@@ -181,6 +205,12 @@ mod tests {
         }
         let error = settings(Some("ftp://ada:hunter2@c"), &[]).unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn paths_are_hashed_unless_somebody_opts_in() {
+        assert_eq!(settings(None, &[]).unwrap().paths, PathPolicy::Hashed);
+        assert_eq!(settings(None, &[("ALLUVIUM_TELEMETRY_PATHS", "shown")]).unwrap().paths, PathPolicy::Shown);
     }
 
     #[test]
