@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use alluvium_runs::OpenOptions;
+use alluvium_telemetry::TraceContext;
 
 use crate::commands::table_args::TableArgs;
 use crate::kv::args::KvArgs;
+use crate::logging::Verbosity;
 use crate::{exit, logging};
 
 /// Run a pipeline of SQL views with durable, exact caches.
@@ -25,6 +27,33 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// How much is logged.
+    #[command(flatten)]
+    pub verbosity: VerbosityArgs,
+}
+
+/// `-v`, `-q`
+#[derive(Debug, Clone, Copy, Args)]
+pub struct VerbosityArgs {
+    /// Log more to standard error: -v for what is done, -vv for every step, -vvv for the engine's too
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Neither progress nor warnings on standard error, only errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+impl VerbosityArgs {
+    /// What they ask for.
+    pub fn verbosity(self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, 1) => Verbosity::Verbose,
+            (false, 2) => Verbosity::Debug,
+            (false, _) => Verbosity::Everything,
+        }
+    }
 }
 
 /// The commands.
@@ -115,6 +144,15 @@ pub struct RunArgs {
     /// How the report is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = DocumentFormat::Text)]
     pub format: DocumentFormat,
+    /// Send traces, metrics and logs to the OpenTelemetry collector at this base URL, such as http://localhost:4318
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<String>,
+    /// Write a trace of the run, for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    pub trace_file: Option<PathBuf>,
+    /// The W3C trace context to continue, before TRACEPARENT
+    #[arg(long, value_name = "TRACEPARENT")]
+    pub traceparent: Option<TraceContext>,
 }
 
 /// `plan [DIR]`
@@ -359,6 +397,29 @@ mod tests {
     }
 
     #[test]
+    fn how_much_is_logged_is_said_anywhere_and_once() {
+        let verbosity = |line: &[&str]| {
+            let words = std::iter::once("alluvium").chain(line.iter().copied()).map(OsString::from);
+            Cli::from_arguments(words).map(|cli| cli.verbosity.verbosity())
+        };
+        assert_eq!(verbosity(&["run"]).unwrap(), Verbosity::Normal);
+        assert_eq!(verbosity(&["-v", "run"]).unwrap(), Verbosity::Verbose);
+        assert_eq!(verbosity(&["run", "-vv"]).unwrap(), Verbosity::Debug);
+        assert_eq!(verbosity(&["sql", "select 1", "-vvv"]).unwrap(), Verbosity::Everything);
+        assert_eq!(verbosity(&["plan", "--quiet"]).unwrap(), Verbosity::Quiet);
+        assert!(verbosity(&["run", "-v", "-q"]).is_err());
+    }
+
+    #[test]
+    fn a_trace_context_is_read_or_refused_with_its_form() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let Command::Run(run) = parse(&["run", "--traceparent", parent]).unwrap() else { panic!("not a run") };
+        assert_eq!(run.traceparent.unwrap().to_string(), parent);
+        let error = parse(&["run", "--traceparent", "00-nonsense"]).unwrap_err();
+        assert!(error.contains("00-<32 hex digits>"), "{error}");
+    }
+
+    #[test]
     fn an_unknown_contract_is_answered_with_the_nearest() {
         let error = parse(&["contracts", "show", "run_documnet"]).unwrap_err();
         assert!(error.contains("run_document"), "{error}");
@@ -367,7 +428,8 @@ mod tests {
     #[test]
     fn help_documents_exit_codes_and_variables() {
         let help = Cli::command().render_help().to_string();
-        for word in ["130", "143", "ALLUVIUM_LOG", "ALLUVIUM_CACHE_ROOT"] {
+        for word in ["130", "143", "ALLUVIUM_LOG", "ALLUVIUM_CACHE_ROOT", "OTEL_EXPORTER_OTLP_ENDPOINT", "TRACEPARENT"]
+        {
             assert!(help.contains(word), "{word}: {help}");
         }
     }

@@ -11,18 +11,19 @@ pub mod table_args;
 
 use std::path::Path;
 
-use alluvium_runs::{Pipeline, Project};
+use alluvium_runs::{OpenOptions, Pipeline, Project};
 use tokio::runtime::Runtime;
 
 use crate::args::{Command, ProjectArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::telemetry::Telemetry;
 use crate::terminal::Terminal;
 
 /// Does what was asked.
-pub fn dispatch(command: Command, terminal: &Terminal) -> Result<Exit, Failure> {
+pub fn dispatch(command: Command, telemetry: &Telemetry, terminal: &Terminal) -> Result<Exit, Failure> {
     match command {
-        Command::Run(args) => run::run(&args, terminal),
+        Command::Run(args) => run::run(&args, telemetry, terminal),
         Command::Plan(args) => plan::plan(&args, terminal),
         Command::Sql(args) => sql::sql(&args, terminal),
         Command::Init(args) => init::init(&args, terminal),
@@ -45,6 +46,11 @@ fn runtime() -> Result<Runtime, Failure> {
 
 /// Opens the project of `args`. Within [`runtime`]: stores may register with it.
 fn open(args: &ProjectArgs, positional: Option<&Path>) -> Result<Pipeline, Failure> {
+    open_with(args, positional, args.open_options())
+}
+
+/// Like [`open`], with options of the command's own.
+fn open_with(args: &ProjectArgs, positional: Option<&Path>, options: OpenOptions) -> Result<Pipeline, Failure> {
     let project = Project::load(args.directory(positional))?;
-    Ok(Pipeline::open(project, args.open_options())?)
+    Ok(Pipeline::open(project, options)?)
 }

@@ -1,9 +1,11 @@
-//! Logs to standard error, as `ALLUVIUM_LOG` says.
+//! Logs to standard error, as `-v`, `-q` or `ALLUVIUM_LOG` say.
 
 use std::io;
 
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::failure::Failure;
 use crate::terminal::Terminal;
@@ -11,32 +13,74 @@ use crate::terminal::Terminal;
 /// The variable that holds the filter.
 const VARIABLE: &str = "ALLUVIUM_LOG";
 
-/// What is logged unless the variable says otherwise: our own warnings, and nothing of the engine's. A failed cache
+/// What is logged unless somebody says otherwise: our own warnings, and nothing of the engine's. A failed cache
 /// operation is told by what asked for it.
 const DEFAULT: &str = "off,alluvium=warn,alluvium.cache=error";
 /// For a command whose report has the notices.
 const REPORTED: &str = "off,alluvium=warn,alluvium.cache=error,alluvium.notice=error";
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Errors.
+    Quiet,
+    /// Warnings, or what the variable says.
+    Normal,
+    /// What is done.
+    Verbose,
+    /// Every step of ours.
+    Debug,
+    /// Every step of ours, and what the engine tells.
+    Everything,
+}
+
+impl Verbosity {
+    /// The filter that a flag asks for: it goes before the variable.
+    const fn filter(self) -> Option<&'static str> {
+        match self {
+            Self::Normal => None,
+            Self::Quiet => Some("off,alluvium=error,alluvium.cache=off,alluvium.notice=off"),
+            Self::Verbose => Some("off,alluvium=info"),
+            Self::Debug => Some("off,alluvium=debug"),
+            Self::Everything => Some("debug,alluvium=trace"),
+        }
+    }
+}
 
 /// The variables, for `--help`.
 pub const HELP: &str = "\
 Environment:
   ALLUVIUM_CACHE_ROOT  where caches lie, unless --cache-root says so
   ALLUVIUM_LOG         what is logged to standard error, as `target=level,…`: `alluvium=debug`
-                       for ours, `debug` for everything (default: `off,alluvium=warn`)
+                       for ours, `debug` for everything (default: `off,alluvium=warn`); -v and -q
+                       go before it
+  ALLUVIUM_DIAGNOSTICS where a run tells what it found: none, otel or file:PATH (default: otel
+                       where logs are exported)
+  OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SDK_DISABLED and the other OTEL_* variables
+                       where a run sends traces, metrics and logs, unless --otlp says so
+  TRACEPARENT          the trace that a run continues, unless --traceparent says so
   NO_COLOR             no colours";
 
-/// Starts logging. The filter is checked first, so that a typing error is not silence.
+/// The layer that logs. The filter is checked first, so that a typing error is not silence; it is this layer's own, and
+/// what is exported is no matter of it.
 ///
 /// `reports`: the command's own report has the notices of what was found damaged.
-pub fn start(terminal: &Terminal, reports: bool) -> Result<(), Failure> {
-    let filter = match std::env::var(VARIABLE) {
-        Ok(filter) if !filter.is_empty() => filter,
-        Ok(_) | Err(std::env::VarError::NotPresent) => if reports { REPORTED } else { DEFAULT }.to_owned(),
-        Err(error) => return Err(refused(error)),
+pub fn layer<S>(
+    terminal: &Terminal,
+    verbosity: Verbosity,
+    reports: bool,
+) -> Result<impl Layer<S> + Send + Sync + use<S>, Failure>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let filter = match (verbosity.filter(), std::env::var(VARIABLE)) {
+        (Some(filter), _) => filter.to_owned(),
+        (None, Ok(filter)) if !filter.is_empty() => filter,
+        (None, Ok(_) | Err(std::env::VarError::NotPresent)) => if reports { REPORTED } else { DEFAULT }.to_owned(),
+        (None, Err(error)) => return Err(refused(error)),
     };
     let filter = EnvFilter::builder().parse(filter).map_err(refused)?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Stderr(terminal.clone())).init();
-    Ok(())
+    Ok(fmt::layer().with_ansi(false).with_writer(Stderr(terminal.clone())).with_filter(filter))
 }
 
 fn refused(error: impl std::error::Error + Send + Sync + 'static) -> Failure {

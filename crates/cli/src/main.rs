@@ -21,12 +21,14 @@ mod report;
 mod rows;
 mod signals;
 mod table;
+mod telemetry;
 mod terminal;
 
 use std::process::ExitCode;
 
 use crate::args::Cli;
 use crate::exit::Exit;
+use crate::telemetry::Telemetry;
 use crate::terminal::Terminal;
 
 fn main() -> ExitCode {
@@ -52,8 +54,8 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli, terminal: &Terminal) -> Result<Exit, failure::Failure> {
     panics::tell_as_errors();
-    logging::start(terminal, matches!(cli.command, args::Command::Run(_)))?;
+    let telemetry = Telemetry::start(&cli, terminal)?;
     #[cfg(feature = "failpoints")]
     failpoints::arm()?;
-    commands::dispatch(cli.command, terminal)
+    commands::dispatch(cli.command, &telemetry, terminal)
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alluvium_contracts::{OutputResult, ViewResult};
-use alluvium_runs::{Observer, Progress};
+use alluvium_runs::{Observer, Progress, Silent};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::human;
@@ -19,6 +19,17 @@ pub trait Show {
 
     /// Takes away what is not meant to stay.
     fn end(&self);
+}
+
+/// Nothing at all.
+pub struct Nothing;
+
+impl Show for Nothing {
+    fn observer(&self) -> &dyn Observer {
+        &Silent
+    }
+
+    fn end(&self) {}
 }
 
 /// One line for each finished view and output.

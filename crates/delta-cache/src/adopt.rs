@@ -8,23 +8,26 @@
 
 use std::sync::Arc;
 
-use alluvium_contracts::{CacheCommitMetadata, CacheKey, CacheScope, EntryId};
+use alluvium_contracts::{CacheCommitMetadata, CacheKey, CacheOperation, CachePolicy, CacheScope, EntryId};
 use alluvium_plans::PlanBundle;
 use alluvium_write_policy::{added_files, head_commit};
 
 use crate::cache::{DeltaCache, entry_parent};
 use crate::entry::{Check, Entry, EntryFile, check, unseen};
 use crate::error::CacheError;
+use crate::operation::Subject;
 
 impl DeltaCache {
     /// The newest sound entry of the view under this key that lies in the cache without a row in the index; with its row
     /// now. `None` also when the index has a row by the time it would be given one.
     pub(crate) fn adopt(&self, key: CacheKey, bundle: &PlanBundle) -> Result<Option<Arc<Entry>>, CacheError> {
+        let subject = Subject::view(bundle, CachePolicy::DeltaStaging);
+        let verify = || self.begin(CacheOperation::Verify, &subject);
         let mut found = self.committed(key, bundle)?;
         found.sort_unstable_by_key(|entry| entry.fencing_token);
         while let Some(entry) = found.pop() {
             let dir = entry.table_dir(self.root.path());
-            let files = match check(&dir, entry.files) {
+            let files = match check(&dir, entry.files, verify) {
                 Check::Untouched(files) | Check::Restamped(files) => files,
                 Check::Damaged(what) => {
                     tracing::warn!(entry = %dir.display(), what, "an entry without a row in the index is damaged");

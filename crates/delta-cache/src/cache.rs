@@ -1,6 +1,5 @@
 //! The cache itself: lookup, and an entry's life from lease to publication.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,18 +11,20 @@ use alluvium_contracts::{
 use alluvium_datasets::{ChangedError, FileStamp, PinnedFile, PinnedFiles};
 use alluvium_plans::{PlanBundle, explain};
 use alluvium_profile::{CacheRoot, KvKind, Session};
-use alluvium_telemetry::{Seam, Stopwatch, record};
+use alluvium_telemetry::{CacheMetrics, Seam};
 use alluvium_write_policy::{DataFile, ResolvedWritePolicy, commit_create, write_files};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use datafusion::datasource::MemTable;
 use fail::fail_point;
+use tracing::Instrument as _;
 
 use crate::entry::{Check, Entry, EntryFile, check};
 use crate::error::CacheError;
 use crate::index::{Index, Publication, Row};
 use crate::lease::Lease;
 use crate::materialize;
+use crate::memory::Memory;
+use crate::operation::{Subject, traceparent};
 use crate::provider::ComputedView;
 
 /// Asked right before a publication: have the sources changed since they were pinned?
@@ -35,7 +36,8 @@ pub struct DeltaCache {
     pub(crate) root: Arc<CacheRoot>,
     pub(crate) index: Index,
     pub(crate) seam: Seam,
-    memory: Mutex<HashMap<CacheKey, (Arc<MemTable>, u64)>>,
+    pub(crate) metrics: CacheMetrics,
+    pub(crate) memory: Memory,
     notices: Mutex<Vec<String>>,
     lease_deadline: Duration,
 }
@@ -44,8 +46,8 @@ pub struct DeltaCache {
 #[must_use]
 #[derive(Debug, Clone)]
 pub enum Lookup {
-    /// A checked entry.
-    Hit(Arc<Entry>),
+    /// A checked entry, and the outcome for the ledger.
+    Hit(Arc<Entry>, CacheOutcome),
     /// No valid entry, with the difference to the view's nearest earlier one.
     Miss(MissExplanation),
 }
@@ -67,10 +69,17 @@ pub struct WriteRequest<'a> {
 #[must_use]
 #[derive(Debug, Clone)]
 pub enum Written {
-    /// Computed and published here.
-    Computed(Arc<Entry>),
-    /// Another process published it while this one waited for the lease.
-    Shared(Arc<Entry>),
+    /// Computed and published here; and the outcome of the write, for the ledger.
+    Computed(Arc<Entry>, CacheOutcome),
+    /// Another process published it while this one waited for the lease; and the outcome of the lookup that found it.
+    Shared(Arc<Entry>, CacheOutcome),
+}
+
+/// What became of a write.
+enum UnderLease {
+    Written(Arc<Entry>),
+    /// Somebody else published it while this one waited.
+    Found(Arc<Entry>, CacheOutcome),
 }
 
 impl DeltaCache {
@@ -87,7 +96,8 @@ impl DeltaCache {
             root,
             index,
             seam,
-            memory: Mutex::default(),
+            metrics: CacheMetrics::global().clone(),
+            memory: Memory::default(),
             notices: Mutex::default(),
             lease_deadline: Self::DEFAULT_LEASE_DEADLINE,
         })
@@ -112,28 +122,20 @@ impl DeltaCache {
     /// # Errors
     /// [`CacheError::Index`] when the index cannot be read, [`CacheError::Io`] when a damaged entry cannot be set aside.
     pub fn lookup(&self, bundle: &PlanBundle) -> Result<Lookup, CacheError> {
-        let watch = self.seam.stopwatch();
-        let found = match bundle.cache_key() {
-            Some(key) => match self.valid_entry(key, bundle)? {
-                None if !Lease::is_held(&self.leases(), key.as_bytes()) => self.adopt(key, bundle)?,
-                found => found,
-            },
-            None => None,
-        };
-        let lookup = match found {
-            Some(entry) => Lookup::Hit(entry),
-            None => {
+        let reading = self.begin(CacheOperation::Read, &staged(bundle));
+        match reading.span().in_scope(|| self.find(bundle)) {
+            Ok(Some(entry)) => Ok(Lookup::Hit(entry, reading.hit(None))),
+            Ok(None) => {
+                reading.miss();
                 let latest = self.index.latest(bundle.name())?;
                 let earlier = latest.iter().map(|latest| (latest.key, &latest.components));
-                Lookup::Miss(explain(earlier, bundle.components()))
+                Ok(Lookup::Miss(explain(earlier, bundle.components())))
             }
-        };
-        let result = match &lookup {
-            Lookup::Hit(_) => LookupResult::Hit,
-            Lookup::Miss(_) => LookupResult::Miss,
-        };
-        self.record(CacheOperation::Read, bundle, result, &watch, None, None);
-        Ok(lookup)
+            Err(error) => {
+                reading.error(error.kind());
+                Err(error)
+            }
+        }
     }
 
     /// Computes and publishes a view: lease, re-check, fresh directory, one Delta commit, one publishing transaction.
@@ -148,15 +150,23 @@ impl DeltaCache {
         request: WriteRequest<'_>,
         before_publish: BeforePublish<'_>,
     ) -> Result<Written, CacheError> {
-        let watch = self.seam.stopwatch();
-        let written = self.write_under_lease(session, request, before_publish).await;
-        let (result, bytes, kind) = match &written {
-            Ok(Written::Computed(entry)) => (LookupResult::Ok, Some(entry.size_bytes()), None),
-            Ok(Written::Shared(_)) => return written,
-            Err(error) => (LookupResult::Error, None, Some(error.kind())),
-        };
-        self.record(CacheOperation::Write, request.bundle, result, &watch, bytes, kind);
-        written
+        let writing = self.begin(CacheOperation::Write, &staged(request.bundle));
+        let written = self.write_under_lease(session, request, before_publish);
+        match written.instrument(writing.span().clone()).await {
+            Ok(UnderLease::Written(entry)) => {
+                let bytes = entry.size_bytes();
+                Ok(Written::Computed(entry, writing.ok(Some(bytes))))
+            }
+            Ok(UnderLease::Found(entry, outcome)) => {
+                // Nothing was written: it was a lookup, which has been counted.
+                writing.discard();
+                Ok(Written::Shared(entry, outcome))
+            }
+            Err(error) => {
+                writing.error(error.kind());
+                Err(error)
+            }
+        }
     }
 
     /// What scans an entry.
@@ -165,40 +175,6 @@ impl DeltaCache {
     /// [`CacheError::Scan`] when its record does not fit `schema`.
     pub fn provider(&self, entry: &Entry, schema: &SchemaRef) -> Result<Arc<dyn TableProvider>, CacheError> {
         self.files_provider(&entry.view, &entry.table_dir(self.root.path()), &entry.files, Vec::new(), schema)
-    }
-
-    /// The view's rows in memory, kept for the rest of the process where it has a key. Returns what scans them and how many
-    /// there are. `fresh` computes them even if they are there already.
-    ///
-    /// # Errors
-    /// [`CacheError::Compute`] when the query fails, [`CacheError::SourceChanged`] when `before_publish` finds a source
-    /// changed; nothing is kept then.
-    pub async fn memory(
-        &self,
-        session: &Session,
-        bundle: &PlanBundle,
-        fresh: bool,
-        before_publish: BeforePublish<'_>,
-    ) -> Result<(Arc<dyn TableProvider>, u64), CacheError> {
-        if !fresh && let Some(kept) = self.in_memory(bundle) {
-            return Ok(kept);
-        }
-        let (table, rows) = materialize::in_memory(session, bundle).await.map_err(compute(bundle.name()))?;
-        before_publish().map_err(|source| CacheError::SourceChanged { name: bundle.name().to_owned(), source })?;
-        let table = Arc::new(table);
-        if let Some(key) = bundle.cache_key() {
-            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            memory.insert(key, (Arc::clone(&table), rows));
-        }
-        Ok((table, rows))
-    }
-
-    /// The view's rows, if an earlier call kept them in memory.
-    #[must_use]
-    pub fn in_memory(&self, bundle: &PlanBundle) -> Option<(Arc<dyn TableProvider>, u64)> {
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let (table, rows) = memory.get(&bundle.cache_key()?)?;
-        Some((Arc::clone(table) as Arc<dyn TableProvider>, *rows))
     }
 
     /// What scans a view that nothing keeps: its query, computed inside the reader's.
@@ -215,17 +191,28 @@ impl DeltaCache {
         materialize::count(session, bundle).await.map_err(compute(bundle.name()))
     }
 
+    /// A valid entry of the view, by the index or by its own commit.
+    fn find(&self, bundle: &PlanBundle) -> Result<Option<Arc<Entry>>, CacheError> {
+        let Some(key) = bundle.cache_key() else { return Ok(None) };
+        match self.valid_entry(key, bundle)? {
+            None if !Lease::is_held(&self.leases(), key.as_bytes()) => self.adopt(key, bundle),
+            found => Ok(found),
+        }
+    }
+
     fn valid_entry(&self, key: CacheKey, bundle: &PlanBundle) -> Result<Option<Arc<Entry>>, CacheError> {
         let mut entry = match self.index.entry(key)? {
             Row::Absent => return Ok(None),
             Row::Damaged => {
                 self.notice(format!("the index row of view `{}` was damaged and is dropped", bundle.name()));
-                self.index.remove(key, None)?;
+                self.evict(&staged(bundle), None, || Ok(self.index.remove(key, None)?))?;
                 return Ok(None);
             }
             Row::Found(entry) => entry,
         };
-        match check(&entry.table_dir(self.root.path()), std::mem::take(&mut entry.files)) {
+        let size_bytes = entry.size_bytes();
+        let verify = || self.begin(CacheOperation::Verify, &staged(bundle));
+        match check(&entry.table_dir(self.root.path()), std::mem::take(&mut entry.files), verify) {
             Check::Untouched(files) => Ok(Some(Arc::new(Entry { files, ..entry }))),
             Check::Restamped(files) => {
                 let entry = Entry { files, ..entry };
@@ -233,16 +220,38 @@ impl DeltaCache {
                 Ok(Some(Arc::new(entry)))
             }
             Check::Damaged(what) => {
-                self.set_aside(&entry, &what)?;
+                let subject = Subject { name: &entry.view, ..staged(bundle) };
+                self.evict(&subject, Some(size_bytes), || self.set_aside(&entry, &what))?;
                 Ok(None)
             }
         }
     }
 
-    /// Takes a damaged entry out of the index first, then moves its directory where nobody looks for entries.
-    fn set_aside(&self, entry: &Entry, what: &str) -> Result<(), CacheError> {
+    /// Measures `remove`, which says whether there was something to take away.
+    fn evict(
+        &self,
+        subject: &Subject<'_>,
+        size_bytes: Option<u64>,
+        remove: impl FnOnce() -> Result<bool, CacheError>,
+    ) -> Result<(), CacheError> {
+        let evicting = self.begin(CacheOperation::Evict, subject);
+        match evicting.span().in_scope(remove) {
+            Ok(true) => drop(evicting.ok(size_bytes)),
+            // Another process was quicker.
+            Ok(false) => evicting.discard(),
+            Err(error) => {
+                evicting.error(error.kind());
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a damaged entry out of the index first, then moves its directory where nobody looks for entries. `false`:
+    /// another process has done it.
+    fn set_aside(&self, entry: &Entry, what: &str) -> Result<bool, CacheError> {
         if !self.index.remove(entry.key, Some(entry.id))? {
-            return Ok(());
+            return Ok(false);
         }
         let aside = self.root.path().join("quarantine");
         std::fs::create_dir_all(&aside).map_err(|source| CacheError::Io {
@@ -264,7 +273,7 @@ impl DeltaCache {
             entry.view,
             to.display()
         ));
-        Ok(())
+        Ok(true)
     }
 
     async fn write_under_lease(
@@ -272,22 +281,23 @@ impl DeltaCache {
         session: &Session,
         request: WriteRequest<'_>,
         before_publish: BeforePublish<'_>,
-    ) -> Result<Written, CacheError> {
+    ) -> Result<UnderLease, CacheError> {
         let WriteRequest { bundle, key, run_id, fresh } = request;
         let seen_before = self.held(key)?;
-        let lease = self.lease(key.as_bytes(), bundle).await?;
+        let lease = self.lease(key.as_bytes(), &staged(bundle)).await?;
         fail_point!("view.lease.acquired");
         // Whoever held the lease before may have published; a fresh run too takes what is newer than itself.
         let seen = self.held(key)?;
         if !fresh || seen != seen_before {
-            if let Some(entry) = self.valid_entry(key, bundle)? {
-                return Ok(Written::Shared(entry));
-            }
-            if !fresh
-                && lease.is_exclusive()
-                && let Some(entry) = self.adopt(key, bundle)?
-            {
-                return Ok(Written::Shared(entry));
+            let watch = self.seam.stopwatch();
+            let found = match self.valid_entry(key, bundle)? {
+                None if !fresh && lease.is_exclusive() => self.adopt(key, bundle)?,
+                found => found,
+            };
+            // The same lookup again counts only where it has another answer.
+            if let Some(entry) = found {
+                let reading = self.begin(CacheOperation::Read, &staged(bundle)).since(watch);
+                return Ok(UnderLease::Found(entry, reading.hit(None)));
             }
         }
         let seen = self.held(key)?;
@@ -323,7 +333,7 @@ impl DeltaCache {
             delta_inputs: bundle.inputs().to_vec(),
             artifact_ids: Vec::new(),
             fencing_token: Some(lease.token),
-            traceparent: None,
+            traceparent: traceparent(),
             row_count: Some(row_count),
             compute_ms: Some(compute_ms),
         };
@@ -356,7 +366,7 @@ impl DeltaCache {
         }
         fail_point!("view.published");
         unpublished.keep();
-        Ok(Written::Computed(Arc::new(entry)))
+        Ok(UnderLease::Written(Arc::new(entry)))
     }
 
     fn held(&self, key: CacheKey) -> Result<Option<alluvium_contracts::EntryId>, CacheError> {
@@ -366,13 +376,9 @@ impl DeltaCache {
         })
     }
 
-    pub(crate) async fn lease(&self, resource: &[u8; 32], bundle: &PlanBundle) -> Result<Lease, CacheError> {
-        let watch = self.seam.stopwatch();
-        let lease = Lease::acquire(&self.index, &self.leases(), resource, self.lease_deadline, &self.seam).await?;
-        if lease.waited {
-            self.record(CacheOperation::LeaseWait, bundle, LookupResult::Ok, &watch, None, None);
-        }
-        Ok(lease)
+    pub(crate) async fn lease(&self, resource: &[u8; 32], subject: &Subject<'_>) -> Result<Lease, CacheError> {
+        let waiting = || self.begin(CacheOperation::LeaseWait, subject);
+        Lease::acquire(&self.index, &self.leases(), resource, self.lease_deadline, &self.seam, waiting).await
     }
 
     fn leases(&self) -> PathBuf {
@@ -410,28 +416,11 @@ impl DeltaCache {
             notices.push(notice);
         }
     }
+}
 
-    fn record(
-        &self,
-        operation: CacheOperation,
-        bundle: &PlanBundle,
-        result: LookupResult,
-        watch: &Stopwatch,
-        bytes: Option<u64>,
-        error_type: Option<&str>,
-    ) {
-        record(&CacheOutcome {
-            operation,
-            scope: CacheScope::View,
-            policy: CachePolicy::DeltaStaging,
-            result,
-            name: bundle.name().to_owned(),
-            cache_key: bundle.cache_key(),
-            duration_ms: watch.elapsed_ms(),
-            bytes,
-            error_type: error_type.map(str::to_owned),
-        });
-    }
+/// A view whose entry is a table of the cache's.
+fn staged(bundle: &PlanBundle) -> Subject<'_> {
+    Subject::view(bundle, CachePolicy::DeltaStaging)
 }
 
 /// Removes a directory that was never published, however the write ended.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use alluvium_contracts::{CacheKey, ContentDigest, EntryId, PlanFingerprint, RunId, SchemaHash, Stability};
 use alluvium_datasets::{FileStamp, HashError, hash_file};
+use alluvium_telemetry::CacheSpan;
 use serde::{Deserialize, Serialize};
 
 /// One cached view: a Delta table of one version, and what it takes to serve it without reading its log.
@@ -78,8 +79,40 @@ impl Entry {
     }
 }
 
-/// Compares files with their record: by stamp, and by digest where a stamp moved.
-pub(crate) fn check(table_dir: &Path, files: Vec<EntryFile>) -> Check {
+/// Compares files with their record: by stamp, and by digest where a stamp moved. `verify` starts the operation that
+/// hashing is; most checks hash nothing.
+pub(crate) fn check(table_dir: &Path, files: Vec<EntryFile>, verify: impl Fn() -> CacheSpan) -> Check {
+    let mut hashing = Hashing { verify, begun: None, bytes: 0 };
+    let checked = compare(table_dir, files, &mut hashing);
+    if let Some(verifying) = hashing.begun {
+        match &checked {
+            Check::Untouched(_) | Check::Restamped(_) => verifying.ok(Some(hashing.bytes)),
+            Check::Damaged(_) => verifying.error(DAMAGED),
+        };
+    }
+    checked
+}
+
+/// The class of an operation that found an entry damaged.
+const DAMAGED: &str = "damaged";
+
+/// The hashing that a check turns out to need.
+struct Hashing<V> {
+    verify: V,
+    begun: Option<CacheSpan>,
+    bytes: u64,
+}
+
+impl<V: Fn() -> CacheSpan> Hashing<V> {
+    fn hash(&mut self, path: &Path) -> Result<(ContentDigest, FileStamp), HashError> {
+        let span = self.begun.get_or_insert_with(&self.verify).span().clone();
+        let hashed = span.in_scope(|| hash_file(path));
+        self.bytes += hashed.as_ref().map_or(0, |(_, stamp)| stamp.size_bytes);
+        hashed
+    }
+}
+
+fn compare<V: Fn() -> CacheSpan>(table_dir: &Path, files: Vec<EntryFile>, hashing: &mut Hashing<V>) -> Check {
     let mut today = Vec::with_capacity(files.len());
     let mut moved = false;
     for file in files {
@@ -92,7 +125,7 @@ pub(crate) fn check(table_dir: &Path, files: Vec<EntryFile>) -> Check {
                     file.path, stamp.size_bytes, file.stamp.size_bytes
                 ));
             }
-            Ok(_) => match hash_file(&path) {
+            Ok(_) => match hashing.hash(&path) {
                 Ok((digest, stamp)) if digest == file.digest => {
                     moved = true;
                     today.push(EntryFile { stamp, ..file });

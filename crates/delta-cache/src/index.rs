@@ -43,6 +43,13 @@ pub(crate) struct OutputRow {
     pub(crate) files: Vec<EntryFile>,
 }
 
+/// How many rows there are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counts {
+    pub(crate) entries: u64,
+    pub(crate) outputs: u64,
+}
+
 /// What a row holds: damage is told from absence.
 #[derive(Debug)]
 pub(crate) enum Row<T> {
@@ -91,6 +98,11 @@ impl Index {
             Row::Found(row) => Some(row),
             Row::Absent | Row::Damaged => None,
         })
+    }
+
+    /// How many entries, and how many outputs, it has rows of.
+    pub(crate) fn counts(&self) -> Result<Counts, StoreError> {
+        self.store.read(|txn| Ok(Counts { entries: txn.len(ENTRIES)?, outputs: txn.len(OUTPUTS)? }))
     }
 
     /// Draws the next token and makes it the current one of `resource`. Tokens are not below the clock's milliseconds, so

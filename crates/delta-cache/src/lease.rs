@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alluvium_telemetry::Seam;
+use alluvium_telemetry::{CacheSpan, Seam};
 
 use crate::error::CacheError;
 use crate::index::Index;
@@ -24,8 +24,6 @@ const SILENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) token: u64,
-    /// Whether somebody else held it at first.
-    pub(crate) waited: bool,
     lock: Option<Lock>,
 }
 
@@ -37,25 +35,52 @@ struct Lock {
 }
 
 impl Lease {
-    /// Waits for the lease on `resource`, at most until `deadline`, then takes it over.
+    /// Waits for the lease on `resource`, at most until `deadline`, then takes it over. `wait` starts the operation that
+    /// waiting is, where somebody else holds it.
     pub(crate) async fn acquire(
         index: &Index,
         dir: &Path,
         resource: &[u8; 32],
         deadline: Duration,
         seam: &Seam,
+        wait: impl Fn() -> CacheSpan,
     ) -> Result<Self, CacheError> {
+        let mut waiting = None;
+        let lock = Self::locked(dir, resource, deadline, seam, || waiting = Some(wait())).await;
+        if let Some(waiting) = waiting {
+            match &lock {
+                Ok(_) => waiting.ok(None),
+                Err(error) => waiting.error(error.kind()),
+            };
+        }
+        let lock = lock?;
+        let token = index.take_token(resource, seam.unix_ms())?;
+        Ok(Self { token, lock })
+    }
+
+    /// The lock; none where it was not given until the deadline. Calls `waits` once if it is not free.
+    async fn locked(
+        dir: &Path,
+        resource: &[u8; 32],
+        deadline: Duration,
+        seam: &Seam,
+        mut waits: impl FnMut(),
+    ) -> Result<Option<Lock>, CacheError> {
         std::fs::create_dir_all(dir).map_err(|source| io("create the directory", dir, source))?;
         let path = lock_path(dir, resource);
         let watch = seam.stopwatch();
         let (mut waited, mut told) = (false, false);
-        let lock = loop {
+        loop {
             if let Some(file) = try_lock(&path)? {
-                break Some(Lock { path, _file: file });
+                return Ok(Some(Lock { path, _file: file }));
+            }
+            if !waited {
+                waited = true;
+                waits();
             }
             if watch.elapsed() >= deadline {
                 tracing::warn!(lease = %path.display(), "the owner of a lease is past its deadline; taking over");
-                break None;
+                return Ok(None);
             }
             if !told && watch.elapsed() >= SILENCE {
                 told = true;
@@ -65,11 +90,8 @@ impl Lease {
                     deadline.as_secs()
                 );
             }
-            waited = true;
             tokio::time::sleep(POLL).await;
-        };
-        let token = index.take_token(resource, seam.unix_ms())?;
-        Ok(Self { token, waited, lock })
+        }
     }
 
     /// Whether nobody else can hold the lease: it was not taken over from an owner that may wake.

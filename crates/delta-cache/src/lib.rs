@@ -13,6 +13,8 @@
 //! - A row of the index is written only by the holder of the current token of its key.
 //! - A hit was checked: every file of the entry has the stamp that it had at publication, or was hashed again and has
 //!   the digest that it had then.
+//! - Every read, write, eviction, rehash and wait for a lease is one [`CacheOutcome`](alluvium_contracts::CacheOutcome): its
+//!   span, its metrics and what a ledger stores of it are made from that value.
 //! - What is damaged is set aside and named, never read as absent, and never served.
 
 #![doc = include_str!("../README.md")]
@@ -25,6 +27,8 @@ mod error;
 mod index;
 mod lease;
 mod materialize;
+mod memory;
+mod operation;
 mod output;
 mod provider;
 mod published;
@@ -32,6 +36,7 @@ mod published;
 pub use cache::{BeforePublish, DeltaCache, Lookup, WriteRequest, Written};
 pub use entry::{Entry, EntryFile};
 pub use error::CacheError;
+pub use memory::InMemory;
 pub use output::{OutputState, OutputTarget, PublishRequest, Published};
 pub use provider::ComputedView;
 pub use published::LostValue;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use alluvium_plans::PlanBundle;
 use alluvium_profile::Session;
+use alluvium_telemetry::carry;
 use datafusion::common::Result;
 use datafusion::datasource::MemTable;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream, execute_stream_partitioned};
@@ -22,7 +23,7 @@ pub(crate) async fn in_memory(session: &Session, bundle: &PlanBundle) -> Result<
     let running = streams(session, bundle)
         .await?
         .into_iter()
-        .map(|stream| datafusion::common::runtime::SpawnedTask::spawn(stream.try_collect::<Vec<_>>()));
+        .map(|stream| datafusion::common::runtime::SpawnedTask::spawn(carry(stream.try_collect::<Vec<_>>())));
     let mut partitions = Vec::new();
     for task in running.collect::<Vec<_>>() {
         let batches = task

@@ -13,7 +13,6 @@ use alluvium_contracts::{
 };
 use alluvium_plans::PlanBundle;
 use alluvium_profile::Session;
-use alluvium_telemetry::record;
 use alluvium_write_policy::{
     CommitOutcome, ResolvedWritePolicy, active_files, commit_replace, head_commit, write_files_with,
 };
@@ -21,12 +20,14 @@ use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream_partitioned};
 use fail::fail_point;
+use tracing::Instrument as _;
 
 use crate::cache::{BeforePublish, DeltaCache, compute, stamped};
 use crate::entry::{Check, EntryFile, check, unseen};
 use crate::error::CacheError;
 use crate::index::OutputRow;
 use crate::materialize;
+use crate::operation::{Subject, traceparent};
 
 /// How often a publication is tried against others that commit at the same time.
 const ATTEMPTS: u32 = 5;
@@ -44,6 +45,22 @@ pub struct OutputTarget {
     pub policy: DeltaWritePolicy,
     /// What to do about somebody else's commit.
     pub foreign_commit: ForeignCommit,
+    /// Whether the output is the entry of its view (`cache = "delta_output"`): then its operations are the view's.
+    pub is_entry: bool,
+}
+
+impl OutputTarget {
+    fn subject<'a>(&'a self, bundle: &'a PlanBundle) -> Subject<'a> {
+        match self.is_entry {
+            true => Subject::view(bundle, CachePolicy::DeltaOutput),
+            false => Subject {
+                scope: CacheScope::Output,
+                policy: CachePolicy::DeltaOutput,
+                name: &self.name,
+                cache_key: bundle.cache_key(),
+            },
+        }
+    }
 }
 
 /// What to publish, and on whose behalf.
@@ -92,12 +109,52 @@ pub struct Published {
     pub compute_ms: Option<f64>,
     /// Bytes in its files.
     pub size_bytes: u64,
-    /// Whether this call committed it.
-    pub written: bool,
+    /// How the operation ended that found or committed it, for the ledger.
+    pub outcome: CacheOutcome,
     files: Vec<EntryFile>,
 }
 
+/// A version whose operation is still under way.
+struct Version {
+    version: u64,
+    row_count: Option<u64>,
+    compute_ms: Option<f64>,
+    files: Vec<EntryFile>,
+}
+
+impl Version {
+    fn size_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.stamp.size_bytes).sum()
+    }
+
+    fn published(self, outcome: CacheOutcome) -> Published {
+        let size_bytes = self.size_bytes();
+        let Self { version, row_count, compute_ms, files } = self;
+        Published { version, row_count, compute_ms, size_bytes, outcome, files }
+    }
+}
+
+/// What a look at an output found.
+enum Found {
+    Current(Version),
+    Stale { reason: String, head: Option<u64> },
+    Foreign { version: u64 },
+}
+
+/// What became of a publication.
+enum UnderLease {
+    Written(Version),
+    /// Its table held the view by then.
+    Found(Published),
+}
+
 impl Published {
+    /// Whether the call that returned this committed it.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.outcome.operation == CacheOperation::Write
+    }
+
     /// Data files in the table.
     #[must_use]
     pub fn file_count(&self) -> u64 {
@@ -113,47 +170,22 @@ impl DeltaCache {
     /// [`CacheError::Policy`] when the policy does not fit the view's columns, [`CacheError::Read`] when the table's log
     /// cannot be read.
     pub async fn output_state(&self, target: &OutputTarget, bundle: &PlanBundle) -> Result<OutputState, CacheError> {
-        let policy = self.resolve(target, bundle.published().arrow())?;
-        let stale = |reason: String, head| Ok(OutputState::Stale { reason, head });
-        let Some(head) = head_commit(&target.path).map_err(self.read(target))? else {
-            return stale("first publication".to_owned(), None);
-        };
-        let version = head.version;
-        let ours = CacheCommitMetadata::from_commit_info(&head.commit_info)
-            .ok()
-            .flatten()
-            .filter(|metadata| metadata.cache_scope == CacheScope::Output && metadata.name == target.name);
-        let Some(ours) = ours else {
-            return match target.foreign_commit {
-                ForeignCommit::Error => Ok(OutputState::Foreign { version }),
-                ForeignCommit::Overwrite => {
-                    stale(format!("version {version} was committed by somebody else"), Some(version))
-                }
-            };
-        };
-        let Some(key) = bundle.cache_key() else {
-            return stale("its view is uncacheable".to_owned(), Some(version));
-        };
-        if ours.cache_key != Some(key) {
-            return stale("its view changed".to_owned(), Some(version));
-        }
-        if ours.layout_hash != Some(policy.layout_hash()) {
-            return stale("its write policy changed".to_owned(), Some(version));
-        }
-        match self.output_files(target, version, &ours).await? {
-            Ok(files) => Ok(OutputState::Hit(Published {
-                version,
-                row_count: ours.row_count,
-                compute_ms: ours.compute_ms,
-                size_bytes: files.iter().map(|file| file.stamp.size_bytes).sum(),
-                written: false,
-                files,
-            })),
-            Err(damage) => {
-                self.notice(format!("output `{}` was damaged ({damage}); it is published anew", target.name));
-                stale(format!("it was damaged: {damage}"), Some(version))
+        let reading = self.begin(CacheOperation::Read, &target.subject(bundle));
+        Ok(match self.look(target, bundle).instrument(reading.span().clone()).await {
+            Ok(Found::Current(version)) => OutputState::Hit(version.published(reading.hit(None))),
+            Ok(Found::Stale { reason, head }) => {
+                reading.miss();
+                OutputState::Stale { reason, head }
             }
-        }
+            Ok(Found::Foreign { version }) => {
+                reading.miss();
+                OutputState::Foreign { version }
+            }
+            Err(error) => {
+                reading.error(error.kind());
+                return Err(error);
+            }
+        })
     }
 
     /// Publishes a view as the next version of the output, unless its table holds it already.
@@ -167,23 +199,23 @@ impl DeltaCache {
         request: PublishRequest<'_>,
         before_publish: BeforePublish<'_>,
     ) -> Result<Published, CacheError> {
-        let watch = self.seam.stopwatch();
-        let PublishRequest { target, bundle, .. } = request;
-        let published = self.publish_under_lease(session, request, before_publish).await;
-        if !matches!(&published, Ok(published) if !published.written) {
-            record(&CacheOutcome {
-                operation: CacheOperation::Write,
-                scope: CacheScope::Output,
-                policy: CachePolicy::DeltaOutput,
-                result: if published.is_ok() { LookupResult::Ok } else { LookupResult::Error },
-                name: target.name.clone(),
-                cache_key: bundle.cache_key(),
-                duration_ms: watch.elapsed_ms(),
-                bytes: published.as_ref().ok().map(|published| published.size_bytes),
-                error_type: published.as_ref().err().map(|error| error.kind().to_owned()),
-            });
+        let writing = self.begin(CacheOperation::Write, &request.target.subject(request.bundle));
+        let published = self.publish_under_lease(session, request, before_publish);
+        match published.instrument(writing.span().clone()).await {
+            Ok(UnderLease::Written(version)) => {
+                let bytes = version.size_bytes();
+                Ok(version.published(writing.ok(Some(bytes))))
+            }
+            Ok(UnderLease::Found(published)) => {
+                // Nothing was written: it was a lookup, which has been counted.
+                writing.discard();
+                Ok(published)
+            }
+            Err(error) => {
+                writing.error(error.kind());
+                Err(error)
+            }
         }
-        published
     }
 
     /// What scans a published version of the output.
@@ -200,31 +232,75 @@ impl DeltaCache {
         self.files_provider(&target.name, &target.path, &published.files, partitions, schema)
     }
 
+    async fn look(&self, target: &OutputTarget, bundle: &PlanBundle) -> Result<Found, CacheError> {
+        let policy = self.resolve(target, bundle.published().arrow())?;
+        let stale = |reason: String, head| Ok(Found::Stale { reason, head });
+        let Some(head) = head_commit(&target.path).map_err(self.read(target))? else {
+            return stale("first publication".to_owned(), None);
+        };
+        let version = head.version;
+        let ours = CacheCommitMetadata::from_commit_info(&head.commit_info)
+            .ok()
+            .flatten()
+            .filter(|metadata| metadata.cache_scope == CacheScope::Output && metadata.name == target.name);
+        let Some(ours) = ours else {
+            return match target.foreign_commit {
+                ForeignCommit::Error => Ok(Found::Foreign { version }),
+                ForeignCommit::Overwrite => {
+                    stale(format!("version {version} was committed by somebody else"), Some(version))
+                }
+            };
+        };
+        let Some(key) = bundle.cache_key() else {
+            return stale("its view is uncacheable".to_owned(), Some(version));
+        };
+        if ours.cache_key != Some(key) {
+            return stale("its view changed".to_owned(), Some(version));
+        }
+        if ours.layout_hash != Some(policy.layout_hash()) {
+            return stale("its write policy changed".to_owned(), Some(version));
+        }
+        match self.output_files(target, version, &ours, bundle).await? {
+            Ok(files) => {
+                Ok(Found::Current(Version { version, row_count: ours.row_count, compute_ms: ours.compute_ms, files }))
+            }
+            Err(damage) => {
+                self.notice(format!("output `{}` was damaged ({damage}); it is published anew", target.name));
+                stale(format!("it was damaged: {damage}"), Some(version))
+            }
+        }
+    }
+
     async fn publish_under_lease(
         &self,
         session: &Session,
         request: PublishRequest<'_>,
         before_publish: BeforePublish<'_>,
-    ) -> Result<Published, CacheError> {
+    ) -> Result<UnderLease, CacheError> {
         let PublishRequest { target, bundle, source, run_id, fresh } = request;
         let schema = Arc::clone(bundle.published().arrow());
         let policy = self.resolve(target, &schema)?;
         // A fresh publication replaces what was there when it was asked for, and takes what is newer than that.
         let replaced = if fresh { self.head_version(target)? } else { None };
         let resource = resource(target);
-        let lease = self.lease(&resource, bundle).await?;
+        let lease = self.lease(&resource, &target.subject(bundle)).await?;
         for _ in 0..ATTEMPTS {
-            let head = match self.output_state(target, bundle).await? {
-                OutputState::Hit(published) if Some(published.version) == replaced => replaced,
-                OutputState::Hit(published) => return Ok(published),
-                OutputState::Foreign { version } => {
+            let watch = self.seam.stopwatch();
+            let head = match self.look(target, bundle).await? {
+                Found::Current(version) if Some(version.version) == replaced => replaced,
+                // The same lookup again counts only where it has another answer.
+                Found::Current(version) => {
+                    let reading = self.begin(CacheOperation::Read, &target.subject(bundle)).since(watch);
+                    return Ok(UnderLease::Found(version.published(reading.hit(None))));
+                }
+                Found::Foreign { version } => {
                     return Err(CacheError::ForeignCommit {
                         output: target.name.clone(),
                         path: target.path.clone(),
                         version,
                     });
                 }
-                OutputState::Stale { head, .. } => head,
+                Found::Stale { head, .. } => head,
             };
             let watch = self.seam.stopwatch();
             let streams = match &source {
@@ -274,14 +350,12 @@ impl DeltaCache {
             // The table is the truth; a lease that was taken over meanwhile only loses this record of it.
             let _ = self.index.publish_output(&row_key(target), &resource, lease.token, &row)?;
             fail_point!("output.published");
-            return Ok(Published {
+            return Ok(UnderLease::Written(Version {
                 version: committed.version,
                 row_count: Some(row_count),
                 compute_ms: Some(compute_ms),
-                size_bytes: files.iter().map(|file| file.stamp.size_bytes).sum(),
-                written: true,
                 files,
-            });
+            }));
         }
         Err(CacheError::Contended { output: target.name.clone(), attempts: ATTEMPTS })
     }
@@ -296,15 +370,18 @@ impl DeltaCache {
         target: &OutputTarget,
         version: u64,
         ours: &CacheCommitMetadata,
+        bundle: &PlanBundle,
     ) -> Result<Result<Vec<EntryFile>, String>, CacheError> {
+        let subject = target.subject(bundle);
+        let verify = || self.begin(CacheOperation::Verify, &subject);
         let remembered = self.index.output(&row_key(target))?.filter(|row| {
             row.version == version && row.run_id == ours.run_id && row.fencing_token == ours.fencing_token
         });
         let checked = match remembered {
-            Some(row) => check(&target.path, row.files),
+            Some(row) => check(&target.path, row.files, verify),
             // Published by another root, or the index is new: the log names the files, their sizes and digests.
             None => match self.logged_files(target, version).await? {
-                Ok(files) => check(&target.path, files),
+                Ok(files) => check(&target.path, files, verify),
                 Err(what) => Check::Damaged(what),
             },
         };
@@ -393,7 +470,7 @@ fn metadata(
         delta_inputs: bundle.inputs().to_vec(),
         artifact_ids: Vec::new(),
         fencing_token: Some(token),
-        traceparent: None,
+        traceparent: traceparent(),
         row_count: Some(row_count),
         compute_ms: Some(compute_ms),
     }

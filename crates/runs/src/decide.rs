@@ -7,12 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alluvium_contracts::{
-    CachePolicy, MissExplanation, OutputResult, PlanDocument, PlannedOutput, PlannedView, Stability, ViewResult,
+    CacheOutcome, CachePolicy, MissExplanation, OutputResult, PlanDocument, PlannedOutput, PlannedView, Stability,
+    ViewResult,
 };
 use alluvium_datasets::{ChangedError, DatasetSpec, PinnedDataset};
 use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published};
 use alluvium_plans::{Input, PlanBundle, ViewRef, one_line, plan_view};
 use alluvium_profile::{Session, real_path};
+use alluvium_telemetry::{end_span, plan_span, set_plan_hash};
+use tracing::Instrument as _;
 
 use crate::error::RunError;
 use crate::execute::Outcomes;
@@ -42,12 +45,12 @@ pub(crate) struct ViewDecision {
 
 /// What is to be done about a view.
 pub(crate) enum State {
-    /// A checked entry.
-    Hit(Arc<Entry>),
+    /// A checked entry, by this lookup.
+    Hit(Arc<Entry>, CacheOutcome),
     /// The published output holds its rows.
     HitOutput(Published),
-    /// Earlier work of this process holds its rows.
-    HitMemory,
+    /// Earlier work of this process holds its rows, by this lookup.
+    HitMemory(CacheOutcome),
     /// To be computed.
     Compute {
         /// One line that says why.
@@ -75,7 +78,7 @@ struct Anew<'a> {
 impl Anew<'_> {
     /// Nothing: a query takes what is there.
     const NOTHING: Anew<'static> = Anew {
-        options: &RunOptions { select: Vec::new(), fresh: false, keep_going: false },
+        options: &RunOptions { select: Vec::new(), fresh: false, keep_going: false, parent: None },
         done: &Outcomes { views: BTreeMap::new(), outputs: BTreeMap::new() },
     };
 
@@ -154,6 +157,11 @@ impl Decisions {
         live.into_iter().flatten().filter_map(|source| self.pins.get(source)).try_for_each(PinnedDataset::recheck)
     }
 
+    /// The sources, as they were pinned.
+    pub(crate) fn pins(&self) -> impl Iterator<Item = &PinnedDataset> {
+        self.pins.values()
+    }
+
     /// The outputs of a view.
     pub(crate) fn outputs_of<'a>(&'a self, view: &'a str) -> impl Iterator<Item = (&'a String, &'a OutputDecision)> {
         self.outputs.iter().filter(move |(_, output)| output.view == view)
@@ -164,9 +172,9 @@ impl Decisions {
         let views = self.graph.order.iter().filter_map(|name| {
             let decision = self.views.get(name)?;
             let (result, saved_ms, reason, explanation) = match &decision.state {
-                State::Hit(entry) => (ViewResult::Hit, Some(entry.compute_ms), None, None),
+                State::Hit(entry, _) => (ViewResult::Hit, Some(entry.compute_ms), None, None),
                 State::HitOutput(published) => (ViewResult::Hit, published.compute_ms, None, None),
-                State::HitMemory => (ViewResult::Hit, None, None, None),
+                State::HitMemory(_) => (ViewResult::Hit, None, None, None),
                 State::Idle => (ViewResult::Computed, None, Some(IDLE.to_owned()), None),
                 State::Compute { reason, explanation } => {
                     let result = if decision.is_kept() { ViewResult::Write } else { ViewResult::Computed };
@@ -207,9 +215,21 @@ impl Decisions {
     ) -> Result<ViewDecision, RunError> {
         let project = &pipeline.project;
         let sql = project.queries().get(view).map_or("", |query| query.sql.as_str());
-        let bundle = plan_view(&self.session, view, sql, inputs)
-            .await
-            .map_err(|source| RunError::plan(project, view, source))?;
+        let planning = plan_span(view);
+        let bundle = match plan_view(&self.session, view, sql, inputs).instrument(planning.clone()).await {
+            Ok(bundle) => {
+                set_plan_hash(&planning, &bundle.identity().plan_fingerprint);
+                end_span(&planning, "ok", None);
+                bundle
+            }
+            Err(source) => {
+                let error = RunError::plan(project, view, source);
+                end_span(&planning, "error", Some(error.kind()));
+                return Err(error);
+            }
+        };
+        drop(planning);
+        let policy = project.spec().views.get(view).map(|spec| spec.cache).unwrap_or_default();
         let reference = Arc::new(ViewRef::new(view, Arc::clone(bundle.published().arrow())));
         register(&self.session, view, Arc::clone(&reference) as Arc<dyn datafusion::catalog::TableProvider>)
             .map_err(RunError::execute)?;
@@ -220,6 +240,7 @@ impl Decisions {
                 declared_path: spec.path.clone(),
                 policy: spec.write.clone(),
                 foreign_commit: spec.foreign_commit,
+                is_entry: policy == CachePolicy::DeltaOutput && bundle.cache_key().is_some(),
             };
             let state = pipeline
                 .cache
@@ -232,7 +253,6 @@ impl Decisions {
             }
             self.outputs.insert(name.clone(), output);
         }
-        let policy = project.spec().views.get(view).map(|spec| spec.cache).unwrap_or_default();
         let fresh = anew.view(view);
         let state = self.state(pipeline, &bundle, policy, fresh)?;
         let live = self.live_sources(&bundle);
@@ -258,13 +278,13 @@ impl Decisions {
         }
         Ok(match policy {
             CachePolicy::None => compute("uncached: cache = \"none\"", None),
-            CachePolicy::Memory => match pipeline.cache.in_memory(bundle) {
-                Some(_) if !fresh => State::HitMemory,
+            CachePolicy::Memory => match pipeline.cache.lookup_memory(bundle) {
+                Some(outcome) if !fresh => State::HitMemory(outcome),
                 Some(_) | None => compute("kept in memory: cache = \"memory\"", None),
             },
             CachePolicy::DeltaStaging => match pipeline.cache.lookup(bundle)? {
-                Lookup::Hit(entry) if !fresh => State::Hit(entry),
-                Lookup::Hit(_) => compute(FRESH, None),
+                Lookup::Hit(entry, outcome) if !fresh => State::Hit(entry, outcome),
+                Lookup::Hit(..) => compute(FRESH, None),
                 Lookup::Miss(explanation) => compute(&one_line(&explanation), Some(explanation)),
             },
             CachePolicy::DeltaOutput => match self.outputs_of(bundle.name()).next() {

@@ -7,6 +7,7 @@ use alluvium_delta_cache::CacheError;
 use alluvium_ledgers::LedgerError;
 use alluvium_plans::PlanError;
 use alluvium_profile::{QueryError, SessionError};
+use alluvium_telemetry::Redactor;
 use alluvium_write_policy::PolicyError;
 use datafusion::common::DataFusionError;
 use datafusion::common::utils::quote_identifier;
@@ -152,6 +153,27 @@ impl RunError {
         }
     }
 
+    /// A word of few values, for `error.type`: of the vocabulary of `alluvium-telemetry`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::UnknownView { .. }
+            | Self::Cycle { .. }
+            | Self::Qualified { .. }
+            | Self::Query { .. }
+            | Self::Plan { .. }
+            | Self::Source { .. }
+            | Self::Sql { .. } => "pipeline",
+            Self::Pin { .. } => "pin",
+            Self::Policy { .. } => "policy",
+            Self::Execute { .. } => "compute",
+            Self::Directory { .. } => "io",
+            Self::Session(_) => "session",
+            Self::Cache(error) => error.kind(),
+            Self::Ledger(_) => "ledger",
+        }
+    }
+
     /// A query error of a view, with its place in the user's files.
     pub(crate) fn query(project: &Project, view: &str, mut source: QueryError) -> Self {
         let position = source.position().map(|position| (position.line, position.column));
@@ -201,7 +223,7 @@ impl RunError {
     }
 }
 
-/// An error and everything under it, on one line.
+/// An error and everything under it, on one line, as ledgers and reports may keep it: without credentials.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
@@ -214,5 +236,5 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    line
+    Redactor::default().kept(&line).into_owned()
 }

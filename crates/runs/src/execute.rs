@@ -6,10 +6,12 @@ use std::sync::Arc;
 use alluvium_contracts::{CachePolicy, LedgerEvent, OutputReport, OutputResult, RunId, ViewResult};
 use alluvium_delta_cache::{CacheError, OutputState, PublishRequest, Published, WriteRequest, Written};
 use alluvium_ledgers::LedgerError;
+use alluvium_telemetry::{end_span, view_span};
 use datafusion::catalog::TableProvider;
 use fail::fail_point;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use crate::decide::{Decisions, IDLE, OutputDecision, State, ViewDecision};
 use crate::error::chain;
@@ -22,6 +24,14 @@ use crate::report::{OutputOutcome, ViewOutcome};
 pub(crate) struct Outcomes {
     pub(crate) views: BTreeMap<String, ViewOutcome>,
     pub(crate) outputs: BTreeMap<String, OutputOutcome>,
+}
+
+impl Outcomes {
+    /// The class of the first failure, by name.
+    pub(crate) fn error_type(&self) -> Option<&'static str> {
+        let views = self.views.values().map(|view| view.error_type);
+        views.chain(self.outputs.values().map(|output| output.error_type)).flatten().next()
+    }
 }
 
 /// One attempt at carrying the decisions out.
@@ -129,20 +139,19 @@ impl Attempt<'_> {
             };
             let outputs_are_published =
                 self.decisions.outputs_of(name).all(|(_, output)| matches!(output.state, OutputState::Hit(_)));
-            let settled = match &decision.state {
-                State::Idle => Some(ViewOutcome::new(decision, ViewResult::Computed, Some(IDLE.to_owned()), 0.0)),
-                State::Hit(_) | State::HitOutput(_) | State::HitMemory if outputs_are_published => {
-                    match self.serve(decision) {
-                        Ok(outcome) => Some(outcome),
-                        Err(error) => Some(failed(decision, &error, 0.0)),
-                    }
+            let span = match &decision.state {
+                State::Idle => view_span(name),
+                State::Hit(..) | State::HitOutput(_) | State::HitMemory(_) if outputs_are_published => view_span(name),
+                _ => {
+                    pending.insert(name.clone());
+                    continue;
                 }
-                _ => None,
             };
-            let Some(outcome) = settled else {
-                pending.insert(name.clone());
-                continue;
+            let outcome = match span.in_scope(|| self.serve(decision)) {
+                Ok(outcome) => outcome,
+                Err(error) => failed(decision, &error, 0.0),
             };
+            end_view(&span, &outcome);
             self.finish_view(outcomes, name, outcome, &mut events);
             for (output, decided) in self.decisions.outputs_of(name) {
                 if let OutputState::Hit(published) = &decided.state {
@@ -244,6 +253,7 @@ impl Attempt<'_> {
                 (None, None) => continue,
             };
             let outcome = ViewOutcome::new(decision, ViewResult::Skipped, Some(reason.clone()), 0.0);
+            end_view(&view_span(name), &outcome);
             self.finish_view(outcomes, name, outcome, &mut events);
             for (output, decided) in self.decisions.outputs_of(name) {
                 let outcome = output_outcome(decided, OutputResult::Skipped, Some(reason.clone()), 0.0);
@@ -254,6 +264,16 @@ impl Attempt<'_> {
     }
 
     async fn work(&self, view: String) -> Done {
+        let span = view_span(&view);
+        let done = self.work_on(view).instrument(span.clone()).await;
+        match &done.outcome {
+            Some(outcome) => end_view(&span, outcome),
+            None => end_span(&span, "source_changed", None),
+        }
+        done
+    }
+
+    async fn work_on(&self, view: String) -> Done {
         let Some(decision) = self.decisions.views.get(&view) else {
             return Done { view, outcome: None, outputs: Vec::new() };
         };
@@ -294,24 +314,30 @@ impl Attempt<'_> {
             }
             // An uncacheable view is computed once a run, so that all its readers see the same rows.
             (None, _) | (Some(_), CachePolicy::Memory) => {
-                let (provider, rows) = cache.memory(session, bundle, decision.fresh, &before_publish).await?;
+                let memory = cache.memory(session, bundle, decision.fresh, &before_publish).await?;
+                let ((provider, rows), written) = memory;
                 decision.reference.bind(provider);
-                Ok(done(ViewResult::Computed).with_rows(rows))
+                let outcome = match written {
+                    Some(written) => ViewOutcome::of_operation(decision, &written, Some(reason.clone())),
+                    None => done(ViewResult::Computed),
+                };
+                Ok(outcome.with_rows(rows))
             }
             (Some(key), CachePolicy::DeltaStaging) => {
                 let request = WriteRequest { bundle, key, run_id: self.run_id, fresh: decision.fresh };
-                let (entry, result) = match cache.write(session, request, &before_publish).await? {
-                    Written::Computed(entry) => (entry, ViewResult::Write),
-                    Written::Shared(entry) => (entry, ViewResult::Hit),
+                let (entry, outcome) = match cache.write(session, request, &before_publish).await? {
+                    Written::Computed(entry, written) => {
+                        (entry, ViewOutcome::of_operation(decision, &written, Some(reason.clone())))
+                    }
+                    Written::Shared(entry, read) => {
+                        let reason = "computed meanwhile under the same key: by another process, or for a view that says the same";
+                        let mut outcome = ViewOutcome::of_operation(decision, &read, Some(reason.to_owned()));
+                        // Waiting for it was part of the view's time.
+                        outcome.report.duration_ms = watch.elapsed_ms();
+                        (entry, outcome)
+                    }
                 };
                 decision.reference.bind(cache.provider(&entry, bundle.published().arrow())?);
-                let outcome = match result {
-                    ViewResult::Hit => {
-                        let reason = Some("computed meanwhile under the same key: by another process, or for a view that says the same".to_owned());
-                        ViewOutcome::new(decision, ViewResult::Hit, reason, watch.elapsed_ms())
-                    }
-                    result => done(result),
-                };
                 Ok(outcome.with_entry(&entry))
             }
             (Some(_), CachePolicy::DeltaOutput) => {
@@ -323,8 +349,8 @@ impl Attempt<'_> {
                 let published = cache.publish(session, request, &before_publish).await?;
                 let schema = bundle.published().arrow();
                 decision.reference.bind(cache.output_provider(&output.target, &published, schema)?);
-                let result = if published.written { ViewResult::Write } else { ViewResult::Hit };
-                Ok(done(result).with_published(&published, &output.target.declared_path))
+                let outcome = ViewOutcome::of_operation(decision, &published.outcome, Some(reason.clone()));
+                Ok(outcome.with_published(&published, &output.target.declared_path))
             }
         }
     }
@@ -333,28 +359,31 @@ impl Attempt<'_> {
     fn serve(&self, decision: &ViewDecision) -> Result<ViewOutcome, CacheError> {
         let cache = &self.pipeline.cache;
         let bundle = &decision.bundle;
-        let hit = ViewOutcome::new(decision, ViewResult::Hit, None, 0.0);
+        let hit = |outcome| ViewOutcome::of_operation(decision, outcome, None);
         match &decision.state {
-            State::Hit(entry) => {
+            State::Hit(entry, outcome) => {
                 decision.reference.bind(cache.provider(entry, bundle.published().arrow())?);
-                Ok(hit.with_entry(entry))
+                Ok(hit(outcome).with_entry(entry))
             }
             State::HitOutput(published) => match self.decisions.outputs_of(bundle.name()).next() {
                 Some((_, output)) => {
                     let schema = bundle.published().arrow();
                     decision.reference.bind(cache.output_provider(&output.target, published, schema)?);
-                    Ok(hit.with_published(published, &output.target.declared_path))
+                    Ok(hit(&published.outcome).with_published(published, &output.target.declared_path))
                 }
-                None => Ok(hit),
+                None => Ok(hit(&published.outcome)),
             },
-            State::HitMemory => match cache.in_memory(bundle) {
+            State::HitMemory(outcome) => match cache.in_memory(bundle) {
                 Some((provider, rows)) => {
                     decision.reference.bind(provider);
-                    Ok(hit.with_rows(rows))
+                    Ok(hit(outcome).with_rows(rows))
                 }
-                None => Ok(hit),
+                None => Ok(hit(outcome)),
             },
-            State::Compute { .. } | State::Idle => Ok(hit),
+            // Nothing reads an idle view; one that is to be computed is not served.
+            State::Compute { .. } | State::Idle => {
+                Ok(ViewOutcome::new(decision, ViewResult::Computed, Some(IDLE.to_owned()), 0.0))
+            }
         }
     }
 
@@ -374,7 +403,9 @@ impl Attempt<'_> {
             let reason = format!("its view `{}` has no rows", view.report.name);
             let result =
                 if decision.policy == CachePolicy::DeltaOutput { OutputResult::Error } else { OutputResult::Skipped };
-            return Some(output_outcome(output, result, Some(reason), watch.elapsed_ms()));
+            let mut outcome = output_outcome(output, result, Some(reason), watch.elapsed_ms());
+            outcome.error_type = view.error_type;
+            return Some(outcome);
         }
         if decision.policy == CachePolicy::DeltaOutput && decision.is_kept() {
             // Publishing the output is how the view was kept.
@@ -389,6 +420,9 @@ impl Attempt<'_> {
             outcome.file_count = view.file_count;
             return Some(outcome);
         }
+        if let OutputState::Hit(published) = &output.state {
+            return Some(output_hit(output, published));
+        }
         let source = Arc::clone(&decision.reference) as Arc<dyn TableProvider>;
         let before_publish = || match decision.is_kept() {
             // The rows come from an entry, whose key says what they are, whatever has become of the sources since.
@@ -398,15 +432,20 @@ impl Attempt<'_> {
         let request = self.publication(output, decision, Some(source));
         match self.pipeline.cache.publish(&self.decisions.session, request, &before_publish).await {
             Ok(published) => {
-                let result = if published.written { OutputResult::Write } else { OutputResult::Hit };
                 let mut outcome = output_hit(output, &published);
-                outcome.report.result = result;
-                outcome.report.reason = if published.written { reason } else { None };
-                outcome.report.duration_ms = watch.elapsed_ms();
+                if published.is_written() {
+                    outcome.report.result = OutputResult::Write;
+                    outcome.report.reason = reason;
+                }
                 Some(outcome)
             }
             Err(_) if self.may_retry && before_publish().is_err() => None,
-            Err(error) => Some(output_outcome(output, OutputResult::Error, Some(chain(&error)), watch.elapsed_ms())),
+            Err(error) => {
+                let reason = Some(chain(&error));
+                let mut outcome = output_outcome(output, OutputResult::Error, reason, watch.elapsed_ms());
+                outcome.error_type = Some(error.kind());
+                Some(outcome)
+            }
         }
     }
 
@@ -438,11 +477,17 @@ async fn cancelled(cancel: &mut watch::Receiver<bool>) {
 }
 
 fn failed(decision: &ViewDecision, error: &CacheError, duration_ms: f64) -> ViewOutcome {
-    ViewOutcome::new(decision, ViewResult::Error, Some(chain(error)), duration_ms)
+    let mut outcome = ViewOutcome::new(decision, ViewResult::Error, Some(chain(error)), duration_ms);
+    outcome.error_type = Some(error.kind());
+    outcome
+}
+
+fn end_view(span: &tracing::Span, outcome: &ViewOutcome) {
+    end_span(span, outcome.report.result.as_str(), outcome.error_type);
 }
 
 fn output_hit(output: &OutputDecision, published: &Published) -> OutputOutcome {
-    let mut outcome = output_outcome(output, OutputResult::Hit, None, 0.0);
+    let mut outcome = output_outcome(output, OutputResult::Hit, None, published.outcome.duration_ms);
     outcome.report.delta_version = Some(published.version);
     outcome.report.rows = published.row_count;
     outcome.size_bytes = Some(published.size_bytes);
@@ -476,5 +521,6 @@ fn output_outcome(
         },
         size_bytes: None,
         file_count: None,
+        error_type: None,
     }
 }

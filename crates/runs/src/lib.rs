@@ -15,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod decide;
+mod diagnostics;
 mod error;
 mod execute;
 mod graph;

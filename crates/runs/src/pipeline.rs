@@ -9,7 +9,7 @@ use alluvium_datasets::{PinCounters, PinMemo, Pinner};
 use alluvium_delta_cache::{CacheError, DeltaCache};
 use alluvium_ledgers::{LedgerError, Ledgers};
 use alluvium_profile::{CacheRoot, KvKind, RootError, RuntimeProfile, SessionFactory, resolve_cache_root};
-use alluvium_telemetry::Seam;
+use alluvium_telemetry::{CacheMetrics, Diagnostics, Redactor, Seam};
 
 use crate::decide::Decisions;
 use crate::error::RunError;
@@ -28,6 +28,10 @@ pub struct OpenOptions {
     pub sessions: Option<SessionFactory>,
     /// Clock and ids, instead of the machine's.
     pub seam: Option<Seam>,
+    /// Where cache operations are counted, instead of the process's meter provider.
+    pub metrics: Option<CacheMetrics>,
+    /// What runs tell beside their ledgers, and to whom. Without it nobody is told.
+    pub diagnostics: Option<Diagnostics>,
 }
 
 /// An opened pipeline.
@@ -39,7 +43,10 @@ pub struct Pipeline {
     pub(crate) cache: DeltaCache,
     pub(crate) ledgers: Ledgers,
     pub(crate) pinner: Pinner,
-    root: Arc<CacheRoot>,
+    pub(crate) diagnostics: Diagnostics,
+    pub(crate) root: Arc<CacheRoot>,
+    /// Who named the root: `flag`, `environment`, `pipeline_file` or `default`.
+    pub(crate) root_named_by: &'static str,
 }
 
 /// A pipeline cannot be opened.
@@ -78,16 +85,29 @@ impl Pipeline {
             spec.cache_output_root.as_deref(),
             project.dir(),
         )?;
+        let root_named_by = match () {
+            () if options.cache_root.is_some() => "flag",
+            () if options.env_cache_root.as_ref().is_some_and(|path| !path.is_empty()) => "environment",
+            () if spec.cache_output_root.is_some() => "pipeline_file",
+            () => "default",
+        };
         let seam = options.seam.unwrap_or_else(Seam::system);
         let root = Arc::new(CacheRoot::open(&path, &seam)?);
         let memo = PinMemo::new(root.kv(KvKind::Runtime)?.clone(), root.kv(KvKind::Schema)?.clone());
         let ledgers = Ledgers::open(root.ledgers(), root.kv(KvKind::Queue)?.clone(), seam.clone())?;
+        let mut cache = DeltaCache::open(Arc::clone(&root), seam.clone())?;
+        if let Some(metrics) = options.metrics {
+            cache = cache.with_metrics(metrics);
+        }
+        let diagnostics = options.diagnostics.unwrap_or_else(|| Diagnostics::new(seam.clone(), Redactor::default()));
         Ok(Self {
             sessions: options.sessions.unwrap_or_else(|| SessionFactory::new(RuntimeProfile::from(spec))),
-            cache: DeltaCache::open(Arc::clone(&root), seam.clone())?,
+            cache,
             pinner: Pinner::new(Some(memo), seam.clone()),
             ledgers,
+            diagnostics,
             root,
+            root_named_by,
             seam,
             project,
         })

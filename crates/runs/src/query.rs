@@ -94,12 +94,12 @@ impl Pipeline {
     ) -> Result<Arc<dyn TableProvider>, RunError> {
         let schema = decision.bundle.published().arrow();
         Ok(match &decision.state {
-            State::Hit(entry) => self.cache.provider(entry, schema)?,
+            State::Hit(entry, _) => self.cache.provider(entry, schema)?,
             State::HitOutput(published) => match decisions.outputs_of(decision.bundle.name()).next() {
                 Some((_, output)) => self.cache.output_provider(&output.target, published, schema)?,
                 None => self.cache.computed(&decision.bundle),
             },
-            State::HitMemory | State::Compute { .. } | State::Idle => match self.cache.in_memory(&decision.bundle) {
+            State::HitMemory(_) | State::Compute { .. } | State::Idle => match self.cache.in_memory(&decision.bundle) {
                 Some((provider, _)) => provider,
                 None => self.cache.computed(&decision.bundle),
             },

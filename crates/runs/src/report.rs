@@ -1,8 +1,8 @@
 //! From what happened to what is reported: documents and ledger rows are made from the same values.
 
 use alluvium_contracts::{
-    CacheInventoryEntry, CachePolicy, CacheRunSummary, CacheScope, LedgerEvent, OutputReport, OutputResult,
-    RunDocument, RunId, RunResult, ViewReport, ViewResult,
+    CacheInventoryEntry, CacheOperation, CacheOutcome, CachePolicy, CacheRunSummary, CacheScope, LedgerEvent,
+    LookupResult, OutputReport, OutputResult, RunDocument, RunId, RunResult, ViewReport, ViewResult,
 };
 use alluvium_delta_cache::{Entry, Published};
 
@@ -16,6 +16,8 @@ pub(crate) struct ViewOutcome {
     pub(crate) cache_path: Option<String>,
     pub(crate) file_count: Option<u64>,
     pub(crate) delta_version: Option<u64>,
+    /// The class of its error, where it failed.
+    pub(crate) error_type: Option<&'static str>,
 }
 
 /// What became of an output, with what only the ledgers tell.
@@ -24,9 +26,24 @@ pub(crate) struct OutputOutcome {
     pub(crate) report: OutputReport,
     pub(crate) size_bytes: Option<u64>,
     pub(crate) file_count: Option<u64>,
+    /// The class of its error, where it failed.
+    pub(crate) error_type: Option<&'static str>,
 }
 
 impl ViewOutcome {
+    /// What a cache operation came to: the report says what its span and its metrics say.
+    pub(crate) fn of_operation(decision: &ViewDecision, outcome: &CacheOutcome, reason: Option<String>) -> Self {
+        let result = match (outcome.operation, outcome.policy, outcome.result) {
+            (CacheOperation::Read, _, LookupResult::Hit) => ViewResult::Hit,
+            (CacheOperation::Write, CachePolicy::DeltaStaging | CachePolicy::DeltaOutput, LookupResult::Ok) => {
+                ViewResult::Write
+            }
+            // What is kept in memory was computed for this process alone.
+            _ => ViewResult::Computed,
+        };
+        Self::new(decision, result, reason, outcome.duration_ms)
+    }
+
     pub(crate) fn new(decision: &ViewDecision, result: ViewResult, reason: Option<String>, duration_ms: f64) -> Self {
         let identity = decision.bundle.identity();
         Self {
@@ -47,6 +64,7 @@ impl ViewOutcome {
             cache_path: None,
             file_count: None,
             delta_version: None,
+            error_type: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The life of a run: begin, decide, carry out, end; and what is left of it in the ledgers.
 
-use alluvium_contracts::{OutputResult, RunDocument, ViewResult};
+use alluvium_contracts::{OutputResult, RunDocument, RunId, RunResult, ViewResult};
+use alluvium_telemetry::{RunSpan, TraceContext};
 use tokio::sync::watch;
 
 use crate::decide::Decisions;
@@ -23,6 +24,8 @@ pub struct RunOptions {
     pub fresh: bool,
     /// Go on with what does not depend on a view that failed.
     pub keep_going: bool,
+    /// The place in a trace that the run continues. Without one it begins a trace whose id is its own.
+    pub parent: Option<TraceContext>,
 }
 
 impl Pipeline {
@@ -38,17 +41,39 @@ impl Pipeline {
         &self,
         options: RunOptions,
         observer: &dyn Observer,
-        mut cancel: watch::Receiver<bool>,
+        cancel: watch::Receiver<bool>,
     ) -> Result<RunDocument, RunError> {
+        let run_id = self.seam.run_id();
+        let span = RunSpan::begin(&self.seam, run_id, options.parent.clone());
+        match span.scope(self.run_as(run_id, options, observer, cancel)).await {
+            Ok((document, error_type)) => {
+                span.finish(document.result.as_str(), error_type);
+                Ok(document)
+            }
+            Err(error) => {
+                span.finish(RunResult::Failed.as_str(), Some(error.kind()));
+                Err(error)
+            }
+        }
+    }
+
+    /// The run, and the class of its first failure.
+    async fn run_as(
+        &self,
+        run_id: RunId,
+        options: RunOptions,
+        observer: &dyn Observer,
+        mut cancel: watch::Receiver<bool>,
+    ) -> Result<(RunDocument, Option<&'static str>), RunError> {
         let watch = self.seam.stopwatch();
         let started_unix_ms = self.seam.unix_ms();
         // A pipeline that is wrong is refused before there is a run.
         let mut outcomes = Outcomes::default();
         let mut decisions = Decisions::take(self, &options, &outcomes).await?;
         self.ledgers.close_killed_runs()?;
-        let run_id = self.seam.run_id();
         let profile_name = self.project.spec().profile.name.as_deref();
         let guard = self.ledgers.begin_run(run_id, profile_name)?;
+        self.tell_decisions(&decisions);
         observer.notify(&Progress::RunStarted { run_id, views: decisions.graph.order.clone() });
 
         let mut may_retry = true;
@@ -78,15 +103,18 @@ impl Pipeline {
                 ended => break ended,
             }
         };
+        let error_type = outcomes.error_type();
         let document = self.document(run_id, &decisions, &mut outcomes, (ended, &untried), watch.elapsed_ms());
         let summary = summary(&document, profile_name, started_unix_ms, self.seam.unix_ms());
-        self.ledgers.end_run(guard, summary)?;
-        self.drain_if_due(document).await
+        self.ledgers.end_run(guard, summary.clone())?;
+        let document = self.drain_if_due(document).await?;
+        self.tell_end(&summary);
+        Ok((document, error_type))
     }
 
     fn document(
         &self,
-        run_id: alluvium_contracts::RunId,
+        run_id: RunId,
         decisions: &Decisions,
         outcomes: &mut Outcomes,
         (ended, untried): (Ended, &str),

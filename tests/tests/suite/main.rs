@@ -12,5 +12,7 @@ mod input;
 mod lab;
 mod lost_index;
 mod outputs;
+mod signals;
 mod spine;
 mod store;
+mod telemetry;

@@ -15,7 +15,13 @@ use tempfile::TempDir;
 
 fn alluvium() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alluvium"));
-    command.env_remove("ALLUVIUM_CACHE_ROOT").env_remove("ALLUVIUM_LOG").env("TERM", "dumb").stdin(Stdio::null());
+    for name in ["CACHE_ROOT", "LOG", "DIAGNOSTICS", "TELEMETRY_PATHS", "OTLP_FLUSH_MS"] {
+        command.env_remove(format!("ALLUVIUM_{name}"));
+    }
+    for name in ["OTEL_SDK_DISABLED", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL", "TRACEPARENT"] {
+        command.env_remove(name);
+    }
+    command.env("TERM", "dumb").stdin(Stdio::null());
     command
 }
 
@@ -93,6 +99,9 @@ fn wrong_input_is_2_and_says_so_on_standard_error_only() {
         &["run", nowhere, "--format", "json"],
         &["run", &shop, "--select", "orders_cleen"],
         &["run", &shop, "-C", &shop],
+        &["run", &shop, "--otlp", "localhost:4318"],
+        &["run", &shop, "--trace-file", "/no/such/directory/trace.json"],
+        &["run", &shop, "--traceparent", "00-nonsense"],
         &["contracts", "show", "nothing"],
         &["contracts", "example", "nothing"],
         &["contracts", "validate", "no/such/file.json"],
@@ -102,8 +111,19 @@ fn wrong_input_is_2_and_says_so_on_standard_error_only() {
         assert_eq!(stdout, "", "{arguments:?}");
         assert!(stderr.starts_with("error: "), "{arguments:?}: {stderr}");
     }
-    let failed = alluvium().args(["run", &shop]).env("ALLUVIUM_LOG", "a=b=c").output().unwrap();
-    assert_eq!(failed.status.code(), Some(2));
+    for (name, value, fix) in [
+        ("ALLUVIUM_LOG", "a=b=c", "target=level"),
+        ("ALLUVIUM_DIAGNOSTICS", "syslog", "file:PATH"),
+        ("ALLUVIUM_DIAGNOSTICS", "memory", "file:PATH"),
+        ("ALLUVIUM_DIAGNOSTICS", "otel", "--otlp URL"),
+        ("ALLUVIUM_TELEMETRY_PATHS", "some", "hashed or shown"),
+        ("OTEL_TRACES_EXPORTER", "zipkin", "otlp or none"),
+    ] {
+        let failed = alluvium().args(["run", &shop]).env(name, value).output().unwrap();
+        assert_eq!(failed.status.code(), Some(2), "{name}={value}");
+        let said = String::from_utf8(failed.stderr).unwrap();
+        assert!(said.contains(name) && said.contains(fix), "{name}={value}: {said}");
+    }
 }
 
 #[test]
@@ -167,6 +187,80 @@ fn the_first_signal_ends_a_run_cleanly_with_its_code() {
         assert_eq!(output.status.code(), Some(code), "{signal}");
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(document["payload"]["result"], "interrupted");
+    }
+}
+
+/// The names of the spans in a trace file, and the results of those called `run`.
+fn traced(file: &Path) -> (Vec<String>, Vec<String>) {
+    let trace: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let spans = trace["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X");
+    let name = |span: &Value| span["name"].as_str().unwrap().to_owned();
+    let runs = spans.clone().filter(|span| span["name"] == "run");
+    let results = runs.map(|span| span["args"]["result"].as_str().unwrap_or_default().to_owned());
+    (spans.map(name).collect(), results.collect())
+}
+
+#[test]
+fn a_trace_file_is_written_however_a_run_ends() {
+    let (keep, shop) = project();
+    let file = keep.path().join("trace.json");
+    let path = file.to_str().unwrap();
+    ends(0, &["run", &shop, "--trace-file", path]);
+    let (names, results) = traced(&file);
+    for name in ["run", "plan", "view", "cache.read", "cache.write"] {
+        assert!(names.iter().any(|known| known == name), "{name} is not in {names:?}");
+    }
+    assert_eq!(results, ["succeeded"]);
+
+    ends(2, &["run", &shop, "--select", "orders_cleen", "--trace-file", path]);
+    assert_eq!(traced(&file).1, ["failed"]);
+
+    let (_endless, endless) = endless();
+    let mut child = spawn(&["run", &endless, "--trace-file", path]);
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    told.read_line(&mut String::new()).unwrap();
+    send("-TERM", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let (names, results) = traced(&file);
+    assert_eq!(results, ["interrupted"], "{names:?}");
+}
+
+#[test]
+fn a_dead_collector_is_told_and_changes_nothing() {
+    let (_keep, shop) = project();
+    // A port that nobody listens on any more.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{address}");
+    let (document, said) = ends(0, &["run", &shop, "--otlp", &url, "--format", "json"]);
+    assert!(results(&document).iter().all(|(_, result)| result == "write"), "{document}");
+    assert!(said.contains("the collector did not take all signals"), "{said}");
+    let query = "select count(*) as n from alluvium.cache_runs";
+    assert_eq!(ends(0, &["sql", &shop, query, "--format", "csv"]).0, "n\n1\n");
+    let disabled = alluvium().args(["run", &shop, "--otlp", &url]).env("OTEL_SDK_DISABLED", "true").output().unwrap();
+    assert!(!String::from_utf8(disabled.stderr).unwrap().contains("collector"));
+    let (_, quiet) = ends(0, &["run", &shop, "--otlp", &url, "-q"]);
+    assert_eq!(quiet, "");
+}
+
+#[test]
+fn a_run_tells_as_much_as_it_is_asked_to() {
+    let (keep, shop) = project();
+    let (_, quiet) = ends(0, &["run", &shop, "-q"]);
+    assert_eq!(quiet, "");
+    let (_, debug) = ends(0, &["run", &shop, "-vv"]);
+    assert!(debug.contains("DEBUG") && debug.contains("cache.operation"), "{debug}");
+
+    let file = keep.path().join("events.jsonl");
+    let sink = format!("file:{}", file.display());
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let run =
+        alluvium().args(["run", &shop]).env("ALLUVIUM_DIAGNOSTICS", sink).env("TRACEPARENT", parent).output().unwrap();
+    assert!(run.status.success(), "{run:?}");
+    let events = fs::read_to_string(&file).unwrap();
+    let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events.iter().any(|event| event["payload"]["name"] == "cache_root"), "{events:?}");
+    for event in &events {
+        assert_eq!(event["payload"]["trace_id"], "0af7651916cd43dd8448eb211c80319c", "TRACEPARENT is continued");
     }
 }
 

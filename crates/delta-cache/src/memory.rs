@@ -1,0 +1,105 @@
+//! Views whose rows stay in memory for the rest of the process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use alluvium_contracts::{CacheKey, CacheOperation, CacheOutcome, CachePolicy};
+use alluvium_plans::PlanBundle;
+use alluvium_profile::Session;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
+
+use crate::cache::{BeforePublish, DeltaCache, compute};
+use crate::error::CacheError;
+use crate::materialize;
+use crate::operation::Subject;
+
+/// The rows of a view, and how many there are.
+pub type InMemory = (Arc<dyn TableProvider>, u64);
+
+/// The rows that are kept, by key.
+#[derive(Debug, Default)]
+pub(crate) struct Memory(Mutex<HashMap<CacheKey, (Arc<MemTable>, u64)>>);
+
+impl Memory {
+    pub(crate) fn len(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
+    fn get(&self, key: CacheKey) -> Option<InMemory> {
+        let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (table, rows) = memory.get(&key)?;
+        Some((Arc::clone(table) as Arc<dyn TableProvider>, *rows))
+    }
+
+    fn insert(&self, key: CacheKey, table: Arc<MemTable>, rows: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (table, rows));
+    }
+}
+
+impl DeltaCache {
+    /// The view's rows in memory, kept for the rest of the process where it has a key. Returns what scans them and how many
+    /// there are, and the outcome of keeping them: none for a view without a key, and where they were there already.
+    /// `fresh` computes them even then.
+    ///
+    /// # Errors
+    /// [`CacheError::Compute`] when the query fails, [`CacheError::SourceChanged`] when `before_publish` finds a source
+    /// changed; nothing is kept then.
+    pub async fn memory(
+        &self,
+        session: &Session,
+        bundle: &PlanBundle,
+        fresh: bool,
+        before_publish: BeforePublish<'_>,
+    ) -> Result<(InMemory, Option<CacheOutcome>), CacheError> {
+        if !fresh && let Some(kept) = self.in_memory(bundle) {
+            return Ok((kept, None));
+        }
+        let Some(key) = bundle.cache_key() else {
+            let (table, rows) = self.compute_in_memory(session, bundle, before_publish).await?;
+            return Ok(((table, rows), None));
+        };
+        let writing = self.begin(CacheOperation::Write, &Subject::view(bundle, CachePolicy::Memory));
+        let computed = self.compute_in_memory(session, bundle, before_publish);
+        match tracing::Instrument::instrument(computed, writing.span().clone()).await {
+            Ok((table, rows)) => {
+                self.memory.insert(key, Arc::clone(&table), rows);
+                Ok(((table, rows), Some(writing.ok(None))))
+            }
+            Err(error) => {
+                writing.error(error.kind());
+                Err(error)
+            }
+        }
+    }
+
+    /// Looks for the view's rows in memory.
+    #[must_use]
+    pub fn lookup_memory(&self, bundle: &PlanBundle) -> Option<CacheOutcome> {
+        let reading = self.begin(CacheOperation::Read, &Subject::view(bundle, CachePolicy::Memory));
+        match self.in_memory(bundle) {
+            Some(_) => Some(reading.hit(None)),
+            None => {
+                reading.miss();
+                None
+            }
+        }
+    }
+
+    /// The view's rows, if an earlier call kept them in memory. This is how they are taken, and counts as no lookup.
+    #[must_use]
+    pub fn in_memory(&self, bundle: &PlanBundle) -> Option<InMemory> {
+        self.memory.get(bundle.cache_key()?)
+    }
+
+    async fn compute_in_memory(
+        &self,
+        session: &Session,
+        bundle: &PlanBundle,
+        before_publish: BeforePublish<'_>,
+    ) -> Result<(Arc<MemTable>, u64), CacheError> {
+        let (table, rows) = materialize::in_memory(session, bundle).await.map_err(compute(bundle.name()))?;
+        before_publish().map_err(|source| CacheError::SourceChanged { name: bundle.name().to_owned(), source })?;
+        Ok((Arc::new(table), rows))
+    }
+}

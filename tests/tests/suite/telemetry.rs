@@ -1,0 +1,273 @@
+//! The signals of whole runs: their contract as snapshots, their agreement with the ledgers, and what they must not say.
+
+use alluvium_contracts::{Contract, Envelope, KvStats, RunDocument, RunResult};
+use alluvium_runs::{Pipeline, RunOptions, Silent};
+use alluvium_telemetry::TraceContext;
+use arrow::array::{Array as _, AsArray as _};
+use arrow::datatypes::Int64Type;
+use serde_json::Value;
+
+use crate::lab::{Lab, batches, results, try_run};
+use crate::signals::Signals;
+
+/// A view under every policy, one that fails and one below it, and an output of its own.
+const TOML: &str = r#"
+[sources.events]
+format = "parquet"
+path = "data/events.parquet"
+
+[views.clean]
+sql = "select k, s from events where k > 1"
+
+[views.sealed]
+sql = "select k + 1 as k, s from clean"
+cache = "none"
+
+[views.held]
+sql = "select s, max(k) as top from sealed group by s"
+cache = "memory"
+
+[views.counted]
+sql = "select s, count(*) as n from clean group by s"
+cache = "delta_output"
+
+[views.broken]
+sql = "select k / (k - k) as k from clean"
+
+[views.below]
+sql = "select k from broken"
+
+[outputs.counted]
+view = "counted"
+path = "out/counted"
+
+[outputs.copy]
+view = "clean"
+path = "out/copy"
+"#;
+
+fn lab() -> Lab {
+    let lab = Lab::new(TOML);
+    lab.parquet("data/events.parquet", &[(1, "a"), (2, "b"), (3, "b"), (4, "c")]);
+    lab
+}
+
+async fn run_recorded(lab: &Lab, signals: &Signals, options: RunOptions) -> RunDocument {
+    signals
+        .record(async {
+            let pipeline = Lab::open_with(lab.dir(), signals.options());
+            try_run(&pipeline, options, &Silent).await.unwrap()
+        })
+        .await
+}
+
+fn going_on() -> RunOptions {
+    RunOptions { keep_going: true, ..RunOptions::default() }
+}
+
+#[tokio::test]
+async fn golden_signals_of_a_run_that_writes_and_of_one_that_hits() {
+    let lab = lab();
+    let first = Signals::new();
+    let document = run_recorded(&lab, &first, going_on()).await;
+    assert_eq!(document.result, RunResult::Failed);
+    let second = Signals::new();
+    run_recorded(&lab, &second, going_on()).await;
+
+    for (signals, document) in [(&first, Some(&document)), (&second, None)] {
+        let spans = signals.spans();
+        let root = spans.iter().find(|span| span.name == "run").unwrap();
+        assert!(spans.iter().all(|span| span.span_context.trace_id() == root.span_context.trace_id()), "one trace");
+        if let Some(document) = document {
+            let run_id = document.run_id.as_uuid().simple().to_string();
+            assert_eq!(root.span_context.trace_id().to_string(), run_id);
+            let of_run = |span: &opentelemetry_sdk::trace::SpanData| {
+                let run_id = document.run_id.to_string();
+                span.attributes.iter().any(|pair| pair.key.as_str() == "run_id" && pair.value.as_str() == run_id)
+            };
+            assert!(spans.iter().all(of_run), "every span names the run");
+        }
+    }
+    insta::assert_snapshot!("spans_of_a_run_that_writes", first.tree());
+    insta::assert_snapshot!("spans_of_a_run_that_hits", second.tree());
+    insta::assert_snapshot!("metrics_of_a_run_that_writes", first.metrics_text());
+    insta::assert_snapshot!("metrics_of_a_run_that_hits", second.metrics_text());
+    insta::assert_snapshot!("logs_of_a_run_that_writes", first.logs_text());
+}
+
+#[tokio::test]
+async fn each_run_tells_its_diagnostics() {
+    let lab = lab();
+    let signals = Signals::new();
+    let document = run_recorded(&lab, &signals, going_on()).await;
+    let events = signals.diagnostics();
+    let names: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();
+    let stores = [KvStats::KIND; 4];
+    assert_eq!(names, [&["cache_root", "scan_configuration"], &stores[..], &["cache_run_summary"]].concat());
+    assert!(events.iter().all(|event| event.run_id == Some(document.run_id) && event.trace_id.is_some()));
+    let scan = &events[1].payload;
+    assert_eq!((&scan["name"], &scan["format"], &scan["files"]), (&"events".into(), &"parquet".into(), &1.into()));
+    let root = &events[0].payload;
+    assert_eq!(root["named_by"], "default");
+    assert!(root["path"].as_str().unwrap().starts_with("path#"), "{root:?}");
+    let index = events.iter().find(|event| event.payload.get("kind") == Some(&"index".into())).unwrap();
+    assert!(index.payload["entry_count"].as_u64().unwrap() > 0 && index.payload["volume_bytes"].as_u64().unwrap() > 0);
+}
+
+/// The run summary, the inventory and the metrics, over a run that writes and over one that hits.
+#[tokio::test]
+async fn summary_metrics_and_ledger_have_the_same_totals() {
+    let lab = lab();
+    for expected in [(0, 2), (2, 0)] {
+        let signals = Signals::new();
+        let document = run_recorded(&lab, &signals, going_on()).await;
+        let pipeline = lab.open();
+        let run = format!("run_id = '{}'", document.run_id);
+        let count = async |sql: String| number(&pipeline, &sql).await;
+        let of_views = |result: &str| {
+            format!(
+                "select count(*) from alluvium.cache_inventory where {run} and cache_scope = 'view' and result = '{result}'"
+            )
+        };
+        let operations = |pairs: &[&str]| signals.total("alluvium.cache.operations", pairs);
+
+        let hits = operations(&["cache.scope=view", "cache.operation=read", "cache.result=hit"]);
+        let writes = operations(&["cache.scope=view", "cache.operation=write", "cache.result=ok"])
+            - operations(&["cache.scope=view", "cache.policy=memory", "cache.operation=write"]);
+        let errors = operations(&["cache.scope=view", "cache.operation=write", "cache.result=error"]);
+        for (result, column, metric) in
+            [("hit", "hit_count", hits), ("write", "write_count", writes), ("error", "error_count", errors)]
+        {
+            let summary = count(format!("select {column} from alluvium.cache_runs where {run}")).await;
+            let ledger = count(of_views(result)).await;
+            assert_eq!((summary, ledger), (metric, metric), "{result}: {:?}", results(&document));
+        }
+        assert_eq!((hits, writes, errors), (expected.0, expected.1, 1), "{:?}", results(&document));
+
+        // Bytes: of every row that says `write`, once where the output is its view's entry.
+        let written = count(format!(
+            "select coalesce(sum(size_bytes), 0) from alluvium.cache_inventory \
+             where {run} and result = 'write' and not (cache_scope = 'output' and view_name = 'counted')"
+        ))
+        .await;
+        assert_eq!(signals.total("alluvium.cache.io", &["cache.operation=write"]), written);
+
+        // And each signal agrees with the others, operation by operation.
+        let spans = signals.spans();
+        let ended = spans.iter().filter(|span| span.attributes.iter().any(|pair| pair.key.as_str() == "cache.result"));
+        let ended = ended.count() as u64;
+        assert_eq!((operations(&[]), signals.total("alluvium.cache.operation.duration", &[])), (ended, ended));
+    }
+}
+
+#[tokio::test]
+async fn a_trace_context_goes_in_and_into_every_commit() {
+    let parent: TraceContext = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap();
+    let lab = lab();
+    let signals = Signals::new();
+    let options = RunOptions { parent: Some(parent.clone()), ..going_on() };
+    let document = run_recorded(&lab, &signals, options).await;
+
+    let spans = signals.spans();
+    let root = spans.iter().find(|span| span.name == "run").unwrap();
+    assert_eq!(root.parent_span_id, parent.span_id());
+    let expected = format!("00-{}-{}-01", parent.trace_id(), root.span_context.span_id());
+    let mut commits = Vec::new();
+    for table in ["out/counted", "out/copy", ".alluvium/view_cache"] {
+        commits.extend(first_commits(&lab.path(table)));
+    }
+    assert_eq!(commits.len(), 3, "two outputs and the entry of `clean`");
+    for commit in commits {
+        assert_eq!(commit["traceparent"], expected.as_str());
+        assert_eq!(commit["run_id"], document.run_id.to_string());
+    }
+    // And from there to the rows.
+    let rows = format!("select count(*) from alluvium.cache_inventory where run_id = '{}'", document.run_id);
+    assert_eq!(number(&lab.open(), &rows).await, 8, "six views and two outputs");
+}
+
+/// A run that nobody records has a place in a trace all the same.
+#[tokio::test]
+async fn commits_carry_a_trace_context_without_any_receiver() {
+    let lab = lab();
+    let document = try_run(&lab.open(), going_on(), &Silent).await.unwrap();
+    let commit = &first_commits(&lab.path("out/copy"))[0];
+    let trace_id = document.run_id.as_uuid().simple().to_string();
+    assert!(commit["traceparent"].as_str().unwrap().starts_with(&format!("00-{trace_id}-")), "{commit}");
+}
+
+/// Credentials that look like some, in data, SQL and paths.
+const CREDENTIALS: [&str; 2] = ["hunter2", "AKIAIOSFODNN7EXAMPLE"];
+/// What else exporters must not say: a literal, a value of the data, a directory.
+const PRIVATE: [&str; 3] = ["1990-01-01", "lovelace", "out/secret-place"];
+
+#[tokio::test]
+async fn planted_secrets_are_in_nothing_that_is_exported_or_kept() {
+    let lab = Lab::new(
+        r#"
+[sources.people]
+format = "csv"
+path = "data/secret-place/people.csv"
+
+[views.chosen]
+sql = "select name, note from people where born >= '1990-01-01' and note <> 'token=AKIAIOSFODNN7EXAMPLE'"
+
+[views.cast]
+sql = "select cast(note as int) as n from chosen"
+
+[views.token]
+sql = "select cast(name as int) as n from chosen where name like 'AKIA%'"
+
+[outputs.chosen]
+view = "chosen"
+path = "out/secret-place"
+"#,
+    );
+    lab.write(
+        "data/secret-place/people.csv",
+        "name,born,note\nlovelace,1990-01-01,password=hunter2\nAKIAIOSFODNN7EXAMPLE,1991-01-01,lovelace s3://ada:hunter2@bucket/x\n",
+    );
+    let signals = Signals::new();
+    let document = run_recorded(&lab, &signals, going_on()).await;
+    assert_eq!(results(&document), ["chosen: write", "cast: error", "token: error"], "{document:#?}");
+
+    for (exporter, text) in signals.everything() {
+        assert!(text.len() > 200, "{exporter} got something to leak: {text}");
+        for secret in CREDENTIALS.iter().chain(&PRIVATE) {
+            assert!(!text.contains(secret), "{secret} left by {exporter}: {text}");
+        }
+        let home = lab.dir().to_str().unwrap();
+        assert!(!text.contains(home), "{home} left by {exporter}: {text}");
+    }
+    let printed = serde_json::to_string_pretty(&Envelope::new(document)).unwrap();
+    let pipeline = lab.open();
+    let ledgers = crate::lab::answer(&pipeline, "select * from alluvium.cache_inventory").await
+        + &crate::lab::answer(&pipeline, "select * from alluvium.cache_runs").await;
+    assert!(printed.contains("[redacted]") && ledgers.contains("[redacted]"), "the reasons had something to redact");
+    for secret in CREDENTIALS {
+        assert!(!printed.contains(secret), "{secret} is printed: {printed}");
+        assert!(!ledgers.contains(secret), "{secret} is in the ledgers: {ledgers}");
+    }
+}
+
+async fn number(pipeline: &Pipeline, sql: &str) -> u64 {
+    let batches = batches(pipeline, sql).await;
+    let column = batches[0].column(0);
+    assert!(!column.is_null(0), "{sql}");
+    u64::try_from(column.as_primitive::<Int64Type>().value(0)).unwrap()
+}
+
+/// The `commitInfo` of version 0 of every table at or below `dir`.
+fn first_commits(dir: &std::path::Path) -> Vec<Value> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.ends_with("_delta_log") {
+            let text = std::fs::read_to_string(entry.join("00000000000000000000.json")).unwrap();
+            let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            found.extend(lines.filter_map(|line| line.get("commitInfo").cloned()));
+        } else if entry.is_dir() {
+            found.extend(first_commits(&entry));
+        }
+    }
+    found
+}
