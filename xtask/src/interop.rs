@@ -1,4 +1,5 @@
-//! A run's files in the hands of foreign readers: Python's `deltalake` and `jsonschema`, in a venv of their own.
+//! A run's files and signals in the hands of foreign readers: Python's `deltalake`, `jsonschema` and `opentelemetry-proto`, in
+//! a venv of their own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,13 +11,13 @@ use crate::{cargo, project, python};
 
 /// What is installed, with versions.
 const REQUIREMENTS: &str = "xtask/interop/requirements.txt";
-/// What reads and compares.
-const SCRIPT: &str = "xtask/interop/read.py";
+/// What reads the files, and what receives the signals.
+const SCRIPTS: [&str; 2] = ["xtask/interop/read.py", "xtask/interop/otlp_run.py"];
 
 /// Arguments of `cargo xtask interop`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Use this `alluvium` instead of building one.
+    /// Use this `alluvium`, with the features otlp-http and otlp-grpc, instead of building one.
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
 }
@@ -31,10 +32,13 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     };
     let binary = project::Alluvium::new(&binary)?;
 
-    let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
-    project::copy_flights(root, scratch.path())?;
-    let mut command = Command::new(python);
-    command.arg("-B").arg(root.join(SCRIPT)).arg(binary.binary()).arg(scratch.path());
-    project::plain_environment(&mut command);
-    cargo::run(&mut command)
+    for script in SCRIPTS {
+        let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
+        project::copy_flights(root, scratch.path())?;
+        let mut command = Command::new(&python);
+        command.arg("-B").arg(root.join(script)).arg(binary.binary()).arg(scratch.path());
+        project::plain_environment(&mut command);
+        cargo::run(&mut command)?;
+    }
+    Ok(())
 }

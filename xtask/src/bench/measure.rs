@@ -120,6 +120,20 @@ impl Bench<'_> {
         Ok(times)
     }
 
+    /// All-hit runs with each of several lists of arguments, in turn.
+    pub fn all_hit_with(&self, arguments: &[&[&str]]) -> Result<Vec<Times>> {
+        let scratch = scratch()?;
+        project::copy_flights(self.root, scratch.path())?;
+        self.warm(scratch.path())?;
+        let mut times: Vec<Times> = arguments.iter().map(|_| Times::default()).collect();
+        for _ in 0..self.runs {
+            for (arguments, times) in arguments.iter().zip(&mut times) {
+                times.add(self.hit_with(scratch.path(), arguments)?);
+            }
+        }
+        Ok(times)
+    }
+
     /// All-hit runs of [`FEW`] and of [`MANY`] trivial views over one small source.
     pub fn further_views(&self) -> Result<Pair> {
         let scratch = scratch()?;
@@ -152,8 +166,12 @@ impl Bench<'_> {
 
     /// Seconds of a run in which every view hits.
     fn hit(&self, dir: &Path) -> Result<f64> {
+        self.hit_with(dir, &[])
+    }
+
+    fn hit_with(&self, dir: &Path, arguments: &[&str]) -> Result<f64> {
         let watch = Stopwatch::start();
-        let run = self.alluvium.payload(&["run", "--format", "json"], dir)?;
+        let run = self.alluvium.payload(&[&["run", "--format", "json"], arguments].concat(), dir)?;
         let seconds = watch.elapsed().as_secs_f64();
         all(&run, "hit")?;
         Ok(seconds)

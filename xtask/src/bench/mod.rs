@@ -3,6 +3,7 @@
 mod kv;
 mod measure;
 mod page;
+mod telemetry;
 
 use std::path::{Path, PathBuf};
 
@@ -42,12 +43,16 @@ pub struct Args {
 enum What {
     /// Measure alluvium-disk-kv-cache and its rivals, and write docs/benchmarks-kv.md.
     Kv(kv::Args),
+    /// Measure what telemetry costs an all-hit run, and print it.
+    Telemetry(telemetry::Args),
 }
 
 /// Measure, and write the page of the workspace at `root`.
 pub fn run(root: &Path, args: &Args) -> Result<()> {
-    if let Some(What::Kv(args)) = &args.what {
-        return kv::run(root, args);
+    match &args.what {
+        Some(What::Kv(args)) => return kv::run(root, args),
+        Some(What::Telemetry(args)) => return telemetry::run(root, args),
+        None => {}
     }
     let metadata = Metadata::load(root)?;
     let (alluvium, plain) = match (&args.alluvium, &args.plain) {

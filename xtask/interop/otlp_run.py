@@ -1,0 +1,168 @@
+"""Receives what `alluvium run` sends by OTLP, in another language's decoder, and compares it with the run's ledgers.
+
+    otlp_run.py ALLUVIUM PROJECT
+
+ALLUVIUM is a binary with the features otlp-http and otlp-grpc, PROJECT a pipeline folder that may be written to. Once a
+protocol, the project is run twice, writing and hitting, against a collector that takes everything; then against
+collectors that are stopped, hang and refuse. Prints each check; exits 1 if one fails, after all have run.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+
+from otlp import (
+    Checks,
+    GrpcCollector,
+    HttpCollector,
+    HungCollector,
+    PROMISE_MS,
+    Received,
+    SLACK_MS,
+    StoppedCollector,
+    attributes,
+)
+
+# Runs of each kind whose times are compared.
+ROUNDS = 5
+
+
+class Project:
+    """A pipeline folder, the binary, and a cache root that can be thrown away."""
+
+    def __init__(self, alluvium, directory):
+        self.alluvium, self.directory = alluvium, directory
+
+    def forget(self):
+        """Nothing is cached and nothing is published."""
+        for name in (".alluvium", "out"):
+            shutil.rmtree(self.directory / name, ignore_errors=True)
+
+    def run(self, endpoint=None, protocol="http/protobuf", flush_ms=None):
+        """Runs the pipeline; returns its document and the seconds that it took."""
+        environment = {n: v for n, v in os.environ.items() if not n.startswith(("OTEL_", "TRACE", "ALLUVIUM_"))}
+        environment["OTEL_EXPORTER_OTLP_PROTOCOL"] = protocol
+        # A proxy between a process and its own machine would be what is tested.
+        environment["NO_PROXY"] = "127.0.0.1"
+        if flush_ms is not None:
+            environment["ALLUVIUM_OTLP_FLUSH_MS"] = str(flush_ms)
+        command = [self.alluvium, "run", str(self.directory), "--format", "json"]
+        command += [] if endpoint is None else ["--otlp", endpoint]
+        started = time.perf_counter()
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        took = time.perf_counter() - started
+        return json.loads(done.stdout)["payload"], took
+
+    def sql(self, query):
+        command = [self.alluvium, "sql", str(self.directory), query, "--format", "json"]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    def commits(self):
+        """The commit information of every output's last version."""
+        for log in sorted(self.directory.glob("out/*/_delta_log")):
+            last = max(log.glob("*.json"))
+            for line in last.read_text().splitlines():
+                if "commitInfo" in (action := json.loads(line)):
+                    yield action["commitInfo"]
+
+
+def everything_arrives(checks, project, protocol, collector_of):
+    """A collector that works gets all of a run, and it matches the ledgers."""
+    project.forget()
+    for expected in ("write", "hit"):
+        received = Received()
+        collector = collector_of(received)
+        document, _ = project.run(collector.endpoint, protocol, flush_ms=20_000)
+        collector.stop()
+        about = f"{protocol}: {expected}: "
+        run_id = document["run_id"]
+        checks.that(about + "results", {view["result"] for view in document["views"]}, {expected})
+
+        spans = [(span.name, attributes(span.attributes), span) for span in received.spans()]
+        cache_spans = Counter(
+            (pairs["cache.scope"], pairs["cache.operation"], pairs["cache.result"])
+            for name, pairs, _ in spans
+            if name.startswith("cache.")
+        )
+        points = Counter()
+        for point in received.points("alluvium.cache.operations"):
+            pairs = attributes(point.attributes)
+            points[(pairs["cache.scope"], pairs["cache.operation"], pairs["cache.result"])] += point.as_int
+        checks.that(about + "counted operations are the spans", points, cache_spans)
+
+        rows = project.sql(f"select * from alluvium.cache_inventory where run_id = '{run_id}'")
+        operation = ("write", "ok") if expected == "write" else ("read", "hit")
+        for scope in ("view", "output"):
+            in_ledger = sum(row["cache_scope"] == scope and row["result"] == expected for row in rows)
+            checks.that(f"{about}{scope}s by metric and ledger", points[(scope, *operation)], in_ledger)
+        [summary] = project.sql(f"select * from alluvium.cache_runs where run_id = '{run_id}'")
+        checks.that(about + "views by metric and summary", points[("view", *operation)], summary[f"{expected}_count"])
+        written = sum(row["size_bytes"] for row in rows if row["result"] == "write")
+        checks.that(about + "bytes", sum(p.as_int for p in received.points("alluvium.cache.io")), written)
+        views = {pairs["view_name"]: pairs["result"] for name, pairs, _ in spans if name == "view"}
+        in_ledger = {row["view_name"]: row["result"] for row in rows if row["cache_scope"] == "view"}
+        checks.that(about + "a span a view", views, in_ledger)
+
+        [root] = [span for name, _, span in spans if name == "run"]
+        checks.that(about + "the trace id is the run id", {s.trace_id.hex() for _, _, s in spans}, {run_id.replace("-", "")})
+        checks.that(about + "run_id on every span", {pairs.get("run_id") for _, pairs, _ in spans}, {run_id})
+        parents = {span.span_id for _, _, span in spans} | {b""}
+        checks.holds(about + "every parent arrived", all(span.parent_span_id in parents for _, _, span in spans))
+        if expected == "write":
+            traceparent = f"00-{root.trace_id.hex()}-{root.span_id.hex()}-01"
+            committed = {(commit["run_id"], commit["traceparent"]) for commit in project.commits()}
+            checks.that(about + "commits of outputs", committed, {(run_id, traceparent)})
+
+        records = received.records()
+        names = {record.event_name for record in records}
+        told = {"cache_root", "scan_configuration", "kv_stats", "cache_run_summary"}
+        checks.holds(about + "diagnostics", told <= names, f"arrived {names}")
+        checks.that(about + "logs belong to the trace", {r.trace_id.hex() for r in records}, {root.trace_id.hex()})
+        checks.that(about + "resource", {r.get("service.name") for r in received.resources()}, {"alluvium"})
+
+
+def faults_cost_little(checks, project, protocol, faults):
+    """A collector that does not work costs a run next to nothing, and no row of the ledgers."""
+    project.run()
+    plain = statistics.median(project.run()[1] for _ in range(ROUNDS))
+    for name, collector_of in faults.items():
+        collector = collector_of()
+        documents, times = zip(*(project.run(collector.endpoint, protocol) for _ in range(ROUNDS)))
+        collector.stop()
+        cost_ms = 1_000 * (statistics.median(times) - plain)
+        about = f"{protocol}: {name}: "
+        checks.holds(f"{about}it cost {cost_ms:.0f} ms", cost_ms <= PROMISE_MS + SLACK_MS, f"more than {PROMISE_MS} ms")
+        for document in documents:
+            where = f"where run_id = '{document['run_id']}'"
+            [rows] = project.sql(f"select count(*) as n from alluvium.cache_inventory {where}")
+            [runs] = project.sql(f"select count(*) as n from alluvium.cache_runs {where}")
+            expected = len(document["views"]) + len(document["outputs"])
+            checks.that(about + "rows of the ledgers", (rows["n"], runs["n"]), (expected, 1))
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    project = Project(sys.argv[1], pathlib.Path(sys.argv[2]))
+    checks = Checks()
+    everything_arrives(checks, project, "http/protobuf", HttpCollector)
+    everything_arrives(checks, project, "grpc", GrpcCollector)
+    common = {"stopped": StoppedCollector, "hung": HungCollector}
+    faults_cost_little(
+        checks, project, "http/protobuf", common | {"503": lambda: HttpCollector(Received(), status=503)}
+    )
+    faults_cost_little(
+        checks, project, "grpc", common | {"unavailable": lambda: GrpcCollector(Received(), fault=True)}
+    )
+    print(f"otlp: {checks.made - len(checks.failed)} of {checks.made} hold")
+    sys.exit(1 if checks.failed else 0)
+
+
+if __name__ == "__main__":
+    main()
