@@ -65,6 +65,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Query sources, views, outputs, and the ledgers (schema `alluvium`)
     Sql(SqlArgs),
+    /// Show which columns a view or a column comes from, and which decide over it
+    Lineage(LineageArgs),
     /// Make a small project that runs
     Init(InitArgs),
     /// The schemas of everything that Alluvium writes for others to read
@@ -203,14 +205,59 @@ impl SqlArgs {
     }
 
     fn check(&self) -> Result<(), (ErrorKind, String)> {
-        if self.dir().is_some() && self.project.directory.is_some() {
-            let message = "the project's directory is given twice, with '-C <DIR>' and as a positional";
-            return Err((ErrorKind::ArgumentConflict, message.to_owned()));
-        }
+        given_once(self.dir(), &self.project)?;
         if self.words.last().is_some_and(|sql| sql.to_str().is_none()) {
             return Err((ErrorKind::InvalidUtf8, "the query is not UTF-8".to_owned()));
         }
         Ok(())
+    }
+}
+
+/// How lineage is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LineageFormat {
+    /// For people
+    Text,
+    /// One enveloped document on standard output
+    Json,
+    /// The column-lineage facet of OpenLineage, of the view over what it reads itself
+    Openlineage,
+}
+
+/// `lineage [DIR] VIEW[.COLUMN]`
+#[derive(Debug, Args)]
+#[command(override_usage = "alluvium lineage [OPTIONS] [DIR] <VIEW[.COLUMN]>")]
+pub struct LineageArgs {
+    /// The project's directory, then the view, or one of its columns. One alone is the view.
+    #[arg(value_name = "[DIR] VIEW[.COLUMN]", num_args = 1..=2, required = true)]
+    words: Vec<String>,
+    /// The project.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    /// How lineage is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LineageFormat::Text)]
+    pub format: LineageFormat,
+    /// What OpenLineage calls the namespace of the datasets
+    #[arg(long, value_name = "NAME", default_value = "alluvium")]
+    pub namespace: String,
+}
+
+impl LineageArgs {
+    /// The directory, if one was given as a positional.
+    pub fn dir(&self) -> Option<&Path> {
+        match self.words.as_slice() {
+            [dir, _] => Some(Path::new(dir)),
+            _ => None,
+        }
+    }
+
+    /// The view, or one of its columns.
+    pub fn target(&self) -> &str {
+        self.words.last().map(String::as_str).unwrap_or_default()
+    }
+
+    fn check(&self) -> Result<(), (ErrorKind, String)> {
+        given_once(self.dir(), &self.project)
     }
 }
 
@@ -274,6 +321,15 @@ pub enum ContractsCommand {
     },
 }
 
+/// For commands whose words clap cannot tell apart.
+fn given_once(positional: Option<&Path>, project: &ProjectArgs) -> Result<(), (ErrorKind, String)> {
+    if positional.is_some() && project.directory.is_some() {
+        let message = "the project's directory is given twice, with '-C <DIR>' and as a positional";
+        return Err((ErrorKind::ArgumentConflict, message.to_owned()));
+    }
+    Ok(())
+}
+
 fn kinds() -> PossibleValuesParser {
     PossibleValuesParser::new(alluvium_contracts::contracts().into_iter().map(|contract| contract.kind))
 }
@@ -284,11 +340,13 @@ impl Cli {
         let mut command = Self::command();
         let matches = command.try_get_matches_from_mut(arguments)?;
         let cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-        if let Command::Sql(sql) = &cli.command
-            && let Err((kind, message)) = sql.check()
-        {
-            let command = command.find_subcommand_mut("sql");
-            return Err(match command {
+        let (name, checked) = match &cli.command {
+            Command::Sql(sql) => ("sql", sql.check()),
+            Command::Lineage(lineage) => ("lineage", lineage.check()),
+            _ => return Ok(cli),
+        };
+        if let Err((kind, message)) = checked {
+            return Err(match command.find_subcommand_mut(name) {
                 Some(command) => command.error(kind, message),
                 None => clap::Error::raw(kind, message),
             });
@@ -314,6 +372,7 @@ mod tests {
             Command::Run(run) => run.project.directory(run.dir.as_deref()).to_owned(),
             Command::Plan(plan) => plan.project.directory(plan.dir.as_deref()).to_owned(),
             Command::Sql(sql) => sql.project.directory(sql.dir()).to_owned(),
+            Command::Lineage(lineage) => lineage.project.directory(lineage.dir()).to_owned(),
             Command::Init(init) => init.directory().to_owned(),
             Command::Contracts(_) | Command::Kv(_) | Command::Table(_) => panic!("no project"),
         }
@@ -350,6 +409,7 @@ mod tests {
             &["run", "a", "-C", "a"][..],
             &["plan", "-C", "a", "a"],
             &["sql", "a", "select 1", "-C", "a"],
+            &["lineage", "a", "v", "-C", "a"],
             &["init", "a", "-C", "a"],
         ] {
             let error = parse(line).unwrap_err();
@@ -365,6 +425,21 @@ mod tests {
         for line in [&["sql"][..], &["sql", "a", "b", "c"], &["sql", "-C", "a"], &["init"]] {
             assert!(parse(line).unwrap_err().contains("Usage"), "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_lone_positional_of_lineage_is_the_view() {
+        let parsed = |line: &[&str]| match parse(line) {
+            Ok(Command::Lineage(args)) => (args.target().to_owned(), args.dir().map(Path::to_owned), args.format),
+            other => panic!("{other:?}"),
+        };
+        let dir = Some(PathBuf::from("flights"));
+        assert_eq!(parsed(&["lineage", "v.c"]), ("v.c".to_owned(), None, LineageFormat::Text));
+        assert_eq!(
+            parsed(&["lineage", "flights", "v", "--format", "openlineage"]),
+            ("v".to_owned(), dir, LineageFormat::Openlineage)
+        );
+        assert!(parse(&["lineage"]).unwrap_err().contains("Usage"));
     }
 
     #[test]

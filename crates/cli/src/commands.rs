@@ -3,6 +3,7 @@
 mod contracts;
 mod init;
 mod kv;
+mod lineage;
 mod plan;
 mod run;
 mod sql;
@@ -26,6 +27,7 @@ pub fn dispatch(command: Command, telemetry: &Telemetry, terminal: &Terminal) ->
         Command::Run(args) => run::run(&args, telemetry, terminal),
         Command::Plan(args) => plan::plan(&args, terminal),
         Command::Sql(args) => sql::sql(&args, terminal),
+        Command::Lineage(args) => lineage::lineage(&args, terminal),
         Command::Init(args) => init::init(&args, terminal),
         Command::Contracts(args) => contracts::contracts(&args.command),
         Command::Table(args) => table::table(&args, terminal),

@@ -54,6 +54,7 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<KvKeys>(),
         entry::<KvRemoval>(),
         entry::<KvStats>(),
+        entry::<LineageDocument>(),
         entry::<LineageSummary>(),
         entry::<MaintenanceEvent>(),
         entry::<MissExplanation>(),

@@ -44,7 +44,10 @@ pub use kv::{
     EvictionPolicy, KvCheck, KvEntryDamage, KvKeys, KvProblem, KvProblemKind, KvRemoval, KvRemovalReason, KvStats,
 };
 pub use ledger::{CacheInventoryEntry, CacheRunSummary, CacheSnapshotEntry, EngineCache, LedgerEvent};
-pub use lineage::{ColumnLineage, ColumnRef, ColumnTransformation, LineageSummary};
+pub use lineage::{
+    ColumnInfluence, ColumnLineage, ColumnRef, ColumnTransformation, DirectInput, IndirectInput, LineageDocument,
+    LineageSummary, ViewLineage,
+};
 pub use maintenance::{MaintenanceEvent, MaintenanceOperation, MaintenanceResult};
 pub use manifest::{CdfRange, DeltaInputPin, FilePin, InputKind, RunManifest, RunOutput};
 pub use pipeline::{

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{
-    CacheKey, CanonicalError, DeltaInput, Identity, PinDigest, PlanFingerprint, Stability, canonical_json,
+    CacheKey, CanonicalError, DeltaInput, Identity, LineageSummary, PinDigest, PlanFingerprint, Stability,
+    canonical_json,
 };
 use alluvium_datasets::PinnedDataset;
 use alluvium_profile::{QueryError, Session};
@@ -13,6 +14,7 @@ use serde_json::json;
 use crate::canonical::{Canonical, canonicalize};
 use crate::engine::engine_versions;
 use crate::functions;
+use crate::lineage::lineage;
 use crate::published::{PublishError, PublishedSchema};
 use crate::stability::instabilities;
 
@@ -186,6 +188,12 @@ impl PlanBundle {
     #[must_use]
     pub fn components(&self) -> &BTreeMap<String, String> {
         &self.components
+    }
+
+    /// What the query reads, and where each of its columns comes from. Derived from the plan at every call.
+    #[must_use]
+    pub fn lineage(&self) -> LineageSummary {
+        lineage(&self.plan)
     }
 
     /// The pinned inputs, as commits record them.

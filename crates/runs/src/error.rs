@@ -27,6 +27,16 @@ pub enum RunError {
         /// The likeliest view.
         suggestion: Option<String>,
     },
+    /// A view has no such column.
+    #[error("view `{view}` has no column `{column}`{}", suggestion.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default())]
+    UnknownColumn {
+        /// The view.
+        view: String,
+        /// The column that was asked for.
+        column: String,
+        /// The likeliest column.
+        suggestion: Option<String>,
+    },
     /// Views read each other in a circle.
     #[error("{place}: the views form a cycle: {}", path.join(" → "))]
     Cycle {
@@ -138,6 +148,7 @@ impl RunError {
     pub const fn is_input(&self) -> bool {
         match self {
             Self::UnknownView { .. }
+            | Self::UnknownColumn { .. }
             | Self::Cycle { .. }
             | Self::Qualified { .. }
             | Self::Query { .. }

@@ -19,6 +19,7 @@ mod diagnostics;
 mod error;
 mod execute;
 mod graph;
+mod lineage;
 mod locate;
 mod pipeline;
 mod progress;
@@ -29,6 +30,7 @@ mod report;
 mod run;
 mod scaffold;
 
+pub use alluvium_plans::open_lineage_facet;
 pub use error::RunError;
 pub use pipeline::{OpenError, OpenOptions, Pipeline};
 pub use progress::{Observer, Progress, Silent};

@@ -10,6 +10,7 @@ mod fresh;
 mod identity;
 mod input;
 mod lab;
+mod lineage;
 mod lost_index;
 mod outputs;
 mod signals;

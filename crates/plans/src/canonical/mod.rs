@@ -20,6 +20,7 @@ use std::sync::Arc;
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::logical_expr::{AggregateUDF, LogicalPlan, ScalarUDF, TableScan, WindowUDF};
 
+pub(crate) use plan::is_work_table;
 pub(crate) use types::data_type;
 
 /// The canonical text of a plan and what was met on the way.

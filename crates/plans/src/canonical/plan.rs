@@ -10,6 +10,13 @@ use datafusion::logical_expr::{Distinct, Join, LogicalPlan, Partitioning, Recurs
 
 use super::Walk;
 
+/// Whether `scan` reads what the recursive CTE `name` has found so far, and not a table of that name.
+pub(crate) fn is_work_table(name: &str, scan: &TableScan) -> bool {
+    name == scan.table_name.table()
+        && source_as_provider(&scan.source)
+            .is_ok_and(|provider| (provider.as_ref() as &dyn std::any::Any).is::<CteWorkTable>())
+}
+
 impl Walk {
     pub(super) fn plan(&mut self, plan: &LogicalPlan) {
         match plan {
@@ -163,10 +170,9 @@ impl Walk {
     }
 
     fn scan(&mut self, node: &TableScan) {
-        if self.is_work_table(node) {
-            let depth = self.work_tables.iter().rev().position(|name| name == node.table_name.table());
+        if let Some(depth) = self.work_tables.iter().rev().position(|name| is_work_table(name, node)) {
             self.open("work-table");
-            self.number(depth.unwrap_or_default());
+            self.number(depth);
             self.types(&node.projected_schema);
             self.close();
             return;
@@ -186,12 +192,6 @@ impl Walk {
         }
         self.close();
         self.found.scans.push(node.clone());
-    }
-
-    fn is_work_table(&self, node: &TableScan) -> bool {
-        self.work_tables.iter().any(|name| name == node.table_name.table())
-            && source_as_provider(&node.source)
-                .is_ok_and(|provider| (provider.as_ref() as &dyn std::any::Any).is::<CteWorkTable>())
     }
 
     fn recursive(&mut self, node: &RecursiveQuery) {
