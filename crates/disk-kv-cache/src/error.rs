@@ -475,7 +475,7 @@ mod tests {
         let all = Settings::new()
             .with_sharing(crate::Sharing::SingleProcess)
             .with_on_damage(crate::OnDamage::Quarantine)
-            .with_durability(crate::Durability::Process)
+            .with_durability(Durability::Process)
             .with_initial_map_bytes(1)
             .with_max_map_bytes(2)
             .with_allow_network_fs(true);
@@ -486,7 +486,7 @@ mod tests {
             assert!(shown.contains(&format!("{name} is ")), "{name}: {shown}");
         }
         assert_eq!(
-            differences(&Settings::new(), &Settings::new().with_durability(crate::Durability::Process)),
+            differences(&Settings::new(), &Settings::new().with_durability(Durability::Process)),
             "durability is System, Process was asked for"
         );
     }

@@ -100,19 +100,20 @@ fn stats(kind: KvKind, store: &Store, event_time_unix_ms: i64) -> Result<KvStats
         eviction_policy: EvictionPolicy::None,
         statistics: false,
         tag_index: false,
+        min_file_size_bytes: None,
         entry_count,
         volume_bytes,
         file_bytes: file_bytes(store.path()),
         hits: None,
         misses: None,
-        evictions: None,
+        damaged: 0,
     })
 }
 
 /// Bytes of the files directly in `dir`; what vanishes meanwhile has none.
 fn file_bytes(dir: &Path) -> u64 {
     let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    files.filter_map(|file| file.metadata().ok()).filter(|file| file.is_file()).map(|file| file.len()).sum()
+    files.filter_map(|file| file.metadata().ok()).filter(std::fs::Metadata::is_file).map(|file| file.len()).sum()
 }
 
 fn properties<const N: usize>(pairs: [(&str, Value); N]) -> BTreeMap<String, Value> {

@@ -169,6 +169,7 @@ impl RunError {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::UnknownView { .. }
+            | Self::UnknownColumn { .. }
             | Self::Cycle { .. }
             | Self::Qualified { .. }
             | Self::Query { .. }

@@ -4,9 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 
-use alluvium_disk_kv_cache::{
-    CollectionError, CopyError, Deque, Order, Sharing, Store, StoreError, ValueError,
-};
+use alluvium_disk_kv_cache::{CollectionError, CopyError, Deque, Order, Sharing, Store, StoreError, ValueError};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
