@@ -27,7 +27,16 @@ fn objects<'a>(at: String, schema: &'a Value, found: &mut Vec<(String, &'a Value
             if map.contains_key("properties") {
                 found.push((at.clone(), schema));
             }
-            map.iter().for_each(|(key, value)| objects(format!("{at}/{key}"), value, found));
+            for (key, value) in map {
+                let at = format!("{at}/{key}");
+                match (key.as_str(), value) {
+                    // By the names of fields, one of which may be `properties`.
+                    ("properties", Value::Object(fields)) => {
+                        fields.iter().for_each(|(field, value)| objects(format!("{at}/{field}"), value, found));
+                    }
+                    _ => objects(at, value, found),
+                }
+            }
         }
         Value::Array(items) => {
             items.iter().enumerate().for_each(|(at_, item)| objects(format!("{at}/{at_}"), item, found));
