@@ -225,9 +225,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("alluvium.toml");
         for (value, said) in [
-            ("nan", "NaN"),
-            ("-inf", "NaN"),
-            ("-0.0", "-0.0"),
+            ("nan", "NotFinite"),
+            ("-inf", "NotFinite"),
+            ("-0.0", "NegativeZero"),
             ("9007199254740993", "9007199254740993"),
             ("2026-01-15", "a date or time"),
         ] {

@@ -502,8 +502,8 @@ fn shards_are_made_and_found_again() {
     shell.end();
     let keys: String = (0..50).map(|n| format!("{n}\n")).collect();
     assert_eq!(text(&[&dir, "ls"]), keys);
-    let stats: Value = serde_json::from_str(&text(&[&dir, "stats", "--format", "json"])).unwrap();
-    assert_eq!((&stats["entries"], &stats["shards"]), (&json!(50), &json!(3)));
+    let stats = document(0, "kv_stats", &[&dir, "stats"]);
+    assert_eq!((&stats["entry_count"], &stats["shards"]), (&json!(50), &json!(3)));
     assert_eq!(text(&[&dir, "get", "--json-key", "7"]), "7\n");
 }
 
