@@ -87,7 +87,10 @@ impl Inner {
             // What is mended is what is wrong now: others may have changed it since.
             self.mend(|transaction| {
                 let survey = survey(&transaction.view(), &Files::Of(&suspects))?;
-                for problem in &survey.problems {
+                // A stray row may lie where an entry's own belongs, so those go first.
+                let is_stray = |problem: &&Problem| matches!(problem, Problem::Stray { .. });
+                let others = survey.problems.iter().filter(|problem| !is_stray(problem));
+                for problem in survey.problems.iter().filter(is_stray).chain(others) {
                     transaction.mend(problem)?;
                 }
                 transaction.state = survey.state;

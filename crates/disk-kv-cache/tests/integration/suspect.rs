@@ -300,6 +300,25 @@ fn fill_cache(dir: &Path) {
     }
 }
 
+#[cfg(feature = "lmdb")]
+#[test]
+fn rows_of_an_index_that_lead_to_each_others_entries_are_mended_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    fill_cache(dir.path());
+    let store = Store::open(dir.path(), &["cache_expiry"], settings(EngineKind::Lmdb)).unwrap();
+    let swap = |txn: &mut alluvium_disk_kv_cache::WriteTxn<'_>| {
+        let rows = txn.scan("cache_expiry", .., Order::Ascending)?.take(2);
+        let rows: Vec<_> = rows.map(|row| row.map(|(at, key)| (at.to_vec(), key.to_vec()))).collect::<Result<_, _>>()?;
+        txn.put("cache_expiry", &rows[0].0, &rows[1].1)?;
+        txn.put("cache_expiry", &rows[1].0, &rows[0].1)
+    };
+    store.write::<_, StoreError>(swap).unwrap();
+    drop(store);
+    let cache = cache_options().open(dir.path()).unwrap();
+    assert_eq!(cache.check(true).unwrap().len(), 4);
+    assert_eq!(cache.check(false).unwrap(), []);
+}
+
 /// As [`garbled`], with a cache: what it gives is what was stored, or a miss, or damage.
 pub fn garbled_cache(origin: &Path) {
     let lmdb = EngineKind::Lmdb;
