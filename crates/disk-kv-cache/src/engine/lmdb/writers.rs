@@ -7,6 +7,10 @@
 //!
 //! `flock` keeps its waiters in the kernel, which wakes the next whatever becomes of the others. With it taken first,
 //! LMDB's mutex is never waited for.
+//!
+//! LMDB's other mutex, for the moment in which a reader takes a slot, has the same hole and none of this: two system calls
+//! would cost a read more than all else. A reader that kept its slot (`mdb_txn_reset` and `mdb_txn_renew`, which heed does not
+//! offer) would not take that mutex at all.
 
 use std::fs::File;
 use std::io;
