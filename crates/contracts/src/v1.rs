@@ -19,6 +19,7 @@ mod maintenance;
 mod manifest;
 mod pipeline;
 mod plan;
+mod profile;
 mod sample;
 mod semantic;
 mod stats;
@@ -51,11 +52,14 @@ pub use lineage::{
 pub use maintenance::{MaintenanceEvent, MaintenanceOperation, MaintenanceResult};
 pub use manifest::{CdfRange, DeltaInputPin, FilePin, InputKind, RunManifest, RunOutput};
 pub use pipeline::{
-    ForeignCommit, NameError, OutputSpec, PipelineSpec, Preset, ProfileSpec, SourceFormat, SourcePath, SourceSpec,
-    ViewSpec, validate_name,
+    ForeignCommit, NameError, OutputSpec, PipelineSpec, SourceFormat, SourcePath, SourceSpec, ViewSpec, validate_name,
 };
 pub use plan::{
     ComponentChange, Identity, MissExplanation, PlanBundleArtifact, PlanComponents, PlanEncoding, Stability,
+};
+pub use profile::{
+    EngineCachePreset, EngineCachesSpec, FeatureSpec, KvCacheSpec, KvSpec, KvStoreSpec, MemoryPoolKind, ParquetSpec,
+    Preset, ProfileSpec, SqlPolicy,
 };
 pub use semantic::{SemanticColumnResult, SemanticColumnSpec, SemanticStatus, SemanticValidation};
 pub use stats::{DeltaStatsDecision, StatsColumn, StatsReason};

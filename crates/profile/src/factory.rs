@@ -1,17 +1,26 @@
 //! The one place where sessions are made.
 
+use std::collections::BTreeSet;
+use std::error::Error;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use alluvium_contracts::MemoryPoolKind;
+use alluvium_telemetry::Diagnostics;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::SessionContext;
-use deltalake_core::delta_datafusion::planner::DeltaPlanner;
+use deltalake_core::delta_datafusion::planner::DeltaExtensionPlanner;
 use object_store::ObjectStore;
 use url::Url;
 
+use crate::builtins::Builtins;
+use crate::extension::{SessionExtension, SessionParts, Slot};
+use crate::planner::CombinedPlanner;
+use crate::prepared::{Entry, Registry};
+use crate::query_error::QueryError;
 use crate::runtime_profile::RuntimeProfile;
 use crate::session::Session;
 use crate::settings::session_config;
@@ -33,8 +42,25 @@ pub enum SessionError {
         /// What is allowed.
         rule: &'static str,
     },
+    /// Nothing fills a slot that has to be filled.
+    #[error("nothing fills the slot `{slot}` of the session: give the factory an extension for it")]
+    MissingSlot {
+        /// The slot.
+        slot: Slot,
+    },
+    /// An extension could not be installed.
+    #[error("the slot `{slot}` of the session could not be filled")]
+    Extension {
+        /// The slot.
+        slot: Slot,
+        /// What the extension says.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The engine refused its runtime, as a rule because there is no temporary directory to spill to.
-    #[error("the engine's runtime could not be made: see that the system's temporary directory can be written")]
+    #[error(
+        "the engine's runtime could not be made: see that `spill_directory` of [profile], else the system's directory for \
+         temporary files, can be written"
+    )]
     Runtime {
         /// The engine's word.
         source: Box<DataFusionError>,
@@ -45,63 +71,193 @@ pub enum SessionError {
 #[derive(Debug)]
 pub struct SessionFactory {
     profile: RuntimeProfile,
-    object_stores: Vec<(Url, Arc<dyn ObjectStore>)>,
+    extensions: Vec<Arc<dyn SessionExtension>>,
+    required: BTreeSet<Slot>,
+    diagnostics: Option<Diagnostics>,
+    shared: OnceLock<Session>,
 }
 
 impl SessionFactory {
     /// Sessions of `profile`, which read local files (`file://`).
     #[must_use]
     pub fn new(profile: RuntimeProfile) -> Self {
-        Self { profile, object_stores: Vec::new() }
+        Self { profile, extensions: Vec::new(), required: BTreeSet::new(), diagnostics: None, shared: OnceLock::new() }
+    }
+
+    /// The profile.
+    #[must_use]
+    pub fn profile(&self) -> &RuntimeProfile {
+        &self.profile
     }
 
     /// Reads whatever `url` covers (scheme and host) from `store`; `file:///` replaces the local files.
     #[must_use]
-    pub fn with_object_store(mut self, url: Url, store: Arc<dyn ObjectStore>) -> Self {
-        self.object_stores.push((url, store));
+    pub fn with_object_store(self, url: Url, store: Arc<dyn ObjectStore>) -> Self {
+        self.with_extension(Arc::new(GivenStore { url, store }))
+    }
+
+    /// Fills a [`Slot`] of every session.
+    #[must_use]
+    pub fn with_extension(mut self, extension: Arc<dyn SessionExtension>) -> Self {
+        self.extensions.push(extension);
+        // Slots are filled in their order; within one, the first given is the first.
+        self.extensions.sort_by_key(|extension| extension.slot());
+        self.shared = OnceLock::new();
         self
     }
 
-    /// Makes a session: the engine's functions and formats, the planner that Delta tables need to be read and written, and
-    /// nothing registered. Every session has a runtime of its own (memory pool, spill directory).
+    /// Makes no session unless something fills this slot.
+    #[must_use]
+    pub fn requiring(mut self, slot: Slot) -> Self {
+        self.required.insert(slot);
+        self
+    }
+
+    /// Tells of prepared statements here. Default: nobody is told.
+    #[must_use]
+    pub fn with_diagnostics(mut self, diagnostics: Diagnostics) -> Self {
+        self.diagnostics = Some(diagnostics);
+        self.shared = OnceLock::new();
+        self
+    }
+
+    /// The one session that everybody who asks for it shares: made when it is first asked for, and kept.
     ///
     /// # Errors
-    /// [`SessionError::Setting`] if the profile declares a zero; [`SessionError::Runtime`] from the engine.
+    /// As [`ephemeral_context`](Self::ephemeral_context).
+    pub fn session_context(&self) -> Result<Session, SessionError> {
+        if let Some(session) = self.shared.get() {
+            return Ok(session.clone());
+        }
+        let session = self.build()?;
+        Ok(self.shared.get_or_init(|| session).clone())
+    }
+
+    /// A session of its own, with nothing registered and nothing remembered, that knows what
+    /// [`session_context`](Self::session_context) knew at first.
+    ///
+    /// # Errors
+    /// [`SessionError::Setting`] if the profile declares a zero, [`SessionError::MissingSlot`] and
+    /// [`SessionError::Extension`] from what upper crates bring, [`SessionError::Runtime`] from the engine.
+    pub fn ephemeral_context(&self) -> Result<Session, SessionError> {
+        self.build()
+    }
+
+    /// [`ephemeral_context`](Self::ephemeral_context): the engine's functions and formats, the planner that Delta tables need to
+    /// be read and written, what fills the slots, and nothing registered. Every session has a runtime of its own (memory pool, spill
+    /// directory).
+    ///
+    /// # Errors
+    /// As there.
     #[expect(clippy::disallowed_methods, reason = "this is the factory that the ban points to")]
     pub fn build(&self) -> Result<Session, SessionError> {
-        let partitions = self.profile.target_partitions();
-        if partitions == 0 {
-            return Err(SessionError::Setting { setting: "target_partitions", value: 0, rule: "it is at least 1" });
+        for (setting, value) in
+            [("target_partitions", self.profile.target_partitions()), ("batch_size", self.profile.batch_size())]
+        {
+            if value == 0 {
+                return Err(SessionError::Setting { setting, value: 0, rule: "it is at least 1" });
+            }
+        }
+        let parts = self.parts()?;
+        let prepared = Registry::default();
+        for (name, sql) in &parts.prepared {
+            let refused = |source: QueryError| SessionError::Extension {
+                slot: Slot::PreparedStatements,
+                source: Box::new(source),
+            };
+            prepared.insert(Entry::parse(name, sql).map_err(refused)?).map_err(refused)?;
         }
         let runtime = self.runtime()?;
-        for (url, store) in &self.object_stores {
+        for (url, store) in &parts.object_stores {
             runtime.register_object_store(url, Arc::clone(store));
         }
-        let state = SessionStateBuilder::new()
-            .with_config(session_config(partitions))
+        let mut builder = SessionStateBuilder::new()
+            .with_config(session_config(&self.profile))
             .with_runtime_env(runtime)
             .with_default_features()
-            // The engine's planner with Delta's extension nodes, without which no Delta write can be planned.
-            .with_query_planner(DeltaPlanner::new())
-            .build();
-        Ok(Session::new(SessionContext::new_with_state(state)))
+            .with_query_planner(Arc::new(CombinedPlanner::new(parts.extension_planners)));
+        for rule in parts.physical_rules {
+            builder = builder.with_physical_optimizer_rule(rule);
+        }
+        for (name, factory) in parts.table_factories {
+            builder = builder.with_table_factory(name, factory);
+        }
+        if let Some(factory) = parts.cache_factory {
+            builder = builder.with_cache_factory(Some(factory));
+        }
+        let state = builder.build();
+        let builtins = Builtins::of(&state);
+        let context = SessionContext::new_with_state(state);
+        for (name, catalog) in parts.catalogs {
+            context.register_catalog(name, catalog);
+        }
+        for function in parts.scalar_functions {
+            context.register_udf(Arc::unwrap_or_clone(function));
+        }
+        for function in parts.aggregate_functions {
+            context.register_udaf(Arc::unwrap_or_clone(function));
+        }
+        for function in parts.window_functions {
+            context.register_udwf(Arc::unwrap_or_clone(function));
+        }
+        for (name, function) in parts.table_functions {
+            context.register_udtf(&name, function);
+        }
+        Ok(Session::new(context, builtins, self.profile.sql_policy(), prepared, self.diagnostics.clone()))
+    }
+
+    /// What fills the slots, in their order.
+    fn parts(&self) -> Result<SessionParts, SessionError> {
+        let filled: BTreeSet<_> = self.extensions.iter().map(|extension| extension.slot()).collect();
+        if let Some(slot) = self.required.difference(&filled).next() {
+            return Err(SessionError::MissingSlot { slot: *slot });
+        }
+        let mut parts = SessionParts::default();
+        // Without it no Delta write can be planned.
+        parts.extension_planner(DeltaExtensionPlanner::new());
+        for extension in &self.extensions {
+            let slot = extension.slot();
+            extension.install(&mut parts).map_err(|source| SessionError::Extension { slot, source })?;
+        }
+        Ok(parts)
     }
 
     fn runtime(&self) -> Result<Arc<RuntimeEnv>, SessionError> {
-        let mut builder = RuntimeEnvBuilder::new()
-            // A listing kept for ever hides new files. Statistics and footers are kept by path, size and mtime, which a
-            // rewrite may leave alone: new bytes would be read by an old footer, under a pin that had seen the change.
-            .with_object_list_cache_limit(0)
-            .with_file_statistics_cache_limit(0)
-            .with_metadata_cache_limit(0);
+        let mut builder = self.profile.engine_caches().apply(RuntimeEnvBuilder::new());
+        builder = builder.with_max_temp_directory_size(self.profile.spill_limit_bytes());
+        if let Some(directory) = self.profile.spill_directory() {
+            builder = builder.with_temp_file_path(directory);
+        }
         if let Some(bytes) = self.profile.memory_limit_bytes() {
             let rule = "it is at least 1 and fits the machine's word";
             let refused = || SessionError::Setting { setting: "memory_limit_bytes", value: bytes, rule };
             let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or_else(refused)?;
-            let pool = TrackConsumersPool::new(FairSpillPool::new(bytes), CONSUMERS_NAMED);
-            builder = builder.with_memory_pool(Arc::new(pool));
+            builder = builder.with_memory_pool(match self.profile.memory_pool() {
+                MemoryPoolKind::Fair => Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), CONSUMERS_NAMED)),
+                MemoryPoolKind::Greedy => {
+                    Arc::new(TrackConsumersPool::new(GreedyMemoryPool::new(bytes), CONSUMERS_NAMED))
+                }
+            });
         }
         builder.build_arc().map_err(|source| SessionError::Runtime { source: Box::new(source) })
+    }
+}
+
+/// The store of [`SessionFactory::with_object_store`].
+#[derive(Debug)]
+struct GivenStore {
+    url: Url,
+    store: Arc<dyn ObjectStore>,
+}
+
+impl SessionExtension for GivenStore {
+    fn slot(&self) -> Slot {
+        Slot::ObjectStores
+    }
+
+    fn install(&self, parts: &mut SessionParts) -> Result<(), Box<dyn Error + Send + Sync>> {
+        parts.object_store(self.url.clone(), Arc::clone(&self.store));
+        Ok(())
     }
 }
 

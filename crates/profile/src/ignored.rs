@@ -129,7 +129,7 @@ mod tests {
             "select * from t prewhere a = 1",
             "select * from t where a in (select a from u for update)",
         ] {
-            let error = crate::statement::parse(sql, 50).unwrap_err();
+            let error = crate::statement::parse(sql, &GenericDialect {}, 50).unwrap_err();
             assert!(matches!(error, QueryError::Ignored { .. }), "{sql}: {error}");
         }
     }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-/// What a key-value store is for. Each kind is a store of its own, so that one can be lost without the others.
+/// What a key-value store is for. Each kind lies in a directory of its own, so that one can be lost without the others.
+///
+/// Every kind has a [store](crate::CacheRoot::kv) for tables of its owner; those that [may forget](Self::is_cache) also
+/// have a [cache](crate::CacheRoot::cache), which evicts as [`KvKindSettings`](crate::KvKindSettings) say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum KvKind {
@@ -13,15 +16,32 @@ pub enum KvKind {
     Queue,
     /// What was measured and need not be measured again: `pins`.
     Runtime,
-    /// Inferred `schemas`.
+    /// What was learned of schemas: the inferred ones, `schemas`.
     Schema,
+    /// Stored plans.
+    Plan,
+    /// What was extracted from files.
+    Extract,
+    /// Listings of repositories.
+    RepoScan,
+    /// Locks, semaphores and counters of processes that meet here.
+    Coordination,
 }
 
 impl KvKind {
-    /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Index, Self::Queue, Self::Runtime, Self::Schema];
+    /// All kinds, in the order of their declaration.
+    pub const ALL: [Self; 8] = [
+        Self::Index,
+        Self::Queue,
+        Self::Runtime,
+        Self::Schema,
+        Self::Plan,
+        Self::Extract,
+        Self::RepoScan,
+        Self::Coordination,
+    ];
 
-    /// The name of its directory under `kv/`.
+    /// The name of its directory in the key-value root, and of its table under `[profile.kv]`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -29,10 +49,23 @@ impl KvKind {
             Self::Queue => "queue",
             Self::Runtime => "runtime",
             Self::Schema => "schema",
+            Self::Plan => "plan",
+            Self::Extract => "extract",
+            Self::RepoScan => "repo_scan",
+            Self::Coordination => "coordination",
         }
     }
 
-    /// The tables of its store. `meta` is in every kind; its row `root_id` binds the store to its cache root.
+    /// Whether what it holds can be computed again, so that it may be evicted.
+    #[must_use]
+    pub const fn is_cache(self) -> bool {
+        match self {
+            Self::Runtime | Self::Schema | Self::Plan | Self::Extract | Self::RepoScan => true,
+            Self::Index | Self::Queue | Self::Coordination => false,
+        }
+    }
+
+    /// The tables of its store. `meta` is in every kind; its row `root_id` binds the kind to its cache root.
     #[must_use]
     pub const fn tables(self) -> &'static [&'static str] {
         match self {
@@ -40,6 +73,7 @@ impl KvKind {
             Self::Queue => &["outbox", "meta"],
             Self::Runtime => &["pins", "meta"],
             Self::Schema => &["schemas", "meta"],
+            Self::Plan | Self::Extract | Self::RepoScan | Self::Coordination => &["meta"],
         }
     }
 }

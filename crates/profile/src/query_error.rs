@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use alluvium_contracts::SqlPolicy;
 use datafusion::common::diagnostic::Diagnostic;
 use datafusion::common::utils::quote_identifier;
 use datafusion::common::{Column, SchemaError, TableReference};
@@ -75,6 +76,88 @@ pub enum QueryError {
         /// Where it begins, if it hides inside a query and the parser recorded it.
         position: Option<Position>,
     },
+    /// The SQL policy forbids the statement, or one inside it.
+    #[error(
+        "{statement} is not allowed{}: the SQL policy is `{policy}`, and this takes `{needed}`; set `sql_policy` of [profile] \
+         if it is meant",
+        at(*position)
+    )]
+    Forbidden {
+        /// Its first word.
+        statement: String,
+        /// Where it begins, if the parser recorded it.
+        position: Option<Position>,
+        /// The policy of the session.
+        policy: SqlPolicy,
+        /// The tightest policy that lets it through.
+        needed: SqlPolicy,
+    },
+    /// PREPARE, EXECUTE or DEALLOCATE inside another statement.
+    #[error("{statement} cannot stand inside another statement{}: write it alone", at(*position))]
+    Nested {
+        /// Its first word.
+        statement: String,
+        /// Where it begins, if the parser recorded it.
+        position: Option<Position>,
+    },
+    /// A table function that was not installed with the session: nobody knows what it reads.
+    #[error(
+        "the table function `{function}` is not allowed: install it with the session, or set `sql_policy` of [profile] to `admin`"
+    )]
+    ForeignTableFunction {
+        /// Its name.
+        function: String,
+    },
+    /// The text names no dialect of SQL.
+    #[error("`{text}` is no dialect of SQL: write one of {known}")]
+    UnknownDialect {
+        /// The text.
+        text: String,
+        /// Those there are.
+        known: &'static str,
+    },
+    /// No statement was prepared under this name.
+    #[error("no statement was prepared as `{name}`{}", meant(suggestion.as_deref()))]
+    UnknownPrepared {
+        /// The name.
+        name: String,
+        /// The most similar name that there is.
+        suggestion: Option<String>,
+    },
+    /// A statement was prepared under this name already.
+    #[error("a statement was prepared as `{name}` already: take another name, or DEALLOCATE it first")]
+    PreparedTwice {
+        /// The name.
+        name: String,
+    },
+    /// A system query cannot be taken away.
+    #[error("`{name}` is a system query, and stays: take another name")]
+    SystemQuery {
+        /// The name.
+        name: String,
+    },
+    /// A prepared statement was given another number of values than it has parameters.
+    #[error("the prepared statement `{name}` takes {expected} values, and was given {found}: EXECUTE {name}(…)")]
+    ParameterCount {
+        /// Its name.
+        name: String,
+        /// Its parameters.
+        expected: usize,
+        /// The values.
+        found: usize,
+    },
+    /// A value for a prepared statement is not of its parameter's type, or is not constant.
+    #[error("value {position} for the prepared statement `{name}` has to be a constant {expected}")]
+    ParameterValue {
+        /// The statement's name.
+        name: String,
+        /// From 1.
+        position: usize,
+        /// The type of the parameter.
+        expected: String,
+        /// The engine's word, if it has one.
+        source: Option<Box<DataFusionError>>,
+    },
     /// The query has a clause that the engine reads and ignores, so that it would mean something else than what runs.
     #[error("{clause} is not supported{}: the engine would ignore it; write the query without", at(*position))]
     Ignored {
@@ -140,11 +223,22 @@ impl QueryError {
         match self {
             Self::Parse { position, .. }
             | Self::NotAQuery { position, .. }
+            | Self::Forbidden { position, .. }
+            | Self::Nested { position, .. }
             | Self::Ignored { position, .. }
             | Self::UnknownTable { position, .. }
             | Self::UnknownColumn { position, .. }
             | Self::Plan { position, .. } => *position,
-            Self::Empty | Self::ManyStatements { .. } | Self::Parameter { .. } => None,
+            Self::Empty
+            | Self::ManyStatements { .. }
+            | Self::Parameter { .. }
+            | Self::ForeignTableFunction { .. }
+            | Self::UnknownDialect { .. }
+            | Self::UnknownPrepared { .. }
+            | Self::PreparedTwice { .. }
+            | Self::SystemQuery { .. }
+            | Self::ParameterCount { .. }
+            | Self::ParameterValue { .. } => None,
         }
     }
 
@@ -181,7 +275,7 @@ impl QueryError {
     /// which the engine would miss it; `known` are those that are.
     pub(crate) fn of_planner(
         error: DataFusionError,
-        statement: &Statement,
+        statement: Option<&Statement>,
         missing: &[(TableReference, String)],
         known: &[String],
     ) -> Self {
@@ -192,7 +286,7 @@ impl QueryError {
                 // As it has to be written: a name with capitals in quotes. Dots part a qualified name's parts.
                 suggestion: closest(&name, known.iter().map(String::as_str))
                     .map(|name| name.split('.').map(quote_identifier).collect::<Vec<_>>().join(".")),
-                position: position_of_table(statement, table),
+                position: statement.and_then(|statement| position_of_table(statement, table)),
                 table: name,
             };
         }
@@ -200,12 +294,12 @@ impl QueryError {
         match error.find_root() {
             DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
                 SchemaError::FieldNotFound { field, valid_fields } => unknown_column(field, valid_fields, |relation| {
-                    diagnosed.or_else(|| position_of_column(statement, relation, &field.name))
+                    diagnosed.or_else(|| statement.and_then(|s| position_of_column(s, relation, &field.name)))
                 }),
                 SchemaError::AmbiguousReference { field } => {
-                    let position = diagnosed.or_else(|| {
-                        position_of_column(statement, field.relation.as_ref().map(TableReference::table), &field.name)
-                    });
+                    let relation = field.relation.as_ref().map(TableReference::table);
+                    let position =
+                        diagnosed.or_else(|| statement.and_then(|s| position_of_column(s, relation, &field.name)));
                     Self::plan(error, position)
                 }
                 _ => Self::plan(error, diagnosed),

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use alluvium_contracts::RootId;
-use alluvium_disk_kv_cache::{OpenError, StoreError};
+use alluvium_disk_kv_cache::{CoordinationError, OpenCacheError, OpenError, StoreError};
 
 use crate::kv_kind::KvKind;
 
@@ -110,6 +110,34 @@ pub enum RootError {
         /// The newest version known here.
         supported: u64,
     },
+    /// The root is written through another key-value root. Two of them would not see each other's entries and locks.
+    #[error(
+        "{} says that the cache root is written through the key-value root {}, not {}: set `kv_root` of [profile] to the \
+         first, or use another cache root",
+        path.display(), recorded.display(), requested.display()
+    )]
+    OtherKvRoot {
+        /// `root.json`.
+        path: PathBuf,
+        /// The key-value root it is written through.
+        recorded: PathBuf,
+        /// The one that was asked for.
+        requested: PathBuf,
+    },
+    /// A cache was asked for of a kind that never forgets.
+    #[error("the {kind} store never forgets, so it has no cache: use its tables, or a kind that may forget")]
+    NotACache {
+        /// The kind.
+        kind: KvKind,
+    },
+    /// The root was opened for reading only, and this writes.
+    #[error("the cache root {} was opened for reading only, and the {kind} kind is also written: open it for writing", path.display())]
+    ReadOnly {
+        /// The kind.
+        kind: KvKind,
+        /// The root.
+        path: PathBuf,
+    },
     /// The root was opened for reading only and has no such store yet.
     #[error("the cache root has no {kind} store in {}: run the pipeline once", path.display())]
     KvAbsent {
@@ -141,6 +169,20 @@ pub enum RootError {
         kind: KvKind,
         /// What the store says, with its path and what to do.
         source: OpenError,
+    },
+    /// The cache of a kind cannot be opened or used.
+    #[error("the {kind} cache of the cache root cannot be used")]
+    KvCache {
+        /// The kind.
+        kind: KvKind,
+        /// What the cache says, with its path and what to do.
+        source: OpenCacheError,
+    },
+    /// The locks of the coordination kind cannot be opened.
+    #[error("the locks of the cache root cannot be opened")]
+    Coordination {
+        /// What they say.
+        source: CoordinationError,
     },
     /// A store was opened but its binding cannot be read or written.
     #[error("the {kind} store of the cache root cannot be used")]

@@ -17,17 +17,27 @@ const NAME: &str = "root.json";
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RootFile {
     /// Who the root is.
-    Is(RootId),
+    Is(Identity),
     /// There is no file.
     Absent,
     /// There is one, and this is wrong with it.
     Damaged(String),
 }
 
+/// Who a root is, and through which key-value root it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) id: RootId,
+    /// Absolute; `None`: `kv` in the root.
+    pub(crate) kv_root: Option<PathBuf>,
+}
+
 #[derive(Serialize)]
-struct Content {
+struct Content<'i> {
     id: RootId,
     format_version: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kv_root: Option<&'i Path>,
 }
 
 impl RootFile {
@@ -55,9 +65,13 @@ impl RootFile {
             Some(FORMAT_VERSION) => {}
             _ => return Ok(Self::Damaged("it has no valid format_version".to_owned())),
         }
-        Ok(match value.get("id").and_then(serde_json::Value::as_str).map(str::parse) {
-            Some(Ok(id)) => Self::Is(id),
-            _ => Self::Damaged("it has no valid id".to_owned()),
+        let Some(Ok(id)) = value.get("id").and_then(serde_json::Value::as_str).map(str::parse) else {
+            return Ok(Self::Damaged("it has no valid id".to_owned()));
+        };
+        Ok(match value.get("kv_root").map(serde_json::Value::as_str) {
+            None => Self::Is(Identity { id, kv_root: None }),
+            Some(Some(kv_root)) => Self::Is(Identity { id, kv_root: Some(PathBuf::from(kv_root)) }),
+            Some(None) => Self::Damaged("its kv_root is no path".to_owned()),
         })
     }
 
@@ -72,16 +86,15 @@ impl RootFile {
     }
 
     /// Puts it in place at once and whole; what was there is gone. Call it under [`lock`].
-    pub(crate) fn write(root: &Path, id: RootId) -> Result<(), RootError> {
+    pub(crate) fn write(root: &Path, identity: &Identity) -> Result<(), RootError> {
         let path = Self::path(root);
         let new = root.join("root.json.new");
         let io = |action, path: &Path| {
             let path = path.to_owned();
             move |source| RootError::io(root, action, &path, source)
         };
-        let mut text = serde_json::to_string(&Content { id, format_version: FORMAT_VERSION })
-            .map_err(io::Error::from)
-            .map_err(io("write", &new))?;
+        let content = Content { id: identity.id, format_version: FORMAT_VERSION, kv_root: identity.kv_root.as_deref() };
+        let mut text = serde_json::to_string(&content).map_err(io::Error::from).map_err(io("write", &new))?;
         text.push('\n');
         let mut file = File::create(&new).map_err(io("create", &new))?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io("write", &new))?;

@@ -1,16 +1,24 @@
-//! A session: the engine's context, and the only door that SQL of views passes through.
+//! A session: the engine's context, and the only door that SQL passes through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use alluvium_contracts::SqlPolicy;
+use alluvium_telemetry::Diagnostics;
 use datafusion::common::TableReference;
+use datafusion::config::Dialect;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::dialect_from_str;
 
 use crate::builtins::Builtins;
+use crate::prepared::{PreparedStatement, Registry};
+use crate::query::Query;
 use crate::query_error::QueryError;
+use crate::statement::Parsed;
 use crate::{now, settings, statement};
 
 const INFORMATION_SCHEMA: &str = "information_schema";
@@ -20,6 +28,11 @@ const INFORMATION_SCHEMA: &str = "information_schema";
 pub struct Session {
     context: SessionContext,
     builtins: Arc<Builtins>,
+    /// Those that were installed with the session, by name.
+    table_functions: Arc<BTreeSet<String>>,
+    policy: SqlPolicy,
+    pub(crate) prepared: Arc<Registry>,
+    pub(crate) diagnostics: Option<Diagnostics>,
 }
 
 /// A query that was planned and not run.
@@ -33,10 +46,23 @@ pub struct PlannedQuery {
 }
 
 impl Session {
-    /// Called before anything foreign can be registered.
-    pub(crate) fn new(context: SessionContext) -> Self {
-        let builtins = Arc::new(Builtins::of(&context.state_ref().read()));
-        Self { context, builtins }
+    /// Called before anything foreign can be registered. `builtins` are the functions before any extension's.
+    pub(crate) fn new(
+        context: SessionContext,
+        builtins: Builtins,
+        policy: SqlPolicy,
+        prepared: Registry,
+        diagnostics: Option<Diagnostics>,
+    ) -> Self {
+        let table_functions = context.state_ref().read().table_functions().keys().cloned().collect();
+        Self {
+            context,
+            builtins: Arc::new(builtins),
+            table_functions: Arc::new(table_functions),
+            policy,
+            prepared: Arc::new(prepared),
+            diagnostics,
+        }
     }
 
     /// The engine's context.
@@ -45,34 +71,85 @@ impl Session {
         &self.context
     }
 
+    /// What SQL may do here beside asking.
+    #[must_use]
+    pub fn sql_policy(&self) -> SqlPolicy {
+        self.policy
+    }
+
+    /// The same session under another policy. What was prepared under a looser one cannot be executed.
+    #[must_use]
+    pub fn with_sql_policy(&self, policy: SqlPolicy) -> Self {
+        Self { policy, ..self.clone() }
+    }
+
+    /// Executes one statement, or reads a plan, if the SQL policy lets it: statements with an effect (SET, PREPARE, CREATE …) have
+    /// had it when this returns; the rows of a query or a DML statement come, and it happens, when the answer is collected.
+    ///
+    /// PREPARE, EXECUTE and DEALLOCATE are the session's own: see [`PreparedStatement`].
+    ///
+    /// # Errors
+    /// As the variants of [`QueryError`] say; most have a [position](QueryError::position).
+    pub async fn execute(&self, query: impl Into<Query>) -> Result<DataFrame, QueryError> {
+        match query.into() {
+            Query::Sql { text, dialect } => {
+                let parsed = self.parse(&text, dialect)?.under(self.policy)?;
+                let statement = match &parsed.statement {
+                    statement::Statement::Statement(statement) => Some(statement.as_ref()),
+                    _ => None,
+                };
+                match statement {
+                    Some(ast::Statement::Prepare { .. }) => self.prepare(text, parsed).await,
+                    Some(ast::Statement::Execute { .. }) => self.execute_prepared(parsed).await,
+                    Some(ast::Statement::Deallocate { name, .. }) => {
+                        let name = statement::normalized(name);
+                        self.deallocate(&name)
+                    }
+                    _ => self.run(parsed).await,
+                }
+            }
+            Query::DataFrame(frame) => {
+                let plan = frame.into_unoptimized_plan();
+                let needed = statement::needed_by_plan(&plan);
+                if needed > self.policy {
+                    let statement =
+                        plan.display().to_string().split([' ', ':']).next().unwrap_or_default().to_uppercase();
+                    return Err(QueryError::Forbidden { statement, position: None, policy: self.policy, needed });
+                }
+                Ok(DataFrame::new(self.context.state(), self.analyzed(plan, None)?))
+            }
+        }
+    }
+
     /// Plans `sql`, which has to be exactly one query: no DDL, DML, COPY, SET, PREPARE, EXECUTE, SHOW or EXPLAIN, nor any of
-    /// them inside a query. Reads what the registered tables need to be planned, and runs nothing.
+    /// them inside a query, whatever the SQL policy. Reads what the registered tables need to be planned, and runs nothing.
     ///
     /// # Errors
     /// As the variants of [`QueryError`] say; most have a [position](QueryError::position).
     pub async fn plan_query(&self, sql: &str) -> Result<PlannedQuery, QueryError> {
-        let state = self.context.state();
-        let statement::Query { statement, tables } = self.parse(&state, sql)?;
-        // Wanted only after a failure, and the planner takes the statement.
-        let failed = statement.clone();
-        let plan = match state.statement_to_plan(statement).await {
-            Ok(plan) => plan,
-            Err(error) => {
-                let missing = missing(&state, &tables);
-                return Err(QueryError::of_planner(error, &failed, &missing, &registered(&state)));
-            }
+        self.plan_parsed(self.parse(sql, Dialect::Generic)?.into_query()?).await
+    }
+
+    /// The tables that a statement names, without CTEs and table functions, sorted; qualified names with their dots. For EXECUTE
+    /// they are those of the prepared statement. Nothing needs to be registered.
+    ///
+    /// # Errors
+    /// The same refusals as [`execute`](Self::execute), but for those that take a plan.
+    pub fn referenced_tables_of(&self, query: &Query) -> Result<Vec<String>, QueryError> {
+        let Query::Sql { text, dialect } = query else {
+            // Its tables are in it.
+            return Ok(Vec::new());
         };
-        // The syntax has been refused already. This holds even if the engine learns a new way to write it.
-        let policy = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        policy.verify_plan(&plan).map_err(|error| QueryError::plan(error, None))?;
-        let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {});
-        let plan = analyzed.map_err(|error| QueryError::of_planner(error, &failed, &[], &[]))?;
-        let plan = now::in_microseconds(plan).map_err(|error| QueryError::plan(error, None))?;
-        let parameters = plan.get_parameter_names().map_err(|error| QueryError::plan(error, None))?;
-        if let Some(name) = parameters.into_iter().min() {
-            return Err(QueryError::Parameter { name });
+        let parsed = self.parse(text, *dialect)?.under(self.policy)?;
+        let mut tables = names(&parsed);
+        if let Some(name) = parsed.executes() {
+            tables.extend(names(&self.prepared.get(&name)?.parsed));
         }
-        Ok(PlannedQuery { plan, tables })
+        // SHOW and DESCRIBE ask the catalog, whatever they name.
+        if parsed.asks_the_catalog() {
+            tables.push(format!("{INFORMATION_SCHEMA}.tables"));
+        }
+        Ok(tables)
     }
 
     /// The tables that `sql` names, without CTEs and table functions, sorted; qualified names with their dots. Nothing needs to be
@@ -81,8 +158,14 @@ impl Session {
     /// # Errors
     /// The same refusals as [`plan_query`](Self::plan_query), but for those that take a plan.
     pub fn referenced_tables(&self, sql: &str) -> Result<Vec<String>, QueryError> {
-        let query = self.parse(&self.context.state_ref().read(), sql)?;
-        Ok(query.tables.iter().map(ToString::to_string).collect())
+        Ok(names(&self.parse(sql, Dialect::Generic)?.into_query()?))
+    }
+
+    /// The statements that can be executed by name, sorted: the system queries, what extensions brought, and what was
+    /// prepared here.
+    #[must_use]
+    pub fn prepared_statements(&self) -> Vec<PreparedStatement> {
+        self.prepared.list()
     }
 
     /// Every setting of the engine that may change rows, with its value: all but
@@ -98,9 +181,87 @@ impl Session {
         &self.builtins
     }
 
-    fn parse(&self, state: &SessionState, sql: &str) -> Result<statement::Query, QueryError> {
-        statement::parse(sql, state.config_options().sql_parser.recursion_limit.get())
+    /// One statement that calls no table function but those that were installed with the session.
+    fn parse(&self, sql: &str, dialect: Dialect) -> Result<Parsed, QueryError> {
+        let recursion_limit = self.context.state_ref().read().config_options().sql_parser.recursion_limit.get();
+        let unknown = || QueryError::UnknownDialect { text: dialect.to_string(), known: Dialect::available() };
+        let dialect = dialect_from_str(dialect).ok_or_else(unknown)?;
+        let parsed = statement::parse(sql, dialect.as_ref(), recursion_limit)?;
+        if self.policy < SqlPolicy::Admin {
+            let state = self.context.state_ref();
+            let state = state.read();
+            let foreign = |function: &&TableReference| {
+                let name = function.table();
+                state.table_functions().contains_key(name) && !self.table_functions.contains(name)
+            };
+            if let Some(function) = parsed.functions.iter().find(foreign) {
+                return Err(QueryError::ForeignTableFunction { function: function.to_string() });
+            }
+        }
+        Ok(parsed)
     }
+
+    /// Has the effect of a statement, or plans it for its rows.
+    async fn run(&self, parsed: Parsed) -> Result<DataFrame, QueryError> {
+        if parsed.is_query() {
+            let planned = self.plan_parsed(parsed).await?;
+            return Ok(DataFrame::new(self.context.state(), planned.plan));
+        }
+        let plan = self.to_plan(&parsed).await?;
+        self.run_plan(plan).await
+    }
+
+    /// Has the effect of a plan, or makes it ready for its rows.
+    pub(crate) async fn run_plan(&self, plan: LogicalPlan) -> Result<DataFrame, QueryError> {
+        self.verify(&plan, self.policy)?;
+        let frame = self.context.execute_logical_plan(plan).await;
+        frame.map_err(|error| QueryError::plan(error, None))
+    }
+
+    /// The engine's plan of a statement, as it is written.
+    pub(crate) async fn to_plan(&self, parsed: &Parsed) -> Result<LogicalPlan, QueryError> {
+        let state = self.context.state();
+        state.statement_to_plan(parsed.statement.clone()).await.map_err(|error| {
+            let missing = missing(&state, &parsed.tables);
+            QueryError::of_planner(error, Some(&parsed.statement), &missing, &registered(&state))
+        })
+    }
+
+    async fn plan_parsed(&self, parsed: Parsed) -> Result<PlannedQuery, QueryError> {
+        let plan = self.to_plan(&parsed).await?;
+        // The syntax has been refused already. This holds even if the engine learns a new way to write it.
+        self.verify(&plan, SqlPolicy::ReadOnly)?;
+        let plan = self.analyzed(plan, Some(&parsed.statement))?;
+        let parameters = plan.get_parameter_names().map_err(|error| QueryError::plan(error, None))?;
+        if let Some(name) = parameters.into_iter().min() {
+            return Err(QueryError::Parameter { name });
+        }
+        Ok(PlannedQuery { plan, tables: parsed.tables })
+    }
+
+    /// With types coerced, and with the little that this session does to every query.
+    pub(crate) fn analyzed(
+        &self,
+        plan: LogicalPlan,
+        statement: Option<&statement::Statement>,
+    ) -> Result<LogicalPlan, QueryError> {
+        let state = self.context.state();
+        let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {});
+        let plan = analyzed.map_err(|error| QueryError::of_planner(error, statement, &[], &[]))?;
+        now::in_microseconds(plan).map_err(|error| QueryError::plan(error, None))
+    }
+
+    fn verify(&self, plan: &LogicalPlan, policy: SqlPolicy) -> Result<(), QueryError> {
+        let options = SQLOptions::new()
+            .with_allow_statements(policy >= SqlPolicy::Service)
+            .with_allow_dml(policy >= SqlPolicy::Write)
+            .with_allow_ddl(policy >= SqlPolicy::Admin);
+        options.verify_plan(plan).map_err(|error| QueryError::plan(error, None))
+    }
+}
+
+fn names(parsed: &Parsed) -> Vec<String> {
+    parsed.tables.iter().map(ToString::to_string).collect()
 }
 
 impl std::fmt::Debug for Session {
@@ -148,5 +309,9 @@ fn registered(state: &SessionState) -> Vec<String> {
     names
 }
 
+#[cfg(test)]
+mod policy_tests;
+#[cfg(test)]
+mod prepared_tests;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use alluvium_contracts::ProfileSpec;
 use datafusion::config::ConfigOptions;
 use datafusion::prelude::SessionConfig;
+
+use crate::runtime_profile::RuntimeProfile;
 
 const ARRIVAL: &str = "splits or joins batches of rows; what a row holds does not depend on its batch";
 const PARALLEL: &str =
@@ -15,6 +18,8 @@ const WRITE: &str =
 const LATE_FILTER: &str = "applies a filter during decoding instead of after it; the same rows pass";
 const PARTIAL: &str = "decides whether rows are combined in one step or two; the groups are the same";
 const EXPLAIN: &str = "shapes the text of EXPLAIN, which no query may contain";
+const PLACE: &str = "says where something lies; what it holds is the same";
+const FINISH: &str = "decides whether a query finishes, not what it returns";
 const DISPLAY: &str = "shapes printed tables; values are untouched";
 
 /// Settings that cannot change the rows of a query, each with the argument why. Every other one is semantic: it is part of
@@ -113,15 +118,50 @@ pub const NEUTRAL_SETTINGS: &[(&str, &str)] = &[
     ("datafusion.sql_parser.recursion_limit", "refuses deeper SQL; what is accepted parses alike"),
 ];
 
+/// Settings of a profile that move no cache key, each with the argument why. One that names a table covers all below it.
+/// Every other one is semantic: it stands for settings of the engine that are not among [`NEUTRAL_SETTINGS`].
+pub const NEUTRAL_PROFILE_SETTINGS: &[(&str, &str)] = &[
+    ("batch_size", ARRIVAL),
+    ("cache_output_root", PLACE),
+    ("diagnostics", "says who is told of a run; nothing is computed differently"),
+    (
+        "engine_caches",
+        "decides how often a file is opened; a pin is what says that it is the same file, and it is stated again before \
+         anything is published",
+    ),
+    ("kv", "decides what is remembered and for how long; what was forgotten is computed again, alike"),
+    ("kv_root", PLACE),
+    ("memory_limit_bytes", FINISH),
+    ("memory_pool", FINISH),
+    ("name", "is shown to people, and read by nobody else"),
+    ("parquet.metadata_size_hint_bytes", "guesses a footer's length; a wrong guess costs a second read"),
+    ("parquet.predicate_cache_bytes", BUFFER),
+    ("parquet.pushdown_filters", LATE_FILTER),
+    ("parquet.reorder_filters", LATE_FILTER),
+    ("preset", "stands for values of other settings, which count by themselves"),
+    ("spill_directory", PLACE),
+    ("spill_limit_bytes", FINISH),
+    ("sql_policy", "decides whether a statement runs; a view is one query under every policy"),
+    ("target_partitions", PARALLEL),
+];
+
 /// What a semantic setting without a value is written as.
 const UNSET: &str = "(unset)";
 
-/// The engine's settings in every session. What is not named has the engine's default; nothing comes from the environment.
-pub(crate) fn session_config(target_partitions: usize) -> SessionConfig {
-    let mut config = SessionConfig::new()
-        .with_target_partitions(target_partitions)
-        // `alluvium sql` shows what is registered.
-        .with_information_schema(true);
+/// The engine's settings in every session of a profile. What is not named has the engine's default; nothing comes from the
+/// environment.
+pub(crate) fn session_config(profile: &RuntimeProfile) -> SessionConfig {
+    let spec = profile.spec();
+    let mut config = SessionConfig::new().with_target_partitions(profile.target_partitions());
+    if let (Some(catalog), Some(schema)) = (&spec.default_catalog, &spec.default_schema) {
+        config = config.with_default_catalog_and_schema(catalog, schema);
+    }
+    // `alluvium sql` shows what is registered.
+    config = config.with_information_schema(spec.information_schema.unwrap_or(true));
+    if profile.batch_size() > 0 {
+        config = config.with_batch_size(profile.batch_size());
+    }
+    read_settings(config.options_mut(), spec);
     let options = config.options_mut();
     // The one zone that Delta has for instants; it is the type of `now()` and of TIMESTAMP WITH TIME ZONE.
     options.execution.time_zone = Some("UTC".to_owned());
@@ -144,6 +184,23 @@ pub(crate) fn session_config(target_partitions: usize) -> SessionConfig {
     config
 }
 
+/// What a profile says of reading files and of the parts of the engine.
+fn read_settings(options: &mut ConfigOptions, spec: &ProfileSpec) {
+    let parquet = &mut options.execution.parquet;
+    parquet.pushdown_filters = spec.parquet.pushdown_filters.unwrap_or(false);
+    parquet.reorder_filters = spec.parquet.reorder_filters.unwrap_or(false);
+    parquet.metadata_size_hint = spec.parquet.metadata_size_hint_bytes.map(bytes);
+    parquet.max_predicate_cache_size = spec.parquet.predicate_cache_bytes.map(bytes);
+    let (features, optimizer) = (&spec.features, &mut options.optimizer);
+    optimizer.enable_topk_dynamic_filter_pushdown = features.topk_dynamic_filters.unwrap_or(true);
+    optimizer.enable_join_dynamic_filter_pushdown = features.join_dynamic_filters.unwrap_or(true);
+    optimizer.enable_aggregate_dynamic_filter_pushdown = features.aggregate_dynamic_filters.unwrap_or(true);
+}
+
+fn bytes(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
 /// Every setting that may change rows, with its value.
 pub(crate) fn semantic(options: &ConfigOptions) -> BTreeMap<String, String> {
     options
@@ -161,10 +218,14 @@ mod tests {
 
     use super::*;
 
+    fn profile() -> RuntimeProfile {
+        RuntimeProfile::from(&ProfileSpec { target_partitions: Some(4), ..ProfileSpec::default() })
+    }
+
     /// An engine upgrade shows its new settings here: as semantic, until somebody argues otherwise.
     #[test]
     fn golden_every_setting_is_semantic_or_argued() {
-        let options = session_config(4).options().as_ref().clone();
+        let options = session_config(&profile()).options().as_ref().clone();
         let semantic = semantic(&options);
         let neutral: BTreeSet<_> = NEUTRAL_SETTINGS.iter().map(|(name, _)| *name).collect();
         let names: BTreeSet<_> = options.entries().into_iter().map(|entry| entry.key).collect();
@@ -185,12 +246,13 @@ mod tests {
     #[test]
     fn neutral_settings_are_listed_once_each_in_order() {
         assert!(NEUTRAL_SETTINGS.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(NEUTRAL_PROFILE_SETTINGS.is_sorted_by(|a, b| a.0 < b.0));
     }
 
     #[test]
     fn a_semantic_setting_shows_its_value_and_a_neutral_one_never() {
         let of = |change: fn(&mut ConfigOptions)| {
-            let mut options = session_config(4).options().as_ref().clone();
+            let mut options = session_config(&profile()).options().as_ref().clone();
             change(&mut options);
             semantic(&options)
         };
@@ -206,7 +268,7 @@ mod tests {
     #[test]
     fn no_semantic_setting_depends_on_the_machine() {
         let cores = std::thread::available_parallelism().unwrap().to_string();
-        let options = session_config(4).options().as_ref().clone();
+        let options = session_config(&profile()).options().as_ref().clone();
         assert!(options.entries().iter().any(|e| {
             e.key == "datafusion.execution.planning_concurrency" && e.value.as_deref() == Some(cores.as_str())
         }));

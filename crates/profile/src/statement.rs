@@ -1,29 +1,106 @@
-//! The SQL policy: exactly one query. Everything else is refused from its syntax, before the engine plans it.
+//! What a statement is, from its syntax alone: its class, the tables and functions it names, and what hides inside it.
+//! Everything is refused or let through here, before the engine plans it.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use alluvium_contracts::SqlPolicy;
 use datafusion::common::TableReference;
-use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::LogicalPlan;
+pub(crate) use datafusion::sql::parser::Statement;
+use datafusion::sql::parser::{CopyToSource, DFParserBuilder};
 use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{self, ObjectName, Select, Spanned, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use crate::ignored;
 use crate::query_error::{Position, QueryError};
 
-/// A statement that is known to be one query.
-#[derive(Debug)]
-pub(crate) struct Query {
+/// One statement and what it does.
+#[derive(Debug, Clone)]
+pub(crate) struct Parsed {
     pub(crate) statement: Statement,
     /// The tables it names, without CTEs and table functions; sorted.
     pub(crate) tables: Vec<TableReference>,
+    /// The table functions it calls.
+    pub(crate) functions: BTreeSet<TableReference>,
+    /// What it takes most of: itself, or something inside it.
+    pub(crate) needs: Needs,
 }
 
-/// Parses `sql` as the engine would and applies the policy. Unquoted identifiers become lower case.
-pub(crate) fn parse(sql: &str, recursion_limit: usize) -> Result<Query, QueryError> {
+/// The loosest part of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// The tightest policy that lets it through.
+    pub(crate) policy: SqlPolicy,
+    /// Its first word.
+    pub(crate) statement: String,
+    /// Where it begins, if the parser recorded it.
+    pub(crate) position: Option<Position>,
+}
+
+impl Parsed {
+    /// Whether it is one query and nothing else: what a view is.
+    pub(crate) fn is_query(&self) -> bool {
+        matches!(&self.statement, Statement::Statement(inner) if matches!(inner.as_ref(), ast::Statement::Query(_)))
+    }
+
+    /// The name of the prepared statement that it executes, if it executes one.
+    pub(crate) fn executes(&self) -> Option<String> {
+        match &self.statement {
+            Statement::Statement(inner) => match inner.as_ref() {
+                ast::Statement::Execute { name: Some(name), .. } => {
+                    Some(reference(name).map_or_else(|| name.to_string(), |name| name.to_string()))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether it is SHOW or DESCRIBE.
+    pub(crate) fn asks_the_catalog(&self) -> bool {
+        use ast::Statement as S;
+        matches!(&self.statement, Statement::Statement(inner) if matches!(
+            inner.as_ref(),
+            S::ShowTables { .. } | S::ShowColumns { .. } | S::ShowFunctions { .. } | S::ExplainTable { .. }
+        ))
+    }
+
+    /// The statement, if it is one query that only asks.
+    pub(crate) fn into_query(self) -> Result<Self, QueryError> {
+        let Needs { policy, statement, position } = &self.needs;
+        if !self.is_query() {
+            let word = engine_word(&self.statement);
+            // What is inside may be looser than what it is inside of.
+            let position = position.filter(|_| word == *statement);
+            return Err(QueryError::NotAQuery { statement: word, position });
+        }
+        match policy {
+            SqlPolicy::ReadOnly => Ok(self),
+            _ => Err(QueryError::NotAQuery { statement: statement.clone(), position: *position }),
+        }
+    }
+
+    /// The statement, if `policy` lets it through.
+    pub(crate) fn under(self, policy: SqlPolicy) -> Result<Self, QueryError> {
+        match self.needs.policy <= policy {
+            true => Ok(self),
+            false => {
+                let Needs { policy: needed, statement, position } = self.needs;
+                Err(QueryError::Forbidden { statement, position, policy, needed })
+            }
+        }
+    }
+}
+
+/// Parses `sql`, which has to be exactly one statement, as the engine would. Unquoted identifiers become lower case.
+pub(crate) fn parse(sql: &str, dialect: &dyn Dialect, recursion_limit: usize) -> Result<Parsed, QueryError> {
     let mut statements = DFParserBuilder::new(sql)
+        .with_dialect(dialect)
         .with_recursion_limit(recursion_limit)
         .build()
         .and_then(|mut parser| parser.parse_statements())
@@ -33,28 +110,77 @@ pub(crate) fn parse(sql: &str, recursion_limit: usize) -> Result<Query, QueryErr
         (Some(statement), 0) => statement,
         (Some(_), more) => return Err(QueryError::ManyStatements { count: more + 1 }),
     };
-    let refused = |statement: &str, position| QueryError::NotAQuery { statement: statement.to_owned(), position };
-    let query = match &statement {
-        Statement::Statement(inner) => match inner.as_ref() {
-            ast::Statement::Query(query) => query,
-            other => {
-                return Err(refused(&first_word(other), Position::of(other.span())));
-            }
-        },
-        Statement::CreateExternalTable(_) => return Err(refused("CREATE", None)),
-        Statement::CopyTo(_) => return Err(refused("COPY", None)),
-        Statement::Explain(_) => return Err(refused("EXPLAIN", None)),
-        Statement::Reset(_) => return Err(refused("RESET", None)),
-    };
     let mut walk = Walk::default();
-    if let ControlFlow::Break(refusal) = query.visit(&mut walk) {
+    if let ControlFlow::Break(refusal) = walk.engine_statement(&statement) {
         return Err(refusal);
     }
     let plan_error = |error| QueryError::plan(error, None);
     let (mut tables, _ctes) = resolve_table_references(&statement, true).map_err(plan_error)?;
     // The engine's walk takes the functions of FROM for tables.
     tables.retain(|table| !walk.functions.contains(table) || walk.tables.contains(table));
-    Ok(Query { statement, tables })
+    let needs = walk.needs.unwrap_or_else(|| Needs {
+        policy: SqlPolicy::ReadOnly,
+        statement: engine_word(&statement),
+        position: None,
+    });
+    Ok(Parsed { statement, tables, functions: walk.functions, needs })
+}
+
+/// The tightest policy that lets a statement through, whatever is inside it. What is not known takes the loosest.
+fn needed(statement: &ast::Statement) -> SqlPolicy {
+    use ast::Statement as S;
+    match statement {
+        S::Query(_)
+        | S::Explain { .. }
+        | S::ExplainTable { .. }
+        | S::ShowVariable { .. }
+        | S::ShowTables { .. }
+        | S::ShowColumns { .. }
+        | S::ShowFunctions { .. }
+        // What it runs is looked up and judged when it runs.
+        | S::Execute { .. } => SqlPolicy::ReadOnly,
+        S::Set(_)
+        | S::Reset(_)
+        | S::Prepare { .. }
+        | S::Deallocate { .. }
+        | S::StartTransaction { .. }
+        | S::Commit { .. }
+        | S::Rollback { .. } => SqlPolicy::Service,
+        S::Insert(_)
+        | S::Update(_)
+        | S::Delete(_)
+        | S::Merge(_)
+        | S::Truncate(_)
+        | S::Copy { .. }
+        | S::CopyIntoSnowflake { .. } => SqlPolicy::Write,
+        _ => SqlPolicy::Admin,
+    }
+}
+
+/// The tightest policy that lets a plan through.
+pub(crate) fn needed_by_plan(plan: &LogicalPlan) -> SqlPolicy {
+    let mut needed = SqlPolicy::ReadOnly;
+    let walked = plan.apply_with_subqueries(|node| {
+        needed = needed.max(match node {
+            LogicalPlan::Statement(_) => SqlPolicy::Service,
+            LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => SqlPolicy::Write,
+            LogicalPlan::Ddl(_) => SqlPolicy::Admin,
+            _ => SqlPolicy::ReadOnly,
+        });
+        Ok(TreeNodeRecursion::Continue)
+    });
+    // A plan that cannot be walked is not known to be harmless.
+    walked.map_or(SqlPolicy::Admin, |_| needed)
+}
+
+fn engine_word(statement: &Statement) -> String {
+    match statement {
+        Statement::Statement(inner) => first_word(inner),
+        Statement::CreateExternalTable(_) => "CREATE".to_owned(),
+        Statement::CopyTo(_) => "COPY".to_owned(),
+        Statement::Explain(_) => "EXPLAIN".to_owned(),
+        Statement::Reset(_) => "RESET".to_owned(),
+    }
 }
 
 /// Where `table` is first named in `statement`.
@@ -110,7 +236,7 @@ fn visit(statement: &Statement, visitor: &mut impl Visitor<Break = Option<Positi
     }
 }
 
-fn normalized(ident: &ast::Ident) -> String {
+pub(crate) fn normalized(ident: &ast::Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_ascii_lowercase(),
@@ -122,18 +248,59 @@ fn reference(name: &ObjectName) -> Option<TableReference> {
     object_name_to_table_reference(name.clone(), true).ok()
 }
 
-/// Finds what hides inside a query: statements in CTEs, SELECT INTO, clauses without effect; and tells table functions from tables.
+/// Finds what hides inside a statement: other statements, SELECT INTO, clauses without effect; and tells table functions from
+/// tables.
 #[derive(Default)]
 struct Walk {
     functions: BTreeSet<TableReference>,
     tables: BTreeSet<TableReference>,
+    /// The loosest part so far; of equals the first.
+    needs: Option<Needs>,
+    /// How many statements were met.
+    statements: usize,
+}
+
+impl Walk {
+    /// The engine's own statements wrap those of the parser, and each other.
+    fn engine_statement(&mut self, statement: &Statement) -> ControlFlow<QueryError> {
+        match statement {
+            Statement::Statement(inner) => inner.visit(self),
+            Statement::Explain(explain) => {
+                self.statements += 1;
+                self.engine_statement(&explain.statement)
+            }
+            Statement::Reset(_) => self.need(SqlPolicy::Service, || "RESET".to_owned(), Span::empty()),
+            Statement::CreateExternalTable(_) => self.need(SqlPolicy::Admin, || "CREATE".to_owned(), Span::empty()),
+            Statement::CopyTo(copy) => {
+                self.need(SqlPolicy::Write, || "COPY".to_owned(), Span::empty())?;
+                match &copy.source {
+                    CopyToSource::Query(query) => query.visit(self),
+                    CopyToSource::Relation(_) => ControlFlow::Continue(()),
+                }
+            }
+        }
+    }
+
+    fn need(&mut self, policy: SqlPolicy, statement: impl FnOnce() -> String, span: Span) -> ControlFlow<QueryError> {
+        if self.needs.as_ref().is_none_or(|needs| needs.policy < policy) {
+            self.needs = Some(Needs { policy, statement: statement(), position: Position::of(span) });
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 impl Visitor for Walk {
     type Break = QueryError;
 
     fn pre_visit_statement(&mut self, statement: &ast::Statement) -> ControlFlow<Self::Break> {
-        refuse(first_word(statement), statement.span())
+        use ast::Statement as S;
+        self.statements += 1;
+        // The engine has a store of prepared statements of its own, which knows no policy: what is inside would reach it.
+        if self.statements > 1 && matches!(statement, S::Prepare { .. } | S::Execute { .. } | S::Deallocate { .. }) {
+            let (statement, position) = (first_word(statement), Position::of(statement.span()));
+            return ControlFlow::Break(QueryError::Nested { statement, position });
+        }
+        self.need(needed(statement), || first_word(statement), statement.span())
     }
 
     fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<Self::Break> {
@@ -141,25 +308,26 @@ impl Visitor for Walk {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
-        match &select.into {
-            Some(into) => refuse("SELECT INTO".to_owned(), into.name.span()),
-            None => refuse_ignored(ignored::of_select(select), select.span()),
+        if let Some(into) = &select.into {
+            self.need(SqlPolicy::Admin, || "SELECT INTO".to_owned(), into.name.span())?;
         }
+        refuse_ignored(ignored::of_select(select), select.span())
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
-        if let TableFactor::Table { name, args, .. } = factor
+        let named = match factor {
+            TableFactor::Table { name, args, .. } => Some((name, args.is_some())),
+            TableFactor::Function { name, .. } => Some((name, true)),
+            _ => None,
+        };
+        if let Some((name, is_function)) = named
             && let Some(table) = reference(name)
         {
-            let into = if args.is_some() { &mut self.functions } else { &mut self.tables };
+            let into = if is_function { &mut self.functions } else { &mut self.tables };
             into.insert(table);
         }
         refuse_ignored(ignored::of_table(factor), factor.span())
     }
-}
-
-fn refuse(statement: String, span: Span) -> ControlFlow<QueryError> {
-    ControlFlow::Break(QueryError::NotAQuery { statement, position: Position::of(span) })
 }
 
 fn refuse_ignored(clause: Option<&'static str>, span: Span) -> ControlFlow<QueryError> {
@@ -175,10 +343,16 @@ fn first_word(statement: &ast::Statement) -> String {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::sql::sqlparser::dialect::GenericDialect;
+
     use super::*;
 
+    fn parse(sql: &str) -> Result<Parsed, QueryError> {
+        super::parse(sql, &GenericDialect {}, 50)
+    }
+
     fn tables(sql: &str) -> Vec<String> {
-        parse(sql, 50).unwrap().tables.iter().map(ToString::to_string).collect()
+        parse(sql).unwrap().tables.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -205,7 +379,7 @@ mod tests {
 
     #[test]
     fn only_one_query_passes() {
-        let refused = |sql: &str| match parse(sql, 50) {
+        let refused = |sql: &str| match parse(sql).and_then(Parsed::into_query) {
             Err(QueryError::NotAQuery { statement, .. }) => statement,
             other => panic!("{sql}: {other:?}"),
         };
@@ -245,11 +419,11 @@ mod tests {
             assert_eq!(refused(sql), statement, "{sql}");
         }
         for (sql, count) in [("select 1; select 2", 2), ("select 1; drop table t; select 2", 3)] {
-            assert!(matches!(parse(sql, 50), Err(QueryError::ManyStatements { count: c }) if c == count), "{sql}");
+            assert!(matches!(parse(sql), Err(QueryError::ManyStatements { count: c }) if c == count), "{sql}");
         }
         for sql in ["", " ;; ", "-- nothing\n"] {
-            assert!(matches!(parse(sql, 50), Err(QueryError::Empty)), "{sql}");
+            assert!(matches!(parse(sql), Err(QueryError::Empty)), "{sql}");
         }
-        parse("select 1;", 50).unwrap();
+        parse("select 1;").unwrap();
     }
 }

@@ -8,9 +8,9 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::bounds::at_least_one_if_any;
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::v1::cache::CachePolicy;
+use crate::v1::profile::{KvCacheSpec, KvSpec, Preset, ProfileSpec, SqlPolicy};
 use crate::v1::sample::names;
 use crate::v1::write::DeltaWritePolicy;
 
@@ -63,45 +63,18 @@ impl Contract for PipelineSpec {
                 cache_output_root: Some(".alluvium".to_owned()),
                 target_partitions: Some(4),
                 memory_limit_bytes: Some(1 << 30),
+                sql_policy: Some(SqlPolicy::Service),
+                kv: KvSpec {
+                    plan: KvCacheSpec { size_limit_bytes: Some(256 << 20), ..KvCacheSpec::default() },
+                    ..KvSpec::default()
+                },
+                ..ProfileSpec::default()
             },
             sources: BTreeMap::from([("airports".to_owned(), airports), ("flights".to_owned(), flights)]),
             views: BTreeMap::from([("daily_delays".to_owned(), delays)]),
             outputs: BTreeMap::from([("daily".to_owned(), daily)]),
         }
     }
-}
-
-/// `[profile]`: nothing in it can move a cache key.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ProfileSpec {
-    /// A free label, shown in reports.
-    pub name: Option<String>,
-    /// Limits to start from. Default: `default`.
-    pub preset: Preset,
-    /// Where caches lie. Default: `.alluvium` beside the file; `--cache-root` and `ALLUVIUM_CACHE_ROOT` come first.
-    pub cache_output_root: Option<String>,
-    /// Partitions that a query runs in. Default: the preset's.
-    #[serde(deserialize_with = "at_least_one_if_any")]
-    #[schemars(range(min = 1))]
-    pub target_partitions: Option<u32>,
-    /// Memory that queries may hold before they spill, in bytes. Default: the preset's.
-    #[serde(deserialize_with = "at_least_one_if_any")]
-    #[schemars(range(min = 1))]
-    pub memory_limit_bytes: Option<u64>,
-}
-
-/// Limits to start from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Preset {
-    /// Two partitions and 1 GiB: a laptop that does other things too.
-    Dev,
-    /// One partition a core; no memory limit.
-    #[default]
-    Default,
-    /// One partition a core and 70 % of the machine's memory.
-    Prod,
 }
 
 /// `[sources.NAME]`: a registered input.

@@ -6,7 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Barrier;
 use std::thread;
 
+use alluvium_disk_kv_cache::Eviction;
+
 use super::*;
+use crate::{KvKey, KvTag};
 
 fn open(path: &Path) -> Result<CacheRoot, RootError> {
     CacheRoot::open(path, &Seam::system())
@@ -279,4 +282,122 @@ fn errors_of_the_system_are_sorted() {
     assert!(matches!(unread(io::ErrorKind::IsADirectory), Ok(RootFile::Damaged(_))));
     assert!(matches!(unread(io::ErrorKind::PermissionDenied), Err(RootError::Unreadable { .. })));
     assert!(matches!(unread(io::ErrorKind::NotADirectory), Err(RootError::NotADirectory { .. })));
+}
+
+#[test]
+fn a_cache_keeps_what_its_kind_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let kv = KvSettings::default().with_kind(KvKind::Plan, |plan| {
+        plan.ttl = Some(std::time::Duration::ZERO);
+        plan.size_limit_bytes = 4096;
+        plan.cull_limit = 3;
+        plan.eviction = Eviction::LeastRecentlyUsed;
+        plan.statistics = false;
+        plan.shards = 2;
+    });
+    let root = CacheRoot::open_with(dir.path(), kv, &Seam::system()).unwrap();
+    let key = KvKey::repo_scan("/r", "");
+    let tag = KvTag::repo("r");
+    let plan = root.cache(KvKind::Plan).unwrap();
+    // Each shard has its part of the limit.
+    let settings = plan.inner().shards()[1].settings().unwrap();
+    assert_eq!((settings.size_limit_bytes(), settings.cull_limit()), (2048, 3));
+    assert_eq!((settings.eviction(), settings.statistics()), (Eviction::LeastRecentlyUsed, false));
+    assert_eq!(plan.inner().shards().len(), 2);
+    plan.set(&key, b"gone at once", &[]).unwrap();
+    assert_eq!(plan.get(&key).unwrap(), None);
+
+    let scans = root.cache(KvKind::RepoScan).unwrap();
+    scans.set(&key, b"there", std::slice::from_ref(&tag)).unwrap();
+    assert_eq!(scans.get(&key).unwrap().as_deref(), Some(&b"there"[..]));
+    assert_eq!(root.cache(KvKind::Extract).unwrap().inner().shards().len(), 8);
+    assert_eq!(scans.evict(&tag).unwrap(), 1);
+    assert_eq!(scans.get(&key).unwrap(), None);
+
+    for kind in KvKind::ALL {
+        match root.cache(kind) {
+            Ok(cache) => assert!(kind.is_cache() && cache.kind() == kind),
+            Err(error) => assert!(matches!(error, RootError::NotACache { .. }) && !kind.is_cache(), "{error}"),
+        }
+    }
+    drop(root);
+    // A cache keeps the shards it was made with; what another number would hide is an error that says so.
+    let root = open(dir.path()).unwrap();
+    let error = root.cache(KvKind::Plan).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(matches!(error, RootError::KvCache { kind: KvKind::Plan, .. }) && source.contains("2 shards"), "{source}");
+}
+
+#[test]
+fn the_stores_lie_where_the_root_says_and_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, elsewhere) = (dir.path().join("root"), dir.path().join("elsewhere/kv"));
+    let kv = || KvSettings::default().with_root(&elsewhere);
+    let root = CacheRoot::open_with(&path, kv(), &Seam::system()).unwrap();
+    put(&root, KvKind::Index, "entries", b"x");
+    let id = root.id();
+    drop(root);
+    assert!(elsewhere.join("index").is_dir() && !path.join("kv").exists());
+
+    // Two key-value roots would not see each other's leases.
+    for wrong in [KvSettings::default(), KvSettings::default().with_root(dir.path().join("third"))] {
+        let error = CacheRoot::open_with(&path, wrong, &Seam::system()).unwrap_err();
+        assert!(matches!(error, RootError::OtherKvRoot { .. }), "{error}");
+        assert!(error.to_string().contains("elsewhere/kv"), "{error}");
+    }
+    // Whoever only reads follows.
+    let reader = CacheRoot::open_existing(&path).unwrap().unwrap();
+    assert_eq!(get(&reader, KvKind::Index, "entries").as_deref(), Some(&b"x"[..]));
+    drop(reader);
+    // A lost root.json is made again from the stores that are named.
+    fs::remove_file(path.join("root.json")).unwrap();
+    let root = CacheRoot::open_with(&path, kv(), &Seam::system()).unwrap();
+    assert_eq!(root.id(), id);
+    // `kv` in the root, spelled out, is the default.
+    let plain = dir.path().join("plain");
+    drop(open(&plain).unwrap());
+    CacheRoot::open_with(&plain, KvSettings::default().with_root(plain.join("kv")), &Seam::system()).unwrap();
+}
+
+#[test]
+fn stats_say_what_each_kind_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let seam = Seam::system();
+    let root = open(dir.path()).unwrap();
+    assert_eq!(root.kv_stats(&seam).unwrap(), []);
+    put(&root, KvKind::Index, "entries", b"value");
+    let plan = root.cache(KvKind::Plan).unwrap();
+    let key = KvKey::repo_scan("/r", "");
+    plan.set(&key, &[7; 1000], &[]).unwrap();
+    plan.get(&key).unwrap();
+    plan.get(&KvKey::repo_scan("/other", "")).unwrap();
+
+    let check = |stats: &[KvStats]| {
+        let kinds: Vec<_> = stats.iter().map(|stats| stats.kind.as_str()).collect();
+        assert_eq!(kinds, ["index", "plan"]);
+        let (index, plan) = (&stats[0], &stats[1]);
+        assert_eq!((index.entry_count, index.volume_bytes), (1, 6), "one key of one byte, and `value`");
+        assert_eq!((index.hits, index.cull_limit, index.tag_index), (None, 0, false));
+        assert_eq!((plan.entry_count, plan.hits, plan.misses), (1, Some(1), Some(1)));
+        assert!(plan.volume_bytes > 1000 && plan.file_bytes > plan.volume_bytes, "{plan:?}");
+        assert_eq!((plan.size_limit_bytes, plan.shards, plan.engine.as_str()), (Some(512 << 20), 1, "lmdb"));
+    };
+    check(&root.kv_stats(&seam).unwrap());
+    drop(root);
+    let reader = CacheRoot::open_existing(dir.path()).unwrap().unwrap();
+    check(&reader.kv_stats(&seam).unwrap());
+    assert!(matches!(reader.cache(KvKind::Plan), Err(RootError::ReadOnly { .. })));
+}
+
+#[test]
+fn processes_meet_in_the_coordination_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = open(dir.path()).unwrap();
+    let averager = root.coordination().unwrap().averager("a");
+    averager.add(1.0).unwrap();
+    averager.add(3.0).unwrap();
+    drop(averager);
+    drop(root);
+    let root = open(dir.path()).unwrap();
+    assert_eq!(root.coordination().unwrap().averager("a").get().unwrap(), Some(2.0));
 }
