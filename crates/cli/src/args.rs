@@ -69,6 +69,8 @@ pub enum Command {
     Lineage(LineageArgs),
     /// Make a small project that runs
     Init(InitArgs),
+    /// Look a project over: profile, places, engine, limits, stores
+    Doctor(DoctorArgs),
     /// The schemas of everything that Alluvium writes for others to read
     Contracts(ContractsArgs),
     /// Look at a Delta table, verify it, and keep it in shape
@@ -120,6 +122,7 @@ impl ProjectArgs {
         OpenOptions {
             cache_root: self.cache_root.clone(),
             env_cache_root: std::env::var_os("ALLUVIUM_CACHE_ROOT"),
+            environment: std::env::vars_os().collect(),
             ..OpenOptions::default()
         }
     }
@@ -188,6 +191,9 @@ pub struct SqlArgs {
     /// How rows are printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = RowFormat::Table)]
     pub format: RowFormat,
+    /// The dialect that the query is written in, such as postgresql, duckdb or bigquery
+    #[arg(long, value_name = "DIALECT", default_value = "generic")]
+    pub dialect: String,
 }
 
 impl SqlArgs {
@@ -259,6 +265,20 @@ impl LineageArgs {
     fn check(&self) -> Result<(), (ErrorKind, String)> {
         given_once(self.dir(), &self.project)
     }
+}
+
+/// `doctor [DIR]`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The directory of the project [default: .]
+    #[arg(value_name = "DIR", conflicts_with = "directory")]
+    pub dir: Option<PathBuf>,
+    /// The project.
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    /// How the findings are printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = DocumentFormat::Text)]
+    pub format: DocumentFormat,
 }
 
 /// `init DIR`
@@ -374,6 +394,7 @@ mod tests {
             Command::Sql(sql) => sql.project.directory(sql.dir()).to_owned(),
             Command::Lineage(lineage) => lineage.project.directory(lineage.dir()).to_owned(),
             Command::Init(init) => init.directory().to_owned(),
+            Command::Doctor(doctor) => doctor.project.directory(doctor.dir.as_deref()).to_owned(),
             Command::Contracts(_) | Command::Kv(_) | Command::Table(_) => panic!("no project"),
         }
     }
@@ -392,7 +413,7 @@ mod tests {
 
     #[test]
     fn the_directory_is_a_flag_or_the_first_positional() {
-        for words in [["run"], ["plan"]] {
+        for words in [["run"], ["plan"], ["doctor"]] {
             assert_eq!(project_of(&words), Path::new("."));
             assert_eq!(project_of(&[words[0], "flights"]), Path::new("flights"));
             assert_eq!(project_of(&[words[0], "-C", "flights"]), Path::new("flights"));

@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 mod contracts;
+mod doctor;
 mod init;
 mod kv;
 mod lineage;
@@ -29,6 +30,7 @@ pub fn dispatch(command: Command, telemetry: &Telemetry, terminal: &Terminal) ->
         Command::Sql(args) => sql::sql(&args, terminal),
         Command::Lineage(args) => lineage::lineage(&args, terminal),
         Command::Init(args) => init::init(&args, terminal),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Contracts(args) => contracts::contracts(&args.command),
         Command::Table(args) => table::table(&args, terminal),
         Command::Kv(args) => kv::kv(args, terminal),

@@ -16,6 +16,7 @@
 
 mod decide;
 mod diagnostics;
+mod doctor;
 mod error;
 mod execute;
 mod graph;
@@ -29,8 +30,10 @@ mod query;
 mod report;
 mod run;
 mod scaffold;
+mod sinks;
 
 pub use alluvium_plans::open_lineage_facet;
+pub use doctor::doctor;
 pub use error::RunError;
 pub use pipeline::{OpenError, OpenOptions, Pipeline};
 pub use progress::{Observer, Progress, Silent};
@@ -39,3 +42,4 @@ pub use project_error::ProjectError;
 pub use query::QueryAnswer;
 pub use run::RunOptions;
 pub use scaffold::{ScaffoldError, scaffold};
+pub use sinks::SinkError;

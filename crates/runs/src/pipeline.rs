@@ -1,6 +1,6 @@
 //! A project with what it takes to run it: session factory, cache root, caches, ledgers.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,14 +8,17 @@ use alluvium_contracts::PlanDocument;
 use alluvium_datasets::{PinCounters, PinMemo, Pinner};
 use alluvium_delta_cache::{CacheError, DeltaCache};
 use alluvium_ledgers::{LedgerError, Ledgers};
-use alluvium_profile::{CacheRoot, KvKind, RootError, RuntimeProfile, SessionFactory, resolve_cache_root};
-use alluvium_telemetry::{CacheMetrics, Diagnostics, Redactor, Seam};
+use alluvium_profile::{
+    CacheRoot, KvKind, ProfileError, RootError, RuntimeProfile, SessionFactory, SettingOrigin, resolve_cache_root,
+};
+use alluvium_telemetry::{CacheMetrics, Diagnostics, Seam};
 
 use crate::decide::Decisions;
 use crate::error::RunError;
 use crate::execute::Outcomes;
 use crate::project::Project;
 use crate::run::RunOptions;
+use crate::sinks::{self, SinkError};
 
 /// What the caller decides about opening.
 #[derive(Debug, Default)]
@@ -24,14 +27,34 @@ pub struct OpenOptions {
     pub cache_root: Option<PathBuf>,
     /// The value of `ALLUVIUM_CACHE_ROOT`, where the caller's environment has one.
     pub env_cache_root: Option<OsString>,
+    /// The caller's environment, where it has a say: variables `ALLUVIUM_PROFILE_…` come before the pipeline file.
+    pub environment: Vec<(OsString, OsString)>,
     /// The session factory, instead of one made from the pipeline file's profile: for object stores of one's own.
     pub sessions: Option<SessionFactory>,
     /// Clock and ids, instead of the machine's.
     pub seam: Option<Seam>,
     /// Where cache operations are counted, instead of the process's meter provider.
     pub metrics: Option<CacheMetrics>,
-    /// What runs tell beside their ledgers, and to whom. Without it nobody is told.
+    /// What runs tell beside their ledgers, and to whom. Without it, or if it has no sink, the profile says.
     pub diagnostics: Option<Diagnostics>,
+}
+
+impl OpenOptions {
+    /// The profile of a project: its file under the environment, and the path of its cache root.
+    pub(crate) fn profile(&self, project: &Project) -> Result<(RuntimeProfile, PathBuf), OpenError> {
+        let profile = RuntimeProfile::builder()
+            .with_spec(&project.spec().profile)
+            .with_base_dir(project.dir())
+            .with_environment(self.environment.iter().cloned())
+            .build()?;
+        let declared = profile.spec().cache_output_root.as_deref();
+        // A path of a variable is relative to the working directory, whichever variable it is.
+        let of_file = declared.filter(|_| profile.origin("cache_output_root") == SettingOrigin::File);
+        let of_variable = declared.filter(|_| of_file.is_none()).map(OsStr::new);
+        let named = self.env_cache_root.as_deref().filter(|root| !root.is_empty()).or(of_variable);
+        let root = resolve_cache_root(self.cache_root.as_deref(), named, of_file, project.dir())?;
+        Ok((profile, root))
+    }
 }
 
 /// An opened pipeline.
@@ -53,6 +76,12 @@ pub struct Pipeline {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// The profile is wrong.
+    #[error("the profile cannot be used")]
+    Profile(#[from] ProfileError),
+    /// The profile names a sink of diagnostics that is none, or that this program has not.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
     /// The cache root cannot be used.
     #[error("the cache root cannot be used")]
     Root(#[from] RootError),
@@ -65,10 +94,10 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether the user named a cache root that cannot be one.
+    /// Whether the user declared something that cannot be: a cache root, a setting, a sink.
     #[must_use]
     pub const fn is_input(&self) -> bool {
-        matches!(self, Self::Root(_))
+        matches!(self, Self::Root(_) | Self::Profile(_) | Self::Sink(_))
     }
 }
 
@@ -78,30 +107,34 @@ impl Pipeline {
     /// # Errors
     /// [`OpenError`] when the cache root cannot be used.
     pub fn open(project: Project, options: OpenOptions) -> Result<Self, OpenError> {
-        let spec = &project.spec().profile;
-        let path = resolve_cache_root(
-            options.cache_root.as_deref(),
-            options.env_cache_root.as_deref(),
-            spec.cache_output_root.as_deref(),
-            project.dir(),
-        )?;
+        let (profile, path) = options.profile(&project)?;
         let root_named_by = match () {
             () if options.cache_root.is_some() => "flag",
             () if options.env_cache_root.as_ref().is_some_and(|path| !path.is_empty()) => "environment",
-            () if spec.cache_output_root.is_some() => "pipeline_file",
-            () => "default",
+            () => match profile.origin("cache_output_root") {
+                SettingOrigin::File => "pipeline_file",
+                SettingOrigin::Environment => "environment",
+                _ => "default",
+            },
         };
         let seam = options.seam.unwrap_or_else(Seam::system);
-        let root = Arc::new(CacheRoot::open(&path, &seam)?);
+        let root = Arc::new(CacheRoot::open_with(&path, profile.kv_settings(), &seam)?);
         let memo = PinMemo::new(root.kv(KvKind::Runtime)?.clone(), root.kv(KvKind::Schema)?.clone());
         let ledgers = Ledgers::open(root.ledgers(), root.kv(KvKind::Queue)?.clone(), seam.clone())?;
         let mut cache = DeltaCache::open(Arc::clone(&root), seam.clone())?;
         if let Some(metrics) = options.metrics {
             cache = cache.with_metrics(metrics);
         }
-        let diagnostics = options.diagnostics.unwrap_or_else(|| Diagnostics::new(seam.clone(), Redactor::default()));
+        // A caller that listens comes before the profile.
+        let diagnostics = match options.diagnostics.filter(Diagnostics::is_enabled) {
+            Some(diagnostics) => diagnostics,
+            None => sinks::of_profile(&profile, &seam)?,
+        };
         Ok(Self {
-            sessions: options.sessions.unwrap_or_else(|| SessionFactory::new(RuntimeProfile::from(spec))),
+            sessions: match options.sessions {
+                Some(sessions) => sessions,
+                None => SessionFactory::new(profile).with_diagnostics(diagnostics.clone()),
+            },
             cache,
             pinner: Pinner::new(Some(memo), seam.clone()),
             ledgers,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use alluvium_contracts::{SourceFormat, SourcePath, SourceSpec};
 use alluvium_datasets::DatasetSpec;
 use alluvium_ledgers::Ledger;
-use alluvium_profile::Session;
+use alluvium_profile::{Query, Session};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, TableReference};
@@ -41,8 +41,25 @@ impl Pipeline {
     /// [`RunError::Sql`] when the query is wrong, [`RunError::Execute`] when it fails; what planning the views that it
     /// names may fail with.
     pub async fn sql(&self, sql: &str) -> Result<QueryAnswer, RunError> {
+        self.query(Query::sql(sql)).await
+    }
+
+    /// [`sql`](Self::sql) in a dialect, by its name, such as `postgresql`.
+    ///
+    /// # Errors
+    /// As there, and [`RunError::Sql`] for a dialect that there is not.
+    pub async fn sql_in(&self, sql: &str, dialect: &str) -> Result<QueryAnswer, RunError> {
+        self.query(Query::sql_in(sql, dialect).map_err(|source| RunError::Sql { source })?).await
+    }
+
+    /// [`sql`](Self::sql) for any front end: a dialect of SQL, or a plan. Under the SQL policy of the profile.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn query(&self, query: Query) -> Result<QueryAnswer, RunError> {
+        let wrong = |source| RunError::Sql { source };
         let probe = self.sessions.build()?;
-        let mentioned = probe.referenced_tables(sql).map_err(|source| RunError::Sql { source })?;
+        let mentioned = probe.referenced_tables_of(&query).map_err(wrong)?;
         let wanted = self.wanted(&mentioned);
         let decisions = Decisions::take_named(self, &wanted.views, &wanted.sources).await?;
         let session = &decisions.session;
@@ -53,8 +70,8 @@ impl Pipeline {
         if wanted.ledgers {
             self.register_ledgers(session).await?;
         }
-        let planned = session.plan_query(sql).await.map_err(|source| RunError::Sql { source })?;
-        let exec = session.context().state().create_physical_plan(&planned.plan).await.map_err(RunError::execute)?;
+        let frame = session.execute(query).await.map_err(wrong)?;
+        let exec = frame.create_physical_plan().await.map_err(RunError::execute)?;
         let batches =
             datafusion::physical_plan::execute_stream(exec, session.context().task_ctx()).map_err(RunError::execute)?;
         Ok(QueryAnswer { schema: batches.schema(), batches })

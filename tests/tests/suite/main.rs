@@ -13,6 +13,7 @@ mod lab;
 mod lineage;
 mod lost_index;
 mod outputs;
+mod profile;
 mod signals;
 mod spine;
 mod store;

@@ -33,7 +33,7 @@ pub fn sql(args: &SqlArgs, terminal: &Terminal) -> Result<Exit, Failure> {
 }
 
 async fn answer(pipeline: &Pipeline, args: &SqlArgs) -> Result<(), Failure> {
-    let answer = pipeline.sql(args.sql()).await?;
+    let answer = pipeline.sql_in(args.sql(), &args.dialect).await?;
     let mut stdout = Stdout::take();
     let written = write(answer, args.format, &mut stdout).await;
     stdout.finish(written)
