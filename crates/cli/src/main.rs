@@ -42,14 +42,11 @@ fn main() -> ExitCode {
         }
     };
     let terminal = Terminal::detect();
-    match start(cli, &terminal) {
-        Ok(exit) => exit,
-        Err(failure) => {
-            failure.print(&terminal);
-            failure.exit()
-        }
-    }
-    .into()
+    let told = |failure: failure::Failure| {
+        failure.print(&terminal);
+        failure.exit()
+    };
+    panics::contained(|| start(cli, &terminal).unwrap_or_else(told)).unwrap_or_else(told).into()
 }
 
 fn start(cli: Cli, terminal: &Terminal) -> Result<Exit, failure::Failure> {

@@ -5,7 +5,9 @@ use std::io;
 use std::path::Path;
 
 use alluvium_contracts::KvStats;
-use alluvium_disk_kv_cache::{CacheOptions, EngineKind, OpenCacheError, Order, ReadTxn, Stats, Store, StoreError};
+use alluvium_disk_kv_cache::{
+    CacheOptions, CacheSettings, EngineKind, OpenCacheError, Order, ReadTxn, Stats, Store, StoreError,
+};
 
 use crate::kv_cache::KvCache;
 use crate::kv_kind::KvKind;
@@ -51,13 +53,13 @@ impl Found<'_> {
             eviction_policy: policy(of_kind.eviction),
             statistics: of_kind.statistics,
             tag_index: kind.is_cache(),
+            min_file_size_bytes: kind.is_cache().then(|| CacheSettings::new().min_file_size_bytes()),
             entry_count,
             volume_bytes,
             file_bytes,
             hits: counted(cached.hits),
             misses: counted(cached.misses),
-            // The caches count none.
-            evictions: None,
+            damaged: cached.damaged,
         })
     }
 }
@@ -74,6 +76,7 @@ fn at_rest(directory: &Path) -> Result<Stats, OpenCacheError> {
         sum.entries += stats.entries;
         sum.volume_bytes += stats.volume_bytes;
         sum.hits += stats.hits;
+        sum.damaged += stats.damaged;
         sum.misses += stats.misses;
     }
     Ok(sum)

@@ -3,6 +3,7 @@
 
 mod builtins;
 mod cache_root;
+mod chain;
 mod engine_caches;
 mod extension;
 mod factory;

@@ -172,6 +172,17 @@ pub enum QueryError {
         /// How many.
         count: usize,
     },
+    /// An expression, or a row of joins or unions, that would overflow the engine's stack.
+    #[error(
+        "more than {longest} operators in one chain{}: use `in (…)`, or join a table of the values",
+        at(*position)
+    )]
+    LongChain {
+        /// How many are let through.
+        longest: usize,
+        /// The first that is not.
+        position: Option<Position>,
+    },
     /// No table of this name is registered.
     #[error("unknown table `{table}`{}{}", at(*position), meant(suggestion.as_deref()))]
     UnknownTable {
@@ -226,6 +237,7 @@ impl QueryError {
             | Self::Forbidden { position, .. }
             | Self::Nested { position, .. }
             | Self::Ignored { position, .. }
+            | Self::LongChain { position, .. }
             | Self::UnknownTable { position, .. }
             | Self::UnknownColumn { position, .. }
             | Self::Plan { position, .. } => *position,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alluvium_contracts::{
-    EngineCachePreset, MemoryPoolKind, Preset, ProfileHash, ProfileSpec, SqlPolicy, canonical_json,
+    EngineCachePreset, MemoryPoolKind, Preset, ProfileHash, ProfileSpec, SqlPolicy, SqlPolicyHash, canonical_json,
 };
 use alluvium_telemetry::{DiagnosticsChoice, DiagnosticsChoiceError};
 
@@ -15,6 +15,7 @@ use crate::machine::Machine;
 use crate::profile_builder::{ProfileBuilder, SettingOrigin};
 use crate::profile_keys;
 use crate::settings;
+use crate::statement::RULES_EPOCH;
 
 const GIB: u64 = 1 << 30;
 
@@ -128,6 +129,12 @@ impl RuntimeProfile {
     #[must_use]
     pub fn sql_policy(&self) -> SqlPolicy {
         self.resolved.sql_policy.unwrap_or(SqlPolicy::ReadOnly)
+    }
+
+    /// The digest of that policy: of its name, and of the rules that this version puts behind it.
+    #[must_use]
+    pub fn sql_policy_hash(&self) -> SqlPolicyHash {
+        SqlPolicyHash::of(format!("{RULES_EPOCH} {}", self.sql_policy()).as_bytes())
     }
 
     /// Where diagnostics go.

@@ -16,8 +16,12 @@ use datafusion::sql::sqlparser::ast::{self, ObjectName, Select, Spanned, TableFa
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+use crate::chain;
 use crate::ignored;
 use crate::query_error::{Position, QueryError};
+
+/// Raised when a policy of the same name lets something else through.
+pub(crate) const RULES_EPOCH: u32 = 1;
 
 /// One statement and what it does.
 #[derive(Debug, Clone)]
@@ -99,6 +103,7 @@ impl Parsed {
 
 /// Parses `sql`, which has to be exactly one statement, as the engine would. Unquoted identifiers become lower case.
 pub(crate) fn parse(sql: &str, dialect: &dyn Dialect, recursion_limit: usize) -> Result<Parsed, QueryError> {
+    chain::check(sql, dialect)?;
     let mut statements = DFParserBuilder::new(sql)
         .with_dialect(dialect)
         .with_recursion_limit(recursion_limit)

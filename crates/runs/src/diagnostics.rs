@@ -4,11 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::Path;
 
-use alluvium_contracts::{CacheRunSummary, EvictionPolicy, KvStats, Severity};
+use alluvium_contracts::{CacheRunSummary, Severity};
 use alluvium_datasets::PinnedDataset;
-use alluvium_disk_kv_cache::{Order, Store, StoreError};
 use alluvium_profile::KvKind;
 use alluvium_telemetry::vocabulary::event;
 use serde_json::{Value, json};
@@ -48,11 +46,10 @@ impl Pipeline {
         if !self.diagnostics.is_enabled() {
             return;
         }
-        for kind in OPENED {
-            match self.root.kv(kind).map(|store| stats(kind, store, self.seam.unix_ms())) {
-                Ok(Ok(stats)) => self.diagnostics.artifact(&stats, None),
-                Ok(Err(error)) => untold(kind, &error),
-                Err(error) => untold(kind, &error),
+        match self.root.kv_stats(&self.seam) {
+            Ok(stores) => stores.iter().for_each(|stats| self.diagnostics.artifact(stats, None)),
+            Err(error) => {
+                tracing::debug!(target: "alluvium.diagnostics", error = &error as &dyn Error, "the stores cannot be described");
             }
         }
         self.diagnostics.artifact(summary, None);
@@ -76,50 +73,6 @@ fn scan_configuration(pin: &PinnedDataset) -> BTreeMap<String, Value> {
     ])
 }
 
-/// A store of ours as the contract has it: one shard, nothing is evicted, and lookups are not counted.
-fn stats(kind: KvKind, store: &Store, event_time_unix_ms: i64) -> Result<KvStats, StoreError> {
-    let (entry_count, volume_bytes) = store.read::<_, StoreError>(|txn| {
-        let (mut entries, mut bytes) = (0, 0);
-        for table in kind.tables() {
-            for entry in txn.scan(table, .., Order::Ascending)? {
-                let (key, value) = entry?;
-                entries += 1;
-                bytes += (key.len() + value.len()) as u64;
-            }
-        }
-        Ok((entries, bytes))
-    })?;
-    Ok(KvStats {
-        event_time_unix_ms,
-        kind: kind.as_str().to_owned(),
-        engine: store.engine().to_string(),
-        directory: kind.as_str().to_owned(),
-        shards: 1,
-        size_limit_bytes: None,
-        cull_limit: 0,
-        eviction_policy: EvictionPolicy::None,
-        statistics: false,
-        tag_index: false,
-        min_file_size_bytes: None,
-        entry_count,
-        volume_bytes,
-        file_bytes: file_bytes(store.path()),
-        hits: None,
-        misses: None,
-        damaged: 0,
-    })
-}
-
-/// Bytes of the files directly in `dir`; what vanishes meanwhile has none.
-fn file_bytes(dir: &Path) -> u64 {
-    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    files.filter_map(|file| file.metadata().ok()).filter(std::fs::Metadata::is_file).map(|file| file.len()).sum()
-}
-
 fn properties<const N: usize>(pairs: [(&str, Value); N]) -> BTreeMap<String, Value> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-fn untold(kind: KvKind, error: &(dyn Error + 'static)) {
-    tracing::debug!(target: "alluvium.diagnostics", error, "the {kind} store cannot be described");
 }

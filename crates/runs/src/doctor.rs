@@ -75,6 +75,8 @@ pub fn doctor(project: &Project, options: &OpenOptions) -> Result<DoctorDocument
         engine_versions: engine_versions(),
         profile_name: profile.name().map(str::to_owned),
         profile_hash: Some(profile.profile_hash()),
+        sql_policy: Some(profile.sql_policy().to_string()),
+        sql_policy_hash: Some(profile.sql_policy_hash()),
         settings: profile.settings(),
         roots,
         limits: limits(&profile),

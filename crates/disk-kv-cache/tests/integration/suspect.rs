@@ -308,7 +308,8 @@ fn rows_of_an_index_that_lead_to_each_others_entries_are_mended_at_once() {
     let store = Store::open(dir.path(), &["cache_expiry"], settings(EngineKind::Lmdb)).unwrap();
     let swap = |txn: &mut alluvium_disk_kv_cache::WriteTxn<'_>| {
         let rows = txn.scan("cache_expiry", .., Order::Ascending)?.take(2);
-        let rows: Vec<_> = rows.map(|row| row.map(|(at, key)| (at.to_vec(), key.to_vec()))).collect::<Result<_, _>>()?;
+        let rows: Vec<_> =
+            rows.map(|row| row.map(|(at, key)| (at.to_vec(), key.to_vec()))).collect::<Result<_, _>>()?;
         txn.put("cache_expiry", &rows[0].0, &rows[1].1)?;
         txn.put("cache_expiry", &rows[1].0, &rows[0].1)
     };

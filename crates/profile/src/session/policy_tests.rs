@@ -121,7 +121,7 @@ async fn what_is_let_through_happens() {
     let session = session(SqlPolicy::Admin);
     let count = async |sql: &str| {
         let batches = session.execute(Query::sql(sql)).await.unwrap().collect().await.unwrap();
-        batches.iter().map(|batch| batch.num_rows()).sum::<usize>()
+        batches.iter().map(datafusion::arrow::array::RecordBatch::num_rows).sum::<usize>()
     };
     count("create table made as select * from (values (1), (2)) as v(a)").await;
     assert_eq!(count("select * from made").await, 2);
