@@ -6,6 +6,7 @@
 mod fuzz_check;
 
 mod evolution;
+mod fields;
 mod golden;
 mod hostile;
 mod instances;
