@@ -50,7 +50,8 @@ enum Task {
     Consumers(consumers::Args),
     /// Lint and test crates whose features leave code out, with every combination of them.
     Features,
-    /// Measure the release binary and write docs/benchmarks.md; `bench kv`: the key-value crate and its rivals.
+    /// Measure the release binary and write docs/benchmarks.md; `bench kv`: the key-value crate and its rivals;
+    /// `bench contracts`: encoding and decoding.
     Bench(bench::Args),
     /// Read what a run writes with foreign readers: Python's deltalake and jsonschema.
     Interop(interop::Args),

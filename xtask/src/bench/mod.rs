@@ -1,5 +1,6 @@
 //! The figures of docs/benchmarks.md: whole processes, measured from outside.
 
+mod contracts;
 mod kv;
 mod measure;
 mod page;
@@ -41,6 +42,8 @@ pub struct Args {
 /// What else there is to measure.
 #[derive(clap::Subcommand)]
 enum What {
+    /// Measure canonical forms and strict decoding, and write their section of docs/benchmarks.md.
+    Contracts(contracts::Args),
     /// Measure alluvium-disk-kv-cache and its rivals, and write docs/benchmarks-kv.md.
     Kv(kv::Args),
     /// Measure what telemetry costs an all-hit run, and print it.
@@ -50,6 +53,7 @@ enum What {
 /// Measure, and write the page of the workspace at `root`.
 pub fn run(root: &Path, args: &Args) -> Result<()> {
     match &args.what {
+        Some(What::Contracts(args)) => return contracts::run(root, args),
         Some(What::Kv(args)) => return kv::run(root, args),
         Some(What::Telemetry(args)) => return telemetry::run(root, args),
         None => {}
@@ -78,7 +82,8 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
         binary_bytes: std::fs::metadata(bench.alluvium.binary()).context("cannot look at the binary")?.len(),
         cold_build: page::cold_build(args.cold_build_minutes, &earlier),
     };
-    let text = page::render(&figures, &Machine::of(root, &metadata)?, &command(args), args.alluvium.is_some());
+    let mut text = page::render(&figures, &Machine::of(root, &metadata)?, &command(args), args.alluvium.is_some());
+    text.push_str(page::sections(&earlier));
     if let Some(dir) = page.parent() {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }

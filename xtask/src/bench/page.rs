@@ -84,6 +84,11 @@ pub fn cold_build(minutes: Option<f64>, earlier: &str) -> String {
     }
 }
 
+/// The sections that other benchmarks write into the page, which outlive a page that did not measure them.
+pub fn sections(earlier: &str) -> &str {
+    earlier.find("\n## ").map_or("", |at| &earlier[at..])
+}
+
 /// The page. Binaries that were `given` rather than built may be of any profile, and the page says so.
 pub fn render(figures: &Figures, machine: &Machine, command: &str, given: bool) -> String {
     let cold = &figures.cold;
@@ -242,6 +247,13 @@ mod tests {
             page.contains("linux x86_64, 2 cores, 8.0 GiB of memory, with rustc 1.95.0; datafusion 55.2.0."),
             "{page}"
         );
+    }
+
+    #[test]
+    fn sections_of_other_benchmarks_outlive_the_page() {
+        let page = page(&figures(cold_build(Some(28.0), "")));
+        assert_eq!(sections(&page), "");
+        assert_eq!(sections(&format!("{page}\n## Contracts\n\nSome.\n")), "\n## Contracts\n\nSome.\n");
     }
 
     #[test]
