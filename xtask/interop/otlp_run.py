@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 import shutil
-import statistics
 import subprocess
 import sys
 import time
@@ -130,12 +129,17 @@ def everything_arrives(checks, project, protocol, collector_of):
 def faults_cost_little(checks, project, protocol, faults):
     """A collector that does not work costs a run next to nothing, and no row of the ledgers."""
     project.run()
-    plain = statistics.median(project.run()[1] for _ in range(ROUNDS))
     for name, collector_of in faults.items():
         collector = collector_of()
-        documents, times = zip(*(project.run(collector.endpoint, protocol) for _ in range(ROUNDS)))
+        plain, told = [], []
+        for _ in range(ROUNDS):
+            # In turn, so that whatever else the machine does slows down both.
+            plain.append(project.run()[1])
+            told.append(project.run(collector.endpoint, protocol))
         collector.stop()
-        cost_ms = 1_000 * (statistics.median(times) - plain)
+        documents = [document for document, _ in told]
+        # The fastest of each: what a busy machine adds is never less than nothing.
+        cost_ms = 1_000 * (min(took for _, took in told) - min(plain))
         about = f"{protocol}: {name}: "
         checks.holds(f"{about}it cost {cost_ms:.0f} ms", cost_ms <= PROMISE_MS + SLACK_MS, f"more than {PROMISE_MS} ms")
         for document in documents:

@@ -139,14 +139,16 @@ impl Attempt<'_> {
             };
             let outputs_are_published =
                 self.decisions.outputs_of(name).all(|(_, output)| matches!(output.state, OutputState::Hit(_)));
-            let span = match &decision.state {
-                State::Idle => view_span(name),
-                State::Hit(..) | State::HitOutput(_) | State::HitMemory(_) if outputs_are_published => view_span(name),
-                _ => {
-                    pending.insert(name.clone());
-                    continue;
-                }
+            let is_settled = match &decision.state {
+                State::Idle => true,
+                State::Hit(..) | State::HitOutput(_) | State::HitMemory(_) => outputs_are_published,
+                State::Compute { .. } => false,
             };
+            if !is_settled {
+                pending.insert(name.clone());
+                continue;
+            }
+            let span = view_span(name);
             let outcome = match span.in_scope(|| self.serve(decision)) {
                 Ok(outcome) => outcome,
                 Err(error) => failed(decision, &error, 0.0),
