@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
 use arrow::row::{RowConverter, SortField};
+use datafusion::common::ScalarValue;
 use deltalake_core::table::state::DeltaTableState;
 use serde_json::Value;
 
@@ -135,6 +136,19 @@ impl KeySet {
             let fresh = rows.insert(key.into());
             if self.unique && !fresh { Err(WriteError::DuplicateKey { columns: self.columns.clone() }) } else { Ok(()) }
         })
+    }
+
+    /// The least and the greatest value of the first key column. None where there is no key.
+    pub(crate) fn first_bounds(&self) -> Option<(ScalarValue, ScalarValue)> {
+        // The set is whole after every statement.
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let (converter, keys) = &*rows;
+        // Keys compare as their rows do, and those first by their first column.
+        let parser = converter.parser();
+        let ends = [keys.iter().min()?, keys.iter().max()?].map(|key| parser.parse(key));
+        let columns = converter.convert_rows(ends).ok()?;
+        let value = |row| ScalarValue::try_from_array(columns.first()?, row).ok();
+        Some((value(0)?, value(1)?))
     }
 
     /// Of each row of a batch, whether its key is in the set.

@@ -40,6 +40,16 @@ impl Condition {
         &self.sql
     }
 
+    /// Over [`Self::schema`].
+    pub(crate) fn expression(&self) -> Arc<dyn PhysicalExpr> {
+        Arc::clone(&self.expression)
+    }
+
+    /// The columns that it reads, with their types.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.columns)
+    }
+
     /// The columns that it reads.
     pub(crate) fn columns(&self) -> Vec<String> {
         self.columns.fields().iter().map(|field| field.name().clone()).collect()

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use alluvium_contracts::{
-    AppTransaction, DecimalI64, DeltaWritePolicy, FieldSpec, OrderingKey, TableCommit, TableDocument, TableHistory,
+    AppTransaction, DecimalI64, DeltaStatsDecision, DeltaWritePolicy, FieldSpec, OrderingKey, TableCommit,
+    TableDocument, TableHistory,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -12,10 +13,11 @@ use serde_json::{Map, Value};
 use crate::error::{CommitError, ReadError};
 use crate::gate::unwritable;
 use crate::log::{commit_metadata, commit_versions, last_checkpoint, own_metadata, parse_commit};
-use crate::policy::{FEATURES, POLICY_PROPERTY, feature_is_on};
+use crate::policy::{FEATURES, POLICY_PROPERTY, ResolvedWritePolicy, feature_is_on};
 use crate::read::{open, order_of};
 use crate::report::stats_columns;
 use crate::schema::table_schema;
+use crate::stored::stored_policy;
 use crate::table::Loaded;
 use crate::table_actions::protocol_of;
 use crate::write::row_count;
@@ -91,6 +93,31 @@ pub fn table_history(table_dir: &Path, limit: usize) -> Result<TableHistory, Rea
     let newest = versions.iter().rev().take(limit);
     let commits = newest.map(|version| commit(table_dir, *version)).collect::<Result<_, _>>()?;
     Ok(TableHistory { table_path: table_dir.display().to_string(), delta_version, oldest_version, commits })
+}
+
+/// The statistics that `policy` decided on, beside those that the table has: its `pending_columns` are what readers were found
+/// to need since the last write, and what the next one adds. A policy that was resolved without lineage has none.
+///
+/// # Errors
+/// [`ReadError`] when there is no table, or its log cannot be replayed.
+///
+/// # Panics
+/// Outside a Tokio runtime.
+pub async fn pending_stats(table_dir: &Path, policy: &ResolvedWritePolicy) -> Result<DeltaStatsDecision, ReadError> {
+    let (_, delta_version) = versions_of(table_dir, None)?;
+    let loaded = open(table_dir)?.load(Some(delta_version)).await?;
+    let (stored, overrides) = stored_policy(&loaded.state);
+    let partitions = loaded.state.metadata().partition_columns();
+    let there = overrides.stats_columns.unwrap_or_else(|| {
+        // Without a list the first columns have statistics.
+        let cap = usize::try_from(stored.stats_max_columns).unwrap_or(usize::MAX);
+        let columns = loaded.state.schema().fields().map(|field| field.name().clone()).collect::<Vec<_>>();
+        columns.into_iter().filter(|column| !partitions.contains(column)).take(cap).collect()
+    });
+    let mut decision = policy.stats().clone();
+    let decided = decision.stats_columns.iter().flatten();
+    decision.pending_columns = decided.filter(|column| !there.contains(column)).cloned().collect();
+    Ok(decision)
 }
 
 /// The oldest version in the log, and the one that is asked for.

@@ -21,6 +21,7 @@ use crate::condition::Condition;
 use crate::error::{CommitError, ReadError};
 use crate::files::StagedFiles;
 use crate::policy::ResolvedWritePolicy;
+use crate::prune::may_hold;
 use crate::table::{Loaded, TableDir};
 use crate::write::{Input, Target, stage};
 
@@ -67,7 +68,8 @@ pub(crate) struct Rewritten {
     pub(crate) removed_rows: u64,
 }
 
-/// Finds the rows that go and writes those that share a file with them anew. Files without such rows stay as they are.
+/// Finds the rows that go and writes those that share a file with them anew. Files without such rows stay as they are; those
+/// whose bounds in the log rule such rows out are not opened.
 pub(crate) async fn rewrite(
     table: &TableDir,
     loaded: &Loaded,
@@ -80,7 +82,8 @@ pub(crate) async fn rewrite(
     let mut actions = Vec::new();
     let mut mixed = Vec::new();
     let mut removed_rows = 0;
-    for file in loaded.state.log_data().iter() {
+    let candidates = may_hold(loaded, columns, gone);
+    for (file, _) in loaded.state.log_data().iter().zip(candidates).filter(|(_, may_hold)| *may_hold) {
         let source = RowSource::of(table, &file)?;
         let (mut all, mut staying) = (0_u64, 0_u64);
         let mut rows = source.read(Arc::clone(&looked_at)).await?;

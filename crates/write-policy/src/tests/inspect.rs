@@ -2,11 +2,11 @@
 
 use std::io::{Seek as _, SeekFrom, Write as _};
 
-use alluvium_contracts::{CheckStatus, DeltaFeature, TableVerification, WriteMode};
+use alluvium_contracts::{CheckStatus, ColumnRef, DeltaFeature, LineageSummary, TableVerification, WriteMode};
 use serde_json::json;
 
 use super::*;
-use crate::{ReadError, inspect_table, table_history, verify_table};
+use crate::{ReadError, ReaderColumn, inspect_table, pending_stats, table_history, verify_table};
 
 fn constrained() -> DeltaWritePolicy {
     DeltaWritePolicy {
@@ -103,6 +103,28 @@ async fn what_is_no_table_or_beyond_this_build_is_told_apart() {
     let broken = foreign(&[json!({"nothing": 1})]);
     let error = inspect_table(broken.path(), None).await.unwrap_err();
     assert!(matches!(error, ReadError::Log { .. }) && !error.is_input(), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_readers_need_is_pending_until_the_next_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = DeltaWritePolicy { zorder_by: names(&["n"]), ..DeltaWritePolicy::default() };
+    land(dir.path(), &policy, vec![batch(&[(Some("a"), 1)])]).await;
+    let column = ColumnRef { table: "t".to_owned(), column: "s".to_owned() };
+    let reader = LineageSummary { filter_columns: vec![column], ..LineageSummary::default() };
+    let readers = ReaderColumn::of("t", &[reader]);
+    let with = ResolvedWritePolicy::resolve_with(&policy, &schema(), &readers, &Default::default()).unwrap();
+    assert_eq!(with.layout_hash(), resolve(&policy).layout_hash(), "readers are no part of the layout");
+    assert_eq!(pending_stats(dir.path(), &with).await.unwrap().pending_columns, ["s"]);
+    assert_eq!(pending_stats(dir.path(), &resolve(&policy)).await.unwrap().pending_columns, [""; 0]);
+    let write = TableWrite::new(dir.path(), schema(), vec![stream(vec![batch(&[(Some("a"), 1)])])], &with);
+    assert!(matches!(write.run().await.unwrap(), TableWriteOutcome::Committed(_)));
+    assert_eq!(pending_stats(dir.path(), &with).await.unwrap().pending_columns, [""; 0]);
+    assert_eq!(inspect_table(dir.path(), None).await.unwrap().stats_columns, ["n", "s"]);
+    // Where nothing was decided, the first columns have statistics already.
+    let plain = tempfile::tempdir().unwrap();
+    land(plain.path(), &DeltaWritePolicy::default(), vec![batch(&[(Some("a"), 1)])]).await;
+    assert_eq!(pending_stats(plain.path(), &with).await.unwrap().pending_columns, [""; 0]);
 }
 
 fn of<'a>(verified: &'a TableVerification, name: &str) -> (CheckStatus, &'a str) {

@@ -6,6 +6,7 @@ mod commits;
 mod damage;
 mod features;
 mod fields;
+mod insert;
 mod inspect;
 mod layout;
 mod maintenance;

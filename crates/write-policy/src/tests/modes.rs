@@ -93,6 +93,50 @@ async fn delete_by_condition_and_by_key() {
     assert!(matches!(nowhere, Err(CommitError::Table { .. })), "{nowhere:?}");
 }
 
+/// Removes the one file whose rows are `n`, so that whoever opens it fails.
+async fn unreadable(table: &Path, n: i64) {
+    for file in active_files(table, head_commit(table).unwrap().unwrap().version).await.unwrap() {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(table.join(&file.path)).unwrap()).unwrap();
+        let rows: Vec<String> = reader.build().unwrap().flat_map(|batch| texts(&batch.unwrap())).collect();
+        if rows.iter().any(|row| row.ends_with(&format!("|{n}"))) {
+            fs::remove_file(table.join(&file.path)).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_that_cannot_hold_what_goes_are_not_opened() {
+    let deleting = DeltaWritePolicy { keys: names(&["n"]), ..mode(WriteMode::Delete) };
+    let merging = DeltaWritePolicy { keys: names(&["n"]), ..mode(WriteMode::Merge) };
+    let condition = DeltaWritePolicy { replace_where: Some("n = 1".to_owned()), ..mode(WriteMode::Delete) };
+    for (policy, rows) in [(deleting, one("z", 1)), (merging, one("z", 1)), (condition, vec![])] {
+        let dir = tempfile::tempdir().unwrap();
+        for n in [1, 50] {
+            land(dir.path(), &mode(WriteMode::Append), one("a", n)).await;
+        }
+        unreadable(dir.path(), 50).await;
+        land(dir.path(), &policy, rows).await;
+        let log = actions(dir.path(), 2);
+        assert_eq!(log["remove"].len(), 1, "{:?}: {log:?}", policy.mode);
+        // The same with a key in that file's range has to look, and says that it cannot.
+        let inside = DeltaWritePolicy { keys: names(&["n"]), ..mode(WriteMode::Delete) };
+        let refused = write(dir.path(), &inside, one("z", 50)).await;
+        assert!(matches!(refused, Err(CommitError::Table { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn bounds_that_leave_values_out_are_not_trusted() {
+    let floats: SchemaRef = Arc::new(Schema::new(vec![Field::new("f", DataType::Float64, true)]));
+    let values: ArrayRef = Arc::new(arrow::array::Float64Array::from(vec![f64::NAN, 1.0]));
+    let dir = tempfile::tempdir().unwrap();
+    land(dir.path(), &mode(WriteMode::Append), vec![RecordBatch::try_new(floats.clone(), vec![values]).unwrap()]).await;
+    let policy = DeltaWritePolicy { replace_where: Some("f > 5.0".to_owned()), ..mode(WriteMode::Delete) };
+    let resolved = ResolvedWritePolicy::resolve(&policy, &floats).unwrap();
+    let _ = TableWrite::new(dir.path(), floats, vec![], &resolved).run().await.unwrap();
+    assert_eq!(rows(dir.path()).await, ["1.0"], "NaN is above 5, and in no bounds");
+}
+
 #[tokio::test]
 async fn the_schema_mode_decides_about_other_columns() {
     let more: SchemaRef =

@@ -1,0 +1,175 @@
+//! SQL `INSERT` through the same writer as everything else.
+//!
+//! The engine's own way from `INSERT` into a table checks no constraint and no NOT NULL, forgets writer properties and
+//! statistics, and says nothing in the commit. A [`GovernedTable`] reads as the engine does and writes as [`TableWrite`].
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use alluvium_contracts::{DeltaWritePolicy, SchemaMode, WriteMode};
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Statistics, not_impl_err};
+use datafusion::datasource::TableType;
+use datafusion::datasource::sink::{DataSink, DataSinkExec};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
+use futures::StreamExt as _;
+
+use crate::apply::{TableWrite, TableWriteOutcome};
+use crate::error::CommitError;
+use crate::files::CommitMetadata;
+use crate::policy::ResolvedWritePolicy;
+use crate::read::open;
+use crate::schema::table_schema;
+use crate::stored::stored_policy;
+
+/// A Delta table for SQL: `reader` answers queries, `INSERT` goes through [`TableWrite`].
+///
+/// Rows are written as the policy says that is stored with the table, and checked for everything that the table asks of
+/// them. `INSERT INTO` appends and `INSERT OVERWRITE` replaces all rows; every statement is one commit. `DELETE`, `UPDATE`
+/// and `MERGE` are refused, as the engine refuses them of a provider.
+#[derive(Debug)]
+pub struct GovernedTable {
+    table: PathBuf,
+    reader: Arc<dyn TableProvider>,
+    metadata: CommitMetadata,
+}
+
+impl GovernedTable {
+    /// The table at `table_dir`, as `reader` reads it. What `reader` sees is its own: a provider that is pinned to a version
+    /// does not see what is inserted.
+    #[must_use]
+    pub fn new(table_dir: &Path, reader: Arc<dyn TableProvider>) -> Self {
+        Self { table: table_dir.to_path_buf(), reader, metadata: CommitMetadata::new() }
+    }
+
+    /// What the commits of its `INSERT`s say beside the engine's own keys.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: CommitMetadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+}
+
+#[async_trait]
+impl TableProvider for GovernedTable {
+    fn schema(&self) -> SchemaRef {
+        self.reader.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        self.reader.table_type()
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.reader.scan(state, projection, filters, limit).await
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        self.reader.supports_filters_pushdown(filters)
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        self.reader.statistics()
+    }
+
+    async fn insert_into(
+        &self,
+        _: &dyn Session,
+        input: Arc<dyn ExecutionPlan>,
+        operation: InsertOp,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mode = match operation {
+            InsertOp::Append => WriteMode::Append,
+            InsertOp::Overwrite => WriteMode::Overwrite,
+            InsertOp::Replace => {
+                return not_impl_err!("REPLACE INTO names no keys; merge with `mode = \"merge\"` and `keys`");
+            }
+        };
+        let sink = Sink { table: self.table.clone(), schema: input.schema(), mode, metadata: self.metadata.clone() };
+        Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
+    }
+}
+
+/// Where the rows of one `INSERT` go.
+#[derive(Debug)]
+struct Sink {
+    table: PathBuf,
+    /// Of the rows that come.
+    schema: SchemaRef,
+    mode: WriteMode,
+    metadata: CommitMetadata,
+}
+
+impl DisplayAs for Sink {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GovernedTable(mode={})", self.mode)
+    }
+}
+
+#[async_trait]
+impl DataSink for Sink {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    async fn write_all(&self, rows: SendableRecordBatchStream, task: &Arc<TaskContext>) -> Result<u64> {
+        let outcome = self.write(rows, task).await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        Ok(match outcome {
+            TableWriteOutcome::Committed(committed) => committed.files.iter().map(|file| file.row_count).sum(),
+            // None is for a write of any version, without a transaction, in these modes.
+            TableWriteOutcome::AlreadyApplied
+            | TableWriteOutcome::Ignored { .. }
+            | TableWriteOutcome::Conflict { .. } => 0,
+        })
+    }
+}
+
+impl Sink {
+    async fn write(
+        &self,
+        rows: SendableRecordBatchStream,
+        task: &Arc<TaskContext>,
+    ) -> Result<TableWriteOutcome, CommitError> {
+        let loaded = open(&self.table)?.load(None).await?;
+        let schema = table_schema(&loaded.state)?;
+        let (policy, overrides) = stored_policy(&loaded.state);
+        let policy = DeltaWritePolicy { mode: self.mode, schema_mode: SchemaMode::Strict, ..policy };
+        let policy = ResolvedWritePolicy::resolve_with(&policy, &schema, &[], &overrides)?;
+        let rows = under(rows, &schema);
+        TableWrite::new(&self.table, schema, vec![rows], &policy)
+            .metadata(self.metadata.clone())
+            .task(Arc::clone(task))
+            .unstated(Some(loaded))
+            .run()
+            .await
+    }
+}
+
+/// The rows by position under the table's schema. The planner gave them its columns; a reader may know views of text where
+/// the table has text.
+fn under(rows: SendableRecordBatchStream, schema: &SchemaRef) -> SendableRecordBatchStream {
+    let wanted = Arc::clone(schema);
+    let batches = rows.map(move |batch| {
+        let batch = batch?;
+        let columns = batch.columns().iter().zip(wanted.fields());
+        let columns = columns.map(|(column, field)| cast(column, field.data_type())).collect::<Result<_, _>>()?;
+        Ok(RecordBatch::try_new(Arc::clone(&wanted), columns)?)
+    });
+    Box::pin(RecordBatchStreamAdapter::new(Arc::clone(schema), batches))
+}

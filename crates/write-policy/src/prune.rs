@@ -1,0 +1,56 @@
+//! Which files of a table can hold rows that go, by the bounds and the partition values in its log.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+
+use crate::rewrite::Gone;
+use crate::table::Loaded;
+
+/// Of each file of a version, in the log's order, whether it has to be looked at. Whatever cannot be decided has to.
+pub(crate) fn may_hold(loaded: &Loaded, columns: &SchemaRef, gone: &Gone) -> Vec<bool> {
+    let files = loaded.state.log_data();
+    let every = vec![true; files.num_files()];
+    let Some((expression, read)) = bounds(gone, columns) else { return every };
+    if !read.fields().iter().all(|field| is_bounded(field.data_type())) {
+        return every;
+    }
+    let predicate = PruningPredicateBuilder::new().with_file_schema(read).try_build(expression);
+    match predicate.and_then(|predicate| predicate.prune(&files)) {
+        Ok(kept) if kept.len() == every.len() => kept,
+        _ => every,
+    }
+}
+
+/// Whether the log's bounds of such a column hold for all of its values. Those of numbers with a point leave NaN out, and
+/// those of timestamps may be cut to milliseconds.
+fn is_bounded(data_type: &DataType) -> bool {
+    use DataType::*;
+    matches!(data_type, Boolean | Int8 | Int16 | Int32 | Int64 | Utf8 | Date32 | Decimal128(_, _))
+}
+
+/// A condition that is true of every row that goes, and the columns that it reads.
+fn bounds(gone: &Gone, columns: &SchemaRef) -> Option<(Arc<dyn PhysicalExpr>, SchemaRef)> {
+    match gone {
+        Gone::Where(condition) => Some((condition.expression(), condition.schema())),
+        Gone::Keys(checks) => {
+            let keys = checks.keys()?;
+            let name = keys.columns().first()?;
+            let field: &Field = columns.field_with_name(name).ok()?;
+            let (least, most) = keys.first_bounds()?;
+            if least.data_type() != *field.data_type() {
+                return None;
+            }
+            let beside = |operator, value: ScalarValue| -> Arc<dyn PhysicalExpr> {
+                Arc::new(BinaryExpr::new(Arc::new(Column::new(name, 0)), operator, lit(value)))
+            };
+            let within = BinaryExpr::new(beside(Operator::GtEq, least), Operator::And, beside(Operator::LtEq, most));
+            Some((Arc::new(within), Arc::new(Schema::new(vec![field.clone()]))))
+        }
+    }
+}
