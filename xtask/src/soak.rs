@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::cargo::{self, WHOLE_WORKSPACE};
 
@@ -23,6 +23,8 @@ pub struct Args {
 enum What {
     /// Kill processes that write stores, caches and collections, and see that nothing is lost or left.
     Kv(KvArgs),
+    /// Race processes that write one table: appends, then with overwrites, merges and a maintainer, then killing some.
+    Write(WriteArgs),
 }
 
 /// Arguments of `cargo xtask soak kv`.
@@ -36,15 +38,46 @@ struct KvArgs {
     seed: Option<u64>,
 }
 
+/// Arguments of `cargo xtask soak write`.
+#[derive(clap::Args)]
+struct WriteArgs {
+    /// Processes that write at once.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    processes: u32,
+    /// Writes of each.
+    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=999))]
+    writes: u32,
+    /// Processes that are killed in the last part.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    kills: u32,
+}
+
 /// Run what is asked for: without a subcommand, compare pipelines with and without their caches; a difference is printed
 /// with the smallest pipeline that shows it.
 pub fn run(root: &Path, args: &Args) -> Result<()> {
-    if let Some(What::Kv(args)) = &args.what {
-        return kv(root, args);
+    match &args.what {
+        None => differential(root, args.cases),
+        Some(What::Kv(args)) => kv(root, args),
+        Some(What::Write(args)) => write(root, args),
     }
+}
+
+fn differential(root: &Path, cases: u32) -> Result<()> {
     let mut command = cargo::cargo(root);
     command.arg("test").args(WHOLE_WORKSPACE).args(["--test", "suite", "differential", "--", "--nocapture"]);
-    command.env("ALLUVIUM_DIFFERENTIAL_CASES", args.cases.to_string());
+    command.env("ALLUVIUM_DIFFERENTIAL_CASES", cases.to_string());
+    cargo::run(&mut command)
+}
+
+fn write(root: &Path, args: &WriteArgs) -> Result<()> {
+    ensure!(args.kills < args.processes, "--kills {} leaves none of {} processes to go on", args.kills, args.processes);
+    let mut command = cargo::cargo(root);
+    command.arg("test").args(WHOLE_WORKSPACE).args(["--lib", "tests::processes::", "--", "--nocapture"]);
+    // One after the other: each has processes enough.
+    command.arg("--test-threads=1");
+    command.env("ALLUVIUM_RACE_PROCESSES", args.processes.to_string());
+    command.env("ALLUVIUM_RACE_WRITES", args.writes.to_string());
+    command.env("ALLUVIUM_RACE_KILLS", args.kills.to_string());
     cargo::run(&mut command)
 }
 
