@@ -1,5 +1,7 @@
 //! A pinned dataset: its identity, its provider, and whether it is still what was pinned.
 
+mod artifact;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{
-    CacheKey, CanonicalError, DeltaInput, Identity, LineageSummary, PinDigest, PlanFingerprint, Stability,
-    canonical_json,
+    CacheKey, CanonicalError, DeltaInput, DeltaInputPin, Identity, InputKind, LineageSummary, PinDigest,
+    PlanBundleArtifact, PlanComponents, PlanEncoding, PlanFingerprint, Stability, canonical_json,
 };
 use alluvium_datasets::PinnedDataset;
 use alluvium_profile::{QueryError, Session};
@@ -42,6 +42,9 @@ pub struct PlanBundle {
     identity: Identity,
     components: BTreeMap<String, String>,
     inputs: Vec<DeltaInput>,
+    /// What the scans stand for, by name.
+    sources: BTreeMap<String, Input>,
+    fingerprinted: PlanComponents,
 }
 
 /// A view cannot be planned.
@@ -126,15 +129,23 @@ pub async fn plan_view(
     let mut components = leaves.components;
     components.insert("plan".to_owned(), PlanFingerprint::of(canonical.text.as_bytes()).to_string());
     components.insert("columns".to_owned(), published.hash().to_string());
-    let named = [("function", functions.versions), ("setting", settings), ("engine", engine)];
+    let named = [("function", &functions.versions), ("setting", &settings), ("engine", &engine)];
     for (prefix, values) in named {
-        components.extend(values.into_iter().map(|(name, value)| (format!("{prefix} {name}"), value)));
+        components.extend(values.iter().map(|(name, value)| (format!("{prefix} {name}"), value.clone())));
     }
+    let read = |name: &String| Some((name.clone(), inputs.get(name)?.clone()));
 
     Ok(PlanBundle {
         name: view.to_owned(),
         plan,
         published,
+        sources: leaves.reads.iter().filter_map(read).collect(),
+        fingerprinted: PlanComponents {
+            canonical_plan: canonical.text,
+            functions: functions.versions,
+            semantic_settings: settings,
+            engine_versions: engine,
+        },
         reads: leaves.reads,
         identity: Identity {
             plan_fingerprint: fingerprint,
@@ -196,11 +207,67 @@ impl PlanBundle {
         lineage(&self.plan)
     }
 
+    /// All of it as a document. The plan is not stored, so it is said to be encoded in no way; which profile and SQL policy
+    /// it was planned under is for the caller to add.
+    #[must_use]
+    pub fn artifact(&self) -> PlanBundleArtifact {
+        PlanBundleArtifact {
+            view_name: self.name.clone(),
+            plan_fingerprint: self.identity.plan_fingerprint,
+            cache_key: self.identity.cache_key,
+            components: self.fingerprinted.clone(),
+            lineage: self.lineage(),
+            pins: self.sources.iter().filter_map(|(name, input)| input.artifact(name)).collect(),
+            schema: self.published.fields(),
+            schema_hash: self.published.hash(),
+            cacheable: self.identity.cache_key.is_some(),
+            stability: self.identity.stability,
+            reasons: self.identity.reasons.clone(),
+            plan_encoding: PlanEncoding::None,
+            plan_encoding_reason: None,
+            substrait_hash: None,
+            profile_hash: None,
+            sql_policy_hash: None,
+        }
+    }
+
     /// The pinned inputs, as commits record them.
     #[must_use]
     pub fn inputs(&self) -> &[DeltaInput] {
         &self.inputs
     }
+}
+
+impl Input {
+    /// The pin as a document, under the name that plans scan; none for an uncacheable view, which has no pin.
+    fn artifact(&self, name: &str) -> Option<DeltaInputPin> {
+        match self {
+            Self::Dataset(dataset) => Some(DeltaInputPin { name: name.to_owned(), ..dataset.artifact() }),
+            Self::View { key, .. } => key.map(|key| DeltaInputPin {
+                name: name.to_owned(),
+                kind: InputKind::View,
+                pin: pin_of_view(key),
+                format: None,
+                path: None,
+                cache_key: Some(key),
+                table_id: None,
+                version: None,
+                timestamp_unix_ms: None,
+                commit_digest: None,
+                schema_hash: None,
+                options: BTreeMap::new(),
+                file_count: None,
+                size_bytes: None,
+                files: Vec::new(),
+                cdf_range: None,
+            }),
+        }
+    }
+}
+
+/// An upstream view is pinned by its own key, so that keys chain.
+fn pin_of_view(key: CacheKey) -> PinDigest {
+    PinDigest::of(format!("view {key}").as_bytes())
 }
 
 /// What the scans of a plan contribute.
@@ -251,7 +318,7 @@ impl Leaves {
                     return;
                 };
                 self.components.insert(format!("view {name}"), key.to_string());
-                (PinDigest::of(format!("view {key}").as_bytes()), None)
+                (pin_of_view(*key), None)
             }
         };
         self.pins.insert(name.clone(), pin);

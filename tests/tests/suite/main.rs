@@ -15,6 +15,7 @@ mod lost_index;
 mod outputs;
 mod profile;
 mod signals;
+mod plan_goldens;
 mod spine;
 mod store;
 mod telemetry;

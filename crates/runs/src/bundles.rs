@@ -1,0 +1,38 @@
+//! Plan bundles as documents: everything that the identity of a view is made of.
+
+use alluvium_contracts::{PlanBundleArtifact, SourcePath};
+
+use crate::decide::Decisions;
+use crate::error::RunError;
+use crate::execute::Outcomes;
+use crate::pipeline::Pipeline;
+use crate::run::RunOptions;
+
+impl Pipeline {
+    /// The plan bundle of each selected view and of its ancestors, in topological order; of all views when nothing is
+    /// selected. Sources are pinned and views planned; nothing is computed.
+    ///
+    /// # Errors
+    /// [`RunError`] when the pipeline is wrong or its sources cannot be pinned.
+    pub async fn bundles(&self, select: &[String]) -> Result<Vec<PlanBundleArtifact>, RunError> {
+        let options = RunOptions { select: select.to_vec(), ..RunOptions::default() };
+        let decisions = Decisions::take(self, &options, &Outcomes::default()).await?;
+        let sources = &self.project.spec().sources;
+        let bundles = decisions.graph.order.iter().filter_map(|view| {
+            let mut bundle = decisions.views.get(view)?.bundle.artifact();
+            for pin in &mut bundle.pins {
+                pin.path = sources.get(&pin.name).map(|source| written(&source.path));
+            }
+            Some(bundle)
+        });
+        Ok(bundles.collect())
+    }
+}
+
+/// A path as it stands in the pipeline file.
+fn written(path: &SourcePath) -> String {
+    match path {
+        SourcePath::One(path) => path.clone(),
+        SourcePath::Many(paths) => paths.join(", "),
+    }
+}
