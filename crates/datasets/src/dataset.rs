@@ -9,8 +9,13 @@ use std::sync::Arc;
 use alluvium_contracts::{PinDigest, SourceFormat};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
+use datafusion::error::DataFusionError;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::SessionContext;
+use futures::TryStreamExt;
 
 use crate::delta::DeltaPin;
+use crate::infer::unpanicked;
 use crate::options::ReadOptions;
 use crate::pin::{Counters, FilePin};
 use crate::scan::{FileScan, ScanFile};
@@ -172,6 +177,28 @@ impl PinnedDataset {
             path,
             change,
         })
+    }
+
+    /// Reads each file alone and to its end, and answers the first that fails, with the engine's word. For messages: the
+    /// engine says of many files only that one of them is wrong. `None` of a Delta table, whose provider names the file.
+    pub async fn first_unreadable(&self, ctx: &SessionContext) -> Option<(PathBuf, DataFusionError)> {
+        let Content::Files { options, files, .. } = &self.inner.content else {
+            return None;
+        };
+        for file in files {
+            let scanned = vec![ScanFile { meta: file.object_meta(), partition_values: Vec::new(), row_count: None }];
+            let scan = FileScan::new(options.clone(), Arc::clone(&self.inner.schema), &[], scanned);
+            let read = async {
+                let plan = scan.scan(&ctx.state(), None, &[], None).await?;
+                let mut batches = execute_stream(plan, ctx.task_ctx())?;
+                while batches.try_next().await?.is_some() {}
+                Ok(())
+            };
+            if let Err(error) = unpanicked(read).await {
+                return Some((file.path.clone(), error));
+            }
+        }
+        None
     }
 
     /// The version of a Delta table.

@@ -157,6 +157,24 @@ impl Decisions {
         live.into_iter().flatten().filter_map(|source| self.pins.get(source)).try_for_each(PinnedDataset::recheck)
     }
 
+    /// Which file is to blame when a computation of `view` failed, if one is: it reads them all.
+    pub(crate) async fn unreadable(&self, view: &str) -> Option<String> {
+        for source in &self.views.get(view)?.live {
+            let Some(pin) = self.pins.get(source) else {
+                continue;
+            };
+            if let Some((path, error)) = pin.first_unreadable(self.session.context()).await {
+                return Some(format!(
+                    "{} of source `{source}` cannot be read to its end: {error}. Check that the file is whole; in csv and json, a \
+                     value may be of another type than those of the first records (`schema_infer_max_rec` says how many are \
+                     looked at)",
+                    path.display()
+                ));
+            }
+        }
+        None
+    }
+
     /// The sources, as they were pinned.
     pub(crate) fn pins(&self) -> impl Iterator<Item = &PinnedDataset> {
         self.pins.values()

@@ -286,7 +286,15 @@ impl Attempt<'_> {
             Err(_) if self.may_retry && self.decisions.recheck(&view).is_err() => {
                 return Done { view, outcome: None, outputs: Vec::new() };
             }
-            Err(error) => failed(decision, &error, watch.elapsed_ms()),
+            Err(error) => {
+                let mut outcome = failed(decision, &error, watch.elapsed_ms());
+                if matches!(error, CacheError::Compute { .. } | CacheError::Write { .. })
+                    && let Some(blame) = self.decisions.unreadable(&view).await
+                {
+                    outcome.report.reason = Some(blame);
+                }
+                outcome
+            }
         };
         let mut outputs = Vec::new();
         for (name, decided) in self.decisions.outputs_of(&view) {

@@ -1,7 +1,7 @@
 //! A project with what it takes to run it: session factory, cache root, caches, ledgers.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alluvium_contracts::PlanDocument;
@@ -9,7 +9,7 @@ use alluvium_datasets::{PinCounters, PinMemo, Pinner};
 use alluvium_delta_cache::{CacheError, DeltaCache};
 use alluvium_ledgers::{LedgerError, Ledgers};
 use alluvium_profile::{
-    CacheRoot, KvKind, ProfileError, RootError, RuntimeProfile, SessionFactory, SettingOrigin, resolve_cache_root,
+    CacheRoot, KvKind, ProfileError, RootError, RuntimeProfile, SessionFactory, SettingOrigin, real_path, resolve_cache_root,
 };
 use alluvium_telemetry::{CacheMetrics, Diagnostics, Seam};
 
@@ -85,6 +85,16 @@ pub enum OpenError {
     /// The cache root cannot be used.
     #[error("the cache root cannot be used")]
     Root(#[from] RootError),
+    /// What is published would go when the caches go.
+    #[error("{place}: output `{name}` lies in the cache root {}, which may be deleted at any time; move the output", root.display())]
+    OutputInRoot {
+        /// File and line.
+        place: String,
+        /// The output.
+        name: String,
+        /// The root, without symbolic links.
+        root: PathBuf,
+    },
     /// The caches under it cannot be opened.
     #[error("the caches cannot be opened")]
     Cache(#[from] CacheError),
@@ -97,7 +107,7 @@ impl OpenError {
     /// Whether the user declared something that cannot be: a cache root, a setting, a sink.
     #[must_use]
     pub const fn is_input(&self) -> bool {
-        matches!(self, Self::Root(_) | Self::Profile(_) | Self::Sink(_))
+        matches!(self, Self::Root(_) | Self::OutputInRoot { .. } | Self::Profile(_) | Self::Sink(_))
     }
 }
 
@@ -117,6 +127,7 @@ impl Pipeline {
                 _ => "default",
             },
         };
+        outside(&path, &project)?;
         let seam = options.seam.unwrap_or_else(Seam::system);
         let root = Arc::new(CacheRoot::open_with(&path, profile.kv_settings(), &seam)?);
         let memo = PinMemo::new(root.kv(KvKind::Runtime)?.clone(), root.kv(KvKind::Schema)?.clone());
@@ -168,4 +179,17 @@ impl Pipeline {
         notices.extend(self.cache.take_notices());
         notices
     }
+}
+
+/// Refuses outputs in the cache root. A path that cannot be followed is the business of whoever uses it.
+fn outside(root: &Path, project: &Project) -> Result<(), OpenError> {
+    let Ok(root) = real_path(root) else {
+        return Ok(());
+    };
+    for (name, output) in &project.spec().outputs {
+        if real_path(&project.dir().join(&output.path)).is_ok_and(|path| path.starts_with(&root)) {
+            return Err(OpenError::OutputInRoot { place: project.place("outputs", name), name: name.clone(), root });
+        }
+    }
+    Ok(())
 }

@@ -160,3 +160,41 @@ fn a_cache_root_that_is_a_file_is_refused() {
     let said = chain(&error, lab.dir());
     assert!(said.contains("DIR/root is not a directory") && said.contains("--cache-root"), "{said}");
 }
+
+#[test]
+fn an_output_in_the_cache_root_is_refused() {
+    let lab = lab();
+    for path in [".alluvium", ".alluvium/view_cache/second", "out/../.alluvium/x"] {
+        lab.write("alluvium.toml", &TOML.replace("out/second", path));
+        let options = OpenOptions::default();
+        let error = Pipeline::open(Project::load(lab.dir()).unwrap(), options).unwrap_err();
+        assert!(error.is_input());
+        let said = chain(&error, lab.dir());
+        assert!(said.contains("alluvium.toml:16: output `second`") && said.contains("DIR/.alluvium"), "{said}");
+        assert!(!lab.path(".alluvium").exists());
+    }
+}
+
+/// The engine says that some value of some file is wrong; over many files that helps nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_breaks_off_in_the_middle_is_named() {
+    let lab = Lab::new(
+        "[sources.many]\nformat = \"csv\"\npath = \"many\"\noptions = { schema_infer_max_rec = 2 }\n\
+         [views.total]\nsql = \"select sum(a) as total from many\"\n",
+    );
+    for name in ["1", "2", "3"] {
+        lab.write(&format!("many/{name}.csv"), "a\n1\n2\n");
+    }
+    lab.write("many/2.csv", "a\n1\n2\noops\n");
+    let document = lab.run().await;
+    let reason = document.views[0].reason.clone().unwrap();
+    for part in ["many/2.csv of source `many`", "oops", "schema_infer_max_rec"] {
+        assert!(reason.contains(part), "no `{part}` in: {reason}");
+    }
+    // Nothing of the files' is to blame.
+    lab.write("many/2.csv", "a\n0\n");
+    lab.edit("alluvium.toml", "sum(a)", "sum(1 / a)");
+    let document = lab.run().await;
+    let reason = document.views[0].reason.clone().unwrap();
+    assert!(!reason.contains("many/") && reason.contains("ivide by zero"), "{reason}");
+}

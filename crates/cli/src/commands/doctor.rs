@@ -49,7 +49,8 @@ fn text(document: &DoctorDocument) -> String {
     let gate = |on: bool| if on { "on" } else { "off" }.to_owned();
     section("features", document.feature_gates.iter().map(|(name, on)| (name.clone(), gate(*on))).collect());
     let hash = document.profile_hash.iter().map(|hash| ("profile_hash".to_owned(), hash.to_string()));
-    section("profile", hash.chain(document.settings.clone()).collect());
+    let policy = document.sql_policy.iter().map(|policy| ("sql_policy".to_owned(), policy.clone()));
+    section("profile", hash.chain(policy).chain(document.settings.clone()).collect());
     lines.join("\n") + "\n"
 }
 

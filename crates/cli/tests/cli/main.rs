@@ -4,6 +4,7 @@
 
 mod faults;
 mod kv;
+mod table;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

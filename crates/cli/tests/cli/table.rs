@@ -1,30 +1,12 @@
 //! `alluvium table` as a script meets it: documents, exit codes, and what it leaves alone.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Standard output and standard error of a command that ends with `code`.
-#[track_caller]
-fn ends(code: i32, arguments: &[&str]) -> (String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_alluvium"))
-        .args(arguments)
-        .env_remove("ALLUVIUM_CACHE_ROOT")
-        .env_remove("ALLUVIUM_LOG")
-        .env("TERM", "dumb")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let stdout = String::from_utf8(output.stdout).unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}\nstdout: {stdout}\nstderr: {stderr}");
-    (stdout, stderr)
-}
+use crate::ends;
 
 /// The payload of the one document that a command prints.
 #[track_caller]
