@@ -213,7 +213,9 @@ struct Column {
 }
 
 /// A reader that panics on a corrupt file (parquet 59 subtracts before it compares) has met a file that it cannot read.
-pub(crate) async fn unpanicked<T>(reading: impl Future<Output = datafusion::common::Result<T>>) -> datafusion::common::Result<T> {
+pub(crate) async fn unpanicked<T>(
+    reading: impl Future<Output = datafusion::common::Result<T>>,
+) -> datafusion::common::Result<T> {
     use futures::FutureExt as _;
     std::panic::AssertUnwindSafe(reading).catch_unwind().await.unwrap_or_else(|_| {
         Err(datafusion::error::DataFusionError::Execution("the reader panicked over a corrupt file".to_owned()))

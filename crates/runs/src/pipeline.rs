@@ -9,7 +9,8 @@ use alluvium_datasets::{PinCounters, PinMemo, Pinner};
 use alluvium_delta_cache::{CacheError, DeltaCache};
 use alluvium_ledgers::{LedgerError, Ledgers};
 use alluvium_profile::{
-    CacheRoot, KvKind, ProfileError, RootError, RuntimeProfile, SessionFactory, SettingOrigin, real_path, resolve_cache_root,
+    CacheRoot, KvKind, ProfileError, RootError, RuntimeProfile, SessionFactory, SettingOrigin, real_path,
+    resolve_cache_root,
 };
 use alluvium_telemetry::{CacheMetrics, Diagnostics, Seam};
 
