@@ -112,6 +112,10 @@ impl CacheOptions {
         self
     }
 
+    pub(crate) fn store(&self) -> &Settings {
+        &self.store
+    }
+
     fn inner(&self, store: Store, read_only: bool) -> Inner {
         let files = ValueFiles::new(store.path(), self.store.durability() == Durability::System);
         Inner { store, files, clock: Arc::clone(&self.clock), reads: Arc::default(), read_only }

@@ -25,7 +25,7 @@ impl FanoutCache {
     /// # Errors
     /// As [`Deque::open`].
     pub fn deque<V: Value>(&self, name: &str) -> Result<Deque<V>, OpenError> {
-        Deque::open(self.path.join(DEQUES).join(segment(name)), Settings::new())
+        Deque::open(self.path.join(DEQUES).join(segment(name)), self.kept())
     }
 
     /// An [`Index`] of its own below this cache, by name: any text. The same name is the same index. It is never evicted,
@@ -34,6 +34,13 @@ impl FanoutCache {
     /// # Errors
     /// As [`Index::open`].
     pub fn index<K: Key + FromKey, V: Value>(&self, name: &str) -> Result<Index<K, V>, OpenError> {
-        Index::open(self.path.join(INDEXES).join(segment(name)), Settings::new())
+        Index::open(self.path.join(INDEXES).join(segment(name)), self.kept())
+    }
+
+    /// How what is no cache is stored: shared as the shards are and on the file systems that they may be on, but synced, and
+    /// refused where it is found damaged.
+    fn kept(&self) -> Settings {
+        let shards = self.options.store();
+        Settings::new().with_sharing(shards.sharing()).with_allow_network_fs(shards.allow_network_fs())
     }
 }
