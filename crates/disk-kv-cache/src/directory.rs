@@ -1,8 +1,8 @@
 //! The directory of a store: made private, refused on network file systems, locked while it is opened.
 
 use std::fs::{self, DirBuilder, File, Metadata};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::engine::EngineKind;
@@ -70,6 +70,24 @@ pub(crate) fn existing_or_new(path: &Path, network: Option<Network>) -> Result<P
 pub(crate) struct DataFile {
     pub(crate) identity: Identity,
     pub(crate) bytes: u64,
+}
+
+/// Longer than any file beside the data that is read whole.
+const SMALL_BYTES: u64 = 64 << 10;
+
+/// The bytes of a small regular file. What lies there instead is an error and is not waited for: a pipe, a link, a file
+/// without an end.
+pub(crate) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    let mut options = File::options();
+    let file = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() > SMALL_BYTES {
+        let what = format!("{} is no regular file of up to {SMALL_BYTES} bytes: remove it", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    let mut bytes = Vec::new();
+    file.take(SMALL_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Looks at an engine's files without opening them. (Opening and closing `lock.mdb` would drop the locks that LMDB holds

@@ -110,11 +110,17 @@ impl Environment {
             holders.write_with(&path, settings.durability())?;
         }
         let there_is_data = data.is_some_and(|data| data.bytes > 0);
-        if settings.is_none() && !there_is_data {
+        // A file without a byte, or none, is a new store only where no mark tells of an old one.
+        let lost = if there_is_data { None } else { mark::commits(&path).filter(|commits| *commits > 0) };
+        if settings.is_none() && !there_is_data && lost.is_none() {
             return Err(OpenError::Absent { path });
         }
         let suspect = there_is_data && holders.alone() && !mark::is_clean(&path, kind);
-        let damage = if suspect { examine(&path, kind)? } else { None };
+        let damage = match lost {
+            Some(expected) => Some(Damage::Lost { expected, found: 0 }),
+            None if suspect => examine(&path, kind)?,
+            None => None,
+        };
         let place = Place { path: &path, directory: &directory, settings };
         let opened = match damage {
             Some(damage) => Err(OpenError::Damaged { path: path.clone(), damage }),

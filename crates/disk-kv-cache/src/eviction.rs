@@ -89,7 +89,9 @@ impl Transaction<'_, '_> {
             // Reads within this transaction count too.
             if self.state.settings.eviction.counts_reads() {
                 let pending = self.cache.reads.take();
-                self.record(&pending)?;
+                let recorded = self.record(&pending);
+                self.effects.taken.push(pending);
+                recorded?;
             }
             self.remove_by_policy(limit - expired)?;
         }

@@ -142,7 +142,8 @@ fn writers(durability: Durability) -> &'static str {
 /// Opens a file to lock, and makes it if there is none.
 fn open(dir: &Path, name: &str) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    // Not blocking: somebody may have put a pipe in its place, whose opening would wait for a reader.
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     options.open(dir.join(name))
 }
 

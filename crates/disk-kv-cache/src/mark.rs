@@ -16,6 +16,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::directory;
 use crate::engine::EngineKind;
 
 const FILE: &str = "closed";
@@ -38,12 +39,12 @@ fn is_marked(dir: &Path, kind: EngineKind, with: &str) -> bool {
     let (Ok(data), Some(commits)) = (fs::symlink_metadata(dir.join(kind.files().data)), commits(dir)) else {
         return false;
     };
-    fs::read_to_string(dir.join(FILE)).is_ok_and(|mark| mark == text(&data, commits, with))
+    read(dir).is_some_and(|mark| mark == text(&data, commits, with))
 }
 
 /// The number of commits when the store was last marked.
 pub(crate) fn commits(dir: &Path) -> Option<u64> {
-    let mark = fs::read_to_string(dir.join(FILE)).ok()?;
+    let mark = read(dir)?;
     mark.lines().find_map(|line| line.strip_prefix("commits "))?.parse().ok()
 }
 
@@ -71,7 +72,7 @@ pub(crate) fn set(dir: &Path, kind: EngineKind, commits: u64, synced: bool) -> i
 /// Takes back that all is synced, before anybody writes without syncing: after a power cut such a write could be in the file
 /// and its time not. The caller holds the directory's lock.
 pub(crate) fn unsync(dir: &Path) -> io::Result<()> {
-    let Ok(mark) = fs::read_to_string(dir.join(FILE)) else {
+    let Some(mark) = read(dir) else {
         return Ok(());
     };
     let Some((before, after)) = mark.split_once(&format!("\n{SYNCED}\n")) else {
@@ -82,6 +83,10 @@ pub(crate) fn unsync(dir: &Path) -> io::Result<()> {
         None => remove(dir),
     }
     File::open(dir)?.sync_all()
+}
+
+fn read(dir: &Path) -> Option<String> {
+    String::from_utf8(directory::read_small(&dir.join(FILE)).ok()?).ok()
 }
 
 /// Writes by rename, so that a mark is whole or the old one.

@@ -104,7 +104,8 @@ impl Decimal {
         let digits = written.trim_end_matches('0');
         // No text is long enough for the sums to matter where an exponent is beyond 64 bits.
         let far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
-        let exponent = exponent.parse().unwrap_or(far) + (written.len() - digits.len()) as i64 - fraction.len() as i64;
+        let shift = (written.len() - digits.len()) as i64 - fraction.len() as i64;
+        let exponent = exponent.parse().unwrap_or(far).saturating_add(shift);
         match digits.trim_start_matches('0') {
             "" => Self { negative: false, digits: String::new(), exponent: 0 },
             digits => Self { negative, digits: digits.to_owned(), exponent },
@@ -132,6 +133,8 @@ mod tests {
             ("1e+21", "1000000000000000000000"),
             ("-1.50", "-15e-1"),
             ("0", "0.000e99999999999999999999"),
+            ("0", "0.0e9223372036854775807"),
+            ("0", "0.0e-9223372036854775808"),
         ] {
             assert_eq!(Decimal::of(one), Decimal::of(other), "{one} {other}");
         }

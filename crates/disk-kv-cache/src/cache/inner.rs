@@ -25,6 +25,8 @@ pub(crate) struct Effects {
     pub(crate) created: Vec<NewFile>,
     /// Those that no row refers to any more.
     pub(crate) removed: Vec<FileName>,
+    /// The reads that it wrote: pending again if it is taken back.
+    pub(crate) taken: Vec<Pending>,
 }
 
 /// Why a transaction ended without a commit.
@@ -116,11 +118,14 @@ impl Inner {
         let mut settings = None;
         let answer = self.store.write(|txn| {
             // Whatever an earlier run did was undone.
-            effects = Effects::default();
+            self.give_back(std::mem::take(&mut effects).taken);
             let stored = judge(View::new(txn, self).state()).map_err(Failed::InTheCache)?;
             let mut transaction = Transaction::new(txn, self, stored);
             transaction.record(pending).map_err(Failed::InTheCache)?;
-            let answer = f(&mut transaction).map_err(Failed::Told)?;
+            let answer = f(&mut transaction).map_err(|error| {
+                self.give_back(std::mem::take(&mut transaction.effects.taken));
+                Failed::Told(error)
+            })?;
             let (ended, state) = transaction.end().map_err(Failed::InTheCache)?;
             (effects, settings) = (ended, Some(state.settings));
             Ok(answer)
@@ -133,10 +138,18 @@ impl Inner {
                 self.settle(effects);
                 Ok(answer)
             }
-            Err(Failed::InTheStore(error)) => Err(CacheError::Store(error).into()),
+            Err(Failed::InTheStore(error)) => {
+                self.give_back(effects.taken);
+                Err(CacheError::Store(error).into())
+            }
             Err(Failed::InTheCache(error)) => Err(error.into()),
             Err(Failed::Told(error)) => Err(error),
         }
+    }
+
+    /// Keeps reads for another transaction, because the one that wrote them was taken back.
+    pub(crate) fn give_back(&self, taken: Vec<Pending>) {
+        taken.into_iter().for_each(|pending| self.reads.give_back(pending));
     }
 
     fn settle(&self, effects: Effects) {

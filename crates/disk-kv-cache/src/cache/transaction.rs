@@ -87,6 +87,7 @@ impl<'a, 't> Transaction<'a, 't> {
     pub fn transact<T, E: From<CacheError>>(&mut self, f: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
         let savepoint = self.rows.enter();
         let (state, created, removed) = (self.state, self.effects.created.len(), self.effects.removed.len());
+        let taken = self.effects.taken.len();
         let answer = f(self);
         match &answer {
             Ok(_) => self.rows.leave(savepoint),
@@ -95,6 +96,7 @@ impl<'a, 't> Transaction<'a, 't> {
                 self.state = state;
                 self.effects.created.truncate(created);
                 self.effects.removed.truncate(removed);
+                self.cache.give_back(self.effects.taken.split_off(taken));
             }
         }
         answer

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MAX_SHARDS;
 use crate::cache::tables::STATE;
-use crate::directory::Directory;
+use crate::directory::{self, Directory};
 use crate::engine::EngineKind;
 use crate::{Cache, CacheError, OpenCacheError, OpenError, StoreError, View, quarantine};
 
@@ -47,7 +47,7 @@ impl Record {
     /// That of the cache in `dir`; `None` if there is neither it nor a shard.
     pub(super) fn read(dir: &Path) -> Result<Option<Record>, OpenCacheError> {
         let unknown = |problem| OpenCacheError::ShardsUnknown { path: dir.to_path_buf(), problem };
-        let bytes = match fs::read(dir.join(FILE)) {
+        let bytes = match directory::read_small(&dir.join(FILE)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return if found(dir).is_empty() { Ok(None) } else { Err(unknown("is missing")) };

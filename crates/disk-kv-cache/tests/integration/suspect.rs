@@ -440,3 +440,52 @@ fn a_mark_says_synced_only_as_long_as_everybody_syncs() {
     increment(&Store::open(dir.path(), TABLES, settings(Durability::System)).unwrap(), b"sum").unwrap();
     assert!(is_synced());
 }
+
+/// What a power cut can leave of a file: its name, or not even that. The mark knows that there was more.
+#[test]
+#[cfg(feature = "lmdb")]
+fn a_store_that_lost_its_data_is_not_taken_for_a_new_one() {
+    let lose: [fn(&Path); 2] = [|file| drop(fs::File::create(file).unwrap()), |file| fs::remove_file(file).unwrap()];
+    for lose in lose {
+        for durability in [Durability::Process, Durability::System] {
+            let dir = tempfile::tempdir().unwrap();
+            let with = |on_damage| Settings::new().with_durability(durability).with_on_damage(on_damage);
+            let store = Store::open(dir.path(), TABLES, with(OnDamage::Refuse)).unwrap();
+            store.write::<_, StoreError>(|txn| txn.put(TABLES[0], b"k", b"v")).unwrap();
+            drop(store);
+            lose(&data(EngineKind::Lmdb, dir.path()));
+            for _ in 0..2 {
+                let refused = Store::open(dir.path(), TABLES, with(OnDamage::Refuse));
+                let lost = matches!(refused, Err(OpenError::Damaged { damage: Damage::Lost { found: 0, .. }, .. }));
+                assert!(lost, "{refused:?}");
+            }
+            let begun = Store::open(dir.path(), TABLES, with(OnDamage::Quarantine)).unwrap();
+            assert!(begun.recovered().is_some());
+            begun.write::<_, StoreError>(|txn| txn.put(TABLES[0], b"k", b"w")).unwrap();
+            drop(begun);
+            Store::open(dir.path(), TABLES, with(OnDamage::Refuse)).unwrap();
+        }
+    }
+}
+
+/// A pipe waits for whoever opens the other end; nobody does.
+#[test]
+#[cfg(feature = "lmdb")]
+fn pipes_in_the_place_of_our_own_files_are_not_waited_for() {
+    let pipe = |path: PathBuf| {
+        let _ = fs::remove_file(&path);
+        let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
+        // SAFETY: a path that ends with a NUL.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    };
+    for name in ["closed", "writers-process"] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(CacheOptions::new().open(dir.path()).unwrap());
+        pipe(dir.path().join(name));
+        // Refused or not: it answers.
+        let _ = CacheOptions::new().open(dir.path());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    pipe(dir.path().join("fanout.json"));
+    assert!(alluvium_disk_kv_cache::FanoutCache::open(dir.path()).is_err());
+}

@@ -118,7 +118,7 @@ fn value(value: Option<Vec<u8>>) -> Value {
 /// Items from an index on, and the index behind them: null at the end.
 fn page(deque: &Deque<Vec<u8>>, from: u64, limit: u64) -> Result<Value, Fault> {
     let (mut page, mut bytes, mut next) = (Vec::new(), 0, Value::Null);
-    for index in from.. {
+    for index in from..=u64::MAX {
         let Some(item) = deque.get(index)? else { break };
         if page.len() as u64 == limit || bytes >= PAGE_BYTES {
             next = index.into();
