@@ -50,7 +50,7 @@ pub use lineage::{
     LineageSummary, ViewLineage,
 };
 pub use maintenance::{MaintenanceEvent, MaintenanceOperation, MaintenanceResult};
-pub use manifest::{CdfRange, DeltaInputPin, FilePin, InputKind, RunManifest, RunOutput};
+pub use manifest::{CdfRange, DeltaInputPin, FilePin, InputKind, RunCommit, RunManifest, RunOutput, RunView};
 pub use pipeline::{
     ForeignCommit, NameError, OutputSpec, PipelineSpec, SourceFormat, SourcePath, SourceSpec, ViewSpec, validate_name,
 };

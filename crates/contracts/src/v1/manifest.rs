@@ -1,4 +1,7 @@
 //! The manifest of a run: everything that it takes to prove where a table came from, and to run it again.
+//!
+//! It is linked with commits both ways: each commit of a run names the run in its metadata
+//! ([`CacheCommitMetadata`](crate::CacheCommitMetadata)), and the manifest names the commits.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +14,9 @@ use crate::digest::{
 };
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::RunId;
-use crate::v1::documents::RunResult;
+use crate::v1::cache::{CachePolicy, CacheScope, ViewResult};
+use crate::v1::documents::{OutputResult, RunResult};
+use crate::v1::plan::Stability;
 use crate::v1::sample;
 use crate::words::words;
 
@@ -22,7 +27,7 @@ pub struct RunManifest {
     pub run_id: RunId,
     /// When it started, in milliseconds since 1970-01-01 UTC.
     pub started_unix_ms: i64,
-    /// When it ended, in milliseconds since 1970-01-01 UTC.
+    /// When it ended, in milliseconds since 1970-01-01 UTC. For a killed run, when it was found.
     pub finished_unix_ms: i64,
     /// How it ended.
     pub result: RunResult,
@@ -32,10 +37,15 @@ pub struct RunManifest {
     pub plan_signature: Option<PlanSignature>,
     /// The fingerprint of each view that was planned.
     pub plan_fingerprints: BTreeMap<String, PlanFingerprint>,
-    /// The exact state of each source that was read.
+    /// The exact state of each source that was read. A change feed that several consumers read stands here once for each.
     pub delta_inputs: Vec<DeltaInputPin>,
+    /// What became of each view of the run, in topological order.
+    pub views: Vec<RunView>,
     /// What each output holds after the run.
     pub outputs: Vec<RunOutput>,
+    /// The commits that the run made, oldest first, but for those to ledgers: the manifest lies in one of them itself, and
+    /// theirs name the run.
+    pub commits: Vec<RunCommit>,
     /// Stored artifacts of the run, by what they are, such as `plan_bundle daily_delays`.
     pub artifact_ids: Option<BTreeMap<String, ArtifactId>>,
     /// The SQL of each view, as it was planned.
@@ -124,6 +134,33 @@ pub struct CdfRange {
     pub ending_version: u64,
     /// Changes in them, where they were counted.
     pub row_count: Option<u64>,
+    /// Whose cursor moves to the last version when the run succeeds; none where the range was asked for by itself.
+    pub consumer: Option<String>,
+}
+
+/// What became of a view in a run, and what its rows are told by when it is run again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunView {
+    /// The view.
+    pub name: String,
+    /// What became of it.
+    pub result: ViewResult,
+    /// Its policy.
+    pub cache_policy: CachePolicy,
+    /// Its cache key, where it has one.
+    pub cache_key: Option<CacheKey>,
+    /// The directory of its entry relative to the cache root, where it has one.
+    pub cache_path: Option<String>,
+    /// Its rows, where they were counted.
+    pub row_count: Option<u64>,
+    /// The digest of its rows, whatever their order, where they were digested.
+    pub content_hash: Option<RowsDigest>,
+    /// The digest of its published schema, where it could be planned.
+    pub schema_hash: Option<SchemaHash>,
+    /// Whether computing it again has to give the same rows, where it could be planned.
+    pub stability: Option<Stability>,
+    /// Why it is uncacheable or unstable, or why it failed; empty for any other.
+    pub reasons: Vec<String>,
 }
 
 /// What an output holds after a run.
@@ -135,10 +172,14 @@ pub struct RunOutput {
     pub view: String,
     /// Where, as written in the pipeline file.
     pub path: String,
-    /// The id of the table.
+    /// What became of it.
+    pub result: OutputResult,
+    /// The id of the table; none where there is no table.
     pub table_id: Option<String>,
     /// Its version after the run.
     pub delta_version: Option<u64>,
+    /// The run that committed that version: this one where `result` is `write`.
+    pub written_by: Option<RunId>,
     /// Its rows.
     pub row_count: Option<u64>,
     /// The digest of its rows, whatever their order.
@@ -151,6 +192,21 @@ pub struct RunOutput {
     pub cache_key: Option<CacheKey>,
 }
 
+/// One commit of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunCommit {
+    /// What kind of table it is in.
+    pub cache_scope: CacheScope,
+    /// The view, output, dataset, artifact or snapshot.
+    pub name: String,
+    /// The table's directory relative to the cache root; for an output, its path as written in the pipeline file.
+    pub path: String,
+    /// The id of the table.
+    pub table_id: String,
+    /// The version that the commit made.
+    pub delta_version: u64,
+}
+
 impl Contract for RunManifest {
     const KIND: &'static str = "run_manifest";
     const VERSION: u32 = 1;
@@ -159,6 +215,8 @@ impl Contract for RunManifest {
     const UNKNOWN_FIELDS: UnknownFields = UnknownFields::Ignored;
 
     fn example() -> Self {
+        const TABLE: &str = "2c7ad6d0-9a1e-4a52-9a34-0d9a3a1f5a10";
+        const ENTRY: &str = "view_cache/daily_delays__5f/1c3f7a52-8f0e-4b6d-a1c4-0e5d2b7f9a61";
         let map = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
         let fingerprint = PlanFingerprint::of(b"daily_delays");
         Self {
@@ -170,18 +228,48 @@ impl Contract for RunManifest {
             plan_signature: Some(PlanSignature::of(b"daily_delays")),
             plan_fingerprints: BTreeMap::from([("daily_delays".to_owned(), fingerprint)]),
             delta_inputs: vec![DeltaInputPin::example()],
+            views: vec![RunView {
+                name: "daily_delays".to_owned(),
+                result: ViewResult::Write,
+                cache_policy: CachePolicy::DeltaStaging,
+                cache_key: Some(CacheKey::of(b"daily_delays")),
+                cache_path: Some(ENTRY.to_owned()),
+                row_count: Some(181),
+                content_hash: Some(RowsDigest::of(b"daily")),
+                schema_hash: Some(SchemaHash::of(b"daily_delays")),
+                stability: Some(Stability::Unstable),
+                reasons: vec!["avg(delay) adds floats in parallel".to_owned()],
+            }],
             outputs: vec![RunOutput {
                 name: "daily".to_owned(),
                 view: "daily_delays".to_owned(),
                 path: "out/daily".to_owned(),
-                table_id: Some("2c7ad6d0-9a1e-4a52-9a34-0d9a3a1f5a10".to_owned()),
+                result: OutputResult::Write,
+                table_id: Some(TABLE.to_owned()),
                 delta_version: Some(3),
+                written_by: Some(sample::run_id()),
                 row_count: Some(181),
                 content_hash: Some(RowsDigest::of(b"daily")),
                 schema_hash: Some(SchemaHash::of(b"daily_delays")),
                 plan_fingerprint: Some(fingerprint),
                 cache_key: Some(CacheKey::of(b"daily_delays")),
             }],
+            commits: vec![
+                RunCommit {
+                    cache_scope: CacheScope::View,
+                    name: "daily_delays".to_owned(),
+                    path: ENTRY.to_owned(),
+                    table_id: "d1f7a6c2-4b0e-4c3d-8e57-6a9b2c1d0e4f".to_owned(),
+                    delta_version: 0,
+                },
+                RunCommit {
+                    cache_scope: CacheScope::Output,
+                    name: "daily".to_owned(),
+                    path: "out/daily".to_owned(),
+                    table_id: TABLE.to_owned(),
+                    delta_version: 3,
+                },
+            ],
             artifact_ids: Some(BTreeMap::from([(
                 "plan_bundle daily_delays".to_owned(),
                 ArtifactId::of(b"plan_bundle"),
@@ -222,7 +310,12 @@ impl Contract for DeltaInputPin {
             file_count: Some(6),
             size_bytes: Some(13_204_981),
             files: Vec::new(),
-            cdf_range: Some(CdfRange { starting_version: 40, ending_version: 42, row_count: Some(1_204) }),
+            cdf_range: Some(CdfRange {
+                starting_version: 40,
+                ending_version: 42,
+                row_count: Some(1_204),
+                consumer: Some("daily_delays".to_owned()),
+            }),
         }
     }
 }

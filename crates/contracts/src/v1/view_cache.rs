@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{CacheKey, PlanFingerprint};
+use crate::digest::{CacheKey, PlanFingerprint, SchemaHash};
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::RunId;
 use crate::v1::cache::CachePolicy;
@@ -24,6 +24,10 @@ pub struct ViewCacheArtifact {
     pub cache_key: Option<CacheKey>,
     /// The plan fingerprint, where it could be planned.
     pub plan_fingerprint: Option<PlanFingerprint>,
+    /// The digest of the published schema, where it could be planned.
+    pub schema_hash: Option<SchemaHash>,
+    /// The Delta version of the entry.
+    pub delta_version: Option<u64>,
     /// Whether the entry was there; none where it was not looked for.
     pub hit: Option<bool>,
     /// Hits of this entry since it was written, this run's included.
@@ -34,6 +38,8 @@ pub struct ViewCacheArtifact {
     pub compute_ms: Option<f64>,
     /// Rows of the entry.
     pub row_count: Option<u64>,
+    /// Data files of the entry.
+    pub file_count: Option<u64>,
     /// Bytes of the entry.
     pub size_bytes: Option<u64>,
 }
@@ -53,11 +59,14 @@ impl Contract for ViewCacheArtifact {
             cache_path: Some("view_cache/daily_delays__5f/1c3f7a52-8f0e-4b6d-a1c4-0e5d2b7f9a61".to_owned()),
             cache_key: Some(CacheKey::of(b"daily_delays")),
             plan_fingerprint: Some(PlanFingerprint::of(b"daily_delays")),
+            schema_hash: Some(SchemaHash::of(b"daily_delays")),
+            delta_version: Some(0),
             hit: Some(true),
             hit_count: 22,
             saved_seconds: 9.0625,
             compute_ms: Some(412.5),
             row_count: Some(181),
+            file_count: Some(1),
             size_bytes: Some(48_213),
         }
     }
