@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use alluvium_runs::OpenOptions;
 use alluvium_telemetry::TraceContext;
 
+use crate::commands::runs_args::RunsArgs;
 use crate::commands::table_args::TableArgs;
 use crate::kv::args::KvArgs;
 use crate::logging::Verbosity;
@@ -65,6 +66,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Query sources, views, outputs, and the ledgers (schema `alluvium`)
     Sql(SqlArgs),
+    /// List past runs, show one, compare two
+    Runs(RunsArgs),
     /// Show which columns a view or a column comes from, and which decide over it
     Lineage(LineageArgs),
     /// Make a small project that runs
@@ -395,7 +398,7 @@ mod tests {
             Command::Lineage(lineage) => lineage.project.directory(lineage.dir()).to_owned(),
             Command::Init(init) => init.directory().to_owned(),
             Command::Doctor(doctor) => doctor.project.directory(doctor.dir.as_deref()).to_owned(),
-            Command::Contracts(_) | Command::Kv(_) | Command::Table(_) => panic!("no project"),
+            Command::Contracts(_) | Command::Kv(_) | Command::Table(_) | Command::Runs(_) => panic!("no project"),
         }
     }
 

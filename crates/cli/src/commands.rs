@@ -7,6 +7,8 @@ mod kv;
 mod lineage;
 mod plan;
 mod run;
+mod runs;
+pub mod runs_args;
 mod sql;
 mod table;
 pub mod table_args;
@@ -27,6 +29,7 @@ pub fn dispatch(command: Command, telemetry: &Telemetry, terminal: &Terminal) ->
     match command {
         Command::Run(args) => run::run(&args, telemetry, terminal),
         Command::Plan(args) => plan::plan(&args, terminal),
+        Command::Runs(args) => runs::runs(&args, terminal),
         Command::Sql(args) => sql::sql(&args, terminal),
         Command::Lineage(args) => lineage::lineage(&args, terminal),
         Command::Init(args) => init::init(&args, terminal),

@@ -1,4 +1,6 @@
-//! Numbers as people read them.
+//! Numbers and times as people read them.
+
+use chrono::DateTime;
 
 /// Whole numbers with separators: `1,234,567`.
 pub fn count(number: u64) -> String {
@@ -35,6 +37,14 @@ pub fn seconds(milliseconds: f64) -> String {
     if seconds < 1.0 { format!("{seconds:.3}") } else { format!("{seconds:.2}") }
 }
 
+/// A time in UTC, to the second: `2026-01-15 06:00:00Z`.
+pub fn instant(unix_ms: i64) -> String {
+    match DateTime::from_timestamp_millis(unix_ms) {
+        Some(time) => time.format("%Y-%m-%d %H:%M:%SZ").to_string(),
+        None => format!("{unix_ms} ms"),
+    }
+}
+
 /// `1 view`, `2 views`.
 pub fn plural(number: usize, noun: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
@@ -53,6 +63,8 @@ mod tests {
             ["0 B", "999 B", "1.0 kB", "3.4 MB", "1.0 MB", "18446.7 PB"]
         );
         assert_eq!([0.0, 12.3, 999.0, 1000.0, 75_432.0].map(seconds), ["0.000", "0.012", "0.999", "1.00", "75.43"]);
+        assert_eq!([0, 1_768_456_800_123].map(instant), ["1970-01-01 00:00:00Z", "2026-01-15 06:00:00Z"]);
+        assert_eq!(instant(i64::MAX), "9223372036854775807 ms");
         assert_eq!([plural(1, "view"), plural(0, "view")], ["1 view", "0 views"]);
     }
 }

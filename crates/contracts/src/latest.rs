@@ -3,7 +3,7 @@
 //! A family that gains a second version changes its lines here, and nothing else.
 
 pub use crate::v1::{
-    AppTransaction, CacheCommitMetadata, CacheInventoryEntry, CacheOperation, CacheOutcome, CachePolicy,
+    AppTransaction, CacheArtifact, CacheCommitMetadata, CacheInventoryEntry, CacheOperation, CacheOutcome, CachePolicy,
     CacheRunSummary, CacheScope, CacheSnapshotEntry, CdfCursor, CdfOptions, CdfRange, CheckStatus, ColumnInfluence,
     ColumnLineage, ColumnMapping, ColumnRef, ColumnSpec, ColumnTransformation, ColumnWriterProperties,
     CommitMetadataError, ComponentChange, Compression, ConstraintSpec, DatasetCache, DatasetFormat, DatasetSpec,
@@ -16,7 +16,8 @@ pub use crate::v1::{
     MaintenanceOperation, MaintenancePolicy, MaintenanceResult, MemoryPoolKind, MissExplanation, NameError,
     OrderingKey, OrderingSpec, OutputReport, OutputResult, OutputSpec, ParquetSpec, PipelineSpec, PlanBundleArtifact,
     PlanComponents, PlanDocument, PlanEncoding, PlannedOutput, PlannedView, Preset, ProfileSpec, ProtocolReport,
-    RunCommit, RunDocument, RunManifest, RunOutput, RunResult, RunView, SchemaMode, SemanticColumnResult,
+    ReplayDocument, ReplayInput, ReplayInputState, ReplayResult, ReplayedView, RunArtifact, RunCommit, RunDifference,
+    RunDocument, RunList, RunManifest, RunOutput, RunRecord, RunResult, RunView, SchemaMode, SemanticColumnResult,
     SemanticColumnSpec, SemanticStatus, SemanticValidation, Severity, SourceFormat, SourcePath, SourceSpec, SqlPolicy,
     Stability, StatisticsLevel, StatsColumn, StatsPolicy, StatsReason, TableCommit, TableDocument, TableHistory,
     TableMaintenance, TableProtocol, TableVerification, UnreplayableRun, ViewCacheArtifact, ViewLineage, ViewReport,

@@ -33,6 +33,7 @@ pub struct ContractEntry {
 #[must_use]
 pub fn contracts() -> Vec<ContractEntry> {
     vec![
+        entry::<CacheArtifact>(),
         entry::<CacheCommitMetadata>(),
         entry::<CacheInventoryEntry>(),
         entry::<CacheOutcome>(),
@@ -62,8 +63,12 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<PlanBundleArtifact>(),
         entry::<PlanDocument>(),
         entry::<ProtocolReport>(),
+        entry::<ReplayDocument>(),
+        entry::<RunDifference>(),
         entry::<RunDocument>(),
+        entry::<RunList>(),
         entry::<RunManifest>(),
+        entry::<RunRecord>(),
         entry::<SemanticColumnSpec>(),
         entry::<SemanticValidation>(),
         entry::<TableDocument>(),

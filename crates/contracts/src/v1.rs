@@ -4,6 +4,7 @@
 //! is a new type in a `v2` beside it. What may change within a version is what
 //! [`breaking_changes`](crate::breaking_changes) lets through.
 
+mod artifact;
 mod cache;
 mod commit;
 mod dataset;
@@ -12,6 +13,7 @@ mod doctor;
 mod documents;
 mod error_report;
 mod field;
+mod history;
 mod kv;
 mod ledger;
 mod lineage;
@@ -28,6 +30,7 @@ mod view_cache;
 mod write;
 mod write_report;
 
+pub use artifact::CacheArtifact;
 pub use cache::{CacheOperation, CacheOutcome, CachePolicy, CacheScope, LookupResult, ViewResult};
 pub use commit::{CacheCommitMetadata, CommitMetadataError, DeltaInput};
 pub use dataset::{
@@ -41,6 +44,10 @@ pub use documents::{
 };
 pub use error_report::{ErrorCode, ErrorReport};
 pub use field::FieldSpec;
+pub use history::{
+    ReplayDocument, ReplayInput, ReplayInputState, ReplayResult, ReplayedView, RunArtifact, RunDifference, RunList,
+    RunRecord,
+};
 pub use kv::{
     EvictionPolicy, KvCheck, KvEntryDamage, KvKeys, KvProblem, KvProblemKind, KvRemoval, KvRemovalReason, KvStats,
 };

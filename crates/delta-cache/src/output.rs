@@ -468,7 +468,7 @@ fn metadata(
         plan_hash: Some(bundle.identity().plan_fingerprint),
         layout_hash: Some(policy.layout_hash()),
         delta_inputs: bundle.inputs().to_vec(),
-        artifact_ids: Vec::new(),
+        artifact_ids: bundle.artifact_id().into_iter().collect(),
         fencing_token: Some(token),
         traceparent: traceparent(),
         row_count: Some(row_count),

@@ -210,5 +210,7 @@ fn run_of(event: &LedgerEvent) -> RunId {
     match event {
         LedgerEvent::CacheInventory(entry) => entry.run_id,
         LedgerEvent::CacheRuns(summary) => summary.run_id,
+        LedgerEvent::RunManifests(manifest) => manifest.run_id,
+        LedgerEvent::CacheArtifacts(artifact) => artifact.run_id,
     }
 }

@@ -36,6 +36,15 @@ pub enum LedgerError {
         #[source]
         source: ArrowError,
     },
+    /// A query's answer is no rows of the ledger.
+    #[error("the answer of a query is no rows of ledger {ledger}; select every column of it")]
+    Decode {
+        /// The ledger.
+        ledger: Ledger,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
     /// The operating system refused something.
     #[error("could not {action} {}", path.display())]
     Io {

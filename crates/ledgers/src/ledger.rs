@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use alluvium_contracts::{CacheInventoryEntry, CacheRunSummary, LedgerEvent};
+use alluvium_contracts::{CacheArtifact, CacheInventoryEntry, CacheRunSummary, LedgerEvent, RunManifest};
 use arrow::datatypes::SchemaRef;
 
 use crate::rows;
@@ -15,13 +15,17 @@ pub enum Ledger {
     CacheInventory,
     /// Each run as a whole.
     CacheRuns,
+    /// What each run read, computed and published: enough to run it again.
+    RunManifests,
+    /// The documents that runs leave behind.
+    CacheArtifacts,
 }
 
 impl Ledger {
     /// Every ledger, in the order in which they are drained.
     #[must_use]
-    pub const fn all() -> [Ledger; 2] {
-        [Ledger::CacheInventory, Ledger::CacheRuns]
+    pub const fn all() -> [Ledger; 4] {
+        [Ledger::CacheInventory, Ledger::CacheRuns, Ledger::RunManifests, Ledger::CacheArtifacts]
     }
 
     /// The name of the table under the SQL schema `alluvium`.
@@ -30,6 +34,8 @@ impl Ledger {
         match self {
             Ledger::CacheInventory => "cache_inventory",
             Ledger::CacheRuns => "cache_runs",
+            Ledger::RunManifests => "run_manifests",
+            Ledger::CacheArtifacts => "cache_artifacts",
         }
     }
 
@@ -39,16 +45,21 @@ impl Ledger {
         match self {
             Ledger::CacheInventory => "datafusion_view_cache_inventory_v1",
             Ledger::CacheRuns => "datafusion_cache_run_summary_v1",
+            Ledger::RunManifests => "run_manifest_v1",
+            Ledger::CacheArtifacts => "cache_artifacts_v1",
         }
     }
 
     /// The columns: one for each field of the ledger's contract, nullable where the field is optional. Identifiers,
-    /// digests and words are `Utf8`, counts and times since 1970 are `Int64`, durations are `Float64` milliseconds.
+    /// digests and words are `Utf8`, counts and times since 1970 are `Int64`, durations are `Float64` milliseconds. Lists
+    /// are `List`, nested contracts `Struct`, maps `Map`; what is untyped in the contract is JSON in `Utf8`.
     #[must_use]
     pub fn schema(self) -> SchemaRef {
         match self {
             Ledger::CacheInventory => rows::schema::<CacheInventoryEntry>(),
             Ledger::CacheRuns => rows::schema::<CacheRunSummary>(),
+            Ledger::RunManifests => rows::schema::<RunManifest>(),
+            Ledger::CacheArtifacts => rows::schema::<CacheArtifact>(),
         }
     }
 
@@ -57,6 +68,8 @@ impl Ledger {
         match event {
             LedgerEvent::CacheInventory(_) => Ledger::CacheInventory,
             LedgerEvent::CacheRuns(_) => Ledger::CacheRuns,
+            LedgerEvent::RunManifests(_) => Ledger::RunManifests,
+            LedgerEvent::CacheArtifacts(_) => Ledger::CacheArtifacts,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alluvium_contracts::{CacheRunSummary, LedgerEvent, RunId};
+use alluvium_contracts::{CacheRunSummary, LedgerEvent, RunId, RunManifest};
 use alluvium_disk_kv_cache::Store;
 use alluvium_telemetry::Seam;
 use datafusion::catalog::TableProvider;
@@ -62,17 +62,23 @@ impl Ledgers {
     }
 
     /// Begins a run, durably: a locked file, then a row in one transaction. The lock is the kernel's and goes with the process,
-    /// however it dies.
+    /// however it dies. With a manifest, as far as it is known when the run begins, a run that is killed leaves one too.
     ///
     /// # Errors
     /// [`LedgerError::RunBegun`] if there is such a run, [`LedgerError::Io`], [`LedgerError::Store`].
-    pub fn begin_run(&self, run_id: RunId, profile_name: Option<&str>) -> Result<RunGuard, LedgerError> {
+    pub fn begin_run(
+        &self,
+        run_id: RunId,
+        profile_name: Option<&str>,
+        manifest: Option<&RunManifest>,
+    ) -> Result<RunGuard, LedgerError> {
         let Shared { queue, run_files, seam, .. } = &*self.shared;
-        run::begin(queue, run_files, seam, run_id, profile_name)
+        run::begin(queue, run_files, seam, run_id, profile_name, manifest)
     }
 
     /// Records events in one transaction, with consecutive sequence numbers, and counts those of scope `view` in the rows of
-    /// their runs. When it returns they are as durable as the queue store makes its commits.
+    /// their runs. When it returns they are as durable as the queue store makes its commits. A plan bundle that was recorded
+    /// before is not recorded again.
     ///
     /// The summary of a run is not recorded so: [`end_run`](Ledgers::end_run) does it.
     ///
@@ -82,13 +88,14 @@ impl Ledgers {
         self.shared.queue.record(events)
     }
 
-    /// Ends a run: its summary is recorded and its row removed in one transaction, then its file is removed.
+    /// Ends a run: its last events (such as its manifest) and its summary are recorded and its row removed in one
+    /// transaction, then its file is removed.
     ///
     /// # Errors
     /// [`LedgerError::OtherRun`] if the summary is not of this run, [`LedgerError::RunNotOpen`] if somebody closed it meanwhile,
     /// [`LedgerError::Store`], [`LedgerError::Encode`]; after any of them the run counts as killed.
-    pub fn end_run(&self, guard: RunGuard, summary: CacheRunSummary) -> Result<(), LedgerError> {
-        run::end(&self.shared.queue, guard, &summary)
+    pub fn end_run(&self, guard: RunGuard, summary: &CacheRunSummary, last: &[LedgerEvent]) -> Result<(), LedgerError> {
+        run::end(&self.shared.queue, guard, summary, last)
     }
 
     /// Finds runs that hold no lock any more and records each as `killed`, with the counts of the events that it recorded,

@@ -11,6 +11,7 @@ mod rows;
 mod run;
 mod table;
 mod upkeep;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -19,4 +20,6 @@ pub use drain::DrainReport;
 pub use error::LedgerError;
 pub use ledger::Ledger;
 pub use ledgers::Ledgers;
+pub use rows::{LedgerRow, decode_rows};
 pub use run::RunGuard;
+pub use view::LedgerView;

@@ -6,18 +6,21 @@
 //! | `meta` | `ledgers/store_id` | the id of this store, as text |
 //! | `meta` | `ledgers/next_sequence` | the next sequence number, big-endian u64 |
 //! | `meta` | `ledgers/run/` + run id | the row of a run that has not ended, as JSON |
+//! | `meta` | `ledgers/manifest/` + run id | the manifest that such a run began with, as the event that it would be |
+//! | `meta` | `ledgers/bundle/` + artifact id | empty: a plan bundle that was recorded, and is not recorded again |
 //! | `meta` | `ledgers/made/` + directory name | empty: the ledger has been committed to |
 //! | `meta` | `ledgers/rejected/event/` + sequence number | what stood in `outbox` and does not decode |
 //! | `meta` | `ledgers/rejected/run/` + run id | what stood in `ledgers/run/` and does not decode |
 //!
-//! A run's row lies in the store of its events, not in that of the leases, because an event and the count of it, and the
-//! last event and the end of the run, have to be one transaction.
+//! A run's row and manifest lie in the store of its events, not in that of the leases, because an event and the count of it, and
+//! the last event and the end of the run, have to be one transaction.
 
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{
-    CacheInventoryEntry, CacheRunSummary, CacheScope, Contract, Envelope, EnvelopeError, LedgerEvent, RunId, RunResult,
-    StoreId, ViewResult,
+    CacheArtifact, CacheInventoryEntry, CacheRunSummary, CacheScope, Contract, Encoding, Envelope, EnvelopeError,
+    LedgerEvent, Limits, OutputResult, PlanBundleArtifact, RunId, RunManifest, RunOutput, RunResult, RunView, StoreId,
+    ViewResult,
 };
 use alluvium_disk_kv_cache::{Order, ReadTxn, Store, StoreError, WriteTxn};
 use alluvium_telemetry::Seam;
@@ -30,6 +33,8 @@ const META: &str = "meta";
 const STORE_ID: &[u8] = b"ledgers/store_id";
 const NEXT_SEQUENCE: &[u8] = b"ledgers/next_sequence";
 const RUN: &str = "ledgers/run/";
+const MANIFEST: &str = "ledgers/manifest/";
+const BUNDLE: &str = "ledgers/bundle/";
 const MADE: &str = "ledgers/made/";
 const REJECTED_EVENT: &str = "ledgers/rejected/event/";
 const REJECTED_RUN: &str = "ledgers/rejected/run/";
@@ -54,6 +59,12 @@ pub(crate) struct RunRow {
     pub(crate) profile_name: Option<String>,
     pub(crate) started_unix_ms: i64,
     pub(crate) counts: Counts,
+    /// What its events have said of views, by name.
+    #[serde(default)]
+    pub(crate) views: BTreeMap<String, RunView>,
+    /// What its events have said of outputs, by name.
+    #[serde(default)]
+    pub(crate) outputs: BTreeMap<String, RunOutput>,
 }
 
 /// What a run's recorded events add up to.
@@ -128,20 +139,22 @@ impl Queue {
         if events.is_empty() {
             return Ok(());
         }
-        let encoded = events.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
-        let mut counts: BTreeMap<RunId, Counts> = BTreeMap::new();
+        let encoded = encode_all(events)?;
+        let mut inventory: BTreeMap<RunId, Vec<&CacheInventoryEntry>> = BTreeMap::new();
         for event in events {
             if let LedgerEvent::CacheInventory(entry) = event {
-                counts.entry(entry.run_id).or_default().count(entry);
+                inventory.entry(entry.run_id).or_default().push(entry);
             }
         }
         self.store.write::<_, LedgerError>(|txn| {
             append(txn, &encoded)?;
-            for (run_id, counts) in &counts {
+            for (run_id, entries) in &inventory {
                 // An event of a run that was never begun here is an event all the same. A row that does not decode is left
                 // for `close` to put aside.
                 if let Some(Ok(mut row)) = run_row(txn, *run_id)? {
-                    row.counts.add(counts);
+                    for entry in entries {
+                        row.note(entry);
+                    }
                     put_run(txn, *run_id, &row)?;
                 }
             }
@@ -149,24 +162,30 @@ impl Queue {
         })
     }
 
-    /// Writes the row of a run that begins.
-    pub(crate) fn begin(&self, run_id: RunId, row: &RunRow) -> Result<(), LedgerError> {
+    /// Writes the row of a run that begins, and the manifest that it begins with.
+    pub(crate) fn begin(&self, run_id: RunId, row: &RunRow, manifest: Option<&RunManifest>) -> Result<(), LedgerError> {
+        let manifest = manifest.map(enveloped).transpose()?;
         self.store.write(|txn| {
             if run_row(txn, run_id)?.is_some() {
                 return Err(LedgerError::RunBegun { run_id });
+            }
+            if let Some(manifest) = &manifest {
+                txn.put(META, &run_key(MANIFEST, run_id), manifest)?;
             }
             put_run(txn, run_id, row)
         })
     }
 
-    /// Appends the summary of a run and removes its row.
-    pub(crate) fn end(&self, summary: &CacheRunSummary) -> Result<(), LedgerError> {
-        let encoded = [encode(&LedgerEvent::CacheRuns(summary.clone()))?];
+    /// Appends the last events of a run and its summary, and removes its row.
+    pub(crate) fn end(&self, summary: &CacheRunSummary, last: &[LedgerEvent]) -> Result<(), LedgerError> {
+        let mut encoded = encode_all(last)?;
+        encoded.push(encode(&LedgerEvent::CacheRuns(summary.clone()))?);
         self.store.write(|txn| {
             let run_id = summary.run_id;
             if !txn.delete(META, &run_key(RUN, run_id))? {
                 return Err(LedgerError::RunNotOpen { run_id });
             }
+            txn.delete(META, &run_key(MANIFEST, run_id))?;
             append(txn, &encoded)
         })
     }
@@ -178,12 +197,21 @@ impl Queue {
             Some(Err((bytes, error))) => {
                 txn.put(META, &run_key(REJECTED_RUN, run_id), &bytes)?;
                 txn.delete(META, &run_key(RUN, run_id))?;
+                txn.delete(META, &run_key(MANIFEST, run_id))?;
                 Ok(Closed::Rejected(error.to_string()))
             }
             Some(Ok(row)) => {
-                let summary = row.killed(run_id, found_unix_ms);
-                append(txn, &[encode(&LedgerEvent::CacheRuns(summary))?])?;
+                let mut events = Vec::new();
+                if let Some(bytes) = txn.get(META, &run_key(MANIFEST, run_id))? {
+                    // One that does not decode is lost with the run; its summary is not.
+                    if let Ok(begun) = payload::<RunManifest>(bytes) {
+                        events.push(LedgerEvent::RunManifests(Box::new(row.killed_manifest(begun, found_unix_ms))));
+                    }
+                }
+                events.push(LedgerEvent::CacheRuns(row.killed(run_id, found_unix_ms)));
+                append(txn, &encode_all(&events)?)?;
                 txn.delete(META, &run_key(RUN, run_id))?;
+                txn.delete(META, &run_key(MANIFEST, run_id))?;
                 Ok(Closed::Killed)
             }
         })
@@ -247,16 +275,89 @@ impl Queue {
         Ok(self.store.read::<_, StoreError>(|txn| Ok(txn.get(META, &made_key(ledger))?.is_some()))?)
     }
 
-    /// Forgets that the ledger exists.
+    /// Forgets that the ledger exists, and with it what it held.
     pub(crate) fn unmake(&self, ledger: Ledger) -> Result<(), LedgerError> {
         self.store.write::<_, LedgerError>(|txn| {
             txn.delete(META, &made_key(ledger))?;
+            if ledger == Ledger::CacheArtifacts {
+                let scan = txn.scan_prefix(META, BUNDLE.as_bytes(), Order::Ascending)?;
+                let keys: Vec<Vec<u8>> = scan.map(|entry| Ok(entry?.0.to_vec())).collect::<Result<_, StoreError>>()?;
+                for key in keys {
+                    txn.delete(META, &key)?;
+                }
+            }
             Ok(())
         })
     }
 }
 
 impl RunRow {
+    pub(crate) fn new(profile_name: Option<&str>, started_unix_ms: i64) -> RunRow {
+        RunRow {
+            profile_name: profile_name.map(str::to_owned),
+            started_unix_ms,
+            counts: Counts::default(),
+            views: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+        }
+    }
+
+    /// Takes an event into account.
+    fn note(&mut self, entry: &CacheInventoryEntry) {
+        self.counts.count(entry);
+        match (&entry.output_name, &entry.cache_path) {
+            (Some(name), Some(path)) => {
+                let output = RunOutput {
+                    name: name.clone(),
+                    view: entry.view_name.clone(),
+                    path: path.clone(),
+                    result: match entry.result {
+                        ViewResult::Hit => OutputResult::Hit,
+                        ViewResult::Write | ViewResult::Computed => OutputResult::Write,
+                        ViewResult::Skipped => OutputResult::Skipped,
+                        ViewResult::Error => OutputResult::Error,
+                    },
+                    table_id: None,
+                    delta_version: entry.delta_version,
+                    written_by: (entry.result == ViewResult::Write).then_some(entry.run_id),
+                    row_count: entry.row_count,
+                    content_hash: None,
+                    schema_hash: entry.schema_hash,
+                    plan_fingerprint: entry.plan_fingerprint,
+                    cache_key: entry.cache_key,
+                };
+                self.outputs.insert(name.clone(), output);
+            }
+            (Some(_), None) => {}
+            (None, _) => {
+                let view = RunView {
+                    name: entry.view_name.clone(),
+                    result: entry.result,
+                    cache_policy: entry.cache_policy,
+                    cache_key: entry.cache_key,
+                    cache_path: entry.cache_path.clone(),
+                    row_count: entry.row_count,
+                    content_hash: None,
+                    schema_hash: entry.schema_hash,
+                    stability: None,
+                    reasons: entry.reason.clone().filter(|_| entry.result == ViewResult::Error).into_iter().collect(),
+                };
+                self.views.insert(entry.view_name.clone(), view);
+            }
+        }
+    }
+
+    /// What a run that was killed had done of what it began with. Views whose rows were never recorded are left out.
+    fn killed_manifest(&self, begun: RunManifest, found_unix_ms: i64) -> RunManifest {
+        RunManifest {
+            finished_unix_ms: found_unix_ms,
+            result: RunResult::Killed,
+            views: self.views.values().cloned().collect(),
+            outputs: self.outputs.values().cloned().collect(),
+            ..begun
+        }
+    }
+
     fn killed(self, run_id: RunId, found_unix_ms: i64) -> CacheRunSummary {
         let Counts { hit, write, computed, skipped, error, saved_ms } = self.counts;
         CacheRunSummary {
@@ -290,16 +391,6 @@ impl Counts {
         }
         self.saved_ms += entry.saved_ms.unwrap_or(0.0);
     }
-
-    fn add(&mut self, other: &Counts) {
-        let Counts { hit, write, computed, skipped, error, saved_ms } = other;
-        self.hit += hit;
-        self.write += write;
-        self.computed += computed;
-        self.skipped += skipped;
-        self.error += error;
-        self.saved_ms += saved_ms;
-    }
 }
 
 /// Decodes what [`Queue::record`] wrote.
@@ -312,36 +403,68 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<LedgerEvent, DecodeError> {
     match kind.as_str() {
         CacheInventoryEntry::KIND => payload(bytes).map(LedgerEvent::CacheInventory),
         CacheRunSummary::KIND => payload(bytes).map(LedgerEvent::CacheRuns),
+        RunManifest::KIND => payload(bytes).map(|manifest| LedgerEvent::RunManifests(Box::new(manifest))),
+        CacheArtifact::KIND => payload(bytes).map(LedgerEvent::CacheArtifacts),
         _ => Err(DecodeError::Kind(kind)),
     }
 }
 
 fn payload<T: Contract>(bytes: &[u8]) -> Result<T, DecodeError> {
-    match Envelope::from_json(bytes) {
+    // What this process wrote is no stranger's: the manifest of a run over a million files has room.
+    let limits = Limits::default().with_max_bytes(1 << 30).with_max_values(20_000_000);
+    match Envelope::decode(bytes, Encoding::Json, limits) {
         Ok(envelope) => Ok(envelope.payload),
         Err(error) => Err(DecodeError::Contract(error)),
     }
 }
 
-fn encode(event: &LedgerEvent) -> Result<Vec<u8>, LedgerError> {
-    fn enveloped<T: Contract>(row: &T) -> Result<Vec<u8>, LedgerError> {
-        let envelope = Envelope { kind: T::KIND.to_owned(), version: T::VERSION, payload: row };
-        serde_json::to_vec(&envelope).map_err(LedgerError::Encode)
-    }
-    match event {
+/// An event as the outbox holds it.
+struct Encoded {
+    bytes: Vec<u8>,
+    /// The key under which an event that is recorded but once is noted.
+    once: Option<Vec<u8>>,
+}
+
+fn encode_all(events: &[LedgerEvent]) -> Result<Vec<Encoded>, LedgerError> {
+    events.iter().map(encode).collect()
+}
+
+fn encode(event: &LedgerEvent) -> Result<Encoded, LedgerError> {
+    let mut once = None;
+    let bytes = match event {
         LedgerEvent::CacheInventory(entry) => enveloped(entry),
         LedgerEvent::CacheRuns(summary) => enveloped(summary),
-    }
+        LedgerEvent::RunManifests(manifest) => enveloped(manifest.as_ref()),
+        LedgerEvent::CacheArtifacts(artifact) => {
+            // Every run has the plans of all its views, and they seldom change.
+            if artifact.artifact_kind == PlanBundleArtifact::KIND {
+                once = Some(format!("{BUNDLE}{}", artifact.artifact_id).into_bytes());
+            }
+            enveloped(artifact)
+        }
+    };
+    Ok(Encoded { bytes: bytes?, once })
+}
+
+fn enveloped<T: Contract>(row: &T) -> Result<Vec<u8>, LedgerError> {
+    let envelope = Envelope { kind: T::KIND.to_owned(), version: T::VERSION, payload: row };
+    serde_json::to_vec(&envelope).map_err(LedgerError::Encode)
 }
 
 /// Gives the events the next sequence numbers. The first is 1, so that 0 stands before every event.
-fn append(txn: &mut WriteTxn<'_>, encoded: &[Vec<u8>]) -> Result<(), LedgerError> {
+fn append(txn: &mut WriteTxn<'_>, events: &[Encoded]) -> Result<(), LedgerError> {
     let mut next = match txn.get(META, NEXT_SEQUENCE)? {
         Some(bytes) => sequence("ledgers/next_sequence", bytes)?,
         None => 1,
     };
-    for event in encoded {
-        txn.put(OUTBOX, &next.to_be_bytes(), event)?;
+    for event in events {
+        if let Some(key) = &event.once {
+            if txn.get(META, key)?.is_some() {
+                continue;
+            }
+            txn.put(META, key, b"")?;
+        }
+        txn.put(OUTBOX, &next.to_be_bytes(), &event.bytes)?;
         next += 1;
     }
     txn.put(META, NEXT_SEQUENCE, &next.to_be_bytes())?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use alluvium_contracts::{CacheRunSummary, RunId};
+use alluvium_contracts::{CacheRunSummary, LedgerEvent, RunId, RunManifest};
 use alluvium_telemetry::Seam;
 
 use crate::LedgerError;
@@ -41,24 +41,27 @@ pub(crate) fn begin(
     seam: &Seam,
     run_id: RunId,
     profile_name: Option<&str>,
+    manifest: Option<&RunManifest>,
 ) -> Result<RunGuard, LedgerError> {
     // The file comes before the row: a row without a locked file is a dead run.
     let Some(file) = files.create(&file_name(run_id))? else {
         return Err(LedgerError::RunBegun { run_id });
     };
     let started_unix_ms = seam.unix_ms();
-    queue.begin(
-        run_id,
-        &RunRow { profile_name: profile_name.map(str::to_owned), started_unix_ms, counts: Default::default() },
-    )?;
+    queue.begin(run_id, &RunRow::new(profile_name, started_unix_ms), manifest)?;
     Ok(RunGuard { run_id, started_unix_ms, file })
 }
 
-pub(crate) fn end(queue: &Queue, guard: RunGuard, summary: &CacheRunSummary) -> Result<(), LedgerError> {
+pub(crate) fn end(
+    queue: &Queue,
+    guard: RunGuard,
+    summary: &CacheRunSummary,
+    last: &[LedgerEvent],
+) -> Result<(), LedgerError> {
     if summary.run_id != guard.run_id {
         return Err(LedgerError::OtherRun { run_id: guard.run_id, summary_of: summary.run_id });
     }
-    queue.end(summary)?;
+    queue.end(summary, last)?;
     if let Err(error) = guard.file.remove() {
         // The run has ended all the same; the next sweep removes the file.
         tracing::warn!(run_id = %guard.run_id, error = &error as &dyn std::error::Error, "left a run file behind");

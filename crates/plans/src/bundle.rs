@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{
-    CacheKey, CanonicalError, DeltaInput, DeltaInputPin, Identity, InputKind, LineageSummary, PinDigest,
-    PlanBundleArtifact, PlanComponents, PlanEncoding, PlanFingerprint, Stability, canonical_json,
+    ArtifactId, CacheKey, CanonicalError, DeltaInput, DeltaInputPin, Envelope, Identity, InputKind, LineageSummary,
+    PinDigest, PlanBundleArtifact, PlanComponents, PlanEncoding, PlanFingerprint, Stability, canonical_json,
 };
 use alluvium_datasets::PinnedDataset;
 use alluvium_profile::{QueryError, Session};
@@ -229,6 +229,14 @@ impl PlanBundle {
             profile_hash: None,
             sql_policy_hash: None,
         }
+    }
+
+    /// The identity of [`artifact`](Self::artifact), for commits that belong to it.
+    ///
+    /// # Errors
+    /// [`CanonicalError`] when it has no canonical form.
+    pub fn artifact_id(&self) -> Result<ArtifactId, CanonicalError> {
+        Envelope::new(self.artifact()).artifact_id()
     }
 
     /// The pinned inputs, as commits record them.

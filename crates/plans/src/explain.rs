@@ -35,7 +35,9 @@ pub fn one_line(explanation: &MissExplanation) -> String {
     }
 }
 
-fn changes(before: &BTreeMap<String, String>, today: &BTreeMap<String, String>) -> Vec<ComponentChange> {
+/// Every component that differs, by name. Digests are shortened to what tells them apart.
+#[must_use]
+pub fn changes(before: &BTreeMap<String, String>, today: &BTreeMap<String, String>) -> Vec<ComponentChange> {
     let names: BTreeSet<&String> = before.keys().chain(today.keys()).collect();
     names
         .into_iter()

@@ -23,7 +23,7 @@ mod view_ref;
 
 pub use bundle::{Input, PlanBundle, PlanError, plan_view};
 pub use engine::{ROWS_EPOCH, engine_versions};
-pub use explain::{explain, one_line};
+pub use explain::{changes, explain, one_line};
 pub use lineage::{lineage, lineage_of_columns, open_lineage_facet};
 pub use published::{PublishError, PublishedSchema};
 pub use view_ref::ViewRef;

@@ -72,7 +72,7 @@ fn of_aggregate(name: &str, args: &[Expr], input: &DFSchema, reasons: &mut BTree
     let type_of_first = args.first().and_then(|arg| arg.get_type(input).ok());
     let is_integer = type_of_first.as_ref().is_some_and(DataType::is_integer);
     let is_decimal = type_of_first.as_ref().is_some_and(DataType::is_decimal);
-    // Of NaN and a number the engine keeps whichever comes first.
+    // Of NaN and a number, and of 0.0 and -0.0, the engine keeps whichever comes first.
     let is_float = type_of_first.as_ref().is_some_and(holds_floats);
     let exact = match name {
         "min" | "max" => !is_float,

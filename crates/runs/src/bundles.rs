@@ -1,10 +1,11 @@
 //! Plan bundles as documents: everything that the identity of a view is made of.
 
-use alluvium_contracts::{PlanBundleArtifact, SourcePath};
+use alluvium_contracts::PlanBundleArtifact;
 
 use crate::decide::Decisions;
 use crate::error::RunError;
 use crate::execute::Outcomes;
+use crate::manifest::written;
 use crate::pipeline::Pipeline;
 use crate::run::RunOptions;
 
@@ -26,13 +27,5 @@ impl Pipeline {
             Some(bundle)
         });
         Ok(bundles.collect())
-    }
-}
-
-/// A path as it stands in the pipeline file.
-fn written(path: &SourcePath) -> String {
-    match path {
-        SourcePath::One(path) => path.clone(),
-        SourcePath::Many(paths) => paths.join(", "),
     }
 }

@@ -79,7 +79,7 @@ impl Anew<'_> {
     /// Nothing: a query takes what is there.
     const NOTHING: Anew<'static> = Anew {
         options: &RunOptions { select: Vec::new(), fresh: false, keep_going: false, parent: None },
-        done: &Outcomes { views: BTreeMap::new(), outputs: BTreeMap::new() },
+        done: &Outcomes { views: BTreeMap::new(), outputs: BTreeMap::new(), artifacts: BTreeMap::new() },
     };
 
     /// Asked for, and not done by an earlier attempt of the run.

@@ -37,6 +37,36 @@ pub enum RunError {
         /// The likeliest column.
         suggestion: Option<String>,
     },
+    /// What was given names no run.
+    #[error(
+        "`{name}` names no run: give `latest`, a run id, or at least 4 letters of its beginning or end; `alluvium runs ls` lists them"
+    )]
+    RunName {
+        /// What was given.
+        name: String,
+    },
+    /// The ledgers have no such run.
+    #[error(
+        "there is no run `{name}` in the ledgers of this cache root; `alluvium runs ls` lists those that there are"
+    )]
+    UnknownRun {
+        /// The name that was given.
+        name: String,
+    },
+    /// Several runs are meant.
+    #[error("several runs are called `{name}`, give more of the id: {}", candidates.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    AmbiguousRun {
+        /// The name that was given.
+        name: String,
+        /// Some of them, newest first.
+        candidates: Vec<alluvium_contracts::RunId>,
+    },
+    /// A run left no manifest.
+    #[error("run {run_id} has no manifest: it was of an older version, or its ledger was damaged and set aside")]
+    NoManifest {
+        /// The run.
+        run_id: alluvium_contracts::RunId,
+    },
     /// Views read each other in a circle.
     #[error("{place}: the views form a cycle: {}", path.join(" → "))]
     Cycle {
@@ -148,6 +178,10 @@ impl RunError {
     pub const fn is_input(&self) -> bool {
         match self {
             Self::UnknownView { .. }
+            | Self::RunName { .. }
+            | Self::UnknownRun { .. }
+            | Self::AmbiguousRun { .. }
+            | Self::NoManifest { .. }
             | Self::UnknownColumn { .. }
             | Self::Cycle { .. }
             | Self::Qualified { .. }
@@ -169,6 +203,10 @@ impl RunError {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::UnknownView { .. }
+            | Self::RunName { .. }
+            | Self::UnknownRun { .. }
+            | Self::AmbiguousRun { .. }
+            | Self::NoManifest { .. }
             | Self::UnknownColumn { .. }
             | Self::Cycle { .. }
             | Self::Qualified { .. }

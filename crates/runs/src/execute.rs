@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use alluvium_contracts::{CachePolicy, LedgerEvent, OutputReport, OutputResult, RunId, ViewResult};
+use alluvium_contracts::{ArtifactId, CachePolicy, LedgerEvent, OutputReport, OutputResult, RunId, ViewResult};
 use alluvium_delta_cache::{CacheError, OutputState, PublishRequest, Published, WriteRequest, Written};
 use alluvium_ledgers::LedgerError;
 use alluvium_telemetry::{end_span, view_span};
@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 
 use crate::decide::{Decisions, IDLE, OutputDecision, State, ViewDecision};
 use crate::error::chain;
+use crate::manifest;
 use crate::pipeline::Pipeline;
 use crate::progress::{Observer, Progress};
 use crate::report::{OutputOutcome, ViewOutcome};
@@ -24,6 +25,8 @@ use crate::report::{OutputOutcome, ViewOutcome};
 pub(crate) struct Outcomes {
     pub(crate) views: BTreeMap<String, ViewOutcome>,
     pub(crate) outputs: BTreeMap<String, OutputOutcome>,
+    /// The documents that were kept, by what they are and what they are about.
+    pub(crate) artifacts: BTreeMap<String, ArtifactId>,
 }
 
 impl Outcomes {
@@ -172,7 +175,11 @@ impl Attempt<'_> {
         if earlier == Some(now) || (now.0 == ViewResult::Hit && earlier == Some((ViewResult::Write, now.1))) {
             return;
         }
-        events.push(outcome.event(self.run_id, self.pipeline.seam.unix_ms()));
+        let unix_ms = self.pipeline.seam.unix_ms();
+        events.push(outcome.event(self.run_id, unix_ms));
+        if let Some(decision) = self.decisions.views.get(view) {
+            events.extend(manifest::view_documents(decision, self.run_id, unix_ms, &mut outcomes.artifacts));
+        }
         self.observer.notify(&Progress::ViewFinished(outcome.report.clone()));
         outcomes.views.insert(view.to_owned(), outcome);
     }
@@ -191,7 +198,11 @@ impl Attempt<'_> {
             return;
         }
         if let Some(view) = self.decisions.views.get(&outcome.report.view) {
-            events.push(outcome.event(self.run_id, self.pipeline.seam.unix_ms(), view));
+            let unix_ms = self.pipeline.seam.unix_ms();
+            events.push(outcome.event(self.run_id, unix_ms, view));
+            if outcome.report.result == OutputResult::Write {
+                events.extend(manifest::output_documents(view, self.run_id, unix_ms, &mut outcomes.artifacts));
+            }
         }
         self.observer.notify(&Progress::OutputFinished(outcome.report.clone()));
         outcomes.outputs.insert(output, outcome);

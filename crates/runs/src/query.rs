@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use alluvium_contracts::{SourceFormat, SourcePath, SourceSpec};
 use alluvium_datasets::DatasetSpec;
-use alluvium_ledgers::Ledger;
+use alluvium_ledgers::{Ledger, LedgerView};
 use alluvium_profile::{Query, Session};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
@@ -67,8 +67,8 @@ impl Pipeline {
             decision.reference.bind(self.rows(&decisions, decision)?);
         }
         self.register_outputs(session, &wanted.outputs).await?;
-        if wanted.ledgers {
-            self.register_ledgers(session).await?;
+        if let Some(views) = &wanted.ledgers {
+            self.register_ledgers(session, views).await?;
         }
         let frame = session.execute(query).await.map_err(wrong)?;
         let exec = frame.create_physical_plan().await.map_err(RunError::execute)?;
@@ -88,15 +88,18 @@ impl Pipeline {
                 "" if spec.views.contains_key(table) => wanted.views.insert(table.to_owned()),
                 "" if spec.sources.contains_key(table) => wanted.sources.insert(table.to_owned()),
                 "" | OUTPUTS if spec.outputs.contains_key(table) => wanted.outputs.insert(table.to_owned()),
-                LEDGERS => {
-                    wanted.ledgers = true;
+                LEDGERS if Ledger::all().iter().any(|ledger| ledger.sql_name() == table) => {
+                    wanted.ledgers.get_or_insert_default();
                     true
+                }
+                LEDGERS if let Some(view) = LedgerView::all().iter().find(|view| view.sql_name() == table) => {
+                    wanted.ledgers.get_or_insert_default().insert(*view)
                 }
                 _ => {
                     wanted.views.extend(spec.views.keys().cloned());
                     wanted.sources.extend(spec.sources.keys().cloned());
                     wanted.outputs.extend(spec.outputs.keys().cloned());
-                    wanted.ledgers = true;
+                    wanted.ledgers = Some(LedgerView::all().into());
                     true
                 }
             };
@@ -159,13 +162,17 @@ impl Pipeline {
         self.pinner.pin(session.context(), &spec).await.map_err(pin_error)?.provider().map_err(pin_error)
     }
 
-    async fn register_ledgers(&self, session: &Session) -> Result<(), RunError> {
+    async fn register_ledgers(&self, session: &Session, views: &BTreeSet<LedgerView>) -> Result<(), RunError> {
         self.ledgers.close_killed_runs()?;
         self.ledgers.drain().await?;
         let tables = schema(session, LEDGERS)?;
         for ledger in Ledger::all() {
             let table = self.ledgers.table(ledger).await?;
             tables.register_table(ledger.sql_name().to_owned(), table).map_err(RunError::execute)?;
+        }
+        for view in views {
+            let frame = session.execute(Query::sql(view.sql())).await.map_err(|source| RunError::Sql { source })?;
+            tables.register_table(view.sql_name().to_owned(), frame.into_view()).map_err(RunError::execute)?;
         }
         Ok(())
     }
@@ -176,7 +183,8 @@ struct Wanted {
     views: BTreeSet<String>,
     sources: BTreeSet<String>,
     outputs: BTreeSet<String>,
-    ledgers: bool,
+    /// The ledgers, and these views over them.
+    ledgers: Option<BTreeSet<LedgerView>>,
 }
 
 /// A new schema of the default catalog.

@@ -1,6 +1,6 @@
 //! The life of a run: begin, decide, carry out, end; and what is left of it in the ledgers.
 
-use alluvium_contracts::{OutputResult, RunDocument, RunId, RunResult, ViewResult};
+use alluvium_contracts::{LedgerEvent, OutputResult, RunDocument, RunId, RunResult, ViewResult};
 use alluvium_telemetry::{RunSpan, TraceContext};
 use tokio::sync::watch;
 
@@ -72,7 +72,8 @@ impl Pipeline {
         let mut decisions = Decisions::take(self, &options, &outcomes).await?;
         self.ledgers.close_killed_runs()?;
         let profile_name = self.project.spec().profile.name.as_deref();
-        let guard = self.ledgers.begin_run(run_id, profile_name)?;
+        let mut manifest = self.manifest(run_id, started_unix_ms, &decisions);
+        let guard = self.ledgers.begin_run(run_id, profile_name, Some(&manifest))?;
         self.tell_decisions(&decisions);
         observer.notify(&Progress::RunStarted { run_id, views: decisions.graph.order.clone() });
 
@@ -92,7 +93,10 @@ impl Pipeline {
                     may_retry = false;
                     // Pinned anew; what the first attempt published under a key that still holds is a hit now.
                     match Decisions::take(self, &options, &outcomes).await {
-                        Ok(anew) => decisions = anew,
+                        Ok(anew) => {
+                            decisions = anew;
+                            manifest = self.manifest(run_id, started_unix_ms, &decisions);
+                        }
                         // The run began, so it ends as a run: with what it did, and why it could do no more.
                         Err(error) => {
                             untried = format!("a source changed while it was read, and then: {}", chain(&error));
@@ -104,9 +108,12 @@ impl Pipeline {
             }
         };
         let error_type = outcomes.error_type();
+        let mut manifest = self.ended(manifest, &decisions, &outcomes);
         let document = self.document(run_id, &decisions, &mut outcomes, (ended, &untried), watch.elapsed_ms());
         let summary = summary(&document, profile_name, started_unix_ms, self.seam.unix_ms());
-        self.ledgers.end_run(guard, summary.clone())?;
+        manifest.result = summary.result;
+        manifest.finished_unix_ms = summary.finished_unix_ms;
+        self.ledgers.end_run(guard, &summary, &[LedgerEvent::RunManifests(Box::new(manifest))])?;
         let document = self.drain_if_due(document).await?;
         self.tell_end(&summary);
         Ok((document, error_type))

@@ -38,7 +38,7 @@ pub use error::{CommitError, EngineError, PolicyError, ReadError, WriteError};
 pub use files::{AppendOutcome, CommitMetadata, CommitOutcome, Committed, DataFile, StagedFiles};
 pub use insert::GovernedTable;
 pub use inspect::{inspect_table, pending_stats, table_history};
-pub use log::{HeadCommit, added_files, commit_info, commit_metadata, head_commit};
+pub use log::{HeadCommit, added_files, commit_info, commit_metadata, head_commit, table_id};
 pub use maintain::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError};
 pub use overrides::WriteOverrides;
 pub use policy::{ReaderColumn, ResolvedWritePolicy, resolve_stats_columns};

@@ -50,6 +50,28 @@ pub fn commit_info(table_dir: &Path, version: u64) -> Result<Map<String, Value>,
     Ok(parse_commit::<Line>(table_dir, version)?.into_iter().find_map(|line| line.commit_info).unwrap_or_default())
 }
 
+/// The id of the table, as its first commit gave it. `None`: the first commit is not there any more, or says none.
+///
+/// # Errors
+/// [`ReadError`] when that commit is damaged or cannot be read.
+pub fn table_id(table_dir: &Path) -> Result<Option<String>, ReadError> {
+    #[derive(Deserialize)]
+    struct Line {
+        #[serde(rename = "metaData")]
+        metadata: Option<Metadata>,
+    }
+    #[derive(Deserialize)]
+    struct Metadata {
+        id: String,
+    }
+
+    match parse_commit::<Line>(table_dir, 0) {
+        Ok(lines) => Ok(lines.into_iter().find_map(|line| line.metadata).map(|metadata| metadata.id)),
+        Err(ReadError::NoSuchVersion { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The actions of one commit, a value a line. Every line is parsed: that is what finds damage.
 pub(crate) fn parse_commit<T: DeserializeOwned>(table_dir: &Path, version: u64) -> Result<Vec<T>, ReadError> {
     let path = commit_path(table_dir, version);

@@ -185,7 +185,10 @@ impl Query {
                 "select k, g, s, x from {a} as o where exists (select 1 from {b} as i where i.g = o.g and i.k > {c})"
             ),
             7 => format!("select k, g, s, x from {a} where k not in (select coalesce(k, 0) from {b} where g = {c})"),
-            8 => format!("select count(*) as k, g, max(s) as s, min(x) as x from {a} where x < {c} group by g"),
+            // Of 0.0 and -0.0 the engine keeps whichever comes first: there is one zero here.
+            8 => format!(
+                "select count(*) as k, g, max(s) as s, min(case when x = 0 then 0.0 else x end) as x from {a} where x < {c} group by g"
+            ),
             9 => format!(
                 "select sum(k) as k, g, min(s) as s, cast({c} as double) as x from {a} group by g having count(*) > 1"
             ),

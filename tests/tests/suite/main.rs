@@ -7,6 +7,7 @@ mod changing;
 mod crash;
 mod differential;
 mod fresh;
+mod history;
 mod identity;
 mod input;
 mod lab;

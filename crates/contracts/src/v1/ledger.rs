@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{CacheKey, PlanFingerprint, SchemaHash};
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::RunId;
+use crate::v1::artifact::CacheArtifact;
 use crate::v1::cache::{CachePolicy, CacheScope, LookupResult, ViewResult};
 use crate::v1::documents::RunResult;
+use crate::v1::manifest::RunManifest;
 use crate::v1::sample;
 use crate::words::words;
 
@@ -211,4 +213,8 @@ pub enum LedgerEvent {
     CacheInventory(CacheInventoryEntry),
     /// A row of `cache_runs`.
     CacheRuns(CacheRunSummary),
+    /// A row of `run_manifests`.
+    RunManifests(Box<RunManifest>),
+    /// A row of `cache_artifacts`.
+    CacheArtifacts(CacheArtifact),
 }

@@ -11,10 +11,10 @@ use crate::Ledger;
 fn drainer() {
     let Some((point, root)) = role() else { return };
     let ledgers = ledgers(&root);
-    let run = ledgers.begin_run(Seam::system().run_id(), None).unwrap();
+    let run = ledgers.begin_run(Seam::system().run_id(), None, None).unwrap();
     let run_id = run.run_id();
     ledgers.record(&[event(run_id, "a"), event(run_id, "b")]).unwrap();
-    ledgers.end_run(run, summary(run_id)).unwrap();
+    ledgers.end_run(run, &summary(run_id), &[]).unwrap();
     fail::cfg_callback(point, wait_to_be_killed).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(ledgers.drain()).unwrap();

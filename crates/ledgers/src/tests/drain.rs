@@ -18,11 +18,11 @@ use crate::{DrainReport, Ledger, LedgerError};
 async fn what_was_recorded_is_read_by_sql() {
     let root = Root::new();
     let ledgers = root.ledgers();
-    let run = ledgers.begin_run(root.seam.run_id(), Some("nightly")).unwrap();
+    let run = ledgers.begin_run(root.seam.run_id(), Some("nightly"), None).unwrap();
     let run_id = run.run_id();
     let full = full_entry(run_id);
     ledgers.record(&[LedgerEvent::CacheInventory(full.clone()), hit(run_id, "routes", 2.5)]).unwrap();
-    ledgers.end_run(run, summary(run_id)).unwrap();
+    ledgers.end_run(run, &summary(run_id), &[]).unwrap();
     assert_eq!(ledgers.pending().unwrap(), 3);
 
     let report = ledgers.drain().await.unwrap();
@@ -130,7 +130,7 @@ async fn threads_record_whole_and_drainers_drain_once() {
     const THREADS: usize = 8;
     const EACH: usize = 25;
     let root = Root::new();
-    let run = root.ledgers().begin_run(root.seam.run_id(), None).unwrap();
+    let run = root.ledgers().begin_run(root.seam.run_id(), None, None).unwrap();
     let run_id = run.run_id();
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -159,7 +159,7 @@ async fn threads_record_whole_and_drainers_drain_once() {
         .unwrap();
     let name = |event: &LedgerEvent| match event {
         LedgerEvent::CacheInventory(entry) => entry.view_name.clone(),
-        LedgerEvent::CacheRuns(_) => panic!("nobody ended"),
+        _ => panic!("nobody ended"),
     };
     let sequences: Vec<u64> = queued.iter().map(|(sequence, _)| *sequence).collect();
     assert_eq!(sequences, (1..=2 * (THREADS * EACH) as u64).collect::<Vec<_>>());

@@ -1,8 +1,10 @@
 //! The ledgers over real stores, tables and processes.
 
+mod artifacts;
 mod crash;
 mod damage;
 mod drain;
 mod rows;
 mod runs;
 mod support;
+mod views;

@@ -1,11 +1,14 @@
 //! Every field of a contract is a column, and survives.
 
-use alluvium_contracts::{CacheInventoryEntry, CacheRunSummary, LedgerEvent, RunResult, ViewResult};
+use alluvium_contracts::{
+    CacheInventoryEntry, CacheRunSummary, DeltaInputPin, LedgerEvent, RunManifest, RunOutput, RunResult, ViewResult,
+};
 use alluvium_telemetry::Seam;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::support::{entry, full_entry, objects, summary};
+use super::support::{bundle, entry, full_entry, manifest, summary};
+use crate::rows::objects;
 use crate::{Ledger, rows};
 
 /// One batch of `events`, against the contracts as serde writes them.
@@ -34,6 +37,37 @@ fn every_field_of_a_run_summary_is_a_column() {
         CacheRunSummary { profile_name: Some("nightly".to_owned()), result: RunResult::Killed, ..summary(run_id) };
     let rows = [killed, summary(run_id)];
     assert_survive(Ledger::CacheRuns, &rows.clone().map(LedgerEvent::CacheRuns), &rows);
+}
+
+#[test]
+fn every_field_of_an_artifact_is_a_column() {
+    let run_id = Seam::system().run_id();
+    let rows = [bundle(run_id, "a"), bundle(run_id, "b")];
+    assert_survive(Ledger::CacheArtifacts, &rows.clone().map(LedgerEvent::CacheArtifacts), &rows);
+}
+
+#[test]
+fn a_manifest_decodes_from_its_row_by_its_contract() {
+    let run_id = Seam::system().run_id();
+    let full = manifest(run_id);
+    let input = DeltaInputPin { cdf_range: None, version: None, ..full.delta_inputs[0].clone() };
+    let output = RunOutput { content_hash: None, ..full.outputs[0].clone() };
+    let sparse = RunManifest {
+        traceparent: None,
+        delta_inputs: vec![input.clone(), full.delta_inputs[0].clone(), input],
+        outputs: vec![output],
+        artifact_ids: None,
+        resolved_sql: Default::default(),
+        ..full.clone()
+    };
+    let bare = RunManifest { delta_inputs: Vec::new(), outputs: Vec::new(), ..sparse.clone() };
+    let manifests = [sparse, full, bare];
+    let rows: Vec<rows::Row> = manifests
+        .iter()
+        .map(|manifest| rows::row(&LedgerEvent::RunManifests(Box::new(manifest.clone()))).unwrap())
+        .collect();
+    let batch = rows::batch(Ledger::RunManifests.schema(), rows.iter()).unwrap();
+    assert_eq!(rows::decode_rows::<RunManifest>(&batch).unwrap(), manifests);
 }
 
 #[test]

@@ -11,14 +11,14 @@ use crate::LedgerError;
 async fn a_run_that_ended_is_ended() {
     let root = Root::new();
     let ledgers = root.ledgers();
-    let run = ledgers.begin_run(root.seam.run_id(), None).unwrap();
+    let run = ledgers.begin_run(root.seam.run_id(), None, None).unwrap();
     let run_id = run.run_id();
     assert_eq!(root.run_files(), [format!("{run_id}.lock")]);
     assert!(ledgers.close_killed_runs().unwrap().is_empty(), "alive");
-    let again = ledgers.begin_run(run_id, None).unwrap_err();
+    let again = ledgers.begin_run(run_id, None, None).unwrap_err();
     assert!(matches!(again, LedgerError::RunBegun { .. }), "{again:?}");
 
-    ledgers.end_run(run, summary(run_id)).unwrap();
+    ledgers.end_run(run, &summary(run_id), &[]).unwrap();
     assert!(root.run_files().is_empty());
     assert!(ledgers.close_killed_runs().unwrap().is_empty(), "ended");
     ledgers.drain().await.unwrap();
@@ -30,8 +30,8 @@ async fn a_run_that_ended_is_ended() {
 fn a_summary_of_another_run_is_refused() {
     let root = Root::new();
     let ledgers = root.ledgers();
-    let run = ledgers.begin_run(root.seam.run_id(), None).unwrap();
-    let error = ledgers.end_run(run, summary(root.seam.run_id())).unwrap_err();
+    let run = ledgers.begin_run(root.seam.run_id(), None, None).unwrap();
+    let error = ledgers.end_run(run, &summary(root.seam.run_id()), &[]).unwrap_err();
     assert!(matches!(error, LedgerError::OtherRun { .. }), "{error:?}");
     assert_eq!(ledgers.pending().unwrap(), 0);
     assert_eq!(ledgers.close_killed_runs().unwrap().len(), 1);
@@ -41,12 +41,12 @@ fn a_summary_of_another_run_is_refused() {
 async fn a_run_never_has_two_rows() {
     let root = Root::new();
     let ledgers = root.ledgers();
-    let run = ledgers.begin_run(root.seam.run_id(), None).unwrap();
+    let run = ledgers.begin_run(root.seam.run_id(), None, None).unwrap();
     let run_id = run.run_id();
     // Somebody tidies up too much, and the next run takes this one for dead.
     std::fs::remove_dir_all(root.path().join("run_locks")).unwrap();
     assert_eq!(ledgers.close_killed_runs().unwrap(), [run_id]);
-    let error = ledgers.end_run(run, summary(run_id)).unwrap_err();
+    let error = ledgers.end_run(run, &summary(run_id), &[]).unwrap_err();
     assert!(matches!(error, LedgerError::RunNotOpen { .. }), "{error:?}");
     ledgers.drain().await.unwrap();
     assert_eq!(sql(&ledgers, "select result from cache_runs").await, [json!({"result": "killed"})]);
@@ -85,7 +85,7 @@ fn killed() {
     let Some((_, root)) = role() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let ledgers = ledgers(&root);
-    let run = ledgers.begin_run(alluvium_telemetry::Seam::system().run_id(), Some("nightly")).unwrap();
+    let run = ledgers.begin_run(alluvium_telemetry::Seam::system().run_id(), Some("nightly"), None).unwrap();
     ledgers.record(&first_half(run.run_id())).unwrap();
     runtime.block_on(ledgers.drain()).unwrap();
     ledgers.record(&second_half(run.run_id())).unwrap();
@@ -130,7 +130,7 @@ async fn a_killed_run_is_closed_with_its_true_counts() {
 fn a_file_without_a_row_is_swept() {
     let root = Root::new();
     let ledgers = root.ledgers();
-    let run = ledgers.begin_run(root.seam.run_id(), None).unwrap();
+    let run = ledgers.begin_run(root.seam.run_id(), None, None).unwrap();
     // As after a kill between the file and the row.
     let left = root.path().join("run_locks").join(format!("{}.lock", root.seam.run_id()));
     std::fs::write(&left, "").unwrap();
@@ -142,8 +142,8 @@ fn a_file_without_a_row_is_swept() {
 fn a_row_that_does_not_decode_keeps_no_other_run_open() {
     let root = Root::new();
     let ledgers = root.ledgers();
-    let broken = ledgers.begin_run(root.seam.run_id(), None).unwrap();
-    let run = ledgers.begin_run(root.seam.run_id(), None).unwrap();
+    let broken = ledgers.begin_run(root.seam.run_id(), None, None).unwrap();
+    let run = ledgers.begin_run(root.seam.run_id(), None, None).unwrap();
     let (broken_id, run_id) = (broken.run_id(), run.run_id());
     let key = format!("ledgers/run/{broken_id}");
     root.queue().write::<_, StoreError>(|txn| txn.put("meta", key.as_bytes(), b"{}")).unwrap();

@@ -5,18 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use alluvium_contracts::{
-    CacheInventoryEntry, CacheKey, CachePolicy, CacheRunSummary, CacheScope, LedgerEvent, PlanFingerprint, RunId,
-    RunResult, SchemaHash, ViewResult,
+    CacheArtifact, CacheInventoryEntry, CacheKey, CachePolicy, CacheRunSummary, CacheScope, Contract as _, LedgerEvent,
+    PlanBundleArtifact, PlanFingerprint, RunId, RunManifest, RunResult, SchemaHash, ViewResult,
 };
 use alluvium_disk_kv_cache::{Settings, Store};
 use alluvium_telemetry::Seam;
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::array::RecordBatch;
+use datafusion::common::TableReference;
 use datafusion::prelude::SessionContext;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Ledger, Ledgers};
+use crate::rows::objects;
+use crate::{Ledger, LedgerRow, LedgerView, Ledgers, decode_rows};
 
 pub(super) struct Root {
     dir: TempDir,
@@ -138,43 +139,54 @@ pub(super) fn summary(run_id: RunId) -> CacheRunSummary {
     }
 }
 
-/// The rows of a query over both ledgers, as JSON objects.
-#[expect(clippy::disallowed_methods, reason = "a bare session over nothing but the tables under test")]
+pub(super) fn manifest(run_id: RunId) -> RunManifest {
+    RunManifest { run_id, ..RunManifest::example() }
+}
+
+/// A plan bundle of a view; bundles of one view are one document.
+pub(super) fn bundle(run_id: RunId, view: &str) -> CacheArtifact {
+    let document = PlanBundleArtifact { view_name: view.to_owned(), ..PlanBundleArtifact::example() };
+    CacheArtifact::of(run_id, 1_700_000_000_456, view, document).unwrap()
+}
+
+/// The rows of a query over the ledgers, as JSON objects.
 pub(super) async fn sql(ledgers: &Ledgers, sql: &str) -> Vec<Value> {
+    batches(ledgers, sql).await.iter().flat_map(objects).collect()
+}
+
+/// The rows of a query over the ledgers, as their contract.
+pub(super) async fn select<R: LedgerRow>(ledgers: &Ledgers, sql: &str) -> Vec<R> {
+    batches(ledgers, sql).await.iter().flat_map(|batch| decode_rows(batch).unwrap()).collect()
+}
+
+/// The rows of a query over the ledgers and the views over them, under the schema `alluvium`.
+#[expect(clippy::disallowed_methods, reason = "a bare session over nothing but the tables under test")]
+pub(super) async fn view(ledgers: &Ledgers, sql: &str) -> Vec<Value> {
+    let session = SessionContext::new();
+    session.sql("create schema alluvium").await.unwrap();
+    let named = |name: &str| TableReference::partial("alluvium", name.to_owned());
+    for ledger in Ledger::all() {
+        session.register_table(named(ledger.sql_name()), ledgers.table(ledger).await.unwrap()).unwrap();
+    }
+    for view in LedgerView::all() {
+        let definition = session.sql(view.sql()).await.unwrap().into_view();
+        session.register_table(named(view.sql_name()), definition).unwrap();
+    }
+    session.sql(sql).await.unwrap().collect().await.unwrap().iter().flat_map(objects).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bare session over nothing but the tables under test")]
+async fn batches(ledgers: &Ledgers, sql: &str) -> Vec<RecordBatch> {
     let session = SessionContext::new();
     for ledger in Ledger::all() {
         session.register_table(ledger.sql_name(), ledgers.table(ledger).await.unwrap()).unwrap();
     }
-    let batches = session.sql(sql).await.unwrap().collect().await.unwrap();
-    batches.iter().flat_map(objects).collect()
+    session.sql(sql).await.unwrap().collect().await.unwrap()
 }
 
 pub(super) async fn views(ledgers: &Ledgers) -> Vec<String> {
     let rows = sql(ledgers, "select view_name from cache_inventory order by 1").await;
     rows.iter().map(|row| row["view_name"].as_str().unwrap().to_owned()).collect()
-}
-
-/// Each row as a JSON object with every column, null where there is no value.
-pub(super) fn objects(batch: &RecordBatch) -> Vec<Value> {
-    (0..batch.num_rows())
-        .map(|row| {
-            let schema = batch.schema();
-            let columns = schema.fields().iter().zip(batch.columns());
-            let object: Map<String, Value> = columns
-                .map(|(field, column)| {
-                    let value = match field.data_type() {
-                        _ if column.is_null(row) => Value::Null,
-                        DataType::Utf8 => column.as_string::<i32>().value(row).into(),
-                        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).into(),
-                        DataType::Float64 => column.as_primitive::<Float64Type>().value(row).into(),
-                        other => panic!("column {} of type {other}", field.name()),
-                    };
-                    (field.name().clone(), value)
-                })
-                .collect();
-            Value::Object(object)
-        })
-        .collect()
 }
 
 const ROLE: &str = "ALLUVIUM_LEDGERS_TEST_ROLE";

@@ -1,0 +1,146 @@
+//! Past runs, as the ledgers have them: listed, shown, compared.
+
+mod difference;
+
+use alluvium_contracts::{
+    CacheArtifact, CacheInventoryEntry, CacheRunSummary, RunArtifact, RunDifference, RunId, RunList, RunManifest,
+    RunRecord,
+};
+use alluvium_ledgers::{LedgerError, LedgerRow, decode_rows};
+use futures::TryStreamExt as _;
+
+use crate::error::RunError;
+use crate::pipeline::Pipeline;
+
+/// A run as a person names it.
+///
+/// `latest` is the one that began last; anything else is its id, or as much of its beginning or end as no other run has. Ids
+/// begin with the time, so that their ends tell runs of one day apart in fewer letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunName {
+    /// The run that began last.
+    Latest,
+    /// The whole id, or its beginning or end.
+    Part(String),
+}
+
+impl RunName {
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// [`RunError::RunName`] for what is neither `latest` nor a part of an id.
+    pub fn parse(text: &str) -> Result<Self, RunError> {
+        const SHORTEST: usize = 4;
+        let is_part = text.len() >= SHORTEST && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        match text {
+            "latest" => Ok(Self::Latest),
+            part if is_part => Ok(Self::Part(part.to_ascii_lowercase())),
+            other => Err(RunError::RunName { name: other.to_owned() }),
+        }
+    }
+}
+
+impl Pipeline {
+    /// The newest `limit` runs of the cache root, whichever project they were of. Runs that were killed are closed first.
+    ///
+    /// # Errors
+    /// [`RunError`] when the ledgers cannot be read.
+    pub async fn runs(&self, limit: usize) -> Result<RunList, RunError> {
+        let all = "select * from alluvium.cache_runs order by started_unix_ms desc, run_id desc";
+        let mut runs: Vec<CacheRunSummary> = self.rows_of(all).await?;
+        let omitted_count = runs.len().saturating_sub(limit) as u64;
+        runs.truncate(limit);
+        Ok(RunList { runs, omitted_count })
+    }
+
+    /// Everything that the ledgers hold of one run.
+    ///
+    /// # Errors
+    /// [`RunError::UnknownRun`] and [`RunError::AmbiguousRun`] for the name, others when the ledgers cannot be read.
+    pub async fn run_record(&self, run: &RunName) -> Result<RunRecord, RunError> {
+        let summary = self.find_run(run).await?;
+        let of = |table: &str, order: &str| {
+            // An id is hexadecimal digits and hyphens.
+            format!("select * from alluvium.{table} where run_id = '{}' order by {order}", summary.run_id)
+        };
+        let manifest = self.rows_of::<RunManifest>(&of("run_manifests", "finished_unix_ms")).await?.pop();
+        let entries = self.rows_of::<CacheInventoryEntry>(&of("cache_inventory", "event_time_unix_ms")).await?;
+        let artifacts = self.rows_of::<CacheArtifact>(&of("cache_artifacts", "event_time_unix_ms, name")).await?;
+        let artifacts = artifacts.into_iter().map(|artifact| RunArtifact {
+            name: artifact.name,
+            artifact_kind: artifact.artifact_kind,
+            artifact_id: artifact.artifact_id,
+        });
+        Ok(RunRecord { summary, manifest, entries, artifacts: artifacts.collect() })
+    }
+
+    /// How one run differs from an earlier one, by their manifests.
+    ///
+    /// # Errors
+    /// [`RunError::NoManifest`] where one of them has none, and what [`run_record`](Self::run_record) fails with.
+    pub async fn diff_runs(&self, before: &RunName, after: &RunName) -> Result<RunDifference, RunError> {
+        let before = self.manifest_of(before).await?;
+        let after = self.manifest_of(after).await?;
+        Ok(difference::difference(&before, &after))
+    }
+
+    /// The manifest of a run.
+    ///
+    /// # Errors
+    /// As [`diff_runs`](Self::diff_runs).
+    pub async fn manifest_of(&self, run: &RunName) -> Result<RunManifest, RunError> {
+        let run_id = self.find_run(run).await?.run_id;
+        let select = format!("select * from alluvium.run_manifests where run_id = '{run_id}'");
+        self.rows_of(&select).await?.pop().ok_or(RunError::NoManifest { run_id })
+    }
+
+    async fn find_run(&self, run: &RunName) -> Result<CacheRunSummary, RunError> {
+        let (condition, name) = match run {
+            RunName::Latest => ("true".to_owned(), "latest"),
+            RunName::Part(part) => (format!("starts_with(run_id, '{part}') or ends_with(run_id, '{part}')"), &**part),
+        };
+        let select = format!(
+            "select * from alluvium.cache_runs where {condition} order by started_unix_ms desc, run_id desc limit {}",
+            match run {
+                RunName::Latest => 1,
+                RunName::Part(_) => MOST_NAMED,
+            }
+        );
+        let mut found: Vec<CacheRunSummary> = self.rows_of(&select).await?;
+        match (found.pop(), found.as_slice()) {
+            (Some(one), []) => Ok(one),
+            (None, _) => Err(RunError::UnknownRun { name: name.to_owned() }),
+            (Some(another), others) => {
+                let candidates: Vec<RunId> = others.iter().chain([&another]).map(|summary| summary.run_id).collect();
+                Err(RunError::AmbiguousRun { name: name.to_owned(), candidates })
+            }
+        }
+    }
+
+    /// The rows of a query that answers with every column of a ledger.
+    async fn rows_of<R: LedgerRow>(&self, select: &str) -> Result<Vec<R>, RunError> {
+        let answer = self.sql(select).await?;
+        let batches: Vec<_> = answer.batches.try_collect().await.map_err(RunError::execute)?;
+        let rows: Result<Vec<Vec<R>>, LedgerError> = batches.iter().map(decode_rows).collect();
+        Ok(rows?.into_iter().flatten().collect())
+    }
+}
+
+/// Runs that a refusal of an ambiguous name lists.
+const MOST_NAMED: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_latest_or_part_of_an_id() {
+        assert_eq!(RunName::parse("latest").unwrap(), RunName::Latest);
+        assert_eq!(RunName::parse("01AF-").unwrap(), RunName::Part("01af-".to_owned()));
+        for wrong in ["", "01a", "newest", "0123'; drop", "01af ", "%"] {
+            let error = RunName::parse(wrong).unwrap_err();
+            assert!(error.is_input(), "{wrong}");
+            assert!(error.to_string().contains("latest"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What a run leaves for whoever asks later: a manifest, documents, and a way from every commit to its run and back.
+
+use std::path::PathBuf;
+
+use alluvium_contracts::{
+    CacheArtifact, CacheCommitMetadata, CacheScope, ComponentChange, Contract, InputKind, MissExplanation,
+    OutputResult, PlanBundleArtifact, RunCommit, RunResult, ViewResult,
+};
+use alluvium_ledgers::decode_rows;
+use alluvium_runs::{Pipeline, RunError, RunName};
+use alluvium_write_policy::commit_info;
+
+use crate::lab::{Lab, answer, batches, run};
+
+const PIPELINE: &str = r#"
+[sources.events]
+format = "parquet"
+path = "data/*.parquet"
+
+[views.totals]
+sql = "select s, sum(k) as k from events group by s"
+cache = "delta_staging"
+
+[views.large]
+sql = "select s from totals where k > 2"
+
+[outputs.large]
+view = "large"
+path = "out/large"
+"#;
+
+fn lab() -> Lab {
+    let lab = Lab::new(PIPELINE);
+    lab.parquet("data/one.parquet", &[(1, "a"), (2, "b")]);
+    lab
+}
+
+fn table_of(lab: &Lab, commit: &RunCommit) -> PathBuf {
+    match commit.cache_scope {
+        CacheScope::Output => lab.path(&commit.path),
+        _ => lab.path(".alluvium").join(&commit.path),
+    }
+}
+
+async fn artifacts(pipeline: &Pipeline) -> Vec<CacheArtifact> {
+    let batches = batches(pipeline, "select * from alluvium.cache_artifacts order by event_time_unix_ms").await;
+    batches.iter().flat_map(|batch| decode_rows(batch).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_run_and_its_commits_name_each_other() {
+    let lab = lab();
+    let pipeline = lab.open();
+    let document = run(&pipeline).await;
+    let manifest = pipeline.manifest_of(&RunName::Latest).await.unwrap();
+    assert_eq!((manifest.run_id, manifest.result), (document.run_id, RunResult::Succeeded));
+    assert!(manifest.finished_unix_ms >= manifest.started_unix_ms);
+
+    let stored = artifacts(&pipeline).await;
+    let scopes: Vec<_> = manifest.commits.iter().map(|commit| (commit.cache_scope, commit.name.as_str())).collect();
+    assert_eq!(scopes, [(CacheScope::View, "totals"), (CacheScope::View, "large"), (CacheScope::Output, "large")]);
+    for commit in &manifest.commits {
+        let table = table_of(&lab, commit);
+        assert_eq!(alluvium_write_policy::table_id(&table).unwrap().as_ref(), Some(&commit.table_id));
+        let info = commit_info(&table, commit.delta_version).unwrap();
+        let metadata = CacheCommitMetadata::from_commit_info(&info).unwrap().unwrap();
+        assert_eq!(metadata.run_id, manifest.run_id);
+        assert_eq!(metadata.traceparent, manifest.traceparent);
+        // The commit names the plan that made it, which is in the ledger and decodes.
+        let [plan] = metadata.artifact_ids.as_slice() else { panic!("{metadata:?}") };
+        let plan = stored.iter().find(|artifact| artifact.artifact_id == *plan).unwrap();
+        let bundle = plan.decode::<PlanBundleArtifact>().unwrap();
+        assert_eq!(Some(bundle.plan_fingerprint), metadata.plan_hash);
+        assert!(manifest.artifact_ids.as_ref().unwrap().values().any(|id| *id == plan.artifact_id));
+    }
+    let [events] = manifest.delta_inputs.as_slice() else { panic!("{manifest:?}") };
+    assert_eq!((events.kind, events.path.as_deref()), (InputKind::Files, Some("data/*.parquet")));
+    assert_eq!(events.files.len(), 1);
+    assert_eq!(manifest.resolved_sql["large"], "select s from totals where k > 2");
+    assert_eq!(manifest.resolved_specs["view totals"]["cache"], "delta_staging");
+    assert!(manifest.semantic_settings.contains_key("datafusion.execution.time_zone"), "{manifest:?}");
+}
+
+#[tokio::test]
+async fn a_version_of_an_output_leads_to_its_run_and_back_by_sql() {
+    let lab = lab();
+    let pipeline = lab.open();
+    run(&pipeline).await;
+    lab.parquet("data/two.parquet", &[(9, "a"), (9, "c")]);
+    let second = run(&lab.open()).await;
+    let found = answer(
+        &pipeline,
+        "select c.run_id, c.traceparent, i.name as input, i.file_count as files, m.resolved_sql['large'] as sql
+         from alluvium.run_commits c join alluvium.run_inputs i using (run_id) join alluvium.run_manifests m using (run_id)
+         where c.cache_scope = 'output' and c.name = 'large' and c.delta_version = 1",
+    )
+    .await;
+    assert!(found.contains(&second.run_id.to_string()), "{found}");
+    assert!(found.contains("| events | 2 ") && found.contains("select s from totals"), "{found}");
+    let back = answer(
+        &pipeline,
+        &format!(
+            "select path, delta_version from alluvium.run_commits where run_id = '{}' and cache_scope = 'output'",
+            second.run_id
+        ),
+    )
+    .await;
+    assert!(back.contains("out/large") && back.contains("| 1 "), "{back}");
+}
+
+#[tokio::test]
+async fn what_is_served_is_told_from_what_was_made() {
+    let lab = lab();
+    let first = run(&lab.open()).await;
+    let pipeline = lab.open();
+    let second = run(&pipeline).await;
+    let record = pipeline.run_record(&RunName::Latest).await.unwrap();
+    assert_eq!(record.summary.run_id, second.run_id);
+    assert_eq!(record.entries.len(), 3, "two views and an output");
+    assert!(record.artifacts.is_empty(), "nothing new: {:?}", record.artifacts);
+    let manifest = record.manifest.unwrap();
+    assert!(manifest.commits.is_empty());
+    assert_eq!(manifest.views[0].result, ViewResult::Hit);
+    let [output] = manifest.outputs.as_slice() else { panic!("{manifest:?}") };
+    assert_eq!((output.result, output.written_by), (OutputResult::Hit, Some(first.run_id)));
+    assert_eq!((output.delta_version, output.row_count), (Some(0), Some(0)));
+    assert!(output.table_id.is_some());
+}
+
+#[tokio::test]
+async fn every_document_decodes_by_its_contract_and_a_miss_says_why() {
+    let lab = lab();
+    run(&lab.open()).await;
+    lab.parquet("data/two.parquet", &[(9, "a")]);
+    let pipeline = lab.open();
+    run(&pipeline).await;
+    let stored = artifacts(&pipeline).await;
+    let mut explained = Vec::new();
+    for artifact in &stored {
+        match artifact.artifact_kind.as_str() {
+            PlanBundleArtifact::KIND => {
+                assert_eq!(artifact.decode::<PlanBundleArtifact>().unwrap().view_name, artifact.name);
+            }
+            MissExplanation::KIND => {
+                explained.push((artifact.name.as_str(), artifact.decode::<MissExplanation>().unwrap()));
+            }
+            other => panic!("{other}"),
+        }
+    }
+    let last = explained.iter().rfind(|(name, _)| *name == "totals").unwrap();
+    let lines: Vec<String> = last.1.changes.iter().map(ToString::to_string).collect();
+    assert!(lines.iter().any(|line| line.contains("two.parquet")), "{lines:?}");
+}
+
+#[tokio::test]
+async fn two_runs_are_compared_by_what_they_read_asked_and_gave() {
+    let lab = lab();
+    let first = run(&lab.open()).await;
+    lab.edit("alluvium.toml", "k > 2", "k > 1");
+    lab.parquet("data/two.parquet", &[(9, "a")]);
+    let pipeline = lab.open();
+    let second = run(&pipeline).await;
+    let part = first.run_id.to_string();
+    let by_end = RunName::parse(&part[part.len() - 12..]).unwrap();
+    let difference = pipeline.diff_runs(&by_end, &RunName::Latest).await.unwrap();
+    assert_eq!((difference.before, difference.after), (first.run_id, second.run_id));
+    let about = |changes: &[ComponentChange], what: &str| {
+        assert!(changes.iter().any(|change| change.component == what), "{what}: {changes:?}");
+    };
+    about(&difference.inputs, "source events: file two.parquet");
+    about(&difference.queries, "view large: sql");
+    about(&difference.results, "view large: plan_fingerprint");
+    about(&difference.results, "output large: delta_version");
+    assert!(difference.environment.is_empty(), "{difference:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_is_not_there_or_not_alone_is_refused_by_name() {
+    let lab = lab();
+    let pipeline = lab.open();
+    let none = pipeline.run_record(&RunName::Latest).await.unwrap_err();
+    assert!(matches!(none, RunError::UnknownRun { .. }) && none.is_input(), "{none:?}");
+    let (first, second) = (run(&pipeline).await, run(&pipeline).await);
+    let list = pipeline.runs(1).await.unwrap();
+    assert_eq!((list.runs[0].run_id, list.omitted_count), (second.run_id, 1));
+    // Both began within a day.
+    let start = RunName::parse(&first.run_id.to_string()[..5]).unwrap();
+    let several = pipeline.run_record(&start).await.unwrap_err();
+    assert!(several.to_string().contains(&first.run_id.to_string()), "{several}");
+    let whole = RunName::parse(&first.run_id.to_string()).unwrap();
+    assert_eq!(pipeline.run_record(&whole).await.unwrap().summary.run_id, first.run_id);
+}
