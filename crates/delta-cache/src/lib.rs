@@ -32,6 +32,7 @@ mod operation;
 mod output;
 mod provider;
 mod published;
+mod rows_digest;
 
 pub use cache::{BeforePublish, DeltaCache, Lookup, WriteRequest, Written};
 pub use entry::{Entry, EntryFile};
@@ -40,3 +41,4 @@ pub use memory::InMemory;
 pub use output::{OutputState, OutputTarget, PublishRequest, Published};
 pub use provider::ComputedView;
 pub use published::LostValue;
+pub use rows_digest::{RowsDigester, rows_digest};

@@ -77,6 +77,20 @@ pub struct SessionFactory {
     shared: OnceLock<Session>,
 }
 
+/// A clone makes the same sessions; the one that callers of [`session_context`](SessionFactory::session_context) share is its own.
+impl Clone for SessionFactory {
+    fn clone(&self) -> Self {
+        let Self { profile, extensions, required, diagnostics, shared: _ } = self;
+        Self {
+            profile: profile.clone(),
+            extensions: extensions.clone(),
+            required: required.clone(),
+            diagnostics: diagnostics.clone(),
+            shared: OnceLock::new(),
+        }
+    }
+}
+
 impl SessionFactory {
     /// Sessions of `profile`, which read local files (`file://`).
     #[must_use]

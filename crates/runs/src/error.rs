@@ -2,6 +2,7 @@
 //!
 //! A view that fails while it runs is no such error: it is a result in the run's document.
 
+use alluvium_contracts::RunId;
 use alluvium_datasets::{PinError, SpecError};
 use alluvium_delta_cache::CacheError;
 use alluvium_ledgers::LedgerError;
@@ -59,13 +60,24 @@ pub enum RunError {
         /// The name that was given.
         name: String,
         /// Some of them, newest first.
-        candidates: Vec<alluvium_contracts::RunId>,
+        candidates: Vec<RunId>,
     },
     /// A run left no manifest.
     #[error("run {run_id} has no manifest: it was of an older version, or its ledger was damaged and set aside")]
     NoManifest {
         /// The run.
-        run_id: alluvium_contracts::RunId,
+        run_id: RunId,
+    },
+    /// A run cannot be carried out again.
+    #[error("run {run_id} cannot be replayed: {why}")]
+    Replay {
+        /// The run.
+        run_id: RunId,
+        /// What is in the way.
+        why: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Views read each other in a circle.
     #[error("{place}: the views form a cycle: {}", path.join(" → "))]
@@ -192,9 +204,12 @@ impl RunError {
             | Self::Sql { .. }
             | Self::Policy { .. }
             | Self::Session(SessionError::Setting { .. }) => true,
-            Self::Directory { .. } | Self::Execute { .. } | Self::Session(_) | Self::Cache(_) | Self::Ledger(_) => {
-                false
-            }
+            Self::Directory { .. }
+            | Self::Replay { .. }
+            | Self::Execute { .. }
+            | Self::Session(_)
+            | Self::Cache(_)
+            | Self::Ledger(_) => false,
         }
     }
 
@@ -217,7 +232,7 @@ impl RunError {
             Self::Pin { .. } => "pin",
             Self::Policy { .. } => "policy",
             Self::Execute { .. } => "compute",
-            Self::Directory { .. } => "io",
+            Self::Directory { .. } | Self::Replay { .. } => "io",
             Self::Session(_) => "session",
             Self::Cache(error) => error.kind(),
             Self::Ledger(_) => "ledger",

@@ -1,6 +1,7 @@
 //! Past runs, as the ledgers have them: listed, shown, compared.
 
 mod difference;
+mod replay;
 
 use alluvium_contracts::{
     CacheArtifact, CacheInventoryEntry, CacheRunSummary, RunArtifact, RunDifference, RunId, RunList, RunManifest,

@@ -59,6 +59,14 @@ impl Project {
         Ok(project)
     }
 
+    /// A project that no file declares: a run's, as its manifest remembers it.
+    pub(crate) fn remembered(dir: &Path, spec: PipelineSpec) -> Result<Self, ProjectError> {
+        let file = dir.join("the manifest");
+        let mut project = Self { dir: dir.to_owned(), file, text: String::new(), spec, queries: BTreeMap::new() };
+        project.queries = project.read_queries()?;
+        Ok(project)
+    }
+
     /// The directory that relative paths are relative to.
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -135,7 +135,7 @@ impl Pipeline {
             if !self.project.dir().join(&output.path).join("_delta_log").is_dir() {
                 continue;
             }
-            let provider = self.delta_table(session, name, &output.path).await?;
+            let provider = self.delta_table(session, name, &output.path, None).await?;
             tables.register_table(name.clone(), Arc::clone(&provider)).map_err(RunError::execute)?;
             if !spec.views.contains_key(name) && !spec.sources.contains_key(name) {
                 register(session, name, provider).map_err(RunError::execute)?;
@@ -144,13 +144,19 @@ impl Pipeline {
         Ok(())
     }
 
-    /// A table as it stands at its head, whoever committed that.
-    async fn delta_table(&self, session: &Session, name: &str, path: &str) -> Result<Arc<dyn TableProvider>, RunError> {
+    /// A table at a version, or as it stands at its head, whoever committed that.
+    pub(crate) async fn delta_table(
+        &self,
+        session: &Session,
+        name: &str,
+        path: &str,
+        version: Option<u64>,
+    ) -> Result<Arc<dyn TableProvider>, RunError> {
         let source = SourceSpec {
             format: SourceFormat::Delta,
             path: SourcePath::One(path.to_owned()),
             options: BTreeMap::new(),
-            version: None,
+            version,
         };
         let place = || self.project.place("outputs", name);
         let pin_error = |source| RunError::Pin { place: place(), name: name.to_owned(), source };

@@ -190,3 +190,122 @@ async fn a_run_that_is_not_there_or_not_alone_is_refused_by_name() {
     let whole = RunName::parse(&first.run_id.to_string()).unwrap();
     assert_eq!(pipeline.run_record(&whole).await.unwrap().summary.run_id, first.run_id);
 }
+
+mod replay {
+    use super::*;
+
+    use alluvium_contracts::{ReplayDocument, ReplayInputState, ReplayResult};
+    use tokio::sync::watch;
+
+    async fn replay(pipeline: &Pipeline) -> ReplayDocument {
+        let (_stop, cancel) = watch::channel(false);
+        pipeline.replay(&RunName::Latest, None, cancel).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_run_gives_its_rows_again_whatever_the_pipeline_has_become() {
+        let lab = lab();
+        run(&lab.open()).await;
+        let replayed = replay(&lab.open()).await;
+        assert_eq!(replayed.result, ReplayResult::Same, "{replayed:?}");
+        let names: Vec<_> = replayed.views.iter().map(|view| view.name.as_str()).collect();
+        assert_eq!(names, ["totals", "large"]);
+        assert_eq!((replayed.views[0].row_count, replayed.views[0].expected_row_count), (Some(2), Some(2)));
+        assert!(replayed.notices.is_empty(), "{:?}", replayed.notices);
+
+        // Its own queries are run again, not those of today; and a replay is no run of this root.
+        lab.edit("alluvium.toml", "sum(k)", "max(k)");
+        let pipeline = lab.open();
+        assert_eq!(replay(&pipeline).await.result, ReplayResult::Same);
+        assert_eq!(pipeline.runs(9).await.unwrap().runs.len(), 1);
+        let kept = artifacts(&pipeline).await;
+        let documents = kept.iter().filter(|artifact| artifact.artifact_kind == ReplayDocument::KIND);
+        assert_eq!(documents.map(|kept| kept.decode::<ReplayDocument>().unwrap()).next_back().unwrap().views.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn rows_that_differ_from_what_the_run_left_are_told() {
+        let lab = lab();
+        run(&lab.open()).await;
+        let pipeline = lab.open();
+        let manifest = pipeline.manifest_of(&RunName::Latest).await.unwrap();
+        // Another entry in the place of its own: whole, and with other rows.
+        let entry = table_of(&lab, &manifest.commits[0]);
+        let other = self::lab();
+        other.edit("alluvium.toml", "sum(k)", "sum(k + 1)");
+        run(&other.open()).await;
+        let theirs = other.open().manifest_of(&RunName::Latest).await.unwrap();
+        std::fs::remove_dir_all(&entry).unwrap();
+        crate::lab::copy_dir(&table_of(&other, &theirs.commits[0]), &entry);
+        let replayed = replay(&pipeline).await;
+        assert_eq!(replayed.result, ReplayResult::Different, "{replayed:?}");
+        assert_eq!(replayed.views[0].result, ReplayResult::Different);
+        assert_ne!(replayed.views[0].content_hash, replayed.views[0].expected_content_hash);
+        assert_eq!(replayed.views[1].result, ReplayResult::Same);
+    }
+
+    #[tokio::test]
+    async fn one_changed_byte_names_its_input_and_nothing_runs() {
+        let lab = lab();
+        run(&lab.open()).await;
+        lab.parquet("data/one.parquet", &[(1, "a"), (3, "b")]);
+        let replayed = replay(&lab.open()).await;
+        assert_eq!(replayed.result, ReplayResult::Unreplayable);
+        assert!(replayed.views.is_empty());
+        let [input] = replayed.inputs.as_slice() else { panic!("{replayed:?}") };
+        assert_eq!((input.name.as_str(), input.state), ("events", ReplayInputState::Changed));
+        assert!(input.reason.as_ref().unwrap().contains("one.parquet"), "{input:?}");
+
+        std::fs::remove_file(lab.path("data/one.parquet")).unwrap();
+        let replayed = replay(&lab.open()).await;
+        assert_eq!(replayed.inputs[0].state, ReplayInputState::Gone, "{replayed:?}");
+    }
+
+    /// A Delta table is read at the version that the run read, though it has gone on.
+    #[tokio::test]
+    async fn a_delta_source_is_read_at_its_version() {
+        let lab = lab();
+        run(&lab.open()).await;
+        let reader = Lab::new(&format!(
+            "[sources.large]\nformat = \"delta\"\npath = \"{}\"\n[views.counted]\nsql = \"select count(*) as n from large\"\n",
+            lab.path("out/large").display()
+        ));
+        run(&reader.open()).await;
+        lab.parquet("data/two.parquet", &[(9, "a"), (9, "c")]);
+        run(&lab.open()).await;
+        let pipeline = reader.open();
+        assert_eq!(pipeline.plan(&[]).await.unwrap().views[0].result, ViewResult::Write, "it has gone on");
+        let replayed = replay(&pipeline).await;
+        assert_eq!(replayed.result, ReplayResult::Same, "{replayed:?}");
+        assert_eq!(replayed.views[0].row_count, Some(1));
+
+        // What a vacuum takes.
+        let manifest = pipeline.manifest_of(&RunName::Latest).await.unwrap();
+        assert_eq!(manifest.delta_inputs[0].version, Some(0));
+        let table = lab.path("out/large");
+        let files = alluvium_write_policy::active_files(&table, 0).await.unwrap();
+        for file in &files {
+            std::fs::remove_file(table.join(&file.path)).unwrap();
+        }
+        let replayed = replay(&reader.open()).await;
+        let input = &replayed.inputs[0];
+        assert_eq!(input.state, if files.is_empty() { ReplayInputState::Unchanged } else { ReplayInputState::Gone });
+    }
+
+    #[tokio::test]
+    async fn what_may_differ_is_called_unstable() {
+        let lab = lab();
+        lab.edit("alluvium.toml", "sum(k) as k", "sum(k * random()) as k");
+        lab.edit("alluvium.toml", "where k > 2", "");
+        run(&lab.open()).await;
+        let replayed = replay(&lab.open()).await;
+        // The names are the same each time; a view that nobody kept is not compared.
+        let names: Vec<_> = replayed.views.iter().map(|view| (view.name.as_str(), view.result)).collect();
+        assert_eq!(names, [("large", ReplayResult::Same)]);
+        lab.edit("alluvium.toml", "select s from totals", "select s, k from totals");
+        run(&lab.open()).await;
+        let replayed = replay(&lab.open()).await;
+        assert_eq!(replayed.result, ReplayResult::Unstable, "{replayed:?}");
+        assert!(replayed.views[0].reason.as_ref().unwrap().contains("uncacheable"), "{replayed:?}");
+    }
+}

@@ -1,9 +1,11 @@
 //! `alluvium runs`: what earlier runs did.
 
 use alluvium_contracts::{
-    CacheRunSummary, ComponentChange, Contract, RunDifference, RunList, RunManifest, RunRecord, RunResult,
+    CacheRunSummary, ComponentChange, Contract, ReplayDocument, ReplayInputState, ReplayResult, RunDifference, RunList,
+    RunManifest, RunRecord, RunResult,
 };
 use alluvium_runs::Pipeline;
+use tokio::sync::watch;
 
 use super::runs_args::{RunsArgs, RunsCommand};
 use super::{open, runtime};
@@ -22,18 +24,26 @@ pub fn runs(args: &RunsArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         .map_err(|error| Failure::failed("cannot listen for signals".to_owned()).because(error))?;
     let (project, dir) = match &args.command {
         RunsCommand::Ls { project, dir, .. } => (project, dir.as_deref()),
-        RunsCommand::Show { project, .. } | RunsCommand::Diff { project, .. } => (project, None),
+        RunsCommand::Show { project, .. } | RunsCommand::Diff { project, .. } | RunsCommand::Replay { project, .. } => {
+            (project, None)
+        }
     };
     let done = {
         let _inside = runtime.enter();
         let pipeline = open(project, dir)?;
-        runtime.block_on(stop.or(answer(&args.command, &pipeline, &Style::of_stdout(terminal))))
+        let cancel = stop.token();
+        runtime.block_on(stop.or(answer(&args.command, &pipeline, cancel, &Style::of_stdout(terminal))))
     };
     runtime.shutdown_background();
     done.map_err(Failure::stopped)?
 }
 
-async fn answer(command: &RunsCommand, pipeline: &Pipeline, style: &Style) -> Result<Exit, Failure> {
+async fn answer(
+    command: &RunsCommand,
+    pipeline: &Pipeline,
+    cancel: watch::Receiver<bool>,
+    style: &Style,
+) -> Result<Exit, Failure> {
     match command {
         RunsCommand::Ls { limit, format, .. } => {
             let document = pipeline.runs(usize::try_from(*limit).unwrap_or(usize::MAX)).await?;
@@ -46,6 +56,12 @@ async fn answer(command: &RunsCommand, pipeline: &Pipeline, style: &Style) -> Re
         RunsCommand::Diff { before, after, format, .. } => {
             let document = pipeline.diff_runs(before, after).await?;
             print(document, *format, difference)?;
+        }
+        RunsCommand::Replay { run, scratch, format, .. } => {
+            let document = pipeline.replay(run, scratch.as_deref(), cancel).await?;
+            let is_reproduced = matches!(document.result, ReplayResult::Same | ReplayResult::Unstable);
+            print(document, *format, |document| replayed(document, style))?;
+            return Ok(if is_reproduced { Exit::Done } else { Exit::Failed });
         }
     }
     Ok(Exit::Done)
@@ -201,6 +217,48 @@ fn difference(document: &RunDifference) -> String {
     text
 }
 
+fn replayed(document: &ReplayDocument, style: &Style) -> String {
+    let inputs = Table {
+        columns: vec![Column::text("input"), Column::text("state")],
+        rows: document
+            .inputs
+            .iter()
+            .map(|input| Row {
+                cells: vec![input.name.clone(), input.state.to_string()],
+                tone: if input.state == ReplayInputState::Unchanged { Tone::Good } else { Tone::Bad },
+                remark: input.reason.clone(),
+                details: Vec::new(),
+            })
+            .collect(),
+    };
+    let views = Table {
+        columns: vec![Column::text("view"), Column::text("result"), Column::number("rows then"), Column::number("now")],
+        rows: document
+            .views
+            .iter()
+            .map(|view| Row {
+                cells: vec![
+                    view.name.clone(),
+                    view.result.to_string(),
+                    view.expected_row_count.map(human::count).unwrap_or_default(),
+                    view.row_count.map(human::count).unwrap_or_default(),
+                ],
+                tone: match view.result {
+                    ReplayResult::Same => Tone::Good,
+                    ReplayResult::Unstable => Tone::Idle,
+                    ReplayResult::Different | ReplayResult::Unreplayable => Tone::Bad,
+                },
+                remark: view.reason.clone(),
+                details: Vec::new(),
+            })
+            .collect(),
+    };
+    let notices: String = document.notices.iter().map(|notice| format!("note: {notice}\n")).collect();
+    let end = format!("replay of run {}: {}\n", document.run_id, document.result);
+    let parts = [inputs.render(style), views.render(style), notices, end];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
 /// A change in one line, however long its values are.
 fn line(change: &ComponentChange) -> String {
     const LONGEST: usize = 72;
@@ -228,6 +286,7 @@ mod tests {
     fn golden_runs_as_text() {
         insta::assert_snapshot!("runs_ls", list(&RunList::example(), &WIDE));
         insta::assert_snapshot!("runs_show", record(&RunRecord::example(), &WIDE));
+        insta::assert_snapshot!("runs_replay", replayed(&ReplayDocument::example(), &WIDE));
         insta::assert_snapshot!("runs_diff", difference(&RunDifference::example()));
     }
 

@@ -60,6 +60,21 @@ pub enum RunsCommand {
         #[arg(long, value_name = "FORMAT", value_enum, default_value_t = DocumentFormat::Text)]
         format: DocumentFormat,
     },
+    /// Run one again over the inputs that it read, and compare the rows; exit code 1 if they differ or cannot be compared
+    Replay {
+        /// The run: `latest`, its id, or at least 4 letters of the id's beginning or end
+        #[arg(value_name = "RUN", value_parser = run_name)]
+        run: RunName,
+        /// Where the scratch caches lie while it runs [default: where the system keeps temporary files]
+        #[arg(long, value_name = "DIR")]
+        scratch: Option<PathBuf>,
+        /// The project.
+        #[command(flatten)]
+        project: ProjectArgs,
+        /// How it is printed
+        #[arg(long, value_name = "FORMAT", value_enum, default_value_t = DocumentFormat::Text)]
+        format: DocumentFormat,
+    },
 }
 
 fn run_name(text: &str) -> Result<RunName, String> {

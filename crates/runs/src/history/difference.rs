@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use alluvium_contracts::{DeltaInputPin, RunDifference, RunManifest};
+use alluvium_contracts::{ComponentChange, DeltaInputPin, RunDifference, RunManifest};
 use alluvium_plans::changes;
 
 type Components = BTreeMap<String, String>;
@@ -22,6 +22,11 @@ pub(super) fn difference(before: &RunManifest, after: &RunManifest) -> RunDiffer
 
 fn inputs(manifest: &RunManifest) -> Components {
     manifest.delta_inputs.iter().flat_map(input).collect()
+}
+
+/// What differs between two pins of one source.
+pub(super) fn of_input(before: &DeltaInputPin, after: &DeltaInputPin) -> Vec<ComponentChange> {
+    changes(&input(before).into_iter().collect(), &input(after).into_iter().collect())
 }
 
 /// What a pin is made of. The digest of the whole differs whenever one of its parts does, and says nothing more.
@@ -138,9 +143,8 @@ mod tests {
         after.engine_versions.insert("datafusion".to_owned(), "56.0.0".to_owned());
         after.outputs[0].row_count = Some(7);
         let difference = difference(&before, &after);
-        let lines = |changes: &[alluvium_contracts::ComponentChange]| {
-            changes.iter().map(|change| change.component.clone()).collect::<Vec<_>>()
-        };
+        let lines =
+            |changes: &[ComponentChange]| changes.iter().map(|change| change.component.clone()).collect::<Vec<_>>();
         assert_eq!(lines(&difference.inputs), ["source flights: pin", "source flights: version"]);
         let queries = lines(&difference.queries);
         assert!(queries.contains(&"view daily_delays: sql".to_owned()), "{queries:?}");

@@ -1,0 +1,293 @@
+//! Running a past run again, over the inputs that it read, beside what it left.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use alluvium_contracts::{
+    CacheArtifact, CachePolicy, DeltaInputPin, LedgerEvent, PipelineSpec, ReplayDocument, ReplayInput,
+    ReplayInputState, ReplayResult, ReplayedView, RowsDigest, RunId, RunManifest, RunView, SourcePath, SourceSpec,
+    Stability, ViewResult, ViewSpec,
+};
+use alluvium_datasets::{DatasetSpec, HashError, PinError};
+use alluvium_delta_cache::rows_digest;
+use alluvium_plans::engine_versions;
+use alluvium_profile::Session;
+use alluvium_write_policy::{ReadError, active_files};
+use datafusion::common::utils::quote_identifier;
+use tokio::sync::watch;
+
+use super::RunName;
+use super::difference::of_input;
+use crate::error::{RunError, chain};
+use crate::pipeline::{OpenOptions, Pipeline};
+use crate::progress::Silent;
+use crate::project::Project;
+use crate::run::RunOptions;
+
+/// The rows of a view: their digest and their number.
+type Rows = (RowsDigest, u64);
+
+impl Pipeline {
+    /// Carries a run out again, by its manifest: its queries over its inputs, each as it was pinned, into a cache root that is made
+    /// in `scratch` (by default where the system keeps temporary files) and deleted afterwards. Then compares the rows of every view
+    /// that the run kept, as its entry or as a version of its output, with those that the replay gave. What came of it is recorded
+    /// among the run's documents.
+    ///
+    /// An input that is not what it was makes the run `unreplayable`: nothing is executed then, and each such input is named.
+    ///
+    /// # Errors
+    /// What [`manifest_of`](Self::manifest_of) fails with; [`RunError::Replay`] when the scratch root cannot be made or the manifest
+    /// makes no pipeline; what [`run`](Self::run) fails with.
+    pub async fn replay(
+        &self,
+        run: &RunName,
+        scratch: Option<&Path>,
+        cancel: watch::Receiver<bool>,
+    ) -> Result<ReplayDocument, RunError> {
+        let manifest = self.manifest_of(run).await?;
+        let inputs = self.replay_inputs(&manifest).await?;
+        let notices = self.replay_notices(&manifest);
+        let views = match inputs.iter().all(|input| input.state == ReplayInputState::Unchanged) {
+            true => self.replay_views(&manifest, scratch, cancel).await?,
+            false => Vec::new(),
+        };
+        let replayable = views.iter().map(|view| view.result).max_by_key(|result| badness(*result));
+        let result = match inputs.iter().find(|input| input.state != ReplayInputState::Unchanged) {
+            Some(_) => ReplayResult::Unreplayable,
+            None => replayable.unwrap_or(ReplayResult::Same),
+        };
+        let document = ReplayDocument { run_id: manifest.run_id, result, inputs, views, notices };
+        let kept = CacheArtifact::of(manifest.run_id, self.seam.unix_ms(), "replay", document.clone());
+        match kept {
+            Ok(artifact) => self.ledgers.record(&[LedgerEvent::CacheArtifacts(artifact)])?,
+            Err(error) => tracing::warn!(target: "alluvium.runs", %error, "a replay could not be recorded"),
+        }
+        Ok(document)
+    }
+
+    /// What has become of each input of a run. Every file is read again where its stamp moved.
+    pub(crate) async fn replay_inputs(&self, manifest: &RunManifest) -> Result<Vec<ReplayInput>, RunError> {
+        let session = self.sessions.build()?;
+        let mut inputs = Vec::new();
+        for pin in &manifest.delta_inputs {
+            inputs.push(self.replay_input(&session, manifest, pin).await);
+        }
+        Ok(inputs)
+    }
+
+    async fn replay_input(&self, session: &Session, manifest: &RunManifest, pin: &DeltaInputPin) -> ReplayInput {
+        let told = |state, reason: String| ReplayInput { name: pin.name.clone(), state, reason: Some(reason) };
+        let spec = match source(manifest, pin) {
+            Ok(spec) => spec,
+            Err(error) => return told(ReplayInputState::Gone, format!("its specification cannot be read: {error}")),
+        };
+        let resolved = match DatasetSpec::resolve(&pin.name, &spec, self.project.dir()) {
+            Ok(resolved) => resolved,
+            Err(error) => return told(ReplayInputState::Changed, chain(&error)),
+        };
+        match self.pinner.pin(session.context(), &resolved).await {
+            Ok(now) if now.digest() == pin.pin => match missing_files(&self.project, &spec, pin).await {
+                Some(missing) => told(ReplayInputState::Gone, missing),
+                None => ReplayInput { name: pin.name.clone(), state: ReplayInputState::Unchanged, reason: None },
+            },
+            Ok(now) => {
+                let mut now = now.artifact();
+                now.path.clone_from(&pin.path);
+                let changes = of_input(pin, &now);
+                let lines: Vec<_> = changes
+                    .iter()
+                    // It follows from the others.
+                    .filter(|change| !change.component.ends_with(": pin") || changes.len() == 1)
+                    .map(ToString::to_string)
+                    .collect();
+                told(ReplayInputState::Changed, lines.join("; "))
+            }
+            Err(error) => {
+                let state = if is_gone(&error) { ReplayInputState::Gone } else { ReplayInputState::Changed };
+                told(state, chain(&error))
+            }
+        }
+    }
+
+    /// What else is not as it was.
+    fn replay_notices(&self, manifest: &RunManifest) -> Vec<String> {
+        let differing = |what: &str, then: &BTreeMap<String, String>, now: &BTreeMap<String, String>| {
+            alluvium_plans::changes(then, now).into_iter().map(|change| format!("{what} {change}")).collect::<Vec<_>>()
+        };
+        let mut notices = differing("engine", &manifest.engine_versions, &engine_versions());
+        if let Ok(session) = self.sessions.build() {
+            notices.extend(differing("setting", &manifest.semantic_settings, &session.semantic_settings()));
+        }
+        notices
+    }
+
+    async fn replay_views(
+        &self,
+        manifest: &RunManifest,
+        scratch: Option<&Path>,
+        cancel: watch::Receiver<bool>,
+    ) -> Result<Vec<ReplayedView>, RunError> {
+        let run_id = manifest.run_id;
+        let scratch = match scratch {
+            Some(dir) => tempfile::Builder::new().prefix("alluvium-replay-").tempdir_in(dir),
+            None => tempfile::Builder::new().prefix("alluvium-replay-").tempdir(),
+        };
+        let scratch =
+            scratch.map_err(failed(run_id, "no scratch directory can be made; name one that can be written"))?;
+        let spec = remembered(manifest, &self.project)
+            .map_err(failed(run_id, "its manifest makes no pipeline; it may be a newer version's"))?;
+        let project = Project::remembered(self.project.dir(), spec)
+            .map_err(failed(run_id, "its manifest makes no pipeline; it may be a newer version's"))?;
+        let options = OpenOptions {
+            cache_root: Some(scratch.path().join("root")),
+            sessions: Some(self.sessions.clone()),
+            seam: Some(self.seam.clone()),
+            ..OpenOptions::default()
+        };
+        let again = Pipeline::open(project, options).map_err(failed(run_id, "its scratch root cannot be opened"))?;
+        let options = RunOptions { keep_going: true, ..RunOptions::default() };
+        // Boxed: a run within a run would make the future as large as both.
+        let document = Box::pin(again.run(options, &Silent, cancel)).await?;
+        let session = self.sessions.build()?;
+        let mut views = Vec::new();
+        for view in manifest.views.iter().filter(|view| is_kept(view, manifest)) {
+            let expected = self.rows_then(&session, manifest, view).await;
+            let report = document.views.iter().find(|report| report.name == view.name);
+            let found = match report.map(|report| (report.result, &report.reason)) {
+                Some((ViewResult::Error | ViewResult::Skipped, reason)) => {
+                    Err(reason.clone().unwrap_or_else(|| "it failed".to_owned()))
+                }
+                _ => rows_now(&again, &view.name).await.map_err(|error| chain(&error)),
+            };
+            views.push(compared(view, expected, found));
+        }
+        Ok(views)
+    }
+
+    /// The rows that the run left of a view, or why there are none any more.
+    async fn rows_then(&self, session: &Session, manifest: &RunManifest, view: &RunView) -> Result<Rows, String> {
+        let published =
+            manifest.outputs.iter().find(|output| output.view == view.name && output.delta_version.is_some());
+        let entry = view.cache_path.as_ref().filter(|_| view.cache_policy == CachePolicy::DeltaStaging);
+        let tables = entry
+            .map(|path| (self.root.path().join(path), 0))
+            .into_iter()
+            .chain(published.and_then(|output| Some((self.project.dir().join(&output.path), output.delta_version?))));
+        let mut missing = Vec::new();
+        for (path, version) in tables {
+            match self.rows_at(session, &view.name, &path, version).await {
+                Ok(rows) => return Ok(rows),
+                Err(error) => missing.push(format!("{} at version {version}: {}", path.display(), chain(&error))),
+            }
+        }
+        match (view.content_hash, view.row_count) {
+            (Some(digest), Some(rows)) => Ok((digest, rows)),
+            _ => Err(format!("nothing is left of its rows: {}", missing.join("; "))),
+        }
+    }
+
+    async fn rows_at(&self, session: &Session, name: &str, path: &Path, version: u64) -> Result<Rows, RunError> {
+        let path = path.display().to_string();
+        let table = self.delta_table(session, name, &path, Some(version)).await?;
+        let rows = session.context().read_table(table).map_err(RunError::execute)?;
+        rows_digest(rows.execute_stream().await.map_err(RunError::execute)?).await.map_err(RunError::execute)
+    }
+}
+
+async fn rows_now(again: &Pipeline, view: &str) -> Result<Rows, RunError> {
+    let answer = again.sql(&format!("select * from {}", quote_identifier(view))).await?;
+    rows_digest(answer.batches).await.map_err(RunError::execute)
+}
+
+/// Views whose rows outlived their run.
+fn is_kept(view: &RunView, manifest: &RunManifest) -> bool {
+    let was_there = !matches!(view.result, ViewResult::Error | ViewResult::Skipped);
+    let published = manifest.outputs.iter().any(|output| output.view == view.name && output.delta_version.is_some());
+    was_there && (view.cache_path.is_some() || published)
+}
+
+fn compared(view: &RunView, expected: Result<Rows, String>, found: Result<Rows, String>) -> ReplayedView {
+    let unstable = view.stability == Some(Stability::Unstable) || view.cache_key.is_none();
+    let (result, reason) = match (&expected, &found) {
+        (Ok(expected), Ok(found)) if expected == found => (ReplayResult::Same, None),
+        (Ok(_), Ok(_)) if unstable => (ReplayResult::Unstable, Some(view.reasons.join("; "))),
+        (Ok(_), Ok(_)) => (ReplayResult::Different, None),
+        (Err(why), _) => (ReplayResult::Unreplayable, Some(why.clone())),
+        (_, Err(why)) => (ReplayResult::Unreplayable, Some(why.clone())),
+    };
+    let of = |rows: &Result<Rows, String>| rows.as_ref().ok().copied();
+    ReplayedView {
+        name: view.name.clone(),
+        result,
+        expected_content_hash: of(&expected).map(|rows| rows.0),
+        content_hash: of(&found).map(|rows| rows.0),
+        expected_row_count: of(&expected).map(|rows| rows.1),
+        row_count: of(&found).map(|rows| rows.1),
+        reason,
+    }
+}
+
+const fn badness(result: ReplayResult) -> u8 {
+    match result {
+        ReplayResult::Same => 0,
+        ReplayResult::Unstable => 1,
+        ReplayResult::Unreplayable => 2,
+        ReplayResult::Different => 3,
+    }
+}
+
+fn is_gone(error: &PinError) -> bool {
+    match error {
+        PinError::Locate { .. } | PinError::NotADeltaTable { .. } | PinError::DeltaVersion { .. } => true,
+        PinError::Hash { source, .. } => matches!(source, HashError::NotFound { .. }),
+        _ => false,
+    }
+}
+
+/// What a vacuum took of a version whose commit is still there.
+async fn missing_files(project: &Project, spec: &SourceSpec, pin: &DeltaInputPin) -> Option<String> {
+    let (SourcePath::One(path), Some(version)) = (&spec.path, pin.version) else {
+        return None;
+    };
+    let table = project.dir().join(path);
+    let files = match active_files(&table, version).await {
+        Ok(files) => files,
+        // Its files do not tell by their paths alone; the replay will say what it cannot read.
+        Err(ReadError::NotPlainFiles { .. }) => return None,
+        Err(error) => return Some(chain(&error)),
+    };
+    let missing: Vec<_> = files.iter().filter(|file| !table.join(&file.path).is_file()).collect();
+    let first = missing.first()?;
+    let (count, all) = (missing.len(), files.len());
+    Some(format!("{count} of the {all} data files of version {version} were deleted, {} among them", first.path))
+}
+
+/// The source as it was declared, at the version that was read.
+fn source(manifest: &RunManifest, pin: &DeltaInputPin) -> Result<SourceSpec, serde_json::Error> {
+    let declared = manifest.resolved_specs.get(&format!("source {}", pin.name)).cloned().unwrap_or_default();
+    let mut spec: SourceSpec = serde_json::from_value(declared)?;
+    spec.version = spec.version.or(pin.version);
+    Ok(spec)
+}
+
+/// The pipeline of a manifest: every view kept as an entry, whatever its policy was, because views give equal rows under each.
+fn remembered(manifest: &RunManifest, today: &Project) -> Result<PipelineSpec, serde_json::Error> {
+    let sources = manifest.delta_inputs.iter().map(|pin| Ok((pin.name.clone(), source(manifest, pin)?)));
+    let views = manifest.resolved_sql.iter().map(|(name, sql)| {
+        let view = ViewSpec { sql: Some(sql.clone()), file: None, cache: CachePolicy::DeltaStaging };
+        (name.clone(), view)
+    });
+    Ok(PipelineSpec {
+        profile: today.spec().profile.clone(),
+        sources: sources.collect::<Result<_, serde_json::Error>>()?,
+        views: views.collect(),
+        outputs: BTreeMap::new(),
+    })
+}
+
+fn failed<E: std::error::Error + Send + Sync + 'static>(
+    run_id: RunId,
+    why: &'static str,
+) -> impl FnOnce(E) -> RunError {
+    move |error| RunError::Replay { run_id, why, source: Box::new(error) }
+}
