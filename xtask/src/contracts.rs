@@ -1,4 +1,7 @@
-//! Contract schemas: written to `docs/contracts`, or compared with what is there; a breaking change is refused by both.
+//! Contract schemas: written to `docs/contracts`, or compared with what is there; a breaking change is refused by both, and
+//! so is an index that says of a contract what is not so.
+
+mod writers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +31,11 @@ type Files = BTreeMap<String, String>;
 /// Write or check the contracts of the workspace at `root`.
 pub fn run(root: &Path, args: &Args) -> Result<()> {
     let exported: Files = alluvium_contracts::export().into_iter().collect();
-    let problems = apply(&root.join(COMMITTED), &exported, args.check)?;
+    // Before anything is written: the index page says where contracts are written.
+    let mut problems = writers::untrue(root)?;
+    if problems.is_empty() {
+        problems = apply(&root.join(COMMITTED), &exported, args.check)?;
+    }
     for problem in &problems {
         eprintln!("contracts: {problem}");
     }

@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 use crate::cargo;
 
 /// A crate and the combinations of its features, as cargo takes them. All of them together is what the other steps build.
-const CRATES: [(&str, &[&str]); 1] = [("alluvium-disk-kv-cache", &["", "lmdb", "sled", "lmdb,sled"])];
+const CRATES: [(&str, &[&str]); 2] =
+    [("alluvium-contracts", &["", "toml"]), ("alluvium-disk-kv-cache", &["", "lmdb", "sled", "lmdb,sled"])];
 
 /// Lint and test them in the workspace at `root`.
 pub fn run(root: &Path) -> Result<()> {

@@ -2,14 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use alluvium_contracts::{Encoding, contracts};
+use alluvium_contracts::{ContractEntry, Encoding, contracts};
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::cargo;
 use crate::metadata::Metadata;
 
-/// What each target decodes; the names are those of the binaries in `fuzz/`.
-const TARGETS: [(&str, Encoding); 2] = [("decode_json", Encoding::Json), ("decode_messagepack", Encoding::MessagePack)];
+/// Makes a seed of a contract.
+type Seed = fn(&ContractEntry) -> Result<Vec<u8>>;
+
+/// The targets, by the names of the binaries in `fuzz/`, and a document of a contract that each decodes.
+const TARGETS: [(&str, Seed); 3] = [
+    ("decode_json", |contract| Ok(contract.example(Encoding::Json)?)),
+    ("decode_messagepack", |contract| Ok(contract.example(Encoding::MessagePack)?)),
+    ("decode_toml", |contract| toml_of(&contract.example(Encoding::Json)?)),
+];
 
 /// Code that tells libFuzzer where it went, and that notices reading out of bounds: what cargo-fuzz sets.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -68,7 +76,7 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
         cargo::run(&mut fuzz).with_context(|| {
             format!(
                 "{target} failed. Keep the input that it names as {CORPUS}/{target}/NAME: plain `cargo test -p \
-                 alluvium-contracts` replays it"
+                 alluvium-contracts --all-features` replays it"
             )
         })?;
     }
@@ -84,17 +92,32 @@ fn scratch(target_dir: &Path, target: &str) -> Result<PathBuf> {
 
 /// Writes the example of every contract as a seed.
 fn seed(corpus: &Path) -> Result<()> {
-    for (target, encoding) in TARGETS {
+    for (target, seed) in TARGETS {
         let dir = corpus.join(target);
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         for contract in contracts() {
             let path = dir.join(contract.kind);
-            std::fs::write(&path, contract.example(encoding)?)
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            std::fs::write(&path, seed(&contract)?).with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
     eprintln!("fuzz: {} seeds for each of {} targets", contracts().len(), TARGETS.len());
     Ok(())
+}
+
+/// The TOML of a document in JSON. TOML has no null: what is null is left out.
+fn toml_of(json: &[u8]) -> Result<Vec<u8>> {
+    fn without_nulls(value: Value) -> Option<Value> {
+        match value {
+            Value::Null => None,
+            Value::Array(items) => Some(items.into_iter().filter_map(without_nulls).collect()),
+            Value::Object(map) => {
+                Some(map.into_iter().filter_map(|(key, value)| Some((key, without_nulls(value)?))).collect())
+            }
+            scalar => Some(scalar),
+        }
+    }
+    let document = without_nulls(serde_json::from_slice(json)?);
+    Ok(toml::to_string(&document)?.into_bytes())
 }
 
 #[cfg(test)]
@@ -105,12 +128,16 @@ mod tests {
     fn every_target_has_its_binary_and_every_contract_its_seed() {
         let root = cargo::workspace_root().unwrap();
         let manifest = std::fs::read_to_string(root.join("fuzz/Cargo.toml")).unwrap();
-        for (target, encoding) in TARGETS {
+        for (target, make) in TARGETS {
             assert!(manifest.contains(&format!("name = \"{target}\"")), "{target}");
             for contract in contracts() {
                 let seed = std::fs::read(root.join(CORPUS).join(target).join(contract.kind)).unwrap();
-                let example = contract.example(encoding).unwrap();
-                assert_eq!(seed, example, "{target}/{}: `cargo xtask fuzz --seed` rewrites it", contract.kind);
+                assert_eq!(
+                    seed,
+                    make(&contract).unwrap(),
+                    "{target}/{}: `cargo xtask fuzz --seed` rewrites it",
+                    contract.kind
+                );
             }
         }
     }

@@ -71,7 +71,7 @@ impl fmt::Display for NoCanonicalForm {
 #[error("the value at `{pointer}` has no canonical form: {problem}")]
 #[non_exhaustive]
 pub struct CanonicalError {
-    /// Where, as a JSON pointer (RFC 6901); empty for the whole value.
+    /// Where, as a JSON pointer (RFC 6901); empty for the whole value. A key is cut after 80 characters, with `…`.
     pub pointer: String,
     /// Why.
     pub problem: NoCanonicalForm,
@@ -104,17 +104,30 @@ pub(crate) enum Step {
     Index(usize),
 }
 
-/// A JSON pointer from steps that were collected on the way out, innermost first.
+/// A JSON pointer from steps that were collected on the way out, innermost first. A key is cut where it is long, so that
+/// what is reported of a hostile document stays small.
 pub(crate) fn pointer(inside_out: &[Step]) -> String {
     let mut pointer = String::new();
     for step in inside_out.iter().rev() {
         pointer.push('/');
         match step {
-            Step::Key(key) => pointer.push_str(&key.replace('~', "~0").replace('/', "~1")),
+            Step::Key(key) => {
+                let (shown, rest) = split_shown(key);
+                pointer.push_str(&shown.replace('~', "~0").replace('/', "~1"));
+                pointer.push_str(if rest.is_empty() { "" } else { "…" });
+            }
             Step::Index(index) => pointer.push_str(&index.to_string()),
         }
     }
     pointer
+}
+
+/// How many characters of a document are shown in what is said of it.
+const SHOWN: usize = 80;
+
+/// What is shown of `text`, and the rest.
+pub(crate) fn split_shown(text: &str) -> (&str, &str) {
+    text.split_at(text.char_indices().nth(SHOWN).map_or(text.len(), |(end, _)| end))
 }
 
 #[cfg(test)]

@@ -4,22 +4,31 @@
 //! told apart; from there one deserializer serves both encodings, so a payload decodes from either into equal values,
 //! and a mistake is reported with its place ([`ErrorReport`]).
 //!
-//! Numbers, typed or not, follow one rule: **a number is taken in if its canonical form has the same value**, and refused
-//! if that would round it. So `5`, `5.0` and `0.5e1` are the integer 5, in MessagePack a float too; `0.1` is the double
-//! that is written so; and `9007199254740993`, `18446744073709551617`, `0.10000000000000001` and `1e-400` are refused
-//! with their place, in whatever spelling. Two documents with one identity therefore say the same numbers.
+//! Numbers, typed or not, follow one rule: **a number is taken in if it equals the shortest decimal spelling of its
+//! double**, that is of the double nearest to it, and refused otherwise. That spelling is its canonical form (RFC 8785). So
+//! `5`, `5.0` and `0.5e1` are the integer 5, in MessagePack a float too; `0.1` is the double that is spelled so; and
+//! `9007199254740993`, `18446744073709551617`, `0.10000000000000001` and `1e-400` are refused with their place, in JSON and
+//! in TOML, in decimal or hexadecimal. Two documents with one identity therefore say the same numbers.
+//!
+//! A byte order mark is refused before JSON, which knows none (RFC 8259, 8.1), and ignored before TOML, as TOML says.
 
 mod json;
 mod messagepack;
 mod node;
 mod number;
+#[cfg(feature = "toml")]
+mod toml;
 mod typed;
 
 use serde::de::DeserializeOwned;
 
-use crate::canonical::{MAX_DEPTH, Step, pointer};
+use crate::canonical::{MAX_DEPTH, Step, pointer, split_shown};
 use crate::v1::{ErrorCode, ErrorReport};
 
+#[cfg(feature = "toml")]
+pub(crate) use self::toml::Toml;
+#[cfg(feature = "toml")]
+pub use self::toml::decode_toml;
 pub(crate) use node::Node;
 
 /// How a document is encoded.
@@ -32,12 +41,13 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// The encoding of a document that is an object, by its first byte: no byte begins one in both.
+    /// The encoding of a document that is an object or a list, by its first byte: none begins one in both. JSON is ASCII
+    /// there, unless a byte order mark stands before it, which is refused as such.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        match bytes.first() {
-            // fixmap, map 16, map 32
-            Some(0x80..=0x8f | 0xde | 0xdf) => Self::MessagePack,
+        match bytes {
+            [0xef, 0xbb, 0xbf, ..] | [0xfe, 0xff, ..] | [0xff, 0xfe, ..] => Self::Json,
+            [0x80..=0xff, ..] => Self::MessagePack,
             _ => Self::Json,
         }
     }
@@ -108,8 +118,8 @@ pub fn decode_messagepack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ErrorR
 
 /// Decodes a bare payload under the given limits.
 ///
-/// A number, in a field of any type or of none, is taken in if its canonical form has the same value, and refused if that
-/// would round it; integers that may be wider than 2⁵³−1 are decimal strings.
+/// A number, in a field of any type or of none, is taken in if it equals the shortest decimal spelling of its double, and
+/// refused otherwise; integers that may be wider than 2⁵³−1 are decimal strings.
 ///
 /// ```
 /// use alluvium_contracts::decode_json;
@@ -129,19 +139,20 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], encoding: Encoding, limits: Lim
 
 /// Reads the whole of `bytes` as one document.
 pub(crate) fn read(bytes: &[u8], encoding: Encoding, limits: Limits) -> Result<Node<'_>, ErrorReport> {
-    if bytes.len() > limits.max_bytes {
-        let fault = Fault::new(
-            ErrorCode::TooLarge,
-            format!("at most {} bytes", limits.max_bytes),
-            format!("{} bytes", bytes.len()),
-        );
-        return Err(fault.report());
+    small_enough(bytes, limits.max_bytes)
+        .and_then(|()| match encoding {
+            Encoding::Json => json::read(bytes, limits),
+            Encoding::MessagePack => messagepack::read(bytes, limits),
+        })
+        .map_err(Fault::report)
+}
+
+/// Refuses a document before anything of it is read.
+fn small_enough(bytes: &[u8], max_bytes: usize) -> Result<(), Fault> {
+    if bytes.len() <= max_bytes {
+        return Ok(());
     }
-    match encoding {
-        Encoding::Json => json::read(bytes, limits),
-        Encoding::MessagePack => messagepack::read(bytes, limits),
-    }
-    .map_err(Fault::report)
+    Err(Fault::new(ErrorCode::TooLarge, format!("at most {max_bytes} bytes"), format!("{} bytes", bytes.len())))
 }
 
 /// Decodes a node that lies at `at` (outermost first) in its document.
@@ -159,11 +170,13 @@ pub(crate) struct Fault {
     expected: String,
     found: String,
     steps: Vec<Step>,
+    /// Line and column, where the reader knows them.
+    position: Option<(usize, usize)>,
 }
 
 impl Fault {
     fn new(code: ErrorCode, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { code, expected: expected.into(), found: found.into(), steps: Vec::new() }
+        Self { code, expected: expected.into(), found: found.into(), steps: Vec::new(), position: None }
     }
 
     fn too_deep() -> Self {
@@ -180,32 +193,27 @@ impl Fault {
     }
 
     pub(crate) fn report(self) -> ErrorReport {
-        ErrorReport {
-            code: self.code,
-            pointer: pointer(&self.steps),
-            expected: self.expected,
-            found: self.found,
-            contract: None,
+        let report = ErrorReport::new(self.code, pointer(&self.steps), self.expected, self.found);
+        match self.position {
+            Some(position) => report.at(position),
+            None => report,
         }
     }
 }
 
-/// How many characters of a document are quoted: what is reported of a hostile one stays small.
-const SHOWN: usize = 80;
-
 /// `text` in quotes, cut where it is long.
 pub(crate) fn quoted(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{:?}… ({} bytes)", &text[..end], text.len()),
-        None => format!("{text:?}"),
+    match split_shown(text) {
+        (whole, "") => format!("{whole:?}"),
+        (shown, _) => format!("{shown:?}… ({} bytes)", text.len()),
     }
 }
 
-/// A number as it is spelled, cut where it is long.
-fn cut(number: &str) -> String {
-    match number.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}… ({} characters)", &number[..end], number.len()),
-        None => number.to_owned(),
+/// A number or a name as it is spelled, cut where it is long.
+pub(crate) fn cut(text: &str) -> String {
+    match split_shown(text) {
+        (whole, "") => whole.to_owned(),
+        (shown, _) => format!("{shown}… ({} bytes)", text.len()),
     }
 }
 

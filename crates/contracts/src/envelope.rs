@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{CanonicalError, canonical_json, canonical_messagepack};
-use crate::decode::{Encoding, Limits, Node, read, typed};
+use crate::decode::{Encoding, Limits, Node, cut, read, typed};
 use crate::digest::ArtifactId;
 use crate::v1::{ErrorCode, ErrorReport};
 
@@ -75,7 +75,7 @@ pub enum EnvelopeError {
         expected: &'static str,
         /// The version that was expected.
         expected_version: u32,
-        /// The kind that was found.
+        /// The kind that was found, cut after 80 characters.
         found: String,
         /// The version that was found.
         found_version: u32,
@@ -116,7 +116,7 @@ impl<T: Contract> Envelope<T> {
             return Err(EnvelopeError::OtherContract {
                 expected: T::KIND,
                 expected_version: T::VERSION,
-                found: raw.kind,
+                found: cut(&raw.kind),
                 found_version: raw.version,
             });
         }

@@ -35,6 +35,9 @@
 //! # What this crate is not
 //! It holds no behaviour of the caches: no key is computed here, only carried. It never reads a file.
 //!
+//! # Features
+//! - `toml` (off): `decode_toml` and `validate_toml`, for what people write.
+//!
 //! # Compatibility
 //! A type's module is its version ([`v1`]); the crate's root re-exports the latest of each ([`latest`]). Types that a
 //! person writes refuse unknown fields; types that a program writes ignore them, so that an older reader can meet a
@@ -60,6 +63,8 @@ mod words;
 pub use canonical::{CanonicalError, NoCanonicalForm, canonical_json, canonical_messagepack};
 pub use compatibility::{BreakingChange, BreakingRule, breaking_changes};
 pub use decimal::{DecimalI64, DecimalParseError, DecimalU64};
+#[cfg(feature = "toml")]
+pub use decode::decode_toml;
 pub use decode::{Encoding, Limits, decode, decode_json, decode_messagepack};
 pub use digest::{
     ArtifactId, CacheKey, ContentDigest, DigestParseError, LayoutHash, PinDigest, PlanFingerprint, PlanSignature,
@@ -70,7 +75,9 @@ pub use ids::{EntryId, IdParseError, RootId, RunId, StoreId};
 // `latest` is itself an explicit list.
 pub use latest::*;
 pub use rate::FalsePositiveRate;
-pub use registry::{ContractEntry, INDEX, TranscodeError, Validated, contract, contracts, export, validate};
+#[cfg(feature = "toml")]
+pub use registry::validate_toml;
+pub use registry::{ContractEntry, INDEX, TranscodeError, Validated, Written, contract, contracts, export, validate};
 
 /// Compiles the README's example.
 #[cfg(doctest)]

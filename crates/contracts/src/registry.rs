@@ -4,7 +4,9 @@ use schemars::Schema;
 use serde::Serialize;
 
 use crate::canonical::{CanonicalError, canonical_json, canonical_messagepack};
-use crate::decode::{Encoding, Limits, Node, read, typed};
+#[cfg(feature = "toml")]
+use crate::decode::Toml;
+use crate::decode::{Encoding, Limits, Node, cut, read, typed};
 use crate::digest::ArtifactId;
 use crate::envelope::{Contract, Envelope, Form, Tagged, UnknownFields};
 use crate::latest::*;
@@ -24,60 +26,78 @@ pub struct ContractEntry {
     pub form: Form,
     /// What a reader does with a field that it does not know.
     pub unknown_fields: UnknownFields,
+    /// Where there is one.
+    pub written: Written,
     schema: fn() -> Schema,
     example: fn(Encoding) -> Result<Vec<u8>, CanonicalError>,
     transcode: fn(Node<'_>, Place, Encoding) -> Result<Vec<u8>, TranscodeError>,
 }
 
+/// Where documents of a contract are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Written {
+    /// Alluvium writes it here, or reads it here where a person wrote it.
+    In(&'static str),
+    /// Nothing in Alluvium writes or reads it yet; what it is meant for.
+    NotYet(&'static str),
+}
+
 /// All contracts, by kind.
 #[must_use]
 pub fn contracts() -> Vec<ContractEntry> {
+    use Written::{In, NotYet};
+    // `cargo xtask contracts` holds against the sources that what is written in the workspace is `In`, and nothing else.
     vec![
-        entry::<CacheArtifact>(),
-        entry::<CacheCommitMetadata>(),
-        entry::<CacheInventoryEntry>(),
-        entry::<CacheOutcome>(),
-        entry::<CacheRunSummary>(),
-        entry::<CacheSnapshotEntry>(),
-        entry::<CdfCursor>(),
-        entry::<CdfOptions>(),
-        entry::<DatasetSpec>(),
-        entry::<DeltaInputPin>(),
-        entry::<DeltaSchemaPolicy>(),
-        entry::<DeltaStatsDecision>(),
-        entry::<DeltaWritePolicy>(),
-        entry::<DiagnosticsEvent>(),
-        entry::<DoctorDocument>(),
-        entry::<ErrorReport>(),
-        entry::<EvolutionSpec>(),
-        entry::<FieldSpec>(),
-        entry::<KvCheck>(),
-        entry::<KvKeys>(),
-        entry::<KvRemoval>(),
-        entry::<KvStats>(),
-        entry::<LineageDocument>(),
-        entry::<LineageSummary>(),
-        entry::<MaintenanceEvent>(),
-        entry::<MissExplanation>(),
-        entry::<PipelineSpec>(),
-        entry::<PlanBundleArtifact>(),
-        entry::<PlanDocument>(),
-        entry::<ProtocolReport>(),
-        entry::<ReplayDocument>(),
-        entry::<RunDifference>(),
-        entry::<RunDocument>(),
-        entry::<RunList>(),
-        entry::<RunManifest>(),
-        entry::<RunRecord>(),
-        entry::<SemanticColumnSpec>(),
-        entry::<SemanticValidation>(),
-        entry::<TableDocument>(),
-        entry::<TableHistory>(),
-        entry::<TableMaintenance>(),
-        entry::<TableVerification>(),
-        entry::<ViewCacheArtifact>(),
-        entry::<WriteReport>(),
-        entry::<WriterPropertiesPolicy>(),
+        entry::<CacheArtifact>(In("the ledger `cache_artifacts_v1`")),
+        entry::<CacheCommitMetadata>(In("the `commitInfo` of commits to entries, outputs and ledgers")),
+        entry::<CacheInventoryEntry>(In("the ledger `datafusion_view_cache_inventory_v1`")),
+        entry::<CacheOutcome>(In("memory: spans, metrics and ledger rows are made of it")),
+        entry::<CacheRunSummary>(In("the ledger `datafusion_cache_run_summary_v1`; diagnostics")),
+        entry::<CacheSnapshotEntry>(NotYet("the ledger of snapshots of the engine's caches")),
+        entry::<CdfCursor>(NotYet("consumers of change feeds")),
+        entry::<CdfOptions>(NotYet("the change feed of a declared dataset")),
+        entry::<DatasetSpec>(NotYet(
+            "datasets that a library user declares; a pipeline file has the smaller `[sources.NAME]`",
+        )),
+        entry::<DeltaInputPin>(In("plan bundles and run manifests")),
+        entry::<DeltaSchemaPolicy>(NotYet(
+            "library users; its fields stand in `delta_write_policy` too, which is what is read",
+        )),
+        entry::<DeltaStatsDecision>(In("memory: what a write decides, and `pending_stats` answers")),
+        entry::<DeltaWritePolicy>(In("`[outputs.NAME.write]`; the table property `alluvium.writePolicy`")),
+        entry::<DiagnosticsEvent>(In("diagnostics sinks")),
+        entry::<DoctorDocument>(In("`alluvium doctor --format json`")),
+        entry::<ErrorReport>(In("what decoding answers; `alluvium contracts validate` prints it as text")),
+        entry::<EvolutionSpec>(NotYet("the evolution of a declared dataset")),
+        entry::<FieldSpec>(In("plan bundles, table documents")),
+        entry::<KvCheck>(In("`alluvium kv DIR check --format json`")),
+        entry::<KvKeys>(In("`alluvium kv DIR ls --format json`")),
+        entry::<KvRemoval>(In("`alluvium kv DIR delete|evict|expire|cull|clear --format json`")),
+        entry::<KvStats>(In("`alluvium kv DIR stats --format json`; diagnostics")),
+        entry::<LineageDocument>(In("`alluvium lineage --format json`")),
+        entry::<LineageSummary>(In("plan bundles and lineage documents")),
+        entry::<MaintenanceEvent>(In("table maintenance documents")),
+        entry::<MissExplanation>(In("plan documents; the ledger `cache_artifacts_v1`")),
+        entry::<PipelineSpec>(In("`alluvium.toml`")),
+        entry::<PlanBundleArtifact>(In("the ledger `cache_artifacts_v1`; what `Pipeline::bundles` answers")),
+        entry::<PlanDocument>(In("`alluvium plan --format json`")),
+        entry::<ProtocolReport>(In("write reports")),
+        entry::<ReplayDocument>(In("`alluvium runs replay --format json`; the ledger `cache_artifacts_v1`")),
+        entry::<RunDifference>(In("`alluvium runs diff --format json`")),
+        entry::<RunDocument>(In("`alluvium run --format json`")),
+        entry::<RunList>(In("`alluvium runs ls --format json`")),
+        entry::<RunManifest>(In("the ledger `run_manifest_v1`")),
+        entry::<RunRecord>(In("`alluvium runs show --format json`")),
+        entry::<SemanticColumnSpec>(NotYet("the crate of semantic types")),
+        entry::<SemanticValidation>(NotYet("the crate of semantic types")),
+        entry::<TableDocument>(In("`alluvium table show --format json`")),
+        entry::<TableHistory>(In("`alluvium table history --format json`")),
+        entry::<TableMaintenance>(In("`alluvium table maintain --format json`")),
+        entry::<TableVerification>(In("`alluvium table verify --format json`")),
+        entry::<ViewCacheArtifact>(NotYet("the ledger of artifacts")),
+        entry::<WriteReport>(In("memory: what a write answers")),
+        entry::<WriterPropertiesPolicy>(In("`[outputs.NAME.write.writer_properties]`")),
     ]
 }
 
@@ -87,13 +107,14 @@ pub fn contract(kind: &str) -> Option<ContractEntry> {
     contracts().into_iter().find(|contract| contract.kind == kind)
 }
 
-fn entry<T: Contract>() -> ContractEntry {
+fn entry<T: Contract>(written: Written) -> ContractEntry {
     ContractEntry {
         kind: T::KIND,
         version: T::VERSION,
         doc: T::DOC,
         form: T::FORM,
         unknown_fields: T::UNKNOWN_FIELDS,
+        written,
         schema: schema_of::<T>,
         example: |encoding| encode(&T::example(), T::FORM, encoding),
         transcode: |node, place, encoding| {
@@ -219,7 +240,7 @@ impl ContractEntry {
 
     fn check_tag(&self, tagged: &Tagged<'_>) -> Result<(), ErrorReport> {
         let (pointer, expected, found) = if tagged.kind != self.kind {
-            ("/kind", format!("`{}`", self.kind), format!("`{}`", tagged.kind))
+            ("/kind", format!("`{}`", self.kind), format!("`{}`", cut(&tagged.kind)))
         } else if tagged.version != self.version {
             ("/version", self.version.to_string(), tagged.version.to_string())
         } else {
@@ -249,8 +270,6 @@ pub struct Validated {
     pub kind: &'static str,
     /// The contract's version.
     pub version: u32,
-    /// How the document is encoded.
-    pub encoding: Encoding,
     /// The identity of the document, fields that this version does not know included: the SHA-256 of its canonical
     /// MessagePack. None for a bare payload, which has none.
     pub artifact_id: Option<ArtifactId>,
@@ -259,18 +278,44 @@ pub struct Validated {
 /// Checks a document, in JSON or MessagePack, against the contract that its envelope names, or against `kind`, which
 /// a bare payload needs.
 ///
+/// What is checked is the shape: whether the contract's type can be made of the document. What a type cannot say, such as
+/// that a view which an output publishes exists, is for those who act on it.
+///
 /// # Errors
 /// [`ErrorReport`] with the place, what was expected there, and what was found.
 pub fn validate(bytes: &[u8], kind: Option<&str>) -> Result<Validated, ErrorReport> {
-    let encoding = Encoding::of(bytes);
-    let named = match kind {
-        Some(kind) => Some(known(kind, "")?),
-        None => None,
-    };
-    let node = read(bytes, encoding, Limits::default()).map_err(|report| match named {
+    let named = named(kind)?;
+    let node = read(bytes, Encoding::of(bytes), Limits::default()).map_err(|report| about(named, report))?;
+    check(node, named)
+}
+
+/// Checks a document in TOML as [`validate`] does one in JSON. Its numbers are held to the same rule; a date or time, which
+/// JSON does not have, is refused. It may have up to 1 MiB: people do not write more.
+///
+/// # Errors
+/// [`ErrorReport`] with the place, line and column too, what was expected there, and what was found.
+#[cfg(feature = "toml")]
+pub fn validate_toml(bytes: &[u8], kind: Option<&str>) -> Result<Validated, ErrorReport> {
+    let named = named(kind)?;
+    let document = Toml::parse(bytes).map_err(|report| about(named, report))?;
+    let checked = document.node().map_err(|report| about(named, report)).and_then(|node| check(node, named));
+    checked.map_err(|report| document.locate(report))
+}
+
+/// The contract of a kind that was asked for.
+fn named(kind: Option<&str>) -> Result<Option<ContractEntry>, ErrorReport> {
+    kind.map(|kind| known(kind, "")).transpose()
+}
+
+fn about(named: Option<ContractEntry>, report: ErrorReport) -> ErrorReport {
+    match named {
         Some(entry) => report.about(entry.kind),
         None => report,
-    })?;
+    }
+}
+
+/// Holds a document against the contract that was asked for, or the one that its envelope names.
+fn check(node: Node<'_>, named: Option<ContractEntry>) -> Result<Validated, ErrorReport> {
     let enveloped = is_envelope(&node);
     let artifact_id = match enveloped {
         // Numbers, keys and depth were checked on reading, so a node always has a canonical form.
@@ -291,7 +336,7 @@ pub fn validate(bytes: &[u8], kind: Option<&str>) -> Result<Validated, ErrorRepo
             (entry, Place::InEnvelope, tagged.payload)
         }
     };
-    (entry.transcode)(payload, place, encoding).map_err(|error| {
+    (entry.transcode)(payload, place, Encoding::MessagePack).map_err(|error| {
         let report = match error {
             TranscodeError::Invalid(report) => report,
             TranscodeError::Encode(CanonicalError { pointer, problem }) => {
@@ -300,7 +345,7 @@ pub fn validate(bytes: &[u8], kind: Option<&str>) -> Result<Validated, ErrorRepo
         };
         report.about(entry.kind)
     })?;
-    Ok(Validated { kind: entry.kind, version: entry.version, encoding, artifact_id })
+    Ok(Validated { kind: entry.kind, version: entry.version, artifact_id })
 }
 
 fn known(kind: &str, pointer: &str) -> Result<ContractEntry, ErrorReport> {
@@ -339,17 +384,18 @@ fn index(contracts: &[ContractEntry]) -> String {
          place says what it is. Where *a person* writes, unknown fields are refused, and later versions of Alluvium may\n\
          know more optional fields. Where *a program* writes, readers ignore unknown fields, and new optional fields may\n\
          appear. Nothing else changes within a version.\n\n\
-         **Numbers**, in fields of any type and of none: a number is taken in if its canonical form (RFC 8785, that is a\n\
-         double) has the same value, and is refused with its place if that would round it. So `5`, `5.0` and `5e0` are one\n\
-         number, `9007199254740993` and `0.10000000000000001` are none, and integers that may be wider than 2^53-1 are\n\
-         decimal strings. NaN, the infinities and -0.0 are refused too.\n\n\
+         **Numbers**, in fields of any type and of none: a number is taken in if it equals the shortest decimal spelling of\n\
+         its double, which is its canonical form (RFC 8785), and is refused with its place if that would round it. So `5`,\n\
+         `5.0` and `5e0` are one number, `9007199254740993` and `0.10000000000000001` are none, and integers that may be\n\
+         wider than 2^53-1 are decimal strings. NaN, the infinities and -0.0 are refused too.\n\n\
+         **Text** is UTF-8. A byte order mark is refused before JSON, and ignored before TOML.\n\n\
          **Identities** say how they were made. A digest has its algorithm in front (`b3:`, `sha256:`). An id that is drawn,\n\
          such as a `run_id`, is a UUID, whose third group begins with its version: 7 for runs, 4 for roots, entries and\n\
          stores. Text of another algorithm or version is refused.\n\n\
          Every `--format json` of the command line is an enveloped contract, but for `alluvium sql`: its rows are the\n\
          query's.\n\n\
-         | contract | version | what it is | form | who writes it |\n\
-         |---|---|---|---|---|\n",
+         | contract | version | what it is | form | who writes it | where |\n\
+         |---|---|---|---|---|---|\n",
     );
     for contract in contracts {
         let form = match contract.form {
@@ -360,13 +406,23 @@ fn index(contracts: &[ContractEntry]) -> String {
             UnknownFields::Refused => "a person",
             UnknownFields::Ignored => "a program",
         };
+        let place = match contract.written {
+            Written::In(place) => place.to_owned(),
+            Written::NotYet(purpose) => format!("*nowhere yet*: for {purpose}"),
+        };
         page.push_str(&format!(
-            "| [{}]({}) | {} | {} | {form} | {writer} |\n",
+            "| [{}]({}) | {} | {} | {form} | {writer} | {} |\n",
             contract.kind,
             contract.file_name(),
             contract.version,
-            contract.doc,
+            cell(contract.doc),
+            cell(&place),
         ));
     }
     page
+}
+
+/// Text in a cell of a table, where `|` ends it.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
 }

@@ -29,22 +29,29 @@ pub(crate) fn schema_of<T: Contract>() -> Schema {
 
 fn root<T: JsonSchema>() -> Schema {
     SchemaSettings::draft2020_12()
-        .with_transform(RecursiveTransform(safe_integers))
+        .with_transform(RecursiveTransform(integer_bounds))
         .into_generator()
         .into_root_schema_for::<T>()
 }
 
-/// Says of 64-bit integers that they stay where doubles hold them, as encoding and decoding do.
-fn safe_integers(schema: &mut Schema) {
-    let Some(format) = schema.get("format").and_then(Value::as_str) else {
-        return;
+/// Says of every integer what decoding holds it to: the range of its type, and of 64 bits what a double holds. A bound that
+/// its field states is narrower, and stays.
+fn integer_bounds(schema: &mut Schema) {
+    let (minimum, maximum) = match schema.get("format").and_then(Value::as_str) {
+        Some("uint8") => (0, u8::MAX.into()),
+        Some("uint16") => (0, u16::MAX.into()),
+        Some("uint32") => (0, u32::MAX.into()),
+        Some("uint64" | "uint") => (0, SAFE_INTEGER),
+        Some("int8") => (i8::MIN.into(), i8::MAX.into()),
+        Some("int16") => (i16::MIN.into(), i16::MAX.into()),
+        Some("int32") => (i32::MIN.into(), i32::MAX.into()),
+        Some("int64" | "int") => (-SAFE_INTEGER, SAFE_INTEGER),
+        _ => return,
     };
-    let signed = format == "int64";
-    if signed || format == "uint64" {
-        schema.insert("maximum".to_owned(), SAFE_INTEGER.into());
-    }
-    if signed {
-        schema.insert("minimum".to_owned(), (-SAFE_INTEGER).into());
+    for (bound, value) in [("minimum", minimum), ("maximum", maximum)] {
+        if !schema.as_object().is_some_and(|keywords| keywords.contains_key(bound)) {
+            schema.insert(bound.to_owned(), value.into());
+        }
     }
 }
 

@@ -6,8 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use alluvium_contracts::{
-    Contract, ContractEntry, Encoding, ErrorCode, ErrorReport, PipelineSpec, canonical_json, contract,
-    contracts as registry,
+    Contract, ContractEntry, Encoding, ErrorCode, PipelineSpec, contract, contracts as registry, validate_toml,
 };
 use serde::de::IgnoredAny;
 
@@ -46,28 +45,37 @@ fn example(contract: ContractEntry) -> Result<String, Failure> {
         .map_err(|error| Failure::failed(format!("the example of `{}` is broken", contract.kind)).because(error))
 }
 
-/// Checks the document in `file` (`-`: standard input), and says what it is.
+/// Checks the document in `file` (`-`: standard input), and says what it is, and what was not looked at.
 fn validate(file: &Path, kind: Option<&str>) -> Result<String, Failure> {
     let shown = file.display();
-    let mut bytes = read(file)?;
-    let mut kind = kind;
-    let is_toml = is_toml(file, &bytes);
-    if is_toml {
-        bytes = json_of_toml(file, &bytes)?;
-        kind = kind.or(Some(PipelineSpec::KIND));
-    }
-    let refuse = |report: ErrorReport| {
+    let bytes = read(file)?;
+    let (checked, encoding) = if is_toml(file, &bytes) {
+        // What people write in TOML is most often a pipeline file.
+        (validate_toml(&bytes, kind.or(Some(PipelineSpec::KIND))), "TOML")
+    } else {
+        (alluvium_contracts::validate(&bytes, kind), Encoding::of(&bytes).as_str())
+    };
+    let valid = checked.map_err(|report| {
         // Well-formed, but no envelope.
         let wanted_kind = kind.is_none()
             && report.contract.is_none()
             && matches!(report.code, ErrorCode::MissingField | ErrorCode::WrongType);
+        let no_encoding = encoding == "TOML" && report.code == ErrorCode::Malformed;
         let failure = Failure::input(format!("{shown} is not a valid document")).because(report);
-        if wanted_kind { failure.with_hint("a payload without its envelope needs --kind KIND") } else { failure }
-    };
-    let valid = alluvium_contracts::validate(&bytes, kind).map_err(refuse)?;
-    let written_in = if is_toml { "TOML" } else { valid.encoding.as_str() };
-    let id = valid.artifact_id.map(|id| format!("\n{id}")).unwrap_or_default();
-    Ok(format!("{shown}: a valid {} v{} in {written_in}{id}\n", valid.kind, valid.version))
+        match () {
+            () if wanted_kind => failure.with_hint("a payload without its envelope needs --kind KIND"),
+            () if no_encoding => failure.with_hint("it is neither JSON nor MessagePack either"),
+            () => failure,
+        }
+    })?;
+    let mut said = format!("{shown}: a valid {} v{} in {encoding}\n", valid.kind, valid.version);
+    if let Some(id) = valid.artifact_id {
+        said.push_str(&format!("{id}\n"));
+    }
+    if valid.kind == PipelineSpec::KIND {
+        said.push_str("its shape was checked; `alluvium plan` checks names, references, files and SQL too\n");
+    }
+    Ok(said)
 }
 
 /// Whether a document is in TOML: its name says so, or its first byte, with which no object of JSON or MessagePack begins.
@@ -76,46 +84,14 @@ fn is_toml(file: &Path, bytes: &[u8]) -> bool {
         Some("toml") => true,
         Some("json") => false,
         _ => {
+            // A byte order mark says nothing of what follows it.
+            let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
             let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
             Encoding::of(bytes) == Encoding::Json
                 && first.is_some_and(|first| *first != b'{')
                 // `[` begins a table of TOML and a list of JSON, which is to be refused as such.
                 && serde_json::from_slice::<IgnoredAny>(bytes).is_err()
         }
-    }
-}
-
-/// A document in TOML, most often a pipeline file, in the data model of the contracts.
-fn json_of_toml(file: &Path, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
-    let no_toml = || match file.extension() {
-        Some(extension) if extension == "toml" => format!("{} is no TOML", file.display()),
-        _ => format!("{} is neither JSON nor MessagePack nor TOML", file.display()),
-    };
-    let invalid = || Failure::input(format!("{} is not a valid document", file.display()));
-    let text = str::from_utf8(bytes).map_err(|error| Failure::input(no_toml()).because(error))?;
-    let table: toml::Table = toml::from_str(text).map_err(|error| Failure::input(no_toml()).because(error))?;
-    let document = toml::Value::Table(table);
-    if let Some(pointer) = date_in(&document) {
-        let (expected, found) =
-            ("text, a number, a boolean, a list or a table".to_owned(), "a date or time".to_owned());
-        let report = ErrorReport { code: ErrorCode::WrongType, pointer, expected, found, contract: None };
-        return Err(invalid().because(report).with_hint("put it in quotes"));
-    }
-    // Plain serde_json would write nan and inf as null.
-    canonical_json(&document).map_err(|error| invalid().because(error))
-}
-
-/// The place of a date or time, which JSON does not have.
-fn date_in(value: &toml::Value) -> Option<String> {
-    let step = |name: &str, inner| {
-        let name = name.replace('~', "~0").replace('/', "~1");
-        date_in(inner).map(|rest| format!("/{name}{rest}"))
-    };
-    match value {
-        toml::Value::Datetime(_) => Some(String::new()),
-        toml::Value::Table(table) => table.iter().find_map(|(name, inner)| step(name, inner)),
-        toml::Value::Array(items) => items.iter().enumerate().find_map(|(at, inner)| step(&at.to_string(), inner)),
-        _ => None,
     }
 }
 
@@ -196,12 +172,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("alluvium.toml");
         fs::write(&file, "[views.a]\nsql = \"select 1 as x\"\n").unwrap();
-        assert!(validate(&file, None).unwrap().contains("a valid pipeline_spec v1 in TOML"));
-        for bad in ["[views.a]\nsqll = \"select 1\"\n", "[views"] {
+        let said = validate(&file, None).unwrap();
+        assert!(said.contains("a valid pipeline_spec v1 in TOML\nits shape was checked; `alluvium plan` "), "{said}");
+        for (bad, place) in [("[views.a]\nsqll = \"select 1\"\n", "line: Some(2)"), ("[views", "line: Some(1)")] {
             fs::write(&file, bad).unwrap();
-            assert_eq!(validate(&file, None).unwrap_err().exit(), Exit::Input, "{bad}");
+            let failure = validate(&file, None).unwrap_err();
+            assert_eq!(failure.exit(), Exit::Input, "{bad}");
+            assert!(format!("{failure:?}").contains(place), "{failure:?}");
         }
     }
+
     #[test]
     fn toml_is_known_by_its_name_or_its_first_byte() {
         let dir = tempfile::tempdir().unwrap();
@@ -209,11 +189,16 @@ mod tests {
             let file = dir.path().join(name);
             for text in ["[views.a]\nsql = \"select 1\"\n", "\n# A comment\n\"views\" = {}\n"] {
                 fs::write(&file, text).unwrap();
-                assert!(validate(&file, None).unwrap().ends_with(": a valid pipeline_spec v1 in TOML\n"), "{name}");
+                assert!(validate(&file, None).unwrap().contains(": a valid pipeline_spec v1 in TOML\n"), "{name}");
             }
         }
         let file = dir.path().join("document");
-        for (text, said) in [("[1, 2]", "envelope"), ("nonsense", "nor TOML"), ("{", "after 1 bytes")] {
+        for (text, said) in [
+            ("[1, 2]", "envelope"),
+            ("nonsense", "expected: \"TOML\""),
+            ("{", "after 1 bytes"),
+            ("\u{feff}{}", "byte order mark"),
+        ] {
             fs::write(&file, text).unwrap();
             let failure = format!("{:?}", validate(&file, None).unwrap_err());
             assert!(failure.contains(said), "{text}: {failure}");
@@ -225,10 +210,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("alluvium.toml");
         for (value, said) in [
-            ("nan", "NotFinite"),
-            ("-inf", "NotFinite"),
-            ("-0.0", "NegativeZero"),
+            ("nan", "BadNumber"),
+            ("-0.0", "BadNumber"),
             ("9007199254740993", "9007199254740993"),
+            ("0.10000000000000001", "0.10000000000000001, which would become 0.1"),
             ("2026-01-15", "a date or time"),
         ] {
             fs::write(&file, format!("[views.\"a/b\"]\nsql = [1, {{ x = {value} }}]\n")).unwrap();

@@ -12,6 +12,9 @@ use crate::canonical::{MAX_DEPTH, Step};
 use crate::v1::ErrorCode;
 
 pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Node<'_>, Fault> {
+    if let Some(mark) = byte_order_mark(bytes) {
+        return Err(Fault::new(ErrorCode::Malformed, "JSON in UTF-8 without a byte order mark", mark));
+    }
     let state = State {
         values: Cell::new(0),
         limits,
@@ -37,10 +40,25 @@ pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Node<'_>, Fault> {
             let number = state.numbers.borrow_mut().at(state.numbers_read.get());
             number::out_of_range(number.unwrap_or("a wider one"))
         }
-        None => Fault::new(ErrorCode::Malformed, "JSON", error.to_string()),
+        None => {
+            let said = error.to_string();
+            let problem = said.rsplit_once(" at line ").map_or(said.as_str(), |(problem, _)| problem);
+            let mut fault = Fault::new(ErrorCode::Malformed, "JSON", format!("text that is none ({problem})"));
+            fault.position = Some((error.line(), error.column().max(1)));
+            fault
+        }
     };
     fault.steps.extend(state.steps.into_inner());
     Err(fault)
+}
+
+/// The byte order mark that a document begins with, in words.
+fn byte_order_mark(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xef, 0xbb, 0xbf, ..] => Some("one; save it without"),
+        [0xfe, 0xff, ..] | [0xff, 0xfe, ..] => Some("one of UTF-16; save it as UTF-8"),
+        _ => None,
+    }
 }
 
 /// What the readers of one document share.

@@ -1,4 +1,5 @@
-//! Numbers as they are spelled: one is taken in if its canonical form has its value, and refused if that would round it.
+//! Numbers as they are spelled: one is taken in if it equals the shortest decimal spelling of its double, and refused if
+//! that would round it.
 //!
 //! A parser rounds a number before anybody can look, so what it calls a float is looked up in the text again.
 
@@ -78,8 +79,14 @@ pub(super) fn integer<'de>(value: i128) -> Result<Node<'de>, Fault> {
 
 /// A number whose value no double has.
 fn rounded(text: &str, canonical: &str) -> Fault {
-    let expected = "a number that its canonical form does not round; a wide integer is a decimal string";
+    let expected = "a number equal to the shortest decimal spelling of its double; a wide integer is a decimal string";
     Fault::new(ErrorCode::BadNumber, expected, format!("{}, which would become {canonical}", cut(text)))
+}
+
+/// An integer that is not even tried.
+#[cfg(feature = "toml")]
+pub(super) fn too_wide(text: &str) -> Fault {
+    Fault::new(ErrorCode::BadNumber, "an integer within 2^53-1 of zero, or a decimal string", cut(text))
 }
 
 /// A number too large for any double.

@@ -1,5 +1,7 @@
 //! What is wrong with a document: the answer to hostile, broken or mistaken bytes.
 
+use std::fmt::Write;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,14 +38,23 @@ words!(
     }
 );
 
-/// What is wrong with a document, and where. What is found is quoted at most 80 characters long.
+/// What is wrong with a document, and where.
+///
+/// A report is small whatever the document: each of its texts is cut after 2,048 characters, a key in the pointer and what
+/// is quoted of the document after 80; `…` stands where something was cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
-#[error("at {place}: expected {expected}, found {found}", place = if .pointer.is_empty() { "the top" } else { .pointer })]
+#[error("at {}: expected {expected}, found {found}", place(pointer, *line, *column))]
 pub struct ErrorReport {
     /// The kind of mistake.
     pub code: ErrorCode,
-    /// Where: a JSON pointer (RFC 6901), empty for the whole document.
+    /// Where: a JSON pointer (RFC 6901), empty for the whole document and where a text is no document at all.
     pub pointer: String,
+    /// The line, from 1, where it is known: of TOML, and of text that is no JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// The column in that line, in characters from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
     /// What was expected there.
     pub expected: String,
     /// What was found.
@@ -53,6 +64,25 @@ pub struct ErrorReport {
     pub contract: Option<String>,
 }
 
+/// The place in words.
+fn place(pointer: &str, line: Option<u32>, column: Option<u32>) -> String {
+    let mut words = match (pointer, line) {
+        ("", Some(_)) => String::new(),
+        ("", None) => "the top".to_owned(),
+        (pointer, _) => pointer.to_owned(),
+    };
+    if let Some(line) = line {
+        let column = column.map(|column| format!(", column {column}")).unwrap_or_default();
+        let line = format!("line {line}{column}");
+        // Writing to a string cannot fail.
+        let _ = if words.is_empty() { words.write_str(&line) } else { write!(words, " ({line})") };
+    }
+    words
+}
+
+/// The longest text of a report, in characters.
+const LONGEST: usize = 2_048;
+
 impl ErrorReport {
     pub(crate) fn new(
         code: ErrorCode,
@@ -60,13 +90,28 @@ impl ErrorReport {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> Self {
-        Self { code, pointer: pointer.into(), expected: expected.into(), found: found.into(), contract: None }
+        let [pointer, expected, found] = [pointer.into(), expected.into(), found.into()].map(shortened);
+        Self { code, pointer, line: None, column: None, expected, found, contract: None }
+    }
+
+    /// The same, at a line and a column of its text, both from 1.
+    pub(crate) fn at(self, (line, column): (usize, usize)) -> Self {
+        let [line, column] = [line, column].map(|number| u32::try_from(number).ok());
+        Self { line, column, ..self }
     }
 
     pub(crate) fn about(mut self, contract: &str) -> Self {
         self.contract = Some(contract.to_owned());
         self
     }
+}
+
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 impl Contract for ErrorReport {
@@ -83,6 +128,7 @@ impl Contract for ErrorReport {
             "an integer from 0 to 4294967295",
             "the text \"thirty\"",
         )
+        .at((21, 21))
         .about("pipeline_spec")
     }
 }

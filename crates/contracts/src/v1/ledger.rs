@@ -1,4 +1,4 @@
-//! The rows of the ledgers, which wait as events in the outbox until they are drained.
+//! The rows of the ledgers: those that are written wait as events ([`LedgerEvent`]) in the outbox until they are drained.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -148,7 +148,7 @@ words!(
     }
 );
 
-/// One row of `alluvium.cache_snapshots`: a snapshot of one of the engine's caches, kept as a Delta table.
+/// A snapshot of one of the engine's caches, kept as a Delta table: the row of a ledger that nothing writes yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CacheSnapshotEntry {
     /// The run at whose end it was taken.
@@ -182,7 +182,7 @@ pub struct CacheSnapshotEntry {
 impl Contract for CacheSnapshotEntry {
     const KIND: &'static str = "cache_snapshot_entry";
     const VERSION: u32 = 1;
-    const DOC: &'static str = "a row of alluvium.cache_snapshots";
+    const DOC: &'static str = "a snapshot of one of the engine's caches, kept as a Delta table";
     const FORM: Form = Form::Bare;
     const UNKNOWN_FIELDS: UnknownFields = UnknownFields::Ignored;
 

@@ -1,8 +1,9 @@
 //! Bytes that nobody vouches for: an error with its place, never a panic, and memory in proportion to the bytes.
 
-use std::path::Path;
-
-use alluvium_contracts::{Encoding, ErrorCode, Limits, contracts, decode, decode_json, decode_messagepack, validate};
+use alluvium_contracts::{
+    Encoding, Envelope, ErrorCode, Limits, RunDocument, canonical_json, contracts, decode, decode_json,
+    decode_messagepack, validate,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -88,7 +89,7 @@ fn numbers_without_a_canonical_form() {
     // Doubles beyond 2^53-1 are none of those, as their canonical forms spell them and in any other way.
     for text in ["9007199254740992", "1152921504606847000", "1152921504606847e3", "1e300", "123456789012345680000"] {
         let value = decode_json::<f64>(text.as_bytes()).unwrap();
-        let canonical = alluvium_contracts::canonical_json(&value).unwrap();
+        let canonical = canonical_json(&value).unwrap();
         assert_eq!(decode_json::<f64>(&canonical).unwrap(), value, "{text}");
     }
     for five in ["5", "5.0", "0.5e1", "500e-2"] {
@@ -159,6 +160,44 @@ fn what_json_does_not_have() {
 }
 
 #[test]
+fn text_that_is_no_json_is_reported_with_its_line() {
+    let report = decode_json::<Value>(b"{\n  \"a\": 1,\n}").unwrap_err();
+    assert_eq!(report.to_string(), "at line 3, column 1: expected JSON, found text that is none (trailing comma)");
+    let report = decode_json::<Value>(b"{\"a\":\n[1, nul]}").unwrap_err();
+    assert_eq!(
+        report.to_string(),
+        "at /a/1 (line 2, column 8): expected JSON, found text that is none (expected ident)"
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_named() {
+    for (mark, said) in [
+        (&b"\xef\xbb\xbf"[..], "one; save it without"),
+        (b"\xff\xfe", "one of UTF-16; save it as UTF-8"),
+        (b"\xfe\xff", "one of UTF-16; save it as UTF-8"),
+    ] {
+        let report = validate(&[mark, br#"{"kind": "field_spec"}"#].concat(), None).unwrap_err();
+        assert_eq!((report.code, report.found.as_str()), (ErrorCode::Malformed, said));
+        assert_eq!(report.expected, "JSON in UTF-8 without a byte order mark");
+    }
+    // Within a text it is a character as any other.
+    assert_eq!(decode_json::<String>("\"\u{feff}\"".as_bytes()).unwrap(), "\u{feff}");
+}
+
+#[test]
+fn a_list_is_no_document_in_either_encoding() {
+    let packed = [0x92, 0x81, 0xa1, b'a', 1, 2];
+    for list in [&b"[{\"a\": 1}, 2]"[..], &packed, &[0xdc, 0, 0], &[0xdd, 0, 0, 0, 0]] {
+        let report = validate(list, None).unwrap_err();
+        assert_eq!(
+            report.to_string(),
+            "at the top: expected an envelope: an object with `kind`, `version` and `payload`, found a list"
+        );
+    }
+}
+
+#[test]
 fn what_is_quoted_of_a_hostile_document_stays_small() {
     let text = format!(r#"{{"kind":"{}","version":1,"payload":1}}"#, "x".repeat(1 << 20));
     let report = validate(text.as_bytes(), None).unwrap_err();
@@ -166,6 +205,48 @@ fn what_is_quoted_of_a_hostile_document_stays_small() {
     let text = format!(r#"{{"kind":"run_document","version":1,"payload":{{"result":"{}"}}}}"#, "ü".repeat(1 << 20));
     let report = validate(text.as_bytes(), None).unwrap_err();
     assert!(report.to_string().len() < 4_096, "{} bytes", report.to_string().len());
+}
+
+/// Whatever is long in a document: keys, on the way and twice, kinds, words, numbers, and what serde echoes.
+#[test]
+fn no_report_is_long() {
+    const LONG: usize = 1 << 17;
+    let long = "ü".repeat(LONG);
+    let nested: String = (0..60).map(|level| format!("{{\"{level}{}\":", "k".repeat(1_000))).collect();
+    let run = |payload: &str| format!(r#"{{"kind": "run_document", "version": 1, "payload": {payload}}}"#);
+    for document in [
+        format!("{nested}nul"),
+        format!(r#"{{"{long}": nul}}"#),
+        format!(r#"{{"{long}": 1, "{long}": 1}}"#),
+        format!(r#"{{"{long}": {{"{long}": 0.10000000000000001}}}}"#),
+        format!(r#"[{}]"#, "9".repeat(LONG)),
+        format!(r#"[0.{}]"#, "1".repeat(LONG)),
+        format!(r#"{{"kind": "{long}", "version": 1, "payload": 1}}"#),
+        run(&format!(r#""{long}""#)),
+        run(&format!(r#"{{"run_id": "{long}"}}"#)),
+        run(&format!(r#"{{"result": {{"{long}": 1}}}}"#)),
+    ] {
+        let report = validate(document.as_bytes(), None).unwrap_err();
+        let texts = [&report.pointer, &report.expected, &report.found];
+        assert!(texts.iter().all(|text| text.chars().count() <= 2_049), "{:.200}", report.to_string());
+    }
+    // Of a person's file: an unknown field, twice over.
+    for document in [format!(r#"{{"{long}": 1}}"#), format!(r#"{{"sources": {{"{long}": {{"{long}": 1}}}}}}"#)] {
+        let report = validate(document.as_bytes(), Some("pipeline_spec")).unwrap_err();
+        assert_eq!(report.code, ErrorCode::UnknownField);
+        assert!(report.to_string().len() < 8_192, "{} bytes", report.to_string().len());
+    }
+    // A kind that was asked for, and one that an envelope names instead of another.
+    let report = validate(b"{}", Some(&long)).unwrap_err();
+    assert!(report.to_string().len() < 8_192);
+    let tag = format!(r#"{{"kind": "{long}", "version": 1, "payload": 1}}"#);
+    let report = validate(tag.as_bytes(), Some("run_document")).unwrap_err();
+    assert!(report.to_string().len() < 1_024);
+    let error = Envelope::<RunDocument>::from_json(tag.as_bytes()).unwrap_err();
+    assert!(error.to_string().len() < 1_024);
+    // What has no canonical form is told by its place too.
+    let error = canonical_json(&std::collections::BTreeMap::from([(&long, f64::NAN)])).unwrap_err();
+    assert!(error.to_string().len() < 1_024);
 }
 
 #[test]
@@ -249,16 +330,23 @@ proptest! {
 }
 
 /// What the fuzz targets of `fuzz/` check, over the corpus that lies there: once here, with plain `cargo test`.
+#[cfg(feature = "toml")]
 #[test]
 fn the_fuzz_corpus_is_replayed() {
-    let corpus = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus"));
+    use crate::fuzz_check::{check, check_toml};
+    type Check = fn(&[u8]);
+    let corpus = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus"));
     let mut replayed = 0;
-    for (target, encoding) in [("decode_json", Encoding::Json), ("decode_messagepack", Encoding::MessagePack)] {
+    let targets: [(&str, Check); 3] = [
+        ("decode_json", |bytes| check(bytes, Encoding::Json)),
+        ("decode_messagepack", |bytes| check(bytes, Encoding::MessagePack)),
+        ("decode_toml", check_toml),
+    ];
+    for (target, check) in targets {
         for entry in std::fs::read_dir(corpus.join(target)).unwrap() {
-            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-            crate::fuzz_check::check(&bytes, encoding);
+            check(&std::fs::read(entry.unwrap().path()).unwrap());
             replayed += 1;
         }
     }
-    assert!(replayed >= 2 * contracts().len(), "only {replayed} files");
+    assert!(replayed >= targets.len() * contracts().len(), "only {replayed} files");
 }

@@ -37,11 +37,7 @@ fn of_type(root: &Value, schema: &Value, name: &Value, depth: u32) -> BoxedStrat
         "null" => Just(Value::Null).boxed(),
         "boolean" => any::<bool>().prop_map(Value::from).boxed(),
         "integer" => {
-            let top = match schema.get("format").and_then(Value::as_str) {
-                Some("uint32") => i64::from(u32::MAX),
-                _ => SAFE,
-            };
-            let range = bound("minimum").unwrap_or(-SAFE)..=bound("maximum").unwrap_or(top);
+            let range = bound("minimum").unwrap()..=bound("maximum").unwrap();
             prop_oneof![range.clone(), prop::sample::select(vec![*range.start(), *range.end()])]
                 .prop_map(Value::from)
                 .boxed()
@@ -51,11 +47,9 @@ fn of_type(root: &Value, schema: &Value, name: &Value, depth: u32) -> BoxedStrat
         }
         "number" => number().boxed(),
         "string" => match schema.get("pattern").and_then(Value::as_str) {
+            // The strategy wants no anchors: it makes whole texts.
             Some(pattern) => {
-                prop::string::string_regex(&pattern.replace("[0-9]*", "[0-9]{0,15}")[1..pattern_end(pattern)])
-                    .unwrap()
-                    .prop_map(Value::from)
-                    .boxed()
+                prop::string::string_regex(&pattern[1..pattern.len() - 1]).unwrap().prop_map(Value::from).boxed()
             }
             None => ".{0,12}".prop_map(Value::from).boxed(),
         },
@@ -66,10 +60,6 @@ fn of_type(root: &Value, schema: &Value, name: &Value, depth: u32) -> BoxedStrat
         "object" => object(root, schema, depth),
         other => panic!("no instances of {other}"),
     }
-}
-
-fn pattern_end(pattern: &str) -> usize {
-    pattern.replace("[0-9]*", "[0-9]{0,15}").len() - 1
 }
 
 fn object(root: &Value, schema: &Value, depth: u32) -> BoxedStrategy<Value> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
+#[cfg(feature = "toml")]
 #[path = "../../../../fuzz/check.rs"]
 mod fuzz_check;
 
@@ -13,6 +14,8 @@ mod instances;
 mod properties;
 mod rules;
 mod sweep;
+#[cfg(feature = "toml")]
+mod toml;
 
 use alluvium_contracts::{ContractEntry, Encoding};
 use serde_json::Value;
