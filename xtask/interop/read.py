@@ -3,8 +3,9 @@
     read.py BINARY PROJECT
 
 PROJECT is a copy of examples/flights that nobody has run. What is compared: the tables with what `alluvium sql`
-says is in them; the commits' metadata, the rows of the ledgers, the printed documents and the pipeline file with
-the schemas that the same binary exports. Prints each check; exits 1 if one fails, after all have run.
+says is in them; the commits' metadata, the rows of the ledgers, every document that a command prints and the
+pipeline file with the schemas that the same binary exports. Prints each check; exits 1 if one fails, after all have
+run.
 """
 
 import datetime
@@ -41,6 +42,7 @@ class Checks:
     def __init__(self):
         self.made = 0
         self.failed = []
+        self.printed = set()
 
     def that(self, what, ours, theirs):
         """`ours` (what the foreign reader sees) equals `theirs` (what alluvium says)."""
@@ -66,6 +68,9 @@ class Alluvium:
             schema = json.loads(path.read_text())
             jsonschema.Draft202012Validator.check_schema(schema)
             self.validators[path.name.removesuffix(".v1.schema.json")] = jsonschema.Draft202012Validator(schema)
+        # The index says where each contract is written: `| [KIND](…) | … | where |`.
+        rows = [line for line in (contracts / "README.md").read_text().splitlines() if line.startswith("| [")]
+        self.documents = {row[3 : row.index("]")] for row in rows if "--format json`" in row}
 
     def document(self, command):
         return self.json(command, self.project, "--format", "json")
@@ -73,9 +78,9 @@ class Alluvium:
     def sql(self, query):
         return self.json("sql", self.project, query, "--format", "json")
 
-    def json(self, *args):
+    def json(self, *args, code=0):
         done = subprocess.run([self.binary, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        if done.returncode != 0:
+        if done.returncode != code:
             sys.exit(f"alluvium {' '.join(map(str, args))} failed ({done.returncode}):\n{done.stderr}")
         return json.loads(done.stdout)
 
@@ -170,6 +175,7 @@ def check_commits(checks, alluvium, what, commits, keys, expected):
 
 
 def check_document(checks, alluvium, what, contract, document):
+    checks.printed.add(contract)
     problems = alluvium.problems(contract, document)
     if (document.get("kind"), document.get("version")) != (contract, 1):
         problems.append(f"its envelope says {document.get('kind')} {document.get('version')}")
@@ -192,6 +198,58 @@ def check_examples(checks, alluvium, scratch):
                 theirs = not alluvium.problems(kind, document)
                 if said != theirs:
                     checks.that(f"{kind} with a mistake in {field}: {shorten(document)}", theirs, said)
+
+
+def check_commands(checks, alluvium, project, pipeline, scratch):
+    """What every other command prints of a project that has run, and of a key-value cache of its own."""
+
+    def check(contract, *args, code=0):
+        document = alluvium.json(*args, "--format", "json", code=code)
+        shown = " ".join(str(arg).replace(str(project), "PROJECT").replace(str(scratch), "SCRATCH") for arg in args)
+        check_document(checks, alluvium, f"alluvium {shown}", contract, document)
+        return document["payload"]
+
+    check("doctor_document", "doctor", project)
+    for view in pipeline["views"]:
+        check("lineage_document", "lineage", project, view)
+    for output in pipeline["outputs"].values():
+        table = project / output["path"]
+        check("table_document", "table", "show", table)
+        check("table_history", "table", "history", table)
+        check("table_verification", "table", "verify", table)
+        check("table_maintenance", "table", "maintain", table)
+        check("table_maintenance", "table", "maintain", table, "--checkpoint", "--vacuum", "168")
+        data = next(table.rglob("*.parquet"))
+        whole = data.read_bytes()
+        data.write_bytes(whole[:-1])
+        check("table_verification", "table", "verify", table, code=1)
+        data.write_bytes(whole)
+
+    cache = scratch / "cache"
+    for name, more in [("a", []), ("b", ["--tag", "t"]), ("c", ["--ttl", "0.001"]), ("d", []), ("e", [])]:
+        alluvium.text("kv", cache, "set", name, "value", *more)
+    check("kv_stats", "kv", cache, "stats")
+    check("kv_keys", "kv", cache, "ls")
+    check("kv_check", "kv", cache, "check")
+    for removal in (["delete", "a"], ["evict", "t"], ["expire"], ["cull"], ["clear"]):
+        check("kv_removal", "kv", cache, *removal)
+    check("kv_keys", "kv", cache, "ls")
+
+
+def check_failures(checks, alluvium, project):
+    """What is printed of a project whose view cannot be computed."""
+    broken = project / "broken"
+    broken.mkdir()
+    (broken / "numbers.csv").write_text("n\n0\n")
+    (broken / "alluvium.toml").write_text(
+        '[sources.numbers]\nformat = "csv"\npath = "numbers.csv"\n'
+        '[views.fails]\nsql = "select 1 / n as x from numbers"\n'
+        '[views.skipped]\nsql = "select x from fails"\n'
+        '[outputs.none]\nview = "skipped"\npath = "out"\n'
+    )
+    run = alluvium.json("run", broken, "--format", "json", code=1)
+    check_document(checks, alluvium, "run that fails", "run_document", run)
+    checks.that("… which says so", run["payload"]["result"], "failed")
 
 
 def main(binary, project):
@@ -254,12 +312,17 @@ def main(binary, project):
             checks.note(f"alluvium.{name}: every row is a {contract}", problems)
         checks.that("the ledgers that there have to be", set(LEDGER_CONTRACTS) - set(names), set())
 
+        check_commands(checks, alluvium, project, pipeline, Path(scratch))
+        check_failures(checks, alluvium, project)
+
         # The last month goes, so that the plan has something to explain.
         sorted((project / "data").glob("*.parquet"))[-1].unlink()
         plan = alluvium.document("plan")
         check_document(checks, alluvium, "plan after an input changed", "plan_document", plan)
         explained = [view["name"] for view in plan["payload"]["views"] if view.get("explanation")]
         checks.that("… which explains it", bool(explained), True)
+        # A command that is new has to be asked here too.
+        checks.that("every document of the command line was printed", checks.printed, alluvium.documents)
 
     print(f"interop: {checks.made} checks, {len(checks.failed)} differ")
     return 1 if checks.failed else 0
