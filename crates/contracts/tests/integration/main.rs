@@ -10,6 +10,7 @@ mod evolution;
 mod fields;
 mod golden;
 mod hostile;
+mod identities;
 mod instances;
 mod properties;
 mod rules;
