@@ -5,23 +5,27 @@
 //! thread which would wait for itself gets an error instead.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A lock like `RwLock`, with one difference: a thread that is already inside another store's transaction is not held
 /// back by a *waiting* resize. Otherwise two threads reading two stores in opposite orders, and one waiting resize on
 /// each, would wait for each other for ever.
+///
+/// While no resize waits or runs, going in and out is one change of an atomic number each: every read does both.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    state: Mutex<State>,
+    /// How many are inside, [`WAITER`] for each resize that waits, and [`RESIZING`].
+    users: AtomicU64,
+    /// Held by whoever begins to wait for a change of `users`, or makes one that is waited for, so that none is missed.
+    /// Nobody goes in past a resize but under it.
+    waiting: Mutex<()>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    inside: usize,
-    resize_waiting: usize,
-    resizing: bool,
-}
+const INSIDE: u64 = WAITER - 1;
+const WAITER: u64 = 1 << 32;
+const RESIZING: u64 = 1 << 63;
 
 /// Held while a transaction lives.
 #[derive(Debug)]
@@ -34,38 +38,48 @@ pub(crate) struct Alone<'g>(&'g Gate);
 impl Gate {
     /// Waits until no resize runs (nor waits, unless `nested` in another store's transaction) and goes in.
     pub(crate) fn enter(&self, nested: bool) -> Pass<'_> {
-        let mut state = self.state();
-        while state.resizing || (state.resize_waiting > 0 && !nested) {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        if !self.go_in(INSIDE) {
+            let held_back_by = if nested { RESIZING } else { !INSIDE };
+            let mut waiting = self.waiting();
+            while !self.go_in(!held_back_by) {
+                waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            }
         }
-        state.inside += 1;
         Pass(self)
+    }
+
+    /// Goes in, unless there is more than `allowed` among the users.
+    fn go_in(&self, allowed: u64) -> bool {
+        let one_more = |users| (users & !allowed == 0).then_some(users + 1);
+        self.users.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more).is_ok()
     }
 
     /// Waits until nobody is inside and keeps everybody out.
     pub(crate) fn alone(&self) -> Alone<'_> {
-        let mut state = self.state();
-        state.resize_waiting += 1;
-        while state.resizing || state.inside > 0 {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting();
+        // From here on nobody goes in but nested ones, which need the lock that is held.
+        let mut users = self.users.fetch_add(WAITER, Ordering::Acquire);
+        while users & (RESIZING | INSIDE) != 0 {
+            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            users = self.users.load(Ordering::Acquire);
         }
-        state.resize_waiting -= 1;
-        state.resizing = true;
+        // In this order: at no moment is there neither.
+        self.users.fetch_or(RESIZING, Ordering::Relaxed);
+        self.users.fetch_sub(WAITER, Ordering::Relaxed);
         Alone(self)
     }
 
-    /// The state stays true whatever panics: nothing in here can, between two changes of it.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, ()> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.inside -= 1;
+        let users = self.0.users.fetch_sub(1, Ordering::Release);
         // Waking costs a system call, and only a resize waits for those inside.
-        if state.inside == 0 && state.resize_waiting > 0 {
+        if users & INSIDE == 1 && users & !INSIDE != 0 {
+            let _waiting = self.0.waiting();
             self.0.changed.notify_all();
         }
     }
@@ -73,14 +87,15 @@ impl Drop for Pass<'_> {
 
 impl Drop for Alone<'_> {
     fn drop(&mut self) {
-        self.0.state().resizing = false;
+        let _waiting = self.0.waiting();
+        self.0.users.fetch_and(!RESIZING, Ordering::Release);
         self.0.changed.notify_all();
     }
 }
 
 thread_local! {
     /// The stores this thread has a transaction on.
-    static INSIDE: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    static WITHIN: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Marks this thread as being inside a transaction on one store.
@@ -94,7 +109,7 @@ pub(crate) struct Nest {
 impl Nest {
     /// `None` when this thread is already inside that store.
     pub(crate) fn enter(store: u64) -> Option<Nest> {
-        INSIDE.with_borrow_mut(|inside| {
+        WITHIN.with_borrow_mut(|inside| {
             if inside.contains(&store) {
                 return None;
             }
@@ -107,7 +122,7 @@ impl Nest {
 
 impl Drop for Nest {
     fn drop(&mut self) {
-        INSIDE.with_borrow_mut(|inside| inside.retain(|store| *store != self.store));
+        WITHIN.with_borrow_mut(|inside| inside.retain(|store| *store != self.store));
     }
 }
 
@@ -124,11 +139,9 @@ mod tests {
 
     fn a_resize_arrives(gate: &Gate) {
         for _ in 0..LATE.as_millis() {
-            let state = gate.state();
-            if state.resize_waiting > 0 || state.resizing {
+            if gate.users.load(Ordering::Relaxed) & !INSIDE != 0 {
                 return;
             }
-            drop(state);
             thread::park_timeout(Duration::from_millis(1));
         }
         panic!("no resize waits");
@@ -201,6 +214,47 @@ mod tests {
             drop(pass);
             assert_eq!(passed, Ok(()));
         });
+    }
+
+    #[test]
+    fn nobody_is_inside_while_one_is_alone_and_no_change_is_missed() {
+        const ROUNDS: u32 = 2_000;
+        let gate = Gate::default();
+        let inside = AtomicU64::new(0);
+        let (told, hear) = mpsc::channel();
+        thread::scope(|threads| {
+            let (gate, inside) = (&gate, &inside);
+            for nested in [false, true] {
+                let told = told.clone();
+                threads.spawn(move || {
+                    for _ in 0..ROUNDS {
+                        let pass = gate.enter(nested);
+                        inside.fetch_add(1, Ordering::Relaxed);
+                        thread::yield_now();
+                        inside.fetch_sub(1, Ordering::Relaxed);
+                        drop(pass);
+                    }
+                    told.send(true).unwrap();
+                });
+            }
+            for _ in 0..2 {
+                let told = told.clone();
+                threads.spawn(move || {
+                    let mut alone = true;
+                    for _ in 0..ROUNDS / 10 {
+                        let _alone = gate.alone();
+                        alone &= inside.fetch_add(1, Ordering::Relaxed) == 0;
+                        thread::yield_now();
+                        inside.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    told.send(alone).unwrap();
+                });
+            }
+            for _ in 0..4 {
+                assert_eq!(hear.recv_timeout(LATE), Ok(true));
+            }
+        });
+        assert_eq!(gate.users.load(Ordering::Relaxed), 0);
     }
 
     #[test]
