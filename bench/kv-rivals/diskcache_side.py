@@ -1,4 +1,4 @@
-"""The side of python-diskcache: prints the figures of `mix` and `scale` as JSON, as kv-rivals does."""
+"""The side of python-diskcache: `mix` or `scale`, and the numbers as JSON; prints the figures, as kv-rivals does."""
 
 import json
 import multiprocessing
@@ -32,6 +32,15 @@ def summary(times, misses):
         "max": at(1.0),
         "total_seconds": sum(times) / 1e9,
     }
+
+
+def key(n):
+    """The key of the n-th entry, as kv-rivals scatters them: SplitMix64 in hexadecimal."""
+    mask = (1 << 64) - 1
+    mixed = (n + 0x9E3779B97F4A7C15) & mask
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & mask
+    return b"%016x" % (mixed ^ (mixed >> 31))
 
 
 def timed(times, call, *args):
@@ -103,14 +112,16 @@ def scale(name, entries, operations, directory):
         cache = KINDS[name](scratch)
         cache.reset("size_limit", 1 << 40)
         begun = time.perf_counter()
-        for n in range(entries):
-            cache.set(b"%016x" % n, draw.randbytes(VALUE_BYTES))
+        for batch in range(0, entries, 1000):
+            with cache.transact():
+                for n in range(batch, min(batch + 1000, entries)):
+                    cache.set(key(n), draw.randbytes(VALUE_BYTES))
         fill = time.perf_counter() - begun
         sets, gets, value = [], [], draw.randbytes(VALUE_BYTES)
         for _ in range(operations):
-            timed(sets, cache.set, b"%016x" % draw.randrange(entries), value)
+            timed(sets, cache.set, key(draw.randrange(entries)), value)
         for _ in range(operations):
-            found = timed(gets, cache.get, b"%016x" % draw.randrange(entries))
+            found = timed(gets, cache.get, key(draw.randrange(entries)))
             assert len(found) == VALUE_BYTES
         cache.close()
     print(f"scale, {entries} entries, {name}", file=sys.stderr)
@@ -125,20 +136,17 @@ def scale(name, entries, operations, directory):
 
 
 if __name__ == "__main__":
-    wanted = json.loads(sys.argv[1])
+    what, wanted = sys.argv[1], json.loads(sys.argv[2])
     directory = wanted["dir"]
-    print(
-        json.dumps(
-            {
-                "mix": [
-                    mix(name, processes, wanted["mix_operations"], directory)
-                    for name in KINDS
-                    for processes in wanted["processes"]
-                ],
-                "scale": [
-                    scale("python diskcache Cache", entries, wanted["scale_operations"], directory)
-                    for entries in wanted["entries"]
-                ],
-            }
-        )
-    )
+    if what == "mix":
+        figures = [
+            mix(name, processes, wanted["mix_operations"], directory)
+            for name in KINDS
+            for processes in wanted["processes"]
+        ]
+    else:
+        figures = [
+            scale("python diskcache Cache", entries, wanted["scale_operations"], directory)
+            for entries in wanted["entries"]
+        ]
+    print(json.dumps(figures))

@@ -1,11 +1,14 @@
 //! `kv-rivals [--quick] [--python PATH] [--dir DIR]`: measures the crate and its rivals, and prints the figures as JSON.
 //!
-//! Two things are measured, each side in turn in a fresh directory:
-//! - *mix*: the loop of DiskCache's `benchmark_core.py` (100 keys, get:set:delete 100:10:1), by 1 and by 8 processes;
-//! - *scale*: values of 1 KiB, overwritten and read at random among 10⁴, 10⁵ and 10⁶ entries.
+//! Three things are measured, in fresh directories:
+//! - *mix*: the loop of DiskCache's `benchmark_core.py` (100 keys, get:set:delete 100:10:1), by 1 and by 8 processes, all
+//!   sides in turn, and then again; of each side the round counts whose total is the median;
+//! - *scale*: values of 1 KiB, overwritten and read at random among 10⁴, 10⁵ and 10⁶ entries; sides whose ratio is a
+//!   goal take turns many times, so that whatever else the machine does meets both;
+//! - *profile*: in which functions the time of our get and set goes, if there is `perf`.
 //!
-//! `cargo xtask bench kv` runs this and writes the page. With `--python`, that interpreter runs `diskcache.py` for the
-//! side of python-diskcache. `--quick` does a hundredth of the work: it shows that everything runs, and its figures
+//! `cargo xtask bench kv` runs this and writes the page. With `--python`, that interpreter runs `diskcache_side.py` for
+//! the side of python-diskcache. `--quick` does a hundredth of the work: it shows that everything runs, and its figures
 //! mean nothing. `--only NAME` measures the sides whose names hold NAME.
 
 #![expect(clippy::disallowed_methods, reason = "time is what is measured, and the rivals take no injected clock")]
@@ -13,6 +16,7 @@
 mod engines;
 mod figures;
 mod mix;
+mod profile;
 mod random;
 mod scale;
 
@@ -27,9 +31,13 @@ use crate::engines::Kind;
 /// DiskCache's own numbers.
 const MIX_OPERATIONS: u64 = 100_000;
 const PROCESSES: [u32; 2] = [1, 8];
+/// How often each side of the mix is measured: an odd number, so that one of them is the median.
+const ROUNDS: usize = 3;
 const ENTRIES: [u64; 3] = [10_000, 100_000, 1_000_000];
 /// Measured operations of each kind at each size; fewer for engines that sync each commit.
 const SCALE_OPERATIONS: u64 = 50_000;
+/// The sides of `scale` that take turns. The others are measured one after the other.
+const TURNS: [&[Kind]; 2] = [&[Kind::Cache, Kind::Heed], &[Kind::CacheFull, Kind::HeedThreeTables]];
 
 struct Options {
     quick: bool,
@@ -50,49 +58,102 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if args.first().is_some_and(|arg| arg == mix::WORKER) {
-        return mix::worker(&args[1..]);
+    match args.first().map(String::as_str) {
+        Some(mix::WORKER) => return mix::worker(&args[1..]),
+        Some(profile::WORKER) => return profile::worker(&args[1..]),
+        _ => {}
     }
     let options = parse(args)?;
-    let (mut mixes, mut scales) = (Vec::new(), Vec::new());
-    let wanted = |kind: &&Kind| options.only.as_ref().is_none_or(|only| kind.name().contains(only.as_str()));
-    for kind in Kind::ALL.iter().filter(wanted) {
-        for processes in PROCESSES {
-            mixes.push(mix::measure(*kind, processes, &options.dir, scaled(MIX_OPERATIONS, options.quick))?);
-        }
-    }
-    for kind in Kind::ALL.iter().filter(wanted) {
-        let operations = if kind.syncs() { SCALE_OPERATIONS / 50 } else { SCALE_OPERATIONS };
-        for entries in ENTRIES {
-            let (entries, operations) = (scaled(entries, options.quick), scaled(operations, options.quick));
-            scales.push(scale::measure(*kind, entries, operations, &options.dir)?);
-        }
-    }
-    if let Some(python) = &options.python {
-        let theirs = diskcache(python, &options)?;
-        mixes.extend(theirs["mix"].as_array().context("no mix")?.iter().cloned());
-        scales.extend(theirs["scale"].as_array().context("no scale")?.iter().cloned());
-    }
-    println!("{}", json!({ "quick": options.quick, "mix": mixes, "scale": scales }));
+    let (mixes, scales, profiles) =
+        (mixes(&options)?, scales(&options)?, profile::measure(&options.dir, options.quick)?);
+    let rounds = ROUNDS;
+    println!(
+        "{}",
+        json!({ "quick": options.quick, "rounds": rounds, "mix": mixes, "scale": scales, "profile": profiles })
+    );
     Ok(())
 }
 
-fn scaled(operations: u64, quick: bool) -> u64 {
-    if quick { (operations / 100).max(50) } else { operations }
+impl Options {
+    fn wants(&self, kind: Kind) -> bool {
+        self.only.as_ref().is_none_or(|only| kind.name().contains(only.as_str()))
+    }
+
+    fn scaled(&self, operations: u64) -> u64 {
+        if self.quick { (operations / 100).max(50) } else { operations }
+    }
 }
 
-/// Runs the side of python-diskcache, which prints the same figures.
-fn diskcache(python: &Path, options: &Options) -> Result<Value> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("diskcache_side.py");
-    let numbers = json!({
+/// The mix of every side: one round after the other, so that a slow minute of the machine does not hit one side only.
+fn mixes(options: &Options) -> Result<Vec<Value>> {
+    let operations = options.scaled(MIX_OPERATIONS);
+    let mut rounds = Vec::new();
+    for round in 1..=ROUNDS {
+        eprintln!("mix, round {round} of {ROUNDS}");
+        let mut sides = Vec::new();
+        for kind in Kind::ALL.into_iter().filter(|kind| options.wants(*kind)) {
+            for processes in PROCESSES {
+                sides.push(mix::measure(kind, processes, &options.dir, operations)?);
+            }
+        }
+        let theirs = json!({ "dir": options.dir, "mix_operations": operations, "processes": PROCESSES });
+        sides.extend(diskcache(options, "mix", &theirs)?);
+        rounds.push(sides);
+    }
+    Ok(median_rounds(rounds))
+}
+
+/// Of each side the round whose total time is the median. The rounds have the same sides in the same order.
+fn median_rounds(rounds: Vec<Vec<Value>>) -> Vec<Value> {
+    let mut sides: Vec<Vec<Value>> = vec![Vec::new(); rounds.first().map_or(0, Vec::len)];
+    for round in rounds {
+        sides.iter_mut().zip(round).for_each(|(side, figures)| side.push(figures));
+    }
+    let total = |figures: &Value| figures["total_seconds"].as_f64().unwrap_or_default();
+    let median = |mut side: Vec<Value>| {
+        side.sort_by(|one, other| total(one).total_cmp(&total(other)));
+        // A write that was dropped in any round was dropped.
+        let drops = side.iter().filter_map(|figures| figures["drops"].as_u64()).max();
+        let mut figures = side.swap_remove(side.len() / 2);
+        if let Some(drops) = drops {
+            figures["drops"] = drops.into();
+        }
+        figures
+    };
+    sides.into_iter().map(median).collect()
+}
+
+fn scales(options: &Options) -> Result<Vec<Value>> {
+    let alone = Kind::ALL.into_iter().filter(|kind| TURNS.iter().all(|group| !group.contains(kind)));
+    let groups = TURNS.iter().map(|group| group.to_vec()).chain(alone.map(|kind| vec![kind]));
+    let mut scales = Vec::new();
+    for group in groups {
+        let group: Vec<Kind> = group.into_iter().filter(|kind| options.wants(*kind)).collect();
+        for entries in ENTRIES {
+            scales.extend(scale::measure(
+                &group,
+                options.scaled(entries),
+                options.scaled(SCALE_OPERATIONS),
+                &options.dir,
+            )?);
+        }
+    }
+    let theirs = json!({
         "dir": options.dir,
-        "mix_operations": scaled(MIX_OPERATIONS, options.quick),
-        "processes": PROCESSES,
-        "entries": ENTRIES.map(|entries| scaled(entries, options.quick)),
-        "scale_operations": scaled(SCALE_OPERATIONS, options.quick),
+        "entries": ENTRIES.map(|entries| options.scaled(entries)),
+        "scale_operations": options.scaled(SCALE_OPERATIONS),
     });
+    scales.extend(diskcache(options, "scale", &theirs)?);
+    Ok(scales)
+}
+
+/// Runs the side of python-diskcache, if there is Python: it prints the same figures.
+fn diskcache(options: &Options, what: &str, numbers: &Value) -> Result<Vec<Value>> {
+    let Some(python) = &options.python else { return Ok(Vec::new()) };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("diskcache_side.py");
     let output = Command::new(python)
         .arg(script)
+        .arg(what)
         .arg(numbers.to_string())
         .stderr(std::process::Stdio::inherit())
         .output()

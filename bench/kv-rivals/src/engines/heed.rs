@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, EnvFlags, EnvOpenOptions, WithoutTls};
+use heed::{CommitOrAbort, Database, EnvFlags, EnvOpenOptions, RwTxn, WithoutTls};
 
 use super::Engine;
 
@@ -38,6 +38,17 @@ impl Heed {
         let tables = tables.try_into().map_err(|_| anyhow::anyhow!("three tables"))?;
         Ok(Heed { env, tables, three })
     }
+
+    fn put(&self, txn: &mut RwTxn<'_>, key: &[u8], value: &[u8]) -> Result<()> {
+        self.tables[0].put(txn, key, value)?;
+        if self.three {
+            let tag = [b"tag\0", key].concat();
+            self.tables[1].put(txn, &tag, b"")?;
+            let expiry = [&key.len().to_be_bytes(), key].concat();
+            self.tables[2].put(txn, &expiry, key)?;
+        }
+        Ok(())
+    }
 }
 
 impl Engine for Heed {
@@ -48,13 +59,7 @@ impl Engine for Heed {
 
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         let mut txn = self.env.write_txn()?;
-        self.tables[0].put(&mut txn, key, value)?;
-        if self.three {
-            let tag = [b"tag\0", key].concat();
-            self.tables[1].put(&mut txn, &tag, b"")?;
-            let expiry = [&key.len().to_be_bytes(), key].concat();
-            self.tables[2].put(&mut txn, &expiry, key)?;
-        }
+        self.put(&mut txn, key, value)?;
         Ok(txn.commit()?)
     }
 
@@ -67,5 +72,14 @@ impl Engine for Heed {
         }
         txn.commit()?;
         Ok(there)
+    }
+
+    fn fill(&mut self, entries: u64, value: &mut dyn FnMut() -> Vec<u8>) -> Result<()> {
+        for batch in super::batches(entries, value) {
+            let mut txn = self.env.write_txn()?;
+            batch.iter().try_for_each(|(key, value)| self.put(&mut txn, key, value))?;
+            txn.commit()?;
+        }
+        Ok(())
     }
 }

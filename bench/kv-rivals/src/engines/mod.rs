@@ -26,6 +26,15 @@ pub trait Engine {
     }
 }
 
+/// The entries of a fill, in batches of a thousand.
+fn batches(entries: u64, value: &mut dyn FnMut() -> Vec<u8>) -> impl Iterator<Item = Vec<(Vec<u8>, Vec<u8>)>> {
+    const BATCH: u64 = 1_000;
+    (0..entries.div_ceil(BATCH)).map(move |batch| {
+        let (from, to) = (batch * BATCH, ((batch + 1) * BATCH).min(entries));
+        (from..to).map(|n| (key(n), value())).collect()
+    })
+}
+
 /// Every side, under the name in the figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

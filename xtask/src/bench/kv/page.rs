@@ -1,7 +1,7 @@
 //! docs/benchmarks-kv.md, in a layout that changes only where a figure does.
 
 use super::goals;
-use super::report::{Mix, Outcome, Report, Summary};
+use super::report::{Function, Mix, Outcome, Profile, Report, Summary};
 use crate::bench::page::Machine;
 
 /// The page.
@@ -16,7 +16,7 @@ pub fn render(report: &Report, machine: &Machine, versions: &[String]) -> String
 # Benchmarks of alluvium-disk-kv-cache
 
 Written by `cargo xtask bench kv`, which measures all sides anew; nothing here is written by hand. The figures are
-in [benchmarks-kv.json](benchmarks-kv.json) too.
+in [benchmarks-kv.json](benchmarks-kv.json) too; `cargo xtask bench kv --from docs/benchmarks-kv.json` makes the page of them.
 {quick}
 | what | goal | measured | verdict |
 |---|---|---|---|
@@ -25,9 +25,10 @@ in [benchmarks-kv.json](benchmarks-kv.json) too.
 ## DiskCache's mix
 
 The loop of DiskCache's `benchmark_core.py`: 100 keys, values of 1 to 500 bytes, get:set:delete 100:10:1, the first
-1,000 operations not counted. Times in µs as p50 / p90 / p99; *mean* is over all operations, *total* is their times
-added up, *wall* the time until the last process was done. *Survives* is what an acknowledged write survives: sides
-that sync each commit do a twentieth of the operations.
+1,000 operations not counted. All sides were measured in turn, {}; of each side the figures are those of the round
+whose total is the median, with the drops of the worst. Times in µs as p50 / p90 / p99; *mean* is over all operations,
+*total* is their times added up, *wall* the time until the last process was done. *Survives* is what an acknowledged
+write survives: sides that sync each commit do a twentieth of the operations.
 
 {}
 
@@ -35,20 +36,34 @@ that sync each commit do a twentieth of the operations.
 
 ## Values of 1 KiB
 
-Keys of 16 bytes, scattered. After filling, random entries are overwritten, then random entries are read. Times in µs
-as p50 / p90 / p99; *fill* is in seconds, and batched where an engine can.
+Keys of 16 bytes, scattered. After filling, random entries are overwritten and read, 50,000 of each (1,000 where each
+commit is synced); Cache and heed take ten turns each, and so do the two that keep more than one table. Times in µs as
+p50 / p90 / p99; *fill* is in seconds, and batched where an engine can.
+
+{}
+
+## Where the time goes
 
 {}
 
 Measured on {}; {}.
 ",
         goals::rows(report).join("\n"),
+        rounds(report),
         mix(report, 1),
         mix(report, 8),
         scale(report),
+        profiles(report),
         machine.describe(),
         versions.join(", "),
     )
+}
+
+fn rounds(report: &Report) -> String {
+    match report.rounds {
+        0 | 1 => "once".to_owned(),
+        rounds => format!("{rounds} times"),
+    }
 }
 
 fn mix(report: &Report, processes: u32) -> String {
@@ -98,6 +113,29 @@ fn scale(report: &Report) -> String {
     text
 }
 
+/// The functions with the most time of each operation, as samples show them.
+fn profiles(report: &Report) -> String {
+    if report.profile.is_empty() {
+        return "Not looked at: there is no `perf` on this machine.".to_owned();
+    }
+    let mut text = String::from(
+        "Each function's own share of the samples that `perf` took of a process that does nothing else; those of the kernel\n\
+         are marked, and those with less than 2 % left out.\n\n\
+         | operation | functions |\n|---|---|\n",
+    );
+    let rows = report.profile.iter().map(|profile| {
+        let function = |function: &Function| {
+            let kernel = if function.kernel { " (kernel)" } else { "" };
+            format!("{:.0} % `{}`{kernel}", function.percent, function.name)
+        };
+        let functions: Vec<String> = profile.functions.iter().map(function).collect();
+        let Profile { engine, operation, entries, .. } = profile;
+        format!("| {operation} of 1 KiB among {entries}: {engine} | {} |", functions.join(", "))
+    });
+    text.push_str(&rows.collect::<Vec<_>>().join("\n"));
+    text
+}
+
 fn times(summary: &Summary) -> String {
     let show = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), |time| format!("{time:.1}"));
     format!("{} / {} / {}", show(summary.p50), show(summary.p90), show(summary.p99))
@@ -131,6 +169,14 @@ mod tests {
     fn report() -> Report {
         serde_json::from_value(json!({
             "quick": false,
+            "rounds": 3,
+            "profile": [{
+                "engine": "Cache", "operation": "get", "entries": 10,
+                "functions": [
+                    { "name": "search", "percent": 20.4, "kernel": false },
+                    { "name": "write", "percent": 9.6, "kernel": true },
+                ],
+            }],
             "mix": [
                 mix("Cache", 1, 1.0, 0), mix("Cache", 8, 2.0, 0), mix("FanoutCache", 8, 1.5, 0),
                 mix("python diskcache Cache", 1, 9.0, 0), mix("python diskcache Cache", 8, 30.0, 0),
@@ -143,6 +189,8 @@ mod tests {
                 scale("heed", 10, 2.0, 1.0), scale("heed", 1000, 2.0, 1.25),
                 scale("Cache, tag and expiry", 10, 6.0, 2.0), scale("Cache, tag and expiry", 1000, 12.0, 2.0),
                 scale("heed, three tables", 10, 2.0, 1.0), scale("heed, three tables", 1000, 4.0, 1.0),
+                scale("SQLite, DiskCache's schema", 10, 9.0, 3.0), scale("python diskcache Cache", 10, 60.0, 1.0),
+                scale("SQLite, DiskCache's schema", 1000, 18.0, 8.0),
             ],
         }))
         .unwrap()
@@ -163,6 +211,8 @@ mod tests {
                 "| growth of set from the fewest entries to the most, against raw heed's | ≤ 1.3 × | 1.00 ×: 2.00 against 2.00 | met |",
                 "| mean of the mix by 1, ahead of every rival of equal semantics | > 1 × | 5.0 ×: Cache 30000.00, SQLite, DiskCache's schema 150000.00 µs an operation | met |",
                 "| mean of the mix by 8, ahead of every rival of equal semantics | > 1 × | 12.0 ×: FanoutCache 45000.00, python diskcache FanoutCache, 8 shards 540000.00 µs an operation | met |",
+                "| get of 1 KiB, ahead of every rival of equal semantics | > 1 × | 0.5, 4.0 × at 10, 1000 | missed: 0.50 × |",
+                "| set of 1 KiB, ahead of every rival of equal semantics | > 1 × | 1.5, 1.5 × at 10, 1000 | met |",
             ]
         );
     }
@@ -186,11 +236,15 @@ mod tests {
             "| sled | one process only | | | | | | | | |",
             "| FanoutCache | kill -9 | 1.5 / 3.0 / – | 6.0 / 12.0 / – | 6.0 / 12.0 / – | 45000.00 | 13.50 | 1.50 | 0 | 0.8 × |",
             "| heed | 1000 | kill -9 | 1.2 / 2.5 / – | 2.0 / 4.0 / – | 1.0 |",
+            "| get of 1 KiB among 10: Cache | 20 % `search`, 10 % `write` (kernel) |",
+            "measured in turn, 3 times;",
         ] {
             assert!(page.contains(row), "{page}");
         }
         assert!(page.contains("; heed 0.23.1."));
         assert!(!page.contains("A hundredth"));
+        let unseen = Report { profile: Vec::new(), ..report() };
+        assert!(render(&unseen, &Machine::for_tests(), &[]).contains("there is no `perf`"));
         assert!(render(&Report { quick: true, ..report() }, &Machine::for_tests(), &[]).contains("A hundredth"));
     }
 }

@@ -7,10 +7,16 @@ use serde::{Deserialize, Serialize};
 pub struct Report {
     /// Whether a hundredth of the work was done.
     pub quick: bool,
+    /// How often each side of the mix was measured.
+    #[serde(default)]
+    pub rounds: u64,
     /// The loop of DiskCache's benchmark.
     pub mix: Vec<Mix>,
     /// Values of 1 KiB among more and more entries.
     pub scale: Vec<Scale>,
+    /// Where the time goes; empty without `perf`.
+    #[serde(default)]
+    pub profile: Vec<Profile>,
 }
 
 /// One side of the mix.
@@ -57,6 +63,24 @@ pub struct Scale {
     pub fill_seconds: f64,
     pub set: Summary,
     pub get: Summary,
+}
+
+/// Where the time of one operation of a side goes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Profile {
+    pub engine: String,
+    pub operation: String,
+    pub entries: u64,
+    /// Those with the most of it first.
+    pub functions: Vec<Function>,
+}
+
+/// A function with its own share of the samples.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Function {
+    pub name: String,
+    pub percent: f64,
+    pub kernel: bool,
 }
 
 /// Times of one kind of operation, in microseconds.
