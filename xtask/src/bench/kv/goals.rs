@@ -68,12 +68,13 @@ pub fn rows(report: &Report) -> Vec<String> {
     rows
 }
 
-/// Ours with a tag and an expiry against the best rival of equal semantics, at the size where ours is least ahead.
+/// Ours against the best rival of equal semantics, at the size where ours is least ahead. Neither side has tags or expiry
+/// here.
 fn ahead(report: &Report, what: &str, of: fn(&Scale) -> Option<f64>) -> String {
     let at = |size: usize| {
         let rivals = report.scale.iter().filter(|side| EQUALS.iter().any(|equal| side.engine.starts_with(equal)));
         let best = rivals.filter(|side| Some(&side.entries) == report.sizes().get(size)).filter_map(of);
-        Some(best.reduce(f64::min)? / of(report.scale(FULL, size)?)?)
+        Some(best.reduce(f64::min)? / of(report.scale(OURS, size)?)?)
     };
     let times: Vec<f64> = (0..report.sizes().len()).filter_map(at).collect();
     let each: Vec<String> = times.iter().map(|times| format!("{times:.1}")).collect();
