@@ -5,6 +5,8 @@ mod kv;
 mod measure;
 mod page;
 mod telemetry;
+mod write;
+mod write_page;
 
 use std::path::{Path, PathBuf};
 
@@ -48,6 +50,8 @@ enum What {
     Kv(kv::Args),
     /// Measure what telemetry costs an all-hit run, and print it.
     Telemetry(telemetry::Args),
+    /// Measure alluvium-write-policy and other writers, and write docs/benchmarks-write.md.
+    Write(write::Args),
 }
 
 /// Measure, and write the page of the workspace at `root`.
@@ -56,6 +60,7 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
         Some(What::Contracts(args)) => return contracts::run(root, args),
         Some(What::Kv(args)) => return kv::run(root, args),
         Some(What::Telemetry(args)) => return telemetry::run(root, args),
+        Some(What::Write(args)) => return write::run(root, args),
         None => {}
     }
     let metadata = Metadata::load(root)?;

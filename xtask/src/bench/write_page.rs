@@ -1,0 +1,129 @@
+//! docs/benchmarks-write.md, in a layout that changes only where a figure does.
+
+use super::page::Machine;
+use super::write::{Figures, READ_FILE_BYTES, SORT_MEMORY_BYTES};
+
+const WRITE_RATIO: f64 = 1.15;
+const READ_RATIO: f64 = 5.0;
+const SORT_RATIO: f64 = 1.2;
+
+/// The page.
+pub fn render(figures: &Figures, machine: &Machine, versions: &[String]) -> String {
+    let mut notes = String::new();
+    if figures.scale != "1" {
+        notes.push_str(
+            "\n**Measured at another scale than 1: this shows that everything runs, and the figures mean nothing.**\n",
+        );
+    }
+    if figures.given_binary {
+        notes.push_str("\n**The binary was given by path: it may be no release build.**\n");
+    }
+    let [unordered, clustered] = figures.read_bytes;
+    let read_ratio = unordered as f64 / clustered.max(1) as f64;
+    let sort_ratio = figures.sort_peak_bytes as f64 / SORT_MEMORY_BYTES as f64;
+    let mut goals: Vec<String> = figures
+        .writes
+        .iter()
+        .filter_map(|(source, sides)| {
+            let ratio = median(sides.get("delta")?)? / median(sides.get("parquet")?)?;
+            Some(goal(
+                &format!("write of {source}, its time over plain Parquet"),
+                "≤",
+                WRITE_RATIO,
+                ratio,
+                ratio <= WRITE_RATIO,
+            ))
+        })
+        .collect();
+    goals.push(goal(
+        &format!(
+            "selective read, files of {} MiB: bytes of the unordered table over the clustered one",
+            READ_FILE_BYTES >> 20
+        ),
+        "≥",
+        READ_RATIO,
+        read_ratio,
+        read_ratio >= READ_RATIO,
+    ));
+    goals.push(goal(
+        &format!("peak memory of a sorted write over its limit of {} MiB", SORT_MEMORY_BYTES >> 20),
+        "≤",
+        SORT_RATIO,
+        sort_ratio,
+        sort_ratio <= SORT_RATIO,
+    ));
+    let sides: Vec<String> = figures
+        .writes
+        .iter()
+        .flat_map(|(source, sides)| {
+            let ours = sides.get("delta").and_then(|seconds| median(seconds));
+            sides.iter().map(move |(side, seconds)| {
+                let own = median(seconds).unwrap_or_default();
+                let over = ours.map_or_else(String::new, |ours| format!("{:.2}", own / ours));
+                let (least, most) = (least(seconds), most(seconds));
+                format!("| {source} | {} | {own:.3} | {least:.3} | {most:.3} | {over} |", named(side))
+            })
+        })
+        .collect();
+    format!(
+        "\
+# Benchmarks of alluvium-write-policy
+
+Written by `cargo xtask bench write`, which measures all sides anew; nothing here is written by hand. The figures are
+in [benchmarks-write.json](benchmarks-write.json) too.
+{notes}
+| what | goal | measured | verdict |
+|---|---|---|---|
+{}
+
+The selective read scans {unordered} bytes of the unordered table and {clustered} of the clustered one. The sorted table
+has {} bytes of Parquet.
+
+## Writes
+
+Seconds from the plan to the last byte, reading the source included; starting the process and importing libraries are not.
+*over ours* is the median over that of alluvium-write-policy.
+
+| source | side | median | least | most | over ours |
+|---|---|---|---|---|---|
+{}
+
+Measured on {}; {}.
+",
+        goals.join("\n"),
+        figures.sorted_bytes,
+        sides.join("\n"),
+        machine.describe(),
+        versions.join(", "),
+    )
+}
+
+fn goal(what: &str, sign: &str, wanted: f64, measured: f64, is_met: bool) -> String {
+    let verdict = if is_met { "met" } else { "missed" };
+    format!("| {what} | {sign} {wanted} × | {measured:.2} × | {verdict} |")
+}
+
+fn named(side: &str) -> &str {
+    match side {
+        "delta" => "alluvium-write-policy",
+        "parquet" => "plain Parquet by DataFusion",
+        "deltalake" => "Delta by Python's deltalake",
+        "polars" => "Delta by Polars",
+        "duckdb" => "plain Parquet by DuckDB",
+        other => other,
+    }
+}
+
+fn median(seconds: &[f64]) -> Option<f64> {
+    let mut sorted = seconds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied()
+}
+
+fn least(seconds: &[f64]) -> f64 {
+    seconds.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+fn most(seconds: &[f64]) -> f64 {
+    seconds.iter().copied().fold(0.0, f64::max)
+}
