@@ -1,5 +1,5 @@
-//! A run's files and signals in the hands of foreign readers: Python's `deltalake`, `jsonschema` and `opentelemetry-proto`, in
-//! a venv of their own.
+//! A run's files and signals, and written tables, in the hands of foreign readers: Python's `deltalake`, `pyarrow`,
+//! `jsonschema` and `opentelemetry-proto`, in a venv of their own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,11 +13,14 @@ use crate::{cargo, project, python};
 const REQUIREMENTS: &str = "xtask/interop/requirements.txt";
 /// What reads the files, and what receives the signals.
 const SCRIPTS: [&str; 2] = ["xtask/interop/read.py", "xtask/interop/otlp_run.py"];
+/// What reads the tables that write policies made.
+const WRITE_POLICY: &str = "xtask/interop/write_policy.py";
 
 /// Arguments of `cargo xtask interop`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Use this `alluvium`, with the features otlp-http and otlp-grpc, instead of building one.
+    /// Use this `alluvium`, with the features otlp-http and otlp-grpc, instead of building one; `examples/modes` of
+    /// alluvium-write-policy has to lie beside it.
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
 }
@@ -40,5 +43,18 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
         project::plain_environment(&mut command);
         cargo::run(&mut command)?;
     }
-    Ok(())
+    read_tables(root, &python, binary.binary())
+}
+
+/// One table for each field of a write policy, made by a pipeline, and one for each mode.
+fn read_tables(root: &Path, python: &Path, binary: &Path) -> Result<()> {
+    let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let (modes, project) = (scratch.path().join("modes"), scratch.path().join("project"));
+    std::fs::create_dir(&project).with_context(|| format!("cannot make {}", project.display()))?;
+    let example = binary.with_file_name("examples").join(format!("modes{}", std::env::consts::EXE_SUFFIX));
+    cargo::run(Command::new(example).arg(&modes))?;
+    let mut command = Command::new(python);
+    command.arg("-B").arg(root.join(WRITE_POLICY)).arg(binary).arg(&modes).arg(&project);
+    project::plain_environment(&mut command);
+    cargo::run(&mut command)
 }

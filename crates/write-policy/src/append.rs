@@ -6,10 +6,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
-use crate::apply::{TableWrite, TableWriteOutcome};
+use crate::apply::TableWrite;
 use crate::commit::check_metadata;
 use crate::error::{CommitError, ReadError};
-use crate::files::{AppendOutcome, CommitMetadata};
+use crate::files::{AppendOutcome, CommitMetadata, TableWriteOutcome};
 use crate::log::head_version;
 use crate::policy::ResolvedWritePolicy;
 use crate::stored::stored_policy;
@@ -36,10 +36,10 @@ pub async fn append(
 /// Appends `batches` to a table in one commit, and creates the table at first, as `first` says.
 ///
 /// The files are written as those before them: file size, Parquet properties and statistics are taken from the policy that
-/// the table was made with, and `first` is not looked at again. Idempotent by application transaction: a table that has `transaction` (application id,
-/// version), or a later version of the same application, is left alone. Appends of others are waited out, and the
-/// transaction is checked again each time. The log of a table made here is cleaned up and checkpointed as usual: its rows
-/// are the truth, not its commits.
+/// the table was made with, and `first` is not looked at again. Idempotent by application transaction: a table that has
+/// `transaction` (application id, version), or a later version of the same application, is left alone. Appends of others
+/// are waited out, and the transaction is checked again each time. The log of a table made here is cleaned up and
+/// checkpointed as usual: its rows are the truth, not its commits.
 ///
 /// # Errors
 /// [`CommitError`], with nothing of the rows in the table and no file left behind.

@@ -10,23 +10,24 @@ use deltalake_core::kernel::{Action, Transaction};
 use deltalake_core::protocol::{DeltaOperation, MergePredicate, SaveMode};
 use futures::TryStreamExt as _;
 
+use crate::change_feed::keeps_feed;
 use crate::checks::{KeySet, RowChecks, table_conditions};
 use crate::commit::{
     Change, Create, Landing, Retention, appends_only, check_conditions, check_metadata, check_writable, commit,
     overwrite, table_actions, verify_replaced,
 };
 use crate::error::{CommitError, ReadError, WriteError};
-use crate::files::{CommitMetadata, Committed, StagedFiles};
+use crate::files::{CommitMetadata, Committed, DataFile, StagedFiles, TableWriteOutcome};
 use crate::log::head_version;
 use crate::policy::ResolvedWritePolicy;
 use crate::read::recorded_transaction;
-use crate::rewrite::{Gone, Rewritten, rewrite};
+use crate::rewrite::{Feed, Gone, Rewritten, rewrite};
 use crate::schema::{by_name, check_strict, merge, table_schema};
 use crate::stream::conform;
 use crate::table::{Loaded, TableDir};
 use crate::table_actions::TableChange;
 use crate::write::{Input, Target, stage};
-use alluvium_contracts::{SchemaMode, WriteMode};
+use alluvium_contracts::{DeltaFeature, RunId, SchemaMode, WriteMode};
 
 /// Far beyond what fair play needs: a writer loses a race only to one that landed.
 const MAX_ATTEMPTS: u32 = 1_000;
@@ -55,6 +56,14 @@ pub(crate) struct Plan<'a> {
     stated: bool,
     known: Option<Loaded>,
     task: Arc<TaskContext>,
+    pub(crate) caller: Caller,
+}
+
+/// On whose behalf a write is, for its report.
+#[derive(Default)]
+pub(crate) struct Caller {
+    pub(crate) dataset_name: Option<String>,
+    pub(crate) run_id: Option<RunId>,
 }
 
 /// Which version of the table a write was made for.
@@ -67,26 +76,6 @@ pub enum Expected {
     NoTable,
     /// This one.
     Version(u64),
-}
-
-/// How a write ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "a write that did not land is no error"]
-pub enum TableWriteOutcome {
-    /// It landed.
-    Committed(Committed),
-    /// The table has this application transaction, or a later one, already. Nothing was written.
-    AlreadyApplied,
-    /// The mode is `ignore`, and there is a table.
-    Ignored {
-        /// Its newest version.
-        head: u64,
-    },
-    /// The table is not at the expected version. Nothing was changed and the files are gone: look at it, decide anew.
-    Conflict {
-        /// Its newest version; none when there is no table.
-        head: Option<u64>,
-    },
 }
 
 impl<'a> TableWrite<'a> {
@@ -108,6 +97,7 @@ impl<'a> TableWrite<'a> {
             stated: true,
             known: None,
             task: Arc::default(),
+            caller: Caller::default(),
         };
         Self { plan, streams }
     }
@@ -133,6 +123,12 @@ impl<'a> TableWrite<'a> {
     /// Never cleans the log of the table up, because its commits are what counts.
     pub fn keep_log(mut self) -> Self {
         self.plan.retention = Retention::Keep;
+        self
+    }
+
+    /// What the table is called and which run writes it, for the report: the commit says what [`metadata`](Self::metadata) does.
+    pub fn on_behalf_of(mut self, dataset_name: &str, run_id: Option<RunId>) -> Self {
+        self.plan.caller = Caller { dataset_name: Some(dataset_name.to_owned()), run_id };
         self
     }
 
@@ -346,7 +342,7 @@ impl<'a> Plan<'a> {
             retention: self.retention,
         };
         let mut actions = table_actions(table, loaded, &change)?;
-        let mut rewritten = self.rewritten(table, loaded, checks).await?;
+        let mut rewritten = self.rewritten(table, loaded, checks, staged.files()).await?;
         if mode == WriteMode::Overwrite {
             let all = loaded.state.snapshot().file_views(&loaded.log_store, None);
             let all: Vec<Action> = all
@@ -374,16 +370,22 @@ impl<'a> Plan<'a> {
             blind,
         };
         let landing = match &mut rewritten {
-            Some(rewritten) => commit(table, loaded, change, &mut [&mut *staged, &mut rewritten.survivors]).await?,
+            Some(rewritten) => {
+                let mut written: Vec<&mut StagedFiles> =
+                    std::iter::once(&mut *staged).chain(rewritten.staged()).collect();
+                commit(table, loaded, change, &mut written).await?
+            }
             None => commit(table, loaded, change, &mut [&mut *staged]).await?,
         };
         match (landing, rewritten) {
             (Landing::Taken { .. }, _) => Ok(Attempt::Lost),
             (Landing::Landed { version, .. }, None) => Ok(Attempt::Own(version)),
-            (Landing::Landed { version, .. }, Some(rewritten)) => {
+            (Landing::Landed { version, .. }, Some(mut rewritten)) => {
                 tracing::debug!(version, rows = rewritten.removed_rows, "rows were replaced or deleted");
                 let mut files = staged.settle();
-                files.extend(rewritten.survivors.committed(version).files);
+                files.extend(rewritten.survivors.settle());
+                // Change files are no data of the table's: nobody gets to know their names.
+                rewritten.staged().for_each(|written| drop(written.settle()));
                 Ok(Attempt::Landed(Committed { version, files }))
             }
         }
@@ -394,6 +396,7 @@ impl<'a> Plan<'a> {
         table: &TableDir,
         loaded: &Loaded,
         checks: &Arc<RowChecks>,
+        added: &[DataFile],
     ) -> Result<Option<Rewritten>, CommitError> {
         // The rows that stay are the table's: they may be NULL where those that are written may not.
         let columns = match self.policy.policy().schema_mode {
@@ -406,11 +409,10 @@ impl<'a> Plan<'a> {
             (WriteMode::Merge | WriteMode::Delete, None) => Gone::Keys(Arc::clone(checks)),
             _ => return Ok(None),
         };
-        let properties = loaded.state.metadata().configuration();
-        if properties.get("delta.enableChangeDataFeed").is_some_and(|value| value == "true") {
-            return Err(CommitError::ChangeDataFeed { path: table.path().to_path_buf() });
-        }
-        rewrite(table, loaded, &columns, &gone, self.policy, &self.task).await.map(Some)
+        let begins_feed = self.stated && self.policy.policy().enable_features.contains(&DeltaFeature::ChangeDataFeed);
+        let is_merge = self.policy.policy().mode == WriteMode::Merge;
+        let feed = (begins_feed || keeps_feed(&loaded.state)).then_some(Feed { added, is_merge });
+        rewrite(table, loaded, &columns, &gone, feed, self.policy, &self.task).await.map(Some)
     }
 
     /// Whether the table is laid out as the files are, and has the policy's constraints already where its rows stay.

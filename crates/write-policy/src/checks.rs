@@ -7,12 +7,13 @@ use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::ScalarValue;
+use deltalake_core::kernel::StructField;
 use deltalake_core::table::state::DeltaTableState;
 use serde_json::Value;
 
 use crate::condition::Condition;
 use crate::error::{PolicyError, WriteError};
-use crate::policy::ResolvedWritePolicy;
+use crate::policy::{ResolvedWritePolicy, delta_schema};
 
 /// The directory name that stands for NULL: a string of this value would land among the NULLs.
 const NULL_DIRECTORY: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -26,17 +27,19 @@ pub(crate) struct RowChecks {
 }
 
 impl RowChecks {
-    /// The policy's constraints and those of the table.
+    /// The policy's constraints, those of the table, and what the columns ask of their values.
     pub(crate) fn new(
         policy: &ResolvedWritePolicy,
         table: Option<&DeltaTableState>,
         schema: &Schema,
     ) -> Result<Self, PolicyError> {
         let mut conditions = policy.conditions(schema)?;
-        if let Some(table) = table {
-            for (name, sql) in table_conditions(table) {
-                conditions.push((name.clone(), Condition::parse(&name, &sql, schema)?));
-            }
+        let mut asked: Vec<_> = column_conditions(delta_schema(schema)?.fields()).collect();
+        asked.extend(table.into_iter().flat_map(table_conditions));
+        asked.sort_unstable();
+        asked.dedup();
+        for (name, sql) in asked {
+            conditions.push((name.clone(), Condition::parse(&name, &sql, schema)?));
         }
         Ok(Self { conditions, partition_by: policy.partition_by().to_vec(), keys: None })
     }
@@ -79,7 +82,7 @@ impl RowChecks {
     }
 }
 
-/// The conditions that a table asks of its rows: constraints, and invariants of columns.
+/// The conditions that a table asks of its rows: constraints, invariants of columns, and what columns are generated from.
 pub(crate) fn table_conditions(table: &DeltaTableState) -> Vec<(String, String)> {
     let properties = table.metadata().configuration();
     let constraint = |(key, sql): (&String, &String)| {
@@ -87,19 +90,31 @@ pub(crate) fn table_conditions(table: &DeltaTableState) -> Vec<(String, String)>
         Some((name.to_owned(), sql.clone()))
     };
     let mut conditions: Vec<(String, String)> = properties.iter().filter_map(constraint).collect();
-    for field in table.schema().fields() {
-        let Some(invariant) = field.metadata().get("delta.invariants") else {
-            continue;
-        };
-        let text = invariant.to_string();
-        let sql = serde_json::from_str::<Value>(&text)
-            .ok()
-            .and_then(|value| value["expression"]["expression"].as_str().map(str::to_owned));
-        // An invariant that we cannot read becomes a condition that does not parse, and so an error by name.
-        conditions.push((format!("invariant of {}", field.name()), sql.unwrap_or(text)));
-    }
+    conditions.extend(column_conditions(table.schema().fields()));
     conditions.sort_unstable();
     conditions
+}
+
+/// The column metadata that says what a column is generated from.
+pub(crate) const GENERATION: &str = "delta.generationExpression";
+
+/// What the columns themselves ask of their values.
+fn column_conditions<'a>(fields: impl Iterator<Item = &'a StructField>) -> impl Iterator<Item = (String, String)> {
+    let of = |field: &'a StructField, key: &str| field.metadata().get(key).map(ToString::to_string);
+    fields.flat_map(move |field| {
+        let invariant = of(field, "delta.invariants").map(|text| {
+            let sql = serde_json::from_str::<Value>(&text)
+                .ok()
+                .and_then(|value| value["expression"]["expression"].as_str().map(str::to_owned));
+            // An invariant that we cannot read becomes a condition that does not parse, and so an error by name.
+            (format!("invariant of {}", field.name()), sql.unwrap_or(text))
+        });
+        let generated = of(field, GENERATION).map(|sql| {
+            let column = field.name().replace('"', "\"\"");
+            (format!("generation of {}", field.name()), format!("\"{column}\" IS NOT DISTINCT FROM ({sql})"))
+        });
+        invariant.into_iter().chain(generated)
+    })
 }
 
 /// Keys of rows: what is in it is replaced or deleted.
@@ -126,7 +141,7 @@ impl KeySet {
         &self.columns
     }
 
-    fn collect(&self, batch: &RecordBatch) -> Result<(), WriteError> {
+    pub(crate) fn collect(&self, batch: &RecordBatch) -> Result<(), WriteError> {
         for column in &self.columns {
             if batch.column_by_name(column).is_some_and(|array| array.logical_null_count() > 0) {
                 return Err(WriteError::NullKey { column: column.clone() });

@@ -72,9 +72,9 @@ pub async fn commit_create(
     }
 }
 
-/// Replaces the whole content of a table and its schema, whatever the policy's `schema_mode`, compare-and-swap: `expected` is the version that the caller saw (`None`: no
-/// table). Schema and partitioning may change with it; the table keeps its id, its constraints, its features and what
-/// properties the policy does not speak of.
+/// Replaces the whole content of a table and its schema, whatever the policy's `schema_mode`, compare-and-swap: `expected`
+/// is the version that the caller saw (`None`: no table). Schema and partitioning may change with it; the table keeps its
+/// id, its constraints, its features and what properties the policy does not speak of.
 ///
 /// `transaction` (application id, version) is recorded for readers of the table. It guards nothing: the version does.
 ///

@@ -191,3 +191,23 @@ pub enum AppendOutcome {
     /// The table has this transaction, or a later one of the same application, already. Nothing was written.
     AlreadyApplied,
 }
+
+/// How a write ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a write that did not land is no error"]
+pub enum TableWriteOutcome {
+    /// It landed.
+    Committed(Committed),
+    /// The table has this application transaction, or a later one, already. Nothing was written.
+    AlreadyApplied,
+    /// The mode is `ignore`, and there is a table.
+    Ignored {
+        /// Its newest version.
+        head: u64,
+    },
+    /// The table is not at the expected version. Nothing was changed and the files are gone: look at it, decide anew.
+    Conflict {
+        /// Its newest version; none when there is no table.
+        head: Option<u64>,
+    },
+}

@@ -1,9 +1,9 @@
 //! What we can write to, asked before anything is written.
 //!
-//! The engine refuses features that it does not know, but only when it commits; and features that its own writer
-//! enforces and we do not (generated columns) would be skipped in silence by files that we write ourselves. Constraints
-//! and invariants are checked by `checks`.
+//! The engine refuses features that it does not know, but only when it commits. What its own writer enforces, `checks` does
+//! for files that we write ourselves: constraints, invariants, generated columns.
 
+use deltalake_core::kernel::DataType;
 use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
 use deltalake_core::table::state::DeltaTableState;
 
@@ -22,14 +22,7 @@ pub(crate) fn unwritable(state: &DeltaTableState) -> Option<String> {
     if properties.get("delta.columnMapping.mode").is_some_and(|mode| mode != "none") {
         return Some("delta.columnMapping.mode".to_owned());
     }
-    state.schema().fields().find_map(|field| {
-        let generated = field.metadata().contains_key("delta.generationExpression");
-        let nested = format!("{:?}", field.data_type()).contains("delta.invariants");
-        let key = match (generated, nested) {
-            (true, _) => "delta.generationExpression",
-            (_, true) => "nested delta.invariants",
-            _ => return None,
-        };
-        Some(format!("{key} of column {}", field.name()))
-    })
+    let nested = |data_type: &DataType| format!("{data_type:?}").contains("delta.invariants");
+    let field = state.schema().fields().find(|field| nested(field.data_type())).map(|field| field.name().clone());
+    field.map(|name| format!("nested delta.invariants of column {name}"))
 }

@@ -24,9 +24,9 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use futures::StreamExt as _;
 
-use crate::apply::{TableWrite, TableWriteOutcome};
+use crate::apply::TableWrite;
 use crate::error::CommitError;
-use crate::files::CommitMetadata;
+use crate::files::{CommitMetadata, TableWriteOutcome};
 use crate::policy::ResolvedWritePolicy;
 use crate::read::open;
 use crate::schema::table_schema;

@@ -3,6 +3,7 @@
 
 mod append;
 mod apply;
+mod change_feed;
 mod checks;
 mod commit;
 mod condition;
@@ -32,10 +33,10 @@ mod verify;
 mod write;
 
 pub use append::{append, append_or_create};
-pub use apply::{Expected, TableWrite, TableWriteOutcome};
+pub use apply::{Expected, TableWrite};
 pub use commit::{commit_create, commit_replace};
 pub use error::{CommitError, EngineError, PolicyError, ReadError, WriteError};
-pub use files::{AppendOutcome, CommitMetadata, CommitOutcome, Committed, DataFile, StagedFiles};
+pub use files::{AppendOutcome, CommitMetadata, CommitOutcome, Committed, DataFile, StagedFiles, TableWriteOutcome};
 pub use insert::GovernedTable;
 pub use inspect::{inspect_table, pending_stats, table_history};
 pub use log::{HeadCommit, added_files, commit_info, commit_metadata, head_commit, table_id};

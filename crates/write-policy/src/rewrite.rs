@@ -16,10 +16,11 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 
+use crate::change_feed::{ChangeFiles, Changes};
 use crate::checks::{KeySet, RowChecks};
 use crate::condition::Condition;
 use crate::error::{CommitError, ReadError};
-use crate::files::StagedFiles;
+use crate::files::{DataFile, StagedFiles};
 use crate::policy::ResolvedWritePolicy;
 use crate::prune::may_hold;
 use crate::table::{Loaded, TableDir};
@@ -43,7 +44,7 @@ impl Gone {
     }
 
     /// Of each row, whether it stays.
-    fn stays(&self, batch: &RecordBatch) -> Result<BooleanArray, DataFusionError> {
+    pub(crate) fn stays(&self, batch: &RecordBatch) -> Result<BooleanArray, DataFusionError> {
         let goes = match self {
             Self::Where(condition) => condition.holds(batch)?,
             Self::Keys(checks) => match checks.keys() {
@@ -60,12 +61,29 @@ impl Gone {
 
 /// What takes the rows out.
 pub(crate) struct Rewritten {
-    /// The removes, and the adds of what stays.
+    /// The removes, the adds of what stays, and the change files.
     pub(crate) actions: Vec<Action>,
     /// The files of the rows beside them.
     pub(crate) survivors: StagedFiles,
+    /// What readers of the table's change data feed go by, where the files alone would not tell them.
+    pub(crate) changes: Option<ChangeFiles>,
     /// How many rows go.
     pub(crate) removed_rows: u64,
+}
+
+impl Rewritten {
+    /// All files that were written for it.
+    pub(crate) fn staged(&mut self) -> impl Iterator<Item = &mut StagedFiles> {
+        [Some(&mut self.survivors), self.changes.as_mut().map(|changes| &mut changes.0)].into_iter().flatten()
+    }
+}
+
+/// A change data feed that a rewrite has to feed.
+pub(crate) struct Feed<'a> {
+    /// The files of the rows that the same commit puts in.
+    pub(crate) added: &'a [DataFile],
+    /// Whether they come for those that go under the same keys.
+    pub(crate) is_merge: bool,
 }
 
 /// Finds the rows that go and writes those that share a file with them anew. Files without such rows stay as they are; those
@@ -75,11 +93,15 @@ pub(crate) async fn rewrite(
     loaded: &Loaded,
     columns: &SchemaRef,
     gone: &Gone,
+    feed: Option<Feed<'_>>,
     policy: &ResolvedWritePolicy,
     task: &Arc<TaskContext>,
 ) -> Result<Rewritten, CommitError> {
     let looked_at = columns_of(columns, &gone.columns());
+    let is_merge = feed.as_ref().is_some_and(|feed| feed.is_merge);
+    let updated = is_merge.then(|| KeySet::new(&gone.columns(), columns, false)).transpose()?;
     let mut actions = Vec::new();
+    let mut removed_from = Vec::new();
     let mut mixed = Vec::new();
     let mut removed_rows = 0;
     let candidates = may_hold(loaded, columns, gone);
@@ -91,6 +113,10 @@ pub(crate) async fn rewrite(
             all += batch.num_rows() as u64;
             let stays = gone.stays(&batch).map_err(|error| failed(table.path(), error))?;
             staying += stays.true_count() as u64;
+            if let Some(updated) = &updated {
+                let goes = arrow::compute::not(&stays).and_then(|goes| filter_record_batch(&batch, &goes));
+                updated.collect(&goes.map_err(|error| failed(table.path(), error.into()))?)?;
+            }
         }
         if staying == all {
             continue;
@@ -98,8 +124,9 @@ pub(crate) async fn rewrite(
         removed_rows += all - staying;
         actions.push(Action::Remove(file.remove_action(true)));
         if staying > 0 {
-            mixed.push(source);
+            mixed.push(source.clone());
         }
+        removed_from.push(source);
     }
     let survivors = staying_rows(mixed, Arc::clone(columns), gone.clone());
     let checks = Arc::new(RowChecks::new(policy, Some(&loaded.state), columns)?);
@@ -108,7 +135,18 @@ pub(crate) async fn rewrite(
     // What stays was in some order with what goes; alone it would claim one that the version does not have.
     let survivors = stage(target, input, &policy.unordered(), task).await?;
     actions.extend(survivors.actions());
-    Ok(Rewritten { actions, survivors, removed_rows })
+    // Where files go as a whole, and nothing comes in for them, the files tell it all.
+    let feed = feed.filter(|feed| !survivors.files().is_empty() || (feed.is_merge && removed_rows > 0));
+    let changes = match feed {
+        None => None,
+        Some(feed) => {
+            let added = feed.added.iter().map(|file| RowSource::written(table, file)).collect();
+            let changes = Changes { removed_from, gone: gone.clone(), updated, added };
+            Some(changes.write(table, columns, policy, task).await?)
+        }
+    };
+    actions.extend(changes.iter().flat_map(ChangeFiles::actions));
+    Ok(Rewritten { actions, survivors, changes, removed_rows })
 }
 
 fn failed(table: &Path, error: DataFusionError) -> CommitError {
@@ -142,6 +180,7 @@ fn staying_rows(sources: Vec<RowSource>, schema: SchemaRef, gone: Gone) -> Senda
 }
 
 /// The rows of one data file of a table.
+#[derive(Clone)]
 pub(crate) struct RowSource {
     path: PathBuf,
     partition_values: BTreeMap<String, Option<String>>,
@@ -163,6 +202,11 @@ impl RowSource {
             path: table.path().join(path.as_ref()),
             partition_values: file.partition_values_map().into_iter().collect(),
         })
+    }
+
+    /// A file that was written for the table.
+    fn written(table: &TableDir, file: &DataFile) -> Self {
+        Self { path: table.path().join(&file.path), partition_values: file.partition_values.clone() }
     }
 
     /// The file.

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use arrow::datatypes::SchemaRef;
 use deltalake_core::TableProperty;
-use deltalake_core::kernel::{Action, Metadata, Protocol, StructType, new_metadata};
+use deltalake_core::kernel::{Action, Metadata, Protocol, StructField, StructType, new_metadata};
 use deltalake_core::table::state::DeltaTableState;
 use serde_json::Value;
 
+use crate::checks::GENERATION;
 use crate::commit::Retention;
 use crate::error::{EngineError, PolicyError};
 use crate::policy::{self, ResolvedWritePolicy, delta_schema, protocol};
@@ -59,6 +60,7 @@ pub(crate) fn first_actions(
     let delta = delta_schema(schema)?;
     let metadata = new_metadata(&delta, policy.partition_by(), configuration).map_err(Engine)?;
     let protocol = protocol(None, &policy.protocol_features(), has_invariants(&delta));
+    check_generated(&delta, &protocol)?;
     Ok((serde_json::from_value(protocol.to_action()).map_err(Engine)?, metadata))
 }
 
@@ -69,11 +71,15 @@ pub(crate) fn changed_actions(
 ) -> Result<Vec<Action>, TableActionError> {
     let mut actions = Vec::new();
     let before = protocol_of(state);
-    if let Some(policy) = change.policy {
-        let after = protocol(Some(&before), &policy.protocol_features(), has_invariants(&state.schema()));
-        if after != before {
-            actions.push(Action::Protocol(serde_json::from_value(after.to_action()).map_err(Engine)?));
-        }
+    let after = match change.policy {
+        Some(policy) => protocol(Some(&before), &policy.protocol_features(), has_invariants(&state.schema())),
+        None => before.clone(),
+    };
+    if let Some(schema) = &change.new_schema {
+        check_generated(schema, &after)?;
+    }
+    if after != before {
+        actions.push(Action::Protocol(serde_json::from_value(after.to_action()).map_err(Engine)?));
     }
     // The engine's metadata has no way to set the partitioning; its serialised form does.
     let mut value = serde_json::to_value(state.metadata()).map_err(Engine)?;
@@ -118,4 +124,17 @@ fn configure(
 
 fn has_invariants(schema: &StructType) -> bool {
     schema.fields().any(|field| field.metadata().contains_key("delta.invariants"))
+}
+
+/// Whether whoever writes the table is told that it has generated columns: without the feature they would be written as any
+/// others.
+fn check_generated(schema: &StructType, protocol: &policy::Protocol) -> Result<(), PolicyError> {
+    let is_generated = |field: &StructField| field.metadata().contains_key(GENERATION);
+    if protocol.has("generatedColumns") || !schema.fields().any(is_generated) {
+        return Ok(());
+    }
+    Err(PolicyError::Contradiction {
+        problem: "a column has `delta.generationExpression`, and the table lacks the feature `generated_columns`",
+        fix: "add it to `enable_features`, or drop the column's metadata",
+    })
 }

@@ -97,12 +97,6 @@ pub enum CommitError {
         /// The constraint.
         constraint: String,
     },
-    /// Rewriting files of the table needs change files, which this build does not write.
-    #[error("the table at {} keeps a change data feed, for which this build writes no change files; append or overwrite, or turn `delta.enableChangeDataFeed` off", .path.display())]
-    ChangeDataFeed {
-        /// The table.
-        path: PathBuf,
-    },
     /// The table got a constraint that the staged rows were not checked for.
     #[error("the table at {} has the constraint `{constraint}`, which the rows were not checked for: it came after them; write them again", .path.display())]
     NewConstraint {
@@ -175,8 +169,7 @@ impl CommitError {
             | Self::SchemaChanged { .. }
             | Self::AppendOnly { .. }
             | Self::Partitioning { .. }
-            | Self::UncheckedRows { .. }
-            | Self::ChangeDataFeed { .. } => true,
+            | Self::UncheckedRows { .. } => true,
             Self::Table { source } | Self::Unread { source, .. } => source.is_input(),
             Self::Write { source } => source.is_input(),
             Self::NewConstraint { .. }

@@ -9,13 +9,14 @@ use object_store::ObjectStoreExt as _;
 
 use super::error::MaintenanceError;
 use super::{MIN_RETENTION_HOURS, Maintenance};
+use crate::change_feed::old_change_files;
 use crate::error::{EngineError, ReadError};
 use crate::log::{head_version, last_checkpoint};
 use crate::table_actions::protocol_of;
 
 impl Maintenance {
-    /// Deletes the files that no version younger than `retention_hours` needs, nor any of `keep_versions`. No commit says so:
-    /// a vacuum changes no version, and the head of the table stays what it was.
+    /// Deletes the files that no version younger than `retention_hours` needs, nor any of `keep_versions`, and change files
+    /// that are older. No commit says so: a vacuum changes no version, and the head of the table stays what it was.
     ///
     /// # Errors
     /// [`MaintenanceError::Retention`] below [`MIN_RETENTION_HOURS`]; another [`MaintenanceError`] when it failed, with some
@@ -46,7 +47,10 @@ impl Maintenance {
         let (_, plan) = vacuum.await.map_err(|error| failed(error.into()))?;
         let store = self.table.store().map_err(|error| failed(error.into()))?;
         let (mut files_removed, mut bytes_removed) = (0, 0);
-        for path in &plan.files_deleted {
+        // The engine's plan is made of files that versions removed, and change files were never part of one.
+        let oldest_unix_ms = self.seam.unix_ms().saturating_sub(i64::from(retention_hours) * 3_600_000);
+        let changes = old_change_files(&self.table, oldest_unix_ms, keep_versions)?;
+        for path in plan.files_deleted.iter().chain(&changes) {
             let path = object_store::path::Path::parse(path).map_err(|error| failed(error.into()))?;
             let size_bytes = store.head(&path).await.map_or(0, |file| file.size);
             match store.delete(&path).await {

@@ -7,6 +7,7 @@ use deltalake_core::kernel::StructType;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel as _;
 
 use super::stats::find;
+use crate::change_feed::FEED_COLUMNS;
 use crate::error::PolicyError;
 use crate::maintain::MIN_RETENTION_HOURS;
 use alluvium_contracts::{
@@ -39,10 +40,18 @@ pub(crate) fn check(policy: &DeltaWritePolicy, schema: &SchemaRef) -> Result<(),
         return Err(PolicyError::NoColumns);
     }
     let ntz = policy.enable_features.contains(&DeltaFeature::TimestampNtz);
+    let feed = policy.enable_features.contains(&DeltaFeature::ChangeDataFeed);
     let mut seen = HashSet::new();
     for field in schema.fields() {
         if !seen.insert(field.name().to_lowercase()) {
             return Err(PolicyError::DuplicateColumn { column: field.name().clone() });
+        }
+        if feed && FEED_COLUMNS.contains(&field.name().as_str()) {
+            return Err(PolicyError::Column {
+                field: "enable_features",
+                column: field.name().clone(),
+                problem: "is a column that the change data feed adds; rename it, or drop `change_data_feed`",
+            });
         }
         check_type(field.name(), field.data_type(), ntz)?;
     }
@@ -146,12 +155,6 @@ fn check_mode(policy: &DeltaWritePolicy, schema: &Schema) -> Result<(), PolicyEr
     }
     let on = |feature| policy.enable_features.contains(&feature);
     let rewrites = matches!(policy.mode, WriteMode::ReplaceWhere | WriteMode::Merge | WriteMode::Delete);
-    if rewrites && on(DeltaFeature::ChangeDataFeed) {
-        return Err(PolicyError::Contradiction {
-            problem: "`enable_features` has `change_data_feed`, and `mode` rewrites files, for which this build writes no change files",
-            fix: "append or overwrite, or drop the feature",
-        });
-    }
     if (rewrites || policy.mode == WriteMode::Overwrite) && on(DeltaFeature::AppendOnly) {
         return Err(PolicyError::Contradiction {
             problem: "`enable_features` has `append_only`, and `mode` removes rows",

@@ -41,7 +41,7 @@ pub(crate) const FEATURES: [FeatureRow; 20] = {
         of(Invariants, "invariants", false, None, None),
         of(CheckConstraints, "checkConstraints", false, None, None),
         of(ChangeDataFeed, "changeDataFeed", false, Some(("delta.enableChangeDataFeed", "true")), None),
-        of(GeneratedColumns, "generatedColumns", false, None, Some("this build computes no columns")),
+        of(GeneratedColumns, "generatedColumns", false, None, None),
         of(AllowColumnDefaults, "allowColumnDefaults", false, None, Some(ENGINE)),
         of(
             ColumnMapping,

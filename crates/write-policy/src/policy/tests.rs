@@ -119,14 +119,6 @@ fn bad_values_and_contradictions_name_the_field_and_the_fix() {
             "`schema_mode` is `overwrite`",
         ),
         (DeltaWritePolicy { column_mapping: ColumnMapping::Name, ..base.clone() }, "`column_mapping`"),
-        (
-            DeltaWritePolicy {
-                enable_features: vec![DeltaFeature::ChangeDataFeed],
-                keys: names(&["n"]),
-                ..mode(WriteMode::Merge)
-            },
-            "change_data_feed",
-        ),
         (DeltaWritePolicy { enable_features: vec![DeltaFeature::AppendOnly], ..base.clone() }, "append_only"),
         (properties(|p| p.statistics_level = StatisticsLevel::None), "statistics_level"),
         (properties(|p| p.row_group_max_rows = 0), "row_group_max_rows"),

@@ -2,12 +2,14 @@
 
 mod fields;
 mod footers;
+mod notices;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use alluvium_contracts::{
-    AppTransaction, DecimalI64, FeatureReport, FeatureResult, FieldReport, ProtocolReport, WriteOutcome, WriteReport,
+    AppTransaction, DecimalI64, FeatureReport, FeatureResult, FieldReport, ProtocolReport, SchemaHash, WriteOutcome,
+    WriteReport, canonical_json,
 };
 use alluvium_telemetry::Seam;
 use deltalake_core::kernel::transaction::PROTOCOL;
@@ -16,9 +18,10 @@ use serde_json::Value;
 use self::fields::{Observed, StatsInLog, fields};
 use self::footers::Footers;
 pub(crate) use self::footers::stats_columns;
-use crate::apply::{Done, TableWrite, TableWriteOutcome};
+use self::notices::notices;
+use crate::apply::{Caller, Done, TableWrite};
 use crate::error::{CommitError, ReadError};
-use crate::files::DataFile;
+use crate::files::{DataFile, TableWriteOutcome};
 use crate::inspect::{ordering, properties_of};
 use crate::log::{commit_info, head_version};
 use crate::policy::{POLICY_PROPERTY, ResolvedWritePolicy, feature_is_on};
@@ -39,7 +42,8 @@ impl TableWrite<'_> {
     /// Outside a Tokio runtime with a timer.
     pub async fn run_reported(self, seam: &Seam) -> Result<(TableWriteOutcome, WriteReport), CommitError> {
         let watch = seam.stopwatch();
-        let (plan, streams) = self.into_parts();
+        let (mut plan, streams) = self.into_parts();
+        let Caller { dataset_name, run_id } = std::mem::take(&mut plan.caller);
         let table = plan.table().to_path_buf();
         let policy = plan.policy();
         let transaction = plan
@@ -54,6 +58,8 @@ impl TableWrite<'_> {
             }
             _ => CommitError::Table { source },
         })?;
+        report.protocol.dataset_name.clone_from(&dataset_name);
+        (report.dataset_name, report.run_id) = (dataset_name, run_id);
         report.app_transaction = transaction;
         report.attempt_count = attempt_count;
         report.duration_ms = duration_ms;
@@ -148,15 +154,21 @@ async fn read_back(
         size_bytes: files.iter().map(|file| file.size_bytes).sum(),
         duration_ms: 0.0,
         layout_hash: Some(policy.layout_hash()),
-        schema_hash: None,
+        schema_hash: schema_hash(&after),
         // What did not commit asked nothing of the table.
         fields: if committed { fields(policy, &observed) } else { Vec::new() },
         protocol: protocol_report(policy, before.as_ref(), &after, &configuration),
         order_version: order.is_some().then_some(version),
         order: ordering(order),
-        notices: Vec::new(),
+        notices: if committed { notices(policy, before.as_ref(), &after) } else { Vec::new() },
         files: footers.files,
     })
+}
+
+/// The digest of the schema in the log, in canonical JSON: whoever can read the log can repeat it.
+fn schema_hash(loaded: &Loaded) -> Option<SchemaHash> {
+    let schema = serde_json::to_value(loaded.state.schema().as_ref()).ok()?;
+    Some(SchemaHash::of(&canonical_json(&schema).ok()?))
 }
 
 /// The statistics of `files` in the log, by path.

@@ -2,10 +2,12 @@
 //! text, and the engine's own reader.
 
 use alluvium_contracts::DeltaWritePolicy;
+mod change_feed;
 mod commits;
 mod damage;
 mod features;
 mod fields;
+mod generated;
 mod insert;
 mod inspect;
 mod layout;

@@ -48,8 +48,8 @@ async fn of_two_replacements_one_wins_and_no_row_is_doubled() {
 async fn appends_at_once_all_land_once() {
     let dir = tempfile::tempdir().unwrap();
     let table = path(&dir);
-    // Two tasks an application: the same transaction is sent twice, as a retry would.
-    let tasks: Vec<_> = (0..8_i64)
+    // Two tasks an application: the same transaction is sent twice, as a retry would. Many writers are for `processes`.
+    let tasks: Vec<_> = (0..4_i64)
         .map(|task| {
             let (table, app) = (table.clone(), task / 2);
             tokio::spawn(async move {
@@ -68,10 +68,10 @@ async fn appends_at_once_all_land_once() {
     for task in tasks {
         landed += task.await.unwrap();
     }
-    assert_eq!(landed, 16);
+    assert_eq!(landed, 8);
     let mut expected: Vec<String> =
-        (0..4).flat_map(|app| (0..4).map(move |version| format!("x|{}", app * 100 + version))).collect();
+        (0..2).flat_map(|app| (0..4).map(move |version| format!("x|{}", app * 100 + version))).collect();
     expected.sort();
     assert_eq!(rows(&table).await, expected);
-    assert_eq!(data_files(&table).len(), 16, "lost races leave no file");
+    assert_eq!(data_files(&table).len(), 8, "lost races leave no file");
 }

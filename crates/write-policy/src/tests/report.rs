@@ -1,17 +1,22 @@
 //! The report says what is there, field by field.
 
 use alluvium_contracts::{
-    ColumnWriterProperties, Compression, DeltaFeature, FeatureResult, FieldReport, GateMode, StatsPolicy, WriteMode,
-    WriteOutcome, WriteReport, WriterPropertiesPolicy,
+    ColumnWriterProperties, Compression, DeltaFeature, FeatureResult, FieldReport, GateMode, RunId, SchemaHash,
+    StatsPolicy, WriteMode, WriteOutcome, WriteReport, WriterPropertiesPolicy, canonical_json,
 };
 use alluvium_telemetry::Seam;
 use serde_json::json;
 
 use super::*;
 
+fn run_id() -> RunId {
+    "019e3c4a-5b6d-7e8f-9a0b-1c2d3e4f5a6b".parse().unwrap()
+}
+
 async fn reported(table: &Path, policy: &DeltaWritePolicy, rows: Vec<RecordBatch>) -> WriteReport {
     let policy = resolve(policy);
     let write = TableWrite::new(table, schema(), vec![stream(rows)], &policy).transaction("app", 7);
+    let write = write.on_behalf_of("daily", Some(run_id()));
     write.run_reported(&Seam::system()).await.unwrap().1
 }
 
@@ -86,6 +91,12 @@ async fn every_field_is_reported_beside_what_is_there() {
         [(DeltaFeature::DeletionVectors, FeatureResult::Enabled), (DeltaFeature::RowTracking, FeatureResult::LeftOut)]
     );
     assert!(report.protocol.before.is_none() && report.protocol.writable);
+    assert_eq!((report.dataset_name.as_deref(), report.run_id), (Some("daily"), Some(run_id())));
+    assert_eq!(report.protocol.dataset_name.as_deref(), Some("daily"));
+    let written: Value =
+        serde_json::from_str(actions(dir.path(), 0)["metaData"][0]["schemaString"].as_str().unwrap()).unwrap();
+    assert_eq!(report.schema_hash, Some(SchemaHash::of(&canonical_json(&written).unwrap())));
+    assert_eq!(report.notices, ["the feature row_tracking was left out: the engine cannot write tables with it"]);
 
     let again = reported(dir.path(), &rich(), vec![numbered(0, 1)]).await;
     assert_eq!((again.outcome, again.delta_version, again.fields.len()), (WriteOutcome::Unchanged, Some(0), 0));
@@ -97,9 +108,30 @@ async fn what_is_not_there_is_reported_as_not_there() {
     land(dir.path(), &DeltaWritePolicy { mode: WriteMode::Append, ..rich() }, vec![numbered(0, 10)]).await;
     let report = reported(dir.path(), &rich(), vec![numbered(10, 20)]).await;
     assert_eq!(report.base_version, Some(0));
+    let lost = report.notices.iter().find(|notice| notice.contains("was in order of n and is no more"));
+    assert!(lost.is_some(), "{:?}", report.notices);
     let order = field(&report, "zorder_by");
     assert!(!order.honoured && order.observed == json!([]), "the first write's files are beside them: {order:?}");
     assert_eq!(report.protocol.features[0].result, FeatureResult::Present);
+    // A write of nothing but what the table was asked to be has nothing to add.
+    let silent = DeltaWritePolicy { zorder_by: names(&["n"]), ..DeltaWritePolicy::default() };
+    let dir = tempfile::tempdir().unwrap();
+    for n in [0, 1] {
+        let policy = resolve(&silent);
+        let write = TableWrite::new(dir.path(), schema(), vec![stream(vec![numbered(n, 10)])], &policy);
+        let (_, report) = write.run_reported(&Seam::system()).await.unwrap();
+        assert_eq!(report.notices, Vec::<String>::new());
+    }
+    let capped = DeltaWritePolicy {
+        stats_policy: StatsPolicy::Explicit,
+        stats_columns: Some(names(&["n", "s"])),
+        stats_max_columns: 1,
+        ..DeltaWritePolicy::default()
+    };
+    let policy = resolve(&capped);
+    let write = TableWrite::new(dir.path(), schema(), vec![stream(vec![numbered(0, 10)])], &policy);
+    let (_, report) = write.run_reported(&Seam::system()).await.unwrap();
+    assert_eq!(report.notices[0], "the log has no statistics of s: `stats_max_columns` was reached");
     // A page cannot be as small as this.
     let mut tiny = rich();
     tiny.writer_properties.data_page_size_bytes = 1;
