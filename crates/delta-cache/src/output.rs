@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use alluvium_contracts::{
     CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheScope, DeltaWritePolicy,
-    ForeignCommit, LookupResult, PinDigest, RunId,
+    ForeignCommit, LineageSummary, LookupResult, PinDigest, RunId,
 };
 use alluvium_plans::PlanBundle;
 use alluvium_profile::Session;
 use alluvium_write_policy::{
-    CommitOutcome, ResolvedWritePolicy, active_files, commit_replace, head_commit, write_files_with,
+    CommitOutcome, ReaderColumn, ResolvedWritePolicy, WriteOverrides, active_files, commit_replace, head_commit,
+    pending_stats, write_files_with,
 };
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
@@ -72,6 +73,8 @@ pub struct PublishRequest<'a> {
     pub bundle: &'a PlanBundle,
     /// What scans the view's rows. Without it the view is computed into the output directly.
     pub source: Option<Arc<dyn TableProvider>>,
+    /// What the views that read this one do with its columns: those get statistics. No part of what makes an output stale.
+    pub readers: Vec<LineageSummary>,
     /// The run.
     pub run_id: RunId,
     /// Publish even if the table holds the view already.
@@ -188,6 +191,22 @@ impl DeltaCache {
         })
     }
 
+    /// The columns of an output that get statistics for its `readers` when it is next published, and have none yet.
+    ///
+    /// # Errors
+    /// [`CacheError::Policy`] when the policy does not fit the view's columns, [`CacheError::Read`] when the table's log
+    /// cannot be read.
+    pub async fn pending_statistics(
+        &self,
+        target: &OutputTarget,
+        bundle: &PlanBundle,
+        readers: &[LineageSummary],
+    ) -> Result<Vec<String>, CacheError> {
+        let policy = self.resolve(target, bundle, readers)?;
+        let decision = pending_stats(&target.path, &policy).await.map_err(self.read(target))?;
+        Ok(decision.pending_columns)
+    }
+
     /// Publishes a view as the next version of the output, unless its table holds it already.
     ///
     /// # Errors
@@ -233,7 +252,7 @@ impl DeltaCache {
     }
 
     async fn look(&self, target: &OutputTarget, bundle: &PlanBundle) -> Result<Found, CacheError> {
-        let policy = self.resolve(target, bundle.published().arrow())?;
+        let policy = self.resolve(target, bundle, &[])?;
         let stale = |reason: String, head| Ok(Found::Stale { reason, head });
         let Some(head) = head_commit(&target.path).map_err(self.read(target))? else {
             return stale("first publication".to_owned(), None);
@@ -277,9 +296,9 @@ impl DeltaCache {
         request: PublishRequest<'_>,
         before_publish: BeforePublish<'_>,
     ) -> Result<UnderLease, CacheError> {
-        let PublishRequest { target, bundle, source, run_id, fresh } = request;
+        let PublishRequest { target, bundle, source, readers, run_id, fresh } = request;
         let schema = Arc::clone(bundle.published().arrow());
-        let policy = self.resolve(target, &schema)?;
+        let policy = self.resolve(target, bundle, &readers)?;
         // A fresh publication replaces what was there when it was asked for, and takes what is newer than that.
         let replaced = if fresh { self.head_version(target)? } else { None };
         let resource = resource(target);
@@ -424,8 +443,15 @@ impl DeltaCache {
         }
     }
 
-    fn resolve(&self, target: &OutputTarget, schema: &SchemaRef) -> Result<ResolvedWritePolicy, CacheError> {
-        let resolved = ResolvedWritePolicy::resolve(&target.policy, schema);
+    fn resolve(
+        &self,
+        target: &OutputTarget,
+        bundle: &PlanBundle,
+        readers: &[LineageSummary],
+    ) -> Result<ResolvedWritePolicy, CacheError> {
+        let read = ReaderColumn::of(bundle.name(), readers);
+        let schema = bundle.published().arrow();
+        let resolved = ResolvedWritePolicy::resolve_with(&target.policy, schema, &read, &WriteOverrides::default());
         resolved
             .and_then(|policy| policy.check_replaces().map(|()| policy))
             .map_err(|source| CacheError::Policy { output: target.name.clone(), source })

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alluvium_contracts::{
-    CacheOutcome, CachePolicy, MissExplanation, OutputResult, PlanDocument, PlannedOutput, PlannedView, Stability,
-    ViewResult,
+    CacheOutcome, CachePolicy, LineageSummary, MissExplanation, OutputResult, PlanDocument, PlannedOutput, PlannedView,
+    Stability, ViewResult,
 };
 use alluvium_datasets::{ChangedError, DatasetSpec, PinnedDataset};
 use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published};
@@ -183,6 +183,24 @@ impl Decisions {
     /// The outputs of a view.
     pub(crate) fn outputs_of<'a>(&'a self, view: &'a str) -> impl Iterator<Item = (&'a String, &'a OutputDecision)> {
         self.outputs.iter().filter(move |(_, output)| output.view == view)
+    }
+
+    /// What each selected view that reads `view` does with it.
+    pub(crate) fn lineage_of_readers(&self, view: &str) -> Vec<LineageSummary> {
+        let readers = self.graph.readers().remove(view).unwrap_or_default();
+        readers.into_iter().filter_map(|reader| Some(self.views.get(reader)?.bundle.lineage())).collect()
+    }
+
+    /// The columns that the readers of an output need statistics of, and that its table has none of.
+    pub(crate) async fn pending_statistics(&self, pipeline: &Pipeline, output: &str) -> Result<Vec<String>, RunError> {
+        let found = self.outputs.get(output).and_then(|output| Some((output, self.views.get(&output.view)?)));
+        let Some((output, view)) = found else { return Ok(Vec::new()) };
+        let readers = self.lineage_of_readers(&output.view);
+        if readers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pending = pipeline.cache.pending_statistics(&output.target, &view.bundle, &readers).await;
+        pending.map_err(|error| RunError::output(&pipeline.project, error))
     }
 
     /// The contract document of `plan`.

@@ -480,6 +480,7 @@ impl Attempt<'_> {
             target: &output.target,
             bundle: &view.bundle,
             source,
+            readers: self.decisions.lineage_of_readers(view.bundle.name()),
             run_id: self.run_id,
             fresh: output.fresh,
         }

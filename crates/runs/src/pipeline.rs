@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alluvium_contracts::PlanDocument;
+use alluvium_contracts::{OutputResult, PlanDocument};
 use alluvium_datasets::{PinCounters, PinMemo, Pinner};
 use alluvium_delta_cache::{CacheError, DeltaCache};
 use alluvium_ledgers::{LedgerError, Ledgers};
@@ -159,13 +159,22 @@ impl Pipeline {
     }
 
     /// What a run would decide, without computing anything: a hit or not, and for each miss which component of the
-    /// identity changed from what to what.
+    /// identity changed from what to what. An output that is up to date says which statistics its readers wait for.
     ///
     /// # Errors
     /// [`RunError`] when the pipeline is wrong or its sources cannot be pinned.
     pub async fn plan(&self, select: &[String]) -> Result<PlanDocument, RunError> {
         let options = RunOptions { select: select.to_vec(), ..RunOptions::default() };
-        Ok(Decisions::take(self, &options, &Outcomes::default()).await?.document())
+        let decisions = Decisions::take(self, &options, &Outcomes::default()).await?;
+        let mut document = decisions.document();
+        for planned in document.outputs.iter_mut().filter(|planned| planned.result == OutputResult::Hit) {
+            let pending = decisions.pending_statistics(self, &planned.name).await?;
+            if !pending.is_empty() {
+                let columns = pending.join(", ");
+                planned.reason = Some(format!("statistics of {columns} wait for the next write: readers use them"));
+            }
+        }
+        Ok(document)
     }
 
     /// What pinning has hashed and inferred since the pipeline was opened.

@@ -5,11 +5,12 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use alluvium_contracts::{DeltaWritePolicy, OutputResult, RunResult};
+use alluvium_runs::{RunOptions, Silent};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use serde_json::{Value, json};
 
 use crate::input::refusal;
-use crate::lab::{Lab, run};
+use crate::lab::{Lab, run, try_run};
 
 const OUTPUT: &str = "out/rows";
 
@@ -285,6 +286,40 @@ async fn a_policy_that_changes_rewrites_and_says_so() {
     assert_eq!((document.outputs[0].result, document.outputs[0].delta_version), (OutputResult::Write, Some(1)));
     let metadata = &actions(&lab.path(OUTPUT), 1)["metaData"][0]["configuration"]["alluvium.writePolicy"];
     assert!(metadata.as_str().unwrap().contains("300"), "{metadata}");
+}
+
+/// They are no part of the layout: a reader that comes makes no output stale, and what it needs shows as pending.
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_for_readers_wait_for_the_next_write() {
+    let lab = lab("");
+    lab.run().await;
+    let property = |version| {
+        let mut log = actions(&lab.path(OUTPUT), version);
+        let metadata = log.remove("metaData").map(|mut metadata| metadata.remove(0));
+        metadata.map(|metadata| metadata["configuration"]["delta.dataSkippingStatsColumns"].clone())
+    };
+    assert_eq!(property(0), Some(Value::Null), "without readers the first columns have them");
+    lab.edit(
+        "alluvium.toml",
+        "[outputs.rows]",
+        "[views.some]\nsql = \"select s from rows where t > 'a'\"\n\n[outputs.rows]",
+    );
+    let planned = lab.plan().await.outputs.remove(0);
+    assert_eq!((planned.result, planned.reason), (OutputResult::Hit, None), "the first columns have t among them");
+    assert_eq!(lab.run().await.outputs[0].result, OutputResult::Hit);
+
+    lab.edit("alluvium.toml", "[outputs.rows.write]", "[outputs.rows.write]\nstats_max_columns = 1");
+    assert_eq!(lab.run().await.outputs[0].result, OutputResult::Write);
+    assert_eq!(property(1), Some(json!("t")), "what readers filter by goes first");
+    lab.edit("alluvium.toml", "where t > 'a'", "where k > 5");
+    let planned = lab.plan().await.outputs.remove(0);
+    let reason = planned.reason.unwrap();
+    assert!(planned.result == OutputResult::Hit && reason.contains("statistics of k wait"), "{reason}");
+    assert_eq!(lab.run().await.outputs[0].result, OutputResult::Hit);
+    let options = RunOptions { select: vec![], fresh: true, ..RunOptions::default() };
+    let document = try_run(&lab.open(), options, &Silent).await.unwrap();
+    assert_eq!((document.outputs[0].result, property(2)), (OutputResult::Write, Some(json!("k"))));
+    assert_eq!(lab.plan().await.outputs.remove(0).reason, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -222,6 +222,6 @@ pub struct PlannedOutput {
     pub view: String,
     /// What a run would report: `hit`, `write`, or `error` for a foreign commit.
     pub result: OutputResult,
-    /// Why; none for a hit.
+    /// Why; of a hit, what waits for the next write.
     pub reason: Option<String>,
 }

@@ -10,7 +10,7 @@ use alluvium_contracts::{DeltaStatsDecision, DeltaWritePolicy, LineageSummary, S
 ///
 /// The first of these that applies: the write's `overrides`; the policy `off`; the policy `explicit`; `auto`, which takes
 /// the z-order columns and then those of `lineage`. Unknown columns, partition columns and types that files cannot be
-/// skipped by leave before the cap counts, and the order is kept.
+/// skipped by leave before the cap counts, and the order is kept. Where `auto` finds none, the first columns get them.
 #[must_use]
 pub fn resolve_stats_columns(
     policy: &DeltaWritePolicy,
@@ -27,7 +27,6 @@ pub fn resolve_stats_columns(
         (None, StatsPolicy::Explicit) => named(StatsReason::Explicit, explicit),
         (None, StatsPolicy::Auto) => named(StatsReason::Zorder, &policy.zorder_by).into_iter().chain(read_by).collect(),
     };
-    let nothing_known = overrides.is_none() && policy.stats_policy == StatsPolicy::Auto && candidates.is_empty();
     let cap = usize::try_from(policy.stats_max_columns).unwrap_or(usize::MAX);
     let mut taken: Vec<String> = Vec::new();
     let mut seen = HashSet::new();
@@ -48,6 +47,7 @@ pub fn resolve_stats_columns(
         }
         columns.push(StatsColumn { column, taken: left.is_none(), reason: left.unwrap_or(source) });
     }
+    let nothing_known = overrides.is_none() && policy.stats_policy == StatsPolicy::Auto && taken.is_empty();
     let mut lineage_columns: Vec<String> = lineage.iter().map(|read| read.column.clone()).collect();
     lineage_columns.sort_unstable();
     lineage_columns.dedup();
@@ -207,6 +207,9 @@ mod tests {
         assert_eq!(taken(policy(StatsPolicy::Auto), Some(&[])), Some(vec![]));
         let unknown = resolve_stats_columns(&DeltaWritePolicy::default(), &schema(), &[], None);
         assert_eq!(unknown.stats_columns, None, "nothing known: the engine's first columns");
+        let by_flag = [ReaderColumn { column: "flag".to_owned(), reason: StatsReason::Filter }];
+        let useless = resolve_stats_columns(&DeltaWritePolicy::default(), &schema(), &by_flag, None);
+        assert_eq!(useless.stats_columns, None, "a reader of what cannot be skipped by takes nothing away");
         assert_eq!(decide(policy(StatsPolicy::Auto), None).lineage_columns, ["flag", "nowhere", "x", "y", "z"]);
     }
 
