@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::page::Machine;
+use super::page::{Machine, put_section};
 use crate::cargo;
 use crate::metadata::Metadata;
 
@@ -65,7 +65,8 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     }
     let page = root.join(&args.out);
     let earlier = std::fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
-    std::fs::write(&page, put(&earlier, &section)).with_context(|| format!("cannot write {}", page.display()))
+    std::fs::write(&page, put_section(&earlier, HEADING, &section))
+        .with_context(|| format!("cannot write {}", page.display()))
 }
 
 fn render(report: &Report, machine: &Machine) -> String {
@@ -98,14 +99,6 @@ fn row(Row { what, plain_us, ours_us }: &Row) -> String {
     format!("| {what} | ≤ {GOAL} × | {plain_us:.2} µs | {ours_us:.2} µs | {ratio:.2} × | {verdict} |\n")
 }
 
-/// `page` with the section in place of the one it has, or behind everything.
-fn put(page: &str, section: &str) -> String {
-    let start = page.find(HEADING).unwrap_or(page.len());
-    let (before, old) = page.split_at(start);
-    let after = old.get(HEADING.len()..).and_then(|rest| rest.find("\n## ").map(|at| &rest[at..])).unwrap_or_default();
-    format!("{}\n\n{section}{after}", before.trim_end())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,10 +121,10 @@ mod tests {
             "{section}"
         );
 
-        let page = put("# Benchmarks\n\nAll.\n", &section);
+        let page = put_section("# Benchmarks\n\nAll.\n", HEADING, &section);
         assert_eq!(page, format!("# Benchmarks\n\nAll.\n\n{section}"));
         let longer = format!("{page}\n## More\n\nAnd so on.\n");
-        let again = put(&longer, &section.replace("1.50", "1.75"));
+        let again = put_section(&longer, HEADING, &section.replace("1.50", "1.75"));
         assert_eq!(again, longer.replace("1.50", "1.75"));
     }
 }

@@ -89,6 +89,14 @@ pub fn sections(earlier: &str) -> &str {
     earlier.find("\n## ").map_or("", |at| &earlier[at..])
 }
 
+/// `page` with the section under `heading` in place of the one it has, or behind everything.
+pub fn put_section(page: &str, heading: &str, section: &str) -> String {
+    let start = page.find(heading).unwrap_or(page.len());
+    let (before, old) = page.split_at(start);
+    let after = old.get(heading.len()..).and_then(|rest| rest.find("\n## ").map(|at| &rest[at..])).unwrap_or_default();
+    format!("{}\n\n{section}{after}", before.trim_end())
+}
+
 /// The page. Binaries that were `given` rather than built may be of any profile, and the page says so.
 pub fn render(figures: &Figures, machine: &Machine, command: &str, given: bool) -> String {
     let cold = &figures.cold;

@@ -1,17 +1,18 @@
-//! The figures of docs/benchmarks-write.md: tables written by alluvium-write-policy, by plain DataFusion, and by other
-//! libraries, each write in a process of its own.
+//! The section "Writes of tables" of docs/benchmarks.md: tables written by alluvium-write-policy, by plain DataFusion, and by
+//! other libraries, each write in a process of its own.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::page::Machine;
-use super::write_page;
+use super::page::{Machine, put_section};
+use super::write_page::{self, HEADING};
+use crate::cargo::{self, WHOLE_WORKSPACE};
 use crate::metadata::Metadata;
-use crate::{cargo, python};
+use crate::python;
 
 const REQUIREMENTS: &str = "bench/write/requirements.txt";
 const RIVALS: &str = "bench/write/rivals.py";
@@ -27,9 +28,9 @@ pub struct Args {
     /// A Parquet file, or a directory of them, to write beside TPC-H's lineitem.
     #[arg(long, value_name = "PATH", env = "ALLUVIUM_DATA")]
     data: Option<PathBuf>,
-    /// The scale factor of lineitem: 1 has 6 million rows. A small one shows that everything runs, and the page says so.
-    #[arg(long, value_name = "N", default_value = "1")]
-    scale: String,
+    /// Write a hundredth of the rows once, without optimising anything, to see that everything runs; only print the section.
+    #[arg(long)]
+    quick: bool,
     /// How often each write is measured; the page shows medians.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -39,19 +40,29 @@ pub struct Args {
     /// Measure in this directory instead of the target directory: the device matters.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Measure with this `write-bench` instead of building one; the page says so.
+    /// Measure with this `write-bench` instead of building one; the section says so.
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
-    /// The page to write; the figures go beside it, as JSON.
-    #[arg(long, value_name = "FILE", default_value = "docs/benchmarks-write.md")]
+    /// The page whose section is written.
+    #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]
     out: PathBuf,
 }
 
+impl Args {
+    /// The scale factor of lineitem: 1 has 6 million rows.
+    fn scale(&self) -> &'static str {
+        if self.quick { "0.01" } else { "1" }
+    }
+
+    fn runs(&self) -> u32 {
+        if self.quick { 1 } else { self.runs }
+    }
+}
+
 /// Everything measured.
-#[derive(Debug, Serialize, Deserialize)]
 pub struct Figures {
-    /// The scale factor of lineitem.
-    pub scale: String,
+    /// Whether hardly anything was written, by a binary that nobody optimised.
+    pub quick: bool,
     /// Whether the binary was given, and may be of any profile.
     pub given_binary: bool,
     /// By source and side: the seconds of each write.
@@ -64,12 +75,12 @@ pub struct Figures {
     pub sorted_bytes: u64,
 }
 
-/// Measure, and write the page of the workspace at `root`.
+/// Measure, print the section, and put it into the page of the workspace at `root`.
 pub fn run(root: &Path, args: &Args) -> Result<()> {
     let metadata = Metadata::load(root)?;
     let bench = Bench::new(root, &metadata, args)?;
-    let lineitem = bench.lineitem(&args.scale)?;
-    let mut sources = vec![(format!("lineitem, scale {}", args.scale), lineitem.clone())];
+    let lineitem = bench.lineitem(args.scale())?;
+    let mut sources = vec![(format!("lineitem, scale {}", args.scale()), lineitem.clone())];
     if let Some(data) = &args.data {
         let name =
             data.file_stem().map_or_else(|| data.display().to_string(), |name| name.to_string_lossy().into_owned());
@@ -77,23 +88,26 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     }
     let mut writes = BTreeMap::new();
     for (name, source) in &sources {
-        writes.insert(name.clone(), bench.writes(source, args.runs)?);
+        writes.insert(name.clone(), bench.writes(source, args.runs())?);
     }
     let (sort_peak_bytes, sorted_bytes) = bench.sort_memory(&lineitem)?;
     let figures = Figures {
-        scale: args.scale.clone(),
+        quick: args.quick,
         given_binary: args.binary.is_some(),
         writes,
         read_bytes: bench.read_bytes(&lineitem)?,
         sort_peak_bytes,
         sorted_bytes,
     };
+    let section = write_page::render(&figures, &Machine::of(root, &metadata)?, &versions(root)?);
+    print!("{section}");
+    if args.quick {
+        return Ok(());
+    }
     let page = root.join(&args.out);
-    let text = write_page::render(&figures, &Machine::of(root, &metadata)?, &versions(root)?);
-    save(&page.with_extension("json"), &serde_json::to_string_pretty(&figures)?)?;
-    save(&page, &text)?;
-    print!("{text}");
-    Ok(())
+    let earlier = std::fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
+    std::fs::write(&page, put_section(&earlier, HEADING, &section))
+        .with_context(|| format!("cannot write {}", page.display()))
 }
 
 /// What measurements need.
@@ -112,20 +126,7 @@ impl<'a> Bench<'a> {
         let dir = dir.canonicalize()?;
         let binary = match &args.binary {
             Some(binary) => binary.canonicalize().with_context(|| format!("no binary at {}", binary.display()))?,
-            None => {
-                let mut build = cargo::cargo(root);
-                // With the command, so that both share the engine that `cargo xtask bench` builds.
-                cargo::run(build.args([
-                    "build",
-                    "--release",
-                    "--locked",
-                    "-p",
-                    "alluvium-cli",
-                    "-p",
-                    "alluvium-bench",
-                ]))?;
-                metadata.target_directory.join("release").join(format!("write-bench{}", std::env::consts::EXE_SUFFIX))
-            }
+            None => build(root, metadata, args.quick)?,
         };
         let python = match args.without_python {
             true => None,
@@ -144,7 +145,7 @@ impl<'a> Bench<'a> {
         let python = self.python.as_ref().context("lineitem is not there yet, and Python's tpchgen-cli makes it")?;
         let generator = python.with_file_name(format!("tpchgen-cli{}", std::env::consts::EXE_SUFFIX));
         let mut generate = Command::new(generator);
-        generate.args(["--scale-factor", scale, "--tables", "lineitem", "--format", "parquet", "--output-dir"]);
+        generate.args(["parquet", "--scale-factor", scale, "--tables", "lineitem", "--output-dir"]);
         cargo::run(generate.arg(&dir))?;
         ensure!(file.is_file(), "tpchgen-cli made no {}", file.display());
         Ok(file)
@@ -223,6 +224,24 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// A release build goes with the command, so that both share the engine that `cargo xtask bench` builds.
+fn build(root: &Path, metadata: &Metadata, quick: bool) -> Result<PathBuf> {
+    let mut build = cargo::cargo(root);
+    build.arg("build");
+    let profile = match quick {
+        true => {
+            build.args(WHOLE_WORKSPACE).args(crate::ci::WITH_DEV_FEATURES);
+            "debug"
+        }
+        false => {
+            build.args(["--release", "--locked", "-p", "alluvium-cli", "-p", "alluvium-bench"]);
+            "release"
+        }
+    };
+    cargo::run(&mut build)?;
+    Ok(metadata.target_directory.join(profile).join(format!("write-bench{}", std::env::consts::EXE_SUFFIX)))
+}
+
 #[derive(Deserialize)]
 struct Written {
     seconds: f64,
@@ -240,8 +259,4 @@ struct Read {
 fn versions(root: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(root.join(REQUIREMENTS)).context("cannot read the rivals' requirements")?;
     Ok(text.lines().map(|line| line.replace("==", " ")).collect())
-}
-
-fn save(file: &Path, text: &str) -> Result<()> {
-    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }

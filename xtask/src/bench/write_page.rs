@@ -1,4 +1,4 @@
-//! docs/benchmarks-write.md, in a layout that changes only where a figure does.
+//! The section of docs/benchmarks.md about writes, in a layout that changes only where a figure does.
 
 use super::page::Machine;
 use super::write::{Figures, READ_FILE_BYTES, SORT_MEMORY_BYTES};
@@ -7,13 +7,14 @@ const WRITE_RATIO: f64 = 1.15;
 const READ_RATIO: f64 = 5.0;
 const SORT_RATIO: f64 = 1.2;
 
-/// The page.
+/// The heading of the section, by which it is found again.
+pub const HEADING: &str = "## Writes of tables";
+
+/// The section.
 pub fn render(figures: &Figures, machine: &Machine, versions: &[String]) -> String {
     let mut notes = String::new();
-    if figures.scale != "1" {
-        notes.push_str(
-            "\n**Measured at another scale than 1: this shows that everything runs, and the figures mean nothing.**\n",
-        );
+    if figures.quick {
+        notes.push_str("\n**Measured with --quick: this shows that everything runs, and the figures mean nothing.**\n");
     }
     if figures.given_binary {
         notes.push_str("\n**The binary was given by path: it may be no release build.**\n");
@@ -67,10 +68,9 @@ pub fn render(figures: &Figures, machine: &Machine, versions: &[String]) -> Stri
         .collect();
     format!(
         "\
-# Benchmarks of alluvium-write-policy
+{HEADING}
 
-Written by `cargo xtask bench write`, which measures all sides anew; nothing here is written by hand. The figures are
-in [benchmarks-write.json](benchmarks-write.json) too.
+Written by `cargo xtask bench write`, which measures all sides anew; nothing here is written by hand.
 {notes}
 | what | goal | measured | verdict |
 |---|---|---|---|
@@ -78,8 +78,6 @@ in [benchmarks-write.json](benchmarks-write.json) too.
 
 The selective read scans {unordered} bytes of the unordered table and {clustered} of the clustered one. The sorted table
 has {} bytes of Parquet.
-
-## Writes
 
 Seconds from the plan to the last byte, reading the source included; starting the process and importing libraries are not.
 *over ours* is the median over that of alluvium-write-policy.

@@ -11,7 +11,7 @@ use parquet::file::metadata::PageIndexPolicy;
 use serde_json::json;
 
 use super::*;
-use crate::{CommitError, PolicyError, TableWriteOutcome, WriteError, append, table_order};
+use crate::{CommitError, TableWriteOutcome, WriteError, append, table_order};
 
 /// `id` (distinct), `k` (ten values), `p` (two values), `st.id`, and a text.
 fn wide() -> RecordBatch {
@@ -355,11 +355,35 @@ async fn rows_that_break_a_constraint_are_refused_on_every_path() {
 }
 
 #[tokio::test]
-async fn bad_input_leaves_nothing() {
+async fn bad_input_leaves_a_table_as_it_was_and_makes_none() {
+    let base = DeltaWritePolicy::default();
+    let bad = [
+        ("`partition_by` names `nope`", DeltaWritePolicy { partition_by: names(&["nope"]), ..base.clone() }),
+        ("`partition_by` names every column", DeltaWritePolicy { partition_by: names(&["s", "n"]), ..base.clone() }),
+        (
+            "`zorder_by` names `s`, which is a partition column",
+            DeltaWritePolicy { partition_by: names(&["s"]), zorder_by: names(&["s"]), ..base.clone() },
+        ),
+        (
+            "`enable_features` asks for `rowTracking`",
+            DeltaWritePolicy { enable_features: vec![DeltaFeature::RowTracking], ..base.clone() },
+        ),
+        ("`mode` is `merge`, and `keys` names no column", DeltaWritePolicy { mode: Merge, ..base.clone() }),
+        ("`keys` is given, and `mode` does not use it", DeltaWritePolicy { keys: names(&["s"]), ..base.clone() }),
+        ("`writer_properties.statistics_level` is `none`", properties(|p| p.statistics_level = StatisticsLevel::None)),
+    ];
     let dir = tempfile::tempdir().unwrap();
-    let table = dir.path().join("table");
-    let policy = DeltaWritePolicy { partition_by: names(&["s", "n"]), ..DeltaWritePolicy::default() };
-    let result = write(&table, &policy, vec![batch(&[(Some("a"), 1)])]).await;
-    assert!(matches!(result, Err(CommitError::Policy { source: PolicyError::AllColumnsPartitions })), "{result:?}");
-    assert!(!table.exists());
+    let (table, missing) = (dir.path().join("table"), dir.path().join("missing"));
+    land(&table, &base, vec![batch(&[(Some("a"), 1)])]).await;
+    let before = (actions(&table, 0), data_files(&table));
+    for (said, policy) in bad {
+        for table in [&table, &missing] {
+            let result = write(table, &policy, vec![batch(&[(Some("b"), 2)])]).await;
+            let Err(CommitError::Policy { source }) = result else { panic!("{said}: {result:?}") };
+            assert!(source.to_string().contains(said), "{source} does not say {said}");
+        }
+        assert!(!missing.exists(), "{said}");
+        assert_eq!((actions(&table, 0), data_files(&table)), before, "{said}");
+        assert_eq!(fs::read_dir(table.join("_delta_log")).unwrap().count(), 1, "{said}");
+    }
 }
