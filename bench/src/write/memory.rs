@@ -15,7 +15,7 @@ pub fn resident() -> Result<Resident> {
     let status = std::fs::read_to_string("/proc/self/status").context("memory is measured on Linux only")?;
     let of = |key: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-        line.split_whitespace().nth(0)?.parse::<u64>().ok().map(|kib| kib * 1024)
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
     };
     Ok(Resident {
         now_bytes: of("VmRSS:").context("no VmRSS in /proc/self/status")?,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use deltalake_core::DeltaTableBuilder;
@@ -23,7 +24,7 @@ pub async fn read(table: &Path, sql: &str) -> Result<Value> {
     session.register_table("t", provider)?;
     let plan = session.sql(sql).await?.create_physical_plan().await?;
     let batches = collect(Arc::clone(&plan), session.task_ctx()).await?;
-    let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     Ok(json!({"rows": rows, "bytes_scanned": scanned(plan.as_ref())}))
 }
 

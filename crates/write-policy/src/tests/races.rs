@@ -1,6 +1,8 @@
 //! Two writers at once: FEASIBILITY's second trap, where the engine lets both commit.
 
 use super::*;
+use crate::commit::{Create, Landing, Retention, commit, overwrite};
+use crate::table::TableDir;
 use crate::{AppendOutcome, append, head_commit};
 
 fn path(dir: &tempfile::TempDir) -> PathBuf {
@@ -42,6 +44,30 @@ async fn of_two_replacements_one_wins_and_no_row_is_doubled() {
             assert_eq!(data_files(&table).len() as u64, version + 1, "the loser's files are gone, round {round}");
         }
     }
+}
+
+/// Two replacements of an empty version: neither removes or reads what the other does, so the engine, retrying, lands both.
+#[tokio::test]
+async fn a_replacement_does_not_land_behind_what_it_did_not_see() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = path(&dir);
+    replace(&path, None, vec![]).await;
+    let table = TableDir::open(&path).unwrap();
+    let empty = table.load(Some(0)).await.unwrap();
+    let (schema, policy, metadata) = (schema(), plain(), metadata("r"));
+    let mut landings = Vec::new();
+    for _ in 0..2 {
+        let mut staged = stage(&path, vec![numbered(0, 10)]).await;
+        let retention = Retention::Keep;
+        let all = Create { schema: &schema, policy: &policy, metadata: &metadata, transaction: None, retention };
+        let change = overwrite(&table, &empty, &staged, all).await.unwrap();
+        landings.push(match commit(&table, &empty, change, &mut [&mut staged]).await.unwrap() {
+            Landing::Landed { version, .. } => Ok(staged.committed(version).version),
+            Landing::Taken { head } => Err(head),
+        });
+    }
+    assert_eq!(landings, [Ok(1), Err(1)]);
+    assert_eq!((rows(&path).await.len(), data_files(&path).len()), (10, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
