@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alluvium_contracts::{DeltaWritePolicy, SchemaMode, WriteMode};
-use arrow::array::RecordBatch;
-use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -20,16 +18,14 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
-use futures::StreamExt as _;
 
 use crate::apply::TableWrite;
 use crate::error::CommitError;
 use crate::files::{CommitMetadata, TableWriteOutcome};
 use crate::policy::ResolvedWritePolicy;
 use crate::read::open;
-use crate::schema::table_schema;
+use crate::schema::{by_position, table_schema};
 use crate::stored::stored_policy;
 
 /// A Delta table for SQL: `reader` answers queries, `INSERT` goes through [`TableWrite`].
@@ -151,7 +147,8 @@ impl Sink {
         let (policy, overrides) = stored_policy(&loaded.state);
         let policy = DeltaWritePolicy { mode: self.mode, schema_mode: SchemaMode::Strict, ..policy };
         let policy = ResolvedWritePolicy::resolve_with(&policy, &schema, &[], &overrides)?;
-        let rows = under(rows, &schema);
+        // The planner gave them the table's columns; a reader may know views of text where the table has text.
+        let rows = by_position(rows, &schema);
         TableWrite::new(&self.table, schema, vec![rows], &policy)
             .metadata(self.metadata.clone())
             .task(Arc::clone(task))
@@ -159,17 +156,4 @@ impl Sink {
             .run()
             .await
     }
-}
-
-/// The rows by position under the table's schema. The planner gave them its columns; a reader may know views of text where
-/// the table has text.
-fn under(rows: SendableRecordBatchStream, schema: &SchemaRef) -> SendableRecordBatchStream {
-    let wanted = Arc::clone(schema);
-    let batches = rows.map(move |batch| {
-        let batch = batch?;
-        let columns = batch.columns().iter().zip(wanted.fields());
-        let columns = columns.map(|(column, field)| cast(column, field.data_type())).collect::<Result<_, _>>()?;
-        Ok(RecordBatch::try_new(Arc::clone(&wanted), columns)?)
-    });
-    Box::pin(RecordBatchStreamAdapter::new(Arc::clone(schema), batches))
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::cast;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -92,6 +93,21 @@ pub(crate) fn by_name(stream: SendableRecordBatchStream, schema: &SchemaRef) -> 
         });
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&wanted), columns.collect(), &options)?)
+    });
+    Box::pin(RecordBatchStreamAdapter::new(Arc::clone(schema), batches))
+}
+
+/// The stream with the columns of `schema`, by position, cast to its types where they are of others.
+pub(crate) fn by_position(stream: SendableRecordBatchStream, schema: &SchemaRef) -> SendableRecordBatchStream {
+    if stream.schema() == *schema {
+        return stream;
+    }
+    let wanted = Arc::clone(schema);
+    let batches = stream.map(move |batch| {
+        let batch = batch?;
+        let columns = batch.columns().iter().zip(wanted.fields());
+        let columns = columns.map(|(column, field)| cast(column, field.data_type())).collect::<Result<_, _>>()?;
+        Ok(RecordBatch::try_new(Arc::clone(&wanted), columns)?)
     });
     Box::pin(RecordBatchStreamAdapter::new(Arc::clone(schema), batches))
 }

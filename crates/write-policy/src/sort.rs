@@ -2,21 +2,28 @@
 //!
 //! The sort is run as it stands, never handed to an optimizer: the engine's writer hides from the optimizer that it keeps
 //! the order of its input, and a plan's `ORDER BY` is dropped on the way into a table.
+//!
+//! Views of text and bytes are sorted as plain columns: a view keeps the whole batch alive that it points into, and one sorted
+//! batch points into many, so that a merge of spilled runs holds a multiple of the rows that it gives.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::compute::SortOptions;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::col;
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::EmptyRecordBatchStream;
-use datafusion::physical_plan::ExecutionPlan as _;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+
+use crate::schema::by_position;
 
 /// One stream of all rows by `columns`, ascending, NULLs first.
 pub(crate) fn sorted(
@@ -26,17 +33,37 @@ pub(crate) fn sorted(
     task: &Arc<TaskContext>,
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
     let options = SortOptions { descending: false, nulls_first: true };
-    let order = columns.iter().map(|column| Ok(PhysicalSortExpr::new(col(column, schema)?, options)));
+    let plain = without_views(schema);
+    let order = columns.iter().map(|column| Ok(PhysicalSortExpr::new(col(column, &plain)?, options)));
     let order = order.collect::<Result<Vec<_>, DataFusionError>>()?;
     let (Some(order), false) = (LexOrdering::new(order), streams.is_empty()) else {
         return Ok(Box::pin(EmptyRecordBatchStream::new(Arc::clone(schema))));
     };
     let given = streams.into_iter().map(|stream| {
-        Arc::new(Given { schema: Arc::clone(schema), stream: Mutex::new(Some(stream)) }) as Arc<dyn PartitionStream>
+        let stream = Mutex::new(Some(by_position(stream, &plain)));
+        Arc::new(Given { schema: Arc::clone(&plain), stream }) as Arc<dyn PartitionStream>
     });
-    let input = StreamingTableExec::try_new(Arc::clone(schema), given.collect(), None, None, false, None)?;
-    let sort = SortExec::new(order.clone(), Arc::new(input)).with_preserve_partitioning(true);
-    SortPreservingMergeExec::new(order, Arc::new(sort)).execute(0, Arc::clone(task))
+    let input = StreamingTableExec::try_new(Arc::clone(&plain), given.collect(), None, None, false, None)?;
+    let sort: Arc<dyn ExecutionPlan> = match task.memory_pool().memory_limit() {
+        MemoryLimit::Infinite => {
+            let each = SortExec::new(order.clone(), Arc::new(input)).with_preserve_partitioning(true);
+            Arc::new(SortPreservingMergeExec::new(order, Arc::new(each)))
+        }
+        // One sorter has all of a limit: of several, the first that merges its runs leaves the others nothing to go on with.
+        _ => Arc::new(SortExec::new(order, Arc::new(CoalescePartitionsExec::new(Arc::new(input))))),
+    };
+    let sorted = sort.execute(0, Arc::clone(task))?;
+    Ok(by_position(sorted, schema))
+}
+
+/// The schema with the rows' own text and bytes. Wide offsets: a column of a batch may have more of them than 2 GiB.
+fn without_views(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8View => Arc::new(field.as_ref().clone().with_data_type(DataType::LargeUtf8)),
+        DataType::BinaryView => Arc::new(field.as_ref().clone().with_data_type(DataType::LargeBinary)),
+        _ => Arc::clone(field),
+    });
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
 /// A stream that is given away once.

@@ -65,14 +65,31 @@ pub struct Figures {
     pub quick: bool,
     /// Whether the binary was given, and may be of any profile.
     pub given_binary: bool,
-    /// By source and side: the seconds of each write.
-    pub writes: BTreeMap<String, BTreeMap<String, Vec<f64>>>,
+    /// By source and side.
+    pub writes: BTreeMap<String, BTreeMap<String, Side>>,
     /// Bytes that a selective query read: of the unordered table, and of the clustered one.
     pub read_bytes: [u64; 2],
     /// The most memory of a sorted write above what the process had before.
     pub sort_peak_bytes: u64,
     /// Bytes of the table that was sorted, in its files.
     pub sorted_bytes: u64,
+}
+
+/// What one side did with one source.
+#[derive(Default)]
+pub struct Side {
+    /// Of each write.
+    pub seconds: Vec<f64>,
+    /// Of the Parquet files of the last write: sides that write much less do another work.
+    pub bytes: u64,
+}
+
+impl Side {
+    fn add(&mut self, seconds: f64, out: &Path) -> Result<()> {
+        self.seconds.push(seconds);
+        self.bytes = parquet_bytes(out).with_context(|| format!("cannot look at {}", out.display()))?;
+        Ok(())
+    }
 }
 
 /// Measure, print the section, and put it into the page of the workspace at `root`.
@@ -151,20 +168,22 @@ impl<'a> Bench<'a> {
         Ok(file)
     }
 
-    /// The seconds of each side, run in turn so that what the machine does meanwhile falls on all of them.
-    fn writes(&self, source: &Path, runs: u32) -> Result<BTreeMap<String, Vec<f64>>> {
-        let mut sides: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    /// The sides write in turn, so that what the machine does meanwhile falls on all of them.
+    fn writes(&self, source: &Path, runs: u32) -> Result<BTreeMap<String, Side>> {
+        let mut sides: BTreeMap<String, Side> = BTreeMap::new();
         for _ in 0..runs {
             for side in ["parquet", "delta"] {
-                let figures: Written = self.bench(&[side.as_ref(), source.as_ref(), self.fresh(side)?.as_ref()])?;
-                sides.entry(side.to_owned()).or_default().push(figures.seconds);
+                let out = self.fresh(side)?;
+                let figures: Written = self.bench(&[side.as_ref(), source.as_ref(), out.as_ref()])?;
+                sides.entry(side.to_owned()).or_default().add(figures.seconds, &out)?;
             }
             for side in ["deltalake", "polars", "duckdb"] {
                 let Some(python) = &self.python else { continue };
+                let out = self.fresh(side)?;
                 let mut command = Command::new(python);
-                command.arg(self.root.join(RIVALS)).arg(side).arg(source).arg(self.fresh(side)?);
+                command.arg(self.root.join(RIVALS)).arg(side).arg(source).arg(&out);
                 let figures: Written = serde_json::from_slice(&cargo::read(&mut command)?)?;
-                sides.entry(side.to_owned()).or_default().push(figures.seconds);
+                sides.entry(side.to_owned()).or_default().add(figures.seconds, &out)?;
             }
         }
         Ok(sides)
@@ -254,6 +273,17 @@ struct Written {
 #[derive(Deserialize)]
 struct Read {
     bytes_scanned: u64,
+}
+
+fn parquet_bytes(dir: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|extension| extension == "parquet") {
+            bytes += entry.metadata()?.len();
+        }
+    }
+    Ok(bytes)
 }
 
 fn versions(root: &Path) -> Result<Vec<String>> {

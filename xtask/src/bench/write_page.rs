@@ -1,7 +1,7 @@
 //! The section of docs/benchmarks.md about writes, in a layout that changes only where a figure does.
 
 use super::page::Machine;
-use super::write::{Figures, READ_FILE_BYTES, SORT_MEMORY_BYTES};
+use super::write::{Figures, READ_FILE_BYTES, SORT_MEMORY_BYTES, Side};
 
 const WRITE_RATIO: f64 = 1.15;
 const READ_RATIO: f64 = 5.0;
@@ -26,7 +26,7 @@ pub fn render(figures: &Figures, machine: &Machine, versions: &[String]) -> Stri
         .writes
         .iter()
         .filter_map(|(source, sides)| {
-            let ratio = median(sides.get("delta")?)? / median(sides.get("parquet")?)?;
+            let ratio = median(&sides.get("delta")?.seconds)? / median(&sides.get("parquet")?.seconds)?;
             Some(goal(
                 &format!("write of {source}, its time over plain Parquet"),
                 "≤",
@@ -57,12 +57,13 @@ pub fn render(figures: &Figures, machine: &Machine, versions: &[String]) -> Stri
         .writes
         .iter()
         .flat_map(|(source, sides)| {
-            let ours = sides.get("delta").and_then(|seconds| median(seconds));
-            sides.iter().map(move |(side, seconds)| {
+            let ours = sides.get("delta").and_then(|side| median(&side.seconds));
+            sides.iter().map(move |(side, Side { seconds, bytes })| {
                 let own = median(seconds).unwrap_or_default();
                 let over = ours.map_or_else(String::new, |ours| format!("{:.2}", own / ours));
                 let (least, most) = (least(seconds), most(seconds));
-                format!("| {source} | {} | {own:.3} | {least:.3} | {most:.3} | {over} |", named(side))
+                let megabytes = *bytes as f64 / 1e6;
+                format!("| {source} | {} | {own:.3} | {least:.3} | {most:.3} | {over} | {megabytes:.1} |", named(side))
             })
         })
         .collect();
@@ -80,10 +81,10 @@ The selective read scans {unordered} bytes of the unordered table and {clustered
 has {} bytes of Parquet.
 
 Seconds from the plan to the last byte, reading the source included; starting the process and importing libraries are not.
-*over ours* is the median over that of alluvium-write-policy.
+*over ours* is the median over that of alluvium-write-policy; *MB* are those of the Parquet files.
 
-| source | side | median | least | most | over ours |
-|---|---|---|---|---|---|
+| source | side | median | least | most | over ours | MB |
+|---|---|---|---|---|---|---|
 {}
 
 Measured on {}; {}.

@@ -87,24 +87,40 @@ async fn rows_are_in_order_inside_files_and_files_do_not_overlap() {
     }
 }
 
-#[tokio::test]
-async fn a_sort_beyond_its_memory_spills() {
+/// The numbers of the one file that two streams of `count` batches are sorted into, with so much memory.
+async fn sorted_within(memory_bytes: usize, schema: SchemaRef, batches: Vec<RecordBatch>) -> Vec<i64> {
     let dir = tempfile::tempdir().unwrap();
-    let policy = resolve(&DeltaWritePolicy { zorder_by: names(&["n"]), ..DeltaWritePolicy::default() });
-    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(1 << 20))).build_arc().unwrap();
+    let policy = DeltaWritePolicy { zorder_by: names(&["n"]), ..DeltaWritePolicy::default() };
+    let policy = ResolvedWritePolicy::resolve(&policy, &schema).unwrap();
+    let runtime =
+        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes))).build_arc().unwrap();
     let config =
         datafusion::prelude::SessionConfig::new().with_sort_spill_reservation_bytes(64 << 10).with_batch_size(1_024);
     let task = Arc::new(TaskContext::default().with_runtime(Arc::clone(&runtime)).with_session_config(config));
-    // Texts of 64 bytes: about 15 MB.
-    let batches: Vec<RecordBatch> = (0..200_i64).rev().map(|n| numbered(n * 1_000, (n + 1) * 1_000)).collect();
-    let staged = write_files_with(dir.path(), schema(), vec![stream(batches)], &policy, &task).await.unwrap();
-    assert_eq!(staged.row_count(), 200_000);
-    let spilled = runtime.disk_manager.used_disk_space();
-    assert_eq!(spilled, 0, "spill files are gone");
+    let (left, right) = batches.split_at(batches.len() / 2);
+    let streams = vec![stream(left.to_vec()), stream(right.to_vec())];
+    let staged = write_files_with(dir.path(), schema, streams, &policy, &task).await.unwrap();
+    assert_eq!(runtime.disk_manager.used_disk_space(), 0, "spill files are gone");
     let file = fs::File::open(dir.path().join(&staged.files()[0].path)).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
-    let numbers: Vec<i64> =
-        reader.flat_map(|batch| batch.unwrap()["n"].as_primitive::<Int64Type>().values().to_vec()).collect();
+    reader.flat_map(|batch| batch.unwrap()["n"].as_primitive::<Int64Type>().values().to_vec()).collect()
+}
+
+#[tokio::test]
+async fn a_sort_beyond_its_memory_spills() {
+    // Texts of 64 bytes: about 15 MB.
+    let batches: Vec<RecordBatch> = (0..200_i64).rev().map(|n| numbered(n * 1_000, (n + 1) * 1_000)).collect();
+    let numbers = sorted_within(2 << 20, schema(), batches.clone()).await;
+    assert!(numbers.is_sorted() && numbers.len() == 200_000);
+
+    // Views point into the batches that they came with, and take no more than their rows all the same.
+    let views =
+        Arc::new(Schema::new(vec![Field::new("s", DataType::Utf8View, true), Field::new("n", DataType::Int64, true)]));
+    let as_views = |batch: &RecordBatch| {
+        let s = arrow::compute::cast(&batch["s"], &DataType::Utf8View).unwrap();
+        RecordBatch::try_new(SchemaRef::clone(&views), vec![s, Arc::clone(&batch["n"])]).unwrap()
+    };
+    let numbers = sorted_within(2 << 20, SchemaRef::clone(&views), batches.iter().map(as_views).collect()).await;
     assert!(numbers.is_sorted() && numbers.len() == 200_000);
 }
 
