@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use alluvium_contracts::{PinDigest, SourceFormat};
+use alluvium_contracts::{DatasetFormat, PinDigest};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
@@ -15,11 +15,12 @@ use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 
 use crate::delta::DeltaPin;
+use crate::file_table::{FileTable, Projection};
 use crate::infer::unpanicked;
-use crate::options::ReadOptions;
 use crate::pin::{Counters, FilePin};
-use crate::scan::{FileScan, ScanFile};
+use crate::projection::resolved_text;
 use crate::schema_text::{identity_bytes, schema_text};
+use crate::shape::Shape;
 use crate::watched::Watch;
 use crate::{Change, ChangedError, FileStamp, HashError, PinError};
 
@@ -39,39 +40,61 @@ struct Inner {
     digest: PinDigest,
     components: BTreeMap<String, String>,
     content: Content,
+    projection: Option<Projection>,
 }
 
 #[derive(Debug)]
 enum Content {
-    Files { options: ReadOptions, files: Vec<FilePin>, counters: Arc<Counters> },
-    Delta(DeltaPin),
+    Files { table: FileTable, counters: Arc<Counters> },
+    Delta { pin: DeltaPin, provider: Arc<dyn TableProvider> },
+}
+
+/// What of a pin does not come from its content.
+pub(crate) struct Described<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) format: DatasetFormat,
+    pub(crate) shape: &'a Shape,
+    /// Over the columns that the content is read by.
+    pub(crate) projection: Option<Projection>,
+}
+
+impl Described<'_> {
+    fn schema(&self, read: &SchemaRef) -> SchemaRef {
+        Arc::clone(self.projection.as_ref().map_or(read, |projection| &projection.schema))
+    }
 }
 
 impl PinnedDataset {
-    pub(crate) fn of_files(
-        name: &str,
-        format: SourceFormat,
-        options: ReadOptions,
-        schema: SchemaRef,
-        files: Vec<FilePin>,
-        counters: Arc<Counters>,
-    ) -> Self {
-        let resolved = options.resolved();
+    pub(crate) fn of_files(described: Described<'_>, table: FileTable, counters: Arc<Counters>) -> Self {
+        let resolved = table.options.resolved();
+        let schema = described.schema(&table.layout.schema);
         // A multiset: names, places and order are no part of it, but how often a content comes is.
-        let mut digests: Vec<_> = files.iter().map(|file| file.digest).collect();
-        digests.sort_unstable();
-        let content = serde_json::json!({ "files": digests });
-        let digest = digest(format, &resolved, &schema, &[], &content);
+        let content = match table.partitions {
+            0 => {
+                let mut digests: Vec<_> = table.files.iter().map(|file| file.digest).collect();
+                digests.sort_unstable();
+                serde_json::json!({ "files": digests })
+            }
+            // The directory of a file says some of its values.
+            _ => {
+                let mut files: Vec<_> =
+                    table.files.iter().map(|file| (file.digest, file.partition_texts.as_slice())).collect();
+                files.sort_unstable();
+                serde_json::json!({ "partitioned files": files })
+            }
+        };
+        let digest = digest(&described, &resolved, &schema, &[], &content);
 
-        let mut components = components(format, &resolved, &schema);
-        for file in &files {
+        let mut components = components(&described, &resolved, &schema);
+        for file in &table.files {
             components.insert(format!("file {}", file.label), file.digest.to_string());
         }
-        Self::new(name, schema, digest, components, Content::Files { options, files, counters })
+        Self::new(described, schema, digest, components, Content::Files { table, counters })
     }
 
-    pub(crate) fn of_delta(name: &str, pin: DeltaPin) -> Self {
-        let schema = pin.provider.schema();
+    /// `provider` has the columns that the shape makes of the table's.
+    pub(crate) fn of_delta(described: Described<'_>, pin: DeltaPin, provider: Arc<dyn TableProvider>) -> Self {
+        let schema = described.schema(&provider.schema());
         let (commit, commit_digest) = pin.content.component();
         // The version as text: canonical JSON has no integers of its size.
         let content = serde_json::json!({
@@ -80,9 +103,10 @@ impl PinnedDataset {
             commit: commit_digest,
             "delta active files": pin.active_files.to_string(),
         });
-        let digest = digest(SourceFormat::Delta, &BTreeMap::new(), &schema, &pin.partition_columns, &content);
+        let options = pin.options();
+        let digest = digest(&described, &options, &schema, &pin.partition_columns, &content);
 
-        let mut components = components(SourceFormat::Delta, &BTreeMap::new(), &schema);
+        let mut components = components(&described, &options, &schema);
         if !pin.partition_columns.is_empty() {
             let columns = serde_json::Value::from(pin.partition_columns.clone());
             components.insert("partition columns".to_owned(), columns.to_string());
@@ -90,17 +114,18 @@ impl PinnedDataset {
         components.insert("delta table".to_owned(), pin.table_id.clone());
         components.insert("delta version".to_owned(), pin.version.to_string());
         components.insert(commit.to_owned(), commit_digest);
-        Self::new(name, schema, digest, components, Content::Delta(pin))
+        Self::new(described, schema, digest, components, Content::Delta { pin, provider })
     }
 
     fn new(
-        name: &str,
+        described: Described<'_>,
         schema: SchemaRef,
         digest: PinDigest,
         components: BTreeMap<String, String>,
         content: Content,
     ) -> Self {
-        Self { inner: Arc::new(Inner { name: name.to_owned(), schema, digest, components, content }) }
+        let Described { name, projection, .. } = described;
+        Self { inner: Arc::new(Inner { name: name.to_owned(), schema, digest, components, content, projection }) }
     }
 
     /// The name of the source. It is no part of the pin.
@@ -126,8 +151,9 @@ impl PinnedDataset {
     ///
     /// `format` and `schema`; `option NAME` for each; for files `file NAME` with the content's digest, named as below
     /// the directory that the source names; for a Delta table `delta table` (its id), `delta version`, `delta commit` (or
-    /// `delta active files`, once the log has expired) and `partition columns`. Two pins with equal components are equal;
-    /// equal pins may differ in the names of files.
+    /// `delta active files`, once the log has expired) and `partition columns`; `declared schema`,
+    /// `declared partitions`, `ordering`, `evolution` and `projection` where they are declared. Two pins with equal components are equal; equal
+    /// pins may differ in the names of files.
     #[must_use]
     pub fn components(&self) -> &BTreeMap<String, String> {
         &self.inner.components
@@ -141,19 +167,17 @@ impl PinnedDataset {
     /// # Errors
     /// [`PinError::Store`] if the engine refuses an address for the files. A Delta table is opened when it is pinned.
     pub fn provider(&self) -> Result<Arc<dyn TableProvider>, PinError> {
-        Ok(match &self.inner.content {
-            Content::Files { options, files, .. } => {
-                let watch = Watch::over(files)
+        let provider = match &self.inner.content {
+            Content::Files { table, .. } => {
+                let watch = Watch::over(&table.files)
                     .map_err(|source| PinError::Store { dataset: self.inner.name.clone(), source: Box::new(source) })?;
-                let scanned = files.iter().map(|file| ScanFile {
-                    meta: file.object_meta(),
-                    partition_values: Vec::new(),
-                    row_count: None,
-                });
-                let scan = FileScan::new(options.clone(), Arc::clone(&self.inner.schema), &[], scanned.collect());
-                Arc::new(scan.watched(watch))
+                table.provider(&watch)
             }
-            Content::Delta(pin) => Arc::clone(&pin.provider),
+            Content::Delta { provider, .. } => Arc::clone(provider),
+        };
+        Ok(match &self.inner.projection {
+            Some(projection) => projection.over(provider),
+            None => provider,
         })
     }
 
@@ -167,10 +191,11 @@ impl PinnedDataset {
     /// [`ChangedError`] names the file and what changed.
     pub fn recheck(&self) -> Result<(), ChangedError> {
         let changed = match &self.inner.content {
-            Content::Files { files, counters, .. } => {
-                files.iter().try_for_each(|file| file.recheck(counters).map_err(|change| (file.path.clone(), change)))
-            }
-            Content::Delta(pin) => pin.recheck(),
+            Content::Files { table, counters } => table
+                .files
+                .iter()
+                .try_for_each(|file| file.recheck(counters).map_err(|change| (file.path.clone(), change))),
+            Content::Delta { pin, .. } => pin.recheck(),
         };
         changed.map_err(|(path, change): (PathBuf, Change)| ChangedError {
             dataset: self.inner.name.clone(),
@@ -182,23 +207,29 @@ impl PinnedDataset {
     /// Reads each file alone and to its end, and answers the first that fails, with the engine's word. For messages: the
     /// engine says of many files only that one of them is wrong. `None` of a Delta table, whose provider names the file.
     pub async fn first_unreadable(&self, ctx: &SessionContext) -> Option<(PathBuf, DataFusionError)> {
-        let Content::Files { options, files, .. } = &self.inner.content else {
+        let Content::Files { table, .. } = &self.inner.content else {
             return None;
         };
-        for file in files {
-            let scanned = vec![ScanFile { meta: file.object_meta(), partition_values: Vec::new(), row_count: None }];
-            let scan = FileScan::new(options.clone(), Arc::clone(&self.inner.schema), &[], scanned);
+        for (index, path) in table.paths().enumerate() {
+            let file = table.of_file(index);
             let read = async {
-                let plan = scan.scan(&ctx.state(), None, &[], None).await?;
+                let plan = file.scan(&ctx.state(), None, &[], None).await?;
                 let mut batches = execute_stream(plan, ctx.task_ctx())?;
                 while batches.try_next().await?.is_some() {}
                 Ok(())
             };
             if let Err(error) = unpanicked(read).await {
-                return Some((file.path.clone(), error));
+                return Some((path.clone(), error));
             }
         }
         None
+    }
+
+    /// The columns of `projection_exprs` as they were resolved: name, type and expression of each. Empty without any.
+    #[must_use]
+    pub fn resolved_projection(&self) -> Vec<String> {
+        let projection = self.inner.projection.as_ref();
+        projection.map(|projection| resolved_text(&projection.schema, &projection.columns)).unwrap_or_default()
     }
 
     /// The version of a Delta table.
@@ -206,7 +237,7 @@ impl PinnedDataset {
     pub fn delta_version(&self) -> Option<u64> {
         match &self.inner.content {
             Content::Files { .. } => None,
-            Content::Delta(pin) => Some(pin.version),
+            Content::Delta { pin, .. } => Some(pin.version),
         }
     }
 
@@ -214,8 +245,8 @@ impl PinnedDataset {
     #[must_use]
     pub fn file_count(&self) -> usize {
         match &self.inner.content {
-            Content::Files { files, .. } => files.len(),
-            Content::Delta(pin) => pin.file_count,
+            Content::Files { table, .. } => table.files.len(),
+            Content::Delta { pin, .. } => pin.file_count,
         }
     }
 
@@ -223,38 +254,44 @@ impl PinnedDataset {
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         match &self.inner.content {
-            Content::Files { files, .. } => files.iter().map(|file| file.stamp.size_bytes).sum(),
-            Content::Delta(pin) => pin.size_bytes,
+            Content::Files { table, .. } => table.files.iter().map(|file| file.stamp.size_bytes).sum(),
+            Content::Delta { pin, .. } => pin.size_bytes,
         }
     }
 }
 
 fn digest(
-    format: SourceFormat,
+    described: &Described<'_>,
     options: &BTreeMap<&'static str, String>,
     schema: &SchemaRef,
     partition_columns: &[String],
     content: &serde_json::Value,
 ) -> PinDigest {
-    let identity = serde_json::json!({
+    let mut identity = serde_json::json!({
         "epoch": PIN_EPOCH,
-        "format": format.as_str(),
+        "format": described.format.as_str(),
         "options": options,
         "schema": schema_text(schema),
         "partition_columns": partition_columns,
         "content": content,
     });
+    // Absent for a dataset that declares no more than format, place and options.
+    let shape = described.shape.identity();
+    if !shape.is_empty() {
+        identity["shape"] = serde_json::json!(shape);
+    }
     PinDigest::of(&identity_bytes(&identity))
 }
 
 fn components(
-    format: SourceFormat,
+    described: &Described<'_>,
     options: &BTreeMap<&'static str, String>,
     schema: &SchemaRef,
 ) -> BTreeMap<String, String> {
-    let mut components: BTreeMap<_, _> =
-        options.iter().map(|(name, value)| (format!("option {name}"), value.clone())).collect();
-    components.insert("format".to_owned(), format.as_str().to_owned());
+    let options = options.iter().map(|(name, value)| (format!("option {name}"), value.clone()));
+    let shape = described.shape.identity().into_iter().map(|(name, value)| (name.to_owned(), value));
+    let mut components: BTreeMap<_, _> = options.chain(shape).collect();
+    components.insert("format".to_owned(), described.format.as_str().to_owned());
     components.insert("schema".to_owned(), schema_text(schema));
     components
 }

@@ -5,20 +5,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alluvium_contracts::ContentDigest;
+use alluvium_contracts::{ContentDigest, DeltaScanOptions};
+use arrow::datatypes::SchemaRef;
+use chrono::{DateTime, FixedOffset};
 use datafusion::catalog::TableProvider;
 use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use url::Url;
 
+use crate::delta_scan::DeltaProvider;
 use crate::nan_safe::NanSafe;
-use crate::schema_text::identity_bytes;
+use crate::schema_text::{identity_bytes, schema_text};
+use crate::spec::{At, DeltaRead};
 use crate::{Change, FileStamp, PinError, hash_file};
 
 /// What a version of a table is known by.
 #[derive(Debug, Clone)]
 pub(crate) struct DeltaPin {
-    root: PathBuf,
+    /// Without symbolic links.
+    pub(crate) root: PathBuf,
     pub(crate) table_id: String,
     pub(crate) version: u64,
     /// The digest of the version's commit file, since a copied table keeps its id; of the active files, once the log
@@ -31,6 +36,8 @@ pub(crate) struct DeltaPin {
     pub(crate) partition_columns: Vec<String>,
     pub(crate) file_count: usize,
     pub(crate) size_bytes: u64,
+    scan: DeltaScanOptions,
+    scan_schema: Option<SchemaRef>,
     pub(crate) provider: Arc<dyn TableProvider>,
 }
 
@@ -50,20 +57,26 @@ impl Content {
     }
 }
 
-/// Opens the table in `path` at `version`, or at its latest.
-pub(crate) async fn pin(dataset: &str, path: &Path, version: Option<u64>) -> Result<DeltaPin, PinError> {
+/// Opens the table in the state that is asked for.
+pub(crate) async fn pin(dataset: &str, read: &DeltaRead) -> Result<DeltaPin, PinError> {
+    let path = read.path.as_path();
     let not_a_table = |source: Option<io::Error>| PinError::NotADeltaTable {
         dataset: dataset.to_owned(),
         path: path.to_path_buf(),
         source,
     };
-    let failed = |source: DeltaTableError| failure(dataset, path, version, source);
     let root = path.canonicalize().map_err(|source| not_a_table(Some(source)))?;
     let log_directory = log_directory(&root).map_err(|source| not_a_table(Some(source)))?;
     // Its log would be read here, and its rows from where the decoded name leads.
     if root.as_os_str().as_encoded_bytes().iter().any(|byte| b"%\\".contains(byte)) {
         return Err(PinError::DeltaPath { dataset: dataset.to_owned(), path: root });
     }
+    let version = match read.at {
+        At::Latest => None,
+        At::Version(version) => Some(version),
+        At::Time(time) => Some(version_at(dataset, path, &root, time)?),
+    };
+    let failed = |source: DeltaTableError| failure(dataset, path, version, source);
     let url = Url::from_directory_path(&root).map_err(|()| not_a_table(None))?;
 
     let builder = DeltaTableBuilder::from_url(url).map_err(failed)?;
@@ -88,8 +101,8 @@ pub(crate) async fn pin(dataset: &str, path: &Path, version: Option<u64>) -> Res
         });
     }
     PROTOCOL.can_read_from_protocol(state.protocol()).map_err(|source| failed(source.into()))?;
-    let provider = table.table_provider().build().await;
-    let provider = provider.map_err(|error| failed(DeltaTableError::GenericError { source: Box::new(error) }))?;
+    let provider = DeltaProvider::new(&table, read)
+        .map_err(|error| failed(DeltaTableError::GenericError { source: Box::new(error) }))?;
 
     let (mut file_count, mut size_bytes) = (0, 0);
     for file in state.snapshot().try_log_data().map_err(failed)?.iter() {
@@ -113,12 +126,34 @@ pub(crate) async fn pin(dataset: &str, path: &Path, version: Option<u64>) -> Res
         partition_columns: state.metadata().partition_columns().to_vec(),
         file_count,
         size_bytes,
+        scan: read.scan.clone(),
+        scan_schema: read.scan_schema.clone(),
         provider: Arc::new(NanSafe(Arc::new(provider))),
         root,
     })
 }
 
 impl DeltaPin {
+    /// The scan options by name, but for those that are as they are by default.
+    pub(crate) fn options(&self) -> BTreeMap<&'static str, String> {
+        let (scan, default) = (&self.scan, DeltaScanOptions::default());
+        let mut options = BTreeMap::new();
+        if let Some(column) = &scan.file_column_name {
+            options.insert("scan.file_column_name", column.clone());
+            // Its values say where the table lies; so for once that decides over rows.
+            options.insert("scan.file_column_root", self.root.display().to_string());
+        }
+        if scan.enable_parquet_pushdown != default.enable_parquet_pushdown {
+            options.insert("scan.enable_parquet_pushdown", scan.enable_parquet_pushdown.to_string());
+        }
+        if scan.wrap_partition_values != default.wrap_partition_values {
+            options.insert("scan.wrap_partition_values", scan.wrap_partition_values.to_string());
+        }
+        options.extend(scan.schema_force_view_types.map(|views| ("scan.schema_force_view_types", views.to_string())));
+        options.extend(self.scan_schema.as_ref().map(|schema| ("scan.schema", schema_text(schema))));
+        options
+    }
+
     /// What has changed since it was pinned. Data files are immutable by Delta's protocol; one that is gone fails the
     /// scan.
     pub(crate) fn recheck(&self) -> Result<(), (PathBuf, Change)> {
@@ -140,6 +175,52 @@ impl DeltaPin {
             Err(source) => Err((commit, Change::Unreadable { source })),
         }
     }
+}
+
+/// The latest version that was committed by `time`, as the engine tells the times of commits: by their files.
+fn version_at(dataset: &str, path: &Path, root: &Path, time: DateTime<FixedOffset>) -> Result<u64, PinError> {
+    let listed = commit_times(&root.join("_delta_log")).map_err(|source| PinError::NotADeltaTable {
+        dataset: dataset.to_owned(),
+        path: path.to_path_buf(),
+        source: Some(source),
+    })?;
+    let wanted = i128::from(time.timestamp()) * 1_000_000_000 + i128::from(time.timestamp_subsec_nanos());
+    let mut found = None;
+    // Clocks may run backwards; versions do not.
+    let mut latest = i128::MIN;
+    for (version, modified_ns) in &listed {
+        latest = latest.max(*modified_ns);
+        if latest <= wanted {
+            found = Some(*version);
+        }
+    }
+    found.ok_or_else(|| PinError::DeltaTime {
+        dataset: dataset.to_owned(),
+        path: path.to_path_buf(),
+        timestamp: time.to_rfc3339(),
+        earliest: listed
+            .first_key_value()
+            .map_or_else(|| "no time, its log having no commits".to_owned(), |(_, modified_ns)| rfc3339(*modified_ns)),
+    })
+}
+
+fn rfc3339(unix_ns: i128) -> String {
+    let time = i64::try_from(unix_ns).ok().map(DateTime::from_timestamp_nanos);
+    time.map_or_else(|| format!("{unix_ns} ns"), |time| time.to_rfc3339())
+}
+
+/// The versions whose commits are in the log, with the modification time of each.
+fn commit_times(log: &Path) -> io::Result<BTreeMap<u64, i128>> {
+    let mut times = BTreeMap::new();
+    for entry in std::fs::read_dir(log)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
+        let version = name.filter(|name| name.len() == 20).and_then(|name| name.parse().ok());
+        if let Some(version) = version {
+            times.insert(version, FileStamp::of(&path)?.modified_ns);
+        }
+    }
+    Ok(times)
 }
 
 fn commit_path(root: &Path, version: u64) -> PathBuf {

@@ -3,12 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
-use alluvium_contracts::{ContentDigest, SourceFormat};
+use alluvium_contracts::{ContentDigest, DatasetFormat};
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use deltalake_core::DeltaTableError;
 
-use crate::{HashError, LocateError};
+use crate::{HashError, LocateError, ProjectionError, ShapeError};
 
 /// Why a dataset cannot be pinned.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ pub enum PinError {
         /// The source.
         dataset: String,
         /// The format.
-        format: SourceFormat,
+        format: DatasetFormat,
         /// The file.
         path: PathBuf,
         /// The engine's word.
@@ -138,6 +138,82 @@ pub enum PinError {
     NoColumns {
         /// The source.
         dataset: String,
+    },
+    /// The columns of files do not fit what is declared, or one another.
+    #[error("source `{dataset}`: its columns do not fit")]
+    Shape {
+        /// The source.
+        dataset: String,
+        /// What is wrong with which column of which file.
+        source: ShapeError,
+    },
+    /// An expression cannot be a column.
+    #[error("source `{dataset}`: a column cannot be computed")]
+    Projection {
+        /// The source.
+        dataset: String,
+        /// What is wrong with which expression.
+        source: ProjectionError,
+    },
+    /// The value of a partition column is none of its type.
+    #[error(
+        "source `{dataset}`: the partition value {value:?} of {} is no {data_type} for the column `{column}`: declare another \
+         type in `partition_columns`",
+        path.display()
+    )]
+    PartitionValue {
+        /// The source.
+        dataset: String,
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The value as its directory says it.
+        value: Option<String>,
+        /// The type of the column, or that it cannot be NULL.
+        data_type: String,
+        /// The engine's word, if it has one.
+        source: Option<Box<DataFusionError>>,
+    },
+    /// A file is not in the declared order.
+    #[error(
+        "source `{dataset}`: row {row} of {} is not in the order of `ordering` ({ordering}): sort the file, or remove \
+         `ordering`",
+        path.display()
+    )]
+    Unordered {
+        /// The source.
+        dataset: String,
+        /// The file.
+        path: PathBuf,
+        /// The first row that should come before the one before it, from 0.
+        row: u64,
+        /// The declared order.
+        ordering: String,
+    },
+    /// An Arrow IPC stream has no footer.
+    #[error("source `{dataset}`: {} is an Arrow IPC stream: write it as an IPC file", path.display())]
+    ArrowStream {
+        /// The source.
+        dataset: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// No commit of the Delta table is that old.
+    #[error(
+        "source `{dataset}`: the Delta table in {} has no version of {timestamp}, since its oldest commit there is came at \
+         {earliest}: name a later time",
+        path.display()
+    )]
+    DeltaTime {
+        /// The source.
+        dataset: String,
+        /// The table.
+        path: PathBuf,
+        /// The time that was asked for.
+        timestamp: String,
+        /// The time of the oldest commit, or that there is none.
+        earliest: String,
     },
     /// The session has no store for local files.
     #[error("source `{dataset}`: the session has no object store for local files: register one for `file://`")]

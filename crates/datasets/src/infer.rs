@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use alluvium_contracts::SourceFormat;
+use alluvium_contracts::DatasetFormat;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::catalog::Session;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
+use datafusion::execution::SessionState;
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore};
 use parquet::errors::ParquetError;
@@ -16,14 +16,14 @@ use parquet::file::metadata::ParquetMetaDataReader;
 use crate::options::{CsvRead, ReadOptions};
 use crate::pin::{FilePin, blocking};
 use crate::scan::format;
-use crate::schema_text::data_type;
+use crate::schema_text::type_text;
 use crate::{PinError, SchemaConflict};
 
 pub(crate) struct Inference<'a> {
     pub(crate) dataset: &'a str,
-    pub(crate) source_format: SourceFormat,
+    pub(crate) source_format: DatasetFormat,
     pub(crate) options: &'a ReadOptions,
-    pub(crate) state: &'a dyn Session,
+    pub(crate) state: SessionState,
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) files: &'a [FilePin],
 }
@@ -42,6 +42,7 @@ impl Inference<'_> {
                 text_for_null(self.sampled().await?)
             }
             ReadOptions::Json(_) => text_for_null(self.sampled().await?),
+            ReadOptions::Arrow => self.merge(self.each().await?)?,
         };
         if schema.fields().is_empty() {
             return Err(PinError::NoColumns { dataset: self.dataset.to_owned() });
@@ -52,7 +53,7 @@ impl Inference<'_> {
     /// One sample over all files, which ends when it has records enough.
     async fn sampled(&self) -> Result<Schema, PinError> {
         let metas: Vec<_> = self.files.iter().map(FilePin::object_meta).collect();
-        match unpanicked(self.format().infer_schema(self.state, &self.store, &metas)).await {
+        match unpanicked(self.format().infer_schema(&self.state, &self.store, &metas)).await {
             Ok(schema) => Ok(schema.as_ref().clone()),
             // The engine does not say which file it was.
             Err(source) => {
@@ -70,7 +71,7 @@ impl Inference<'_> {
             .map(|file| {
                 let (format, meta) = (Arc::clone(&format), file.object_meta());
                 async move {
-                    let schema = unpanicked(format.infer_schema(self.state, &self.store, &[meta])).await;
+                    let schema = unpanicked(format.infer_schema(&self.state, &self.store, &[meta])).await;
                     schema.map(|schema| schema.as_ref().clone()).map_err(|source| self.unreadable(file, source))
                 }
             })
@@ -80,7 +81,7 @@ impl Inference<'_> {
     }
 
     fn format(&self) -> Arc<dyn FileFormat> {
-        format(self.options, self.state)
+        format(self.options, &self.state)
     }
 
     fn unreadable(&self, file: &FilePin, source: datafusion::error::DataFusionError) -> PinError {
@@ -161,26 +162,27 @@ impl Inference<'_> {
         Ok(())
     }
 
+    /// The names of the columns of a CSV file; their types mean nothing.
+    pub(crate) async fn header(&self, csv: &CsvRead, file: &FilePin) -> Result<SchemaRef, PinError> {
+        let mut options = csv.engine();
+        options.schema_infer_max_rec = Some(0);
+        let format = CsvFormat::default().with_options(options);
+        let header = unpanicked(format.infer_schema(&self.state, &self.store, &[file.object_meta()])).await;
+        header.map_err(|source| self.unreadable(file, source))
+    }
+
     /// The engine reads every CSV file by the position of its columns: files whose headers differ would have their
     /// values under the wrong names.
     async fn check_headers(&self, csv: &CsvRead) -> Result<(), PinError> {
         if self.files.len() < 2 {
             return Ok(());
         }
-        let mut options = csv.engine();
-        options.schema_infer_max_rec = Some(0);
-        let format = CsvFormat::default().with_options(options);
-        let header = |file: &FilePin| {
-            let (format, meta) = (&format, file.object_meta());
-            async move { unpanicked(format.infer_schema(self.state, &self.store, &[meta])).await }
-        };
         let concurrency = self.state.config_options().execution.meta_fetch_concurrency.get();
         let headers: Vec<(&FilePin, Vec<String>)> = futures::stream::iter(self.files)
-            .map(|file| async move { (file, header(file).await) })
+            .map(|file| async move { (file, self.header(csv, file).await) })
             .buffered(concurrency)
-            .map(|(file, header)| match header {
-                Ok(schema) => Ok((file, schema.fields().iter().map(|field| field.name().clone()).collect())),
-                Err(source) => Err(self.unreadable(file, source)),
+            .map(|(file, header)| {
+                header.map(|schema| (file, schema.fields().iter().map(|field| field.name().clone()).collect()))
             })
             .try_collect()
             .await?;
@@ -230,12 +232,6 @@ fn text_for_null(schema: Schema) -> Schema {
         _ => Arc::clone(field),
     });
     Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone())
-}
-
-fn type_text(of: &DataType) -> String {
-    let mut text = String::new();
-    data_type(&mut text, of);
-    text
 }
 
 /// The object's metadata, as the engine wants it.

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::HashError;
+use crate::partitions::directories;
 
 /// A file to read.
 #[derive(Debug, Clone)]
@@ -14,6 +15,8 @@ pub(crate) struct Located {
     pub(crate) path: PathBuf,
     /// Its name below the directory that the source names: the same wherever that directory lies.
     pub(crate) label: String,
+    /// The value of each partition column as text, in their order.
+    pub(crate) partition_values: Vec<Option<String>>,
 }
 
 /// The paths of a source mean no files, or cannot be followed.
@@ -61,24 +64,48 @@ pub enum LocateError {
     },
     /// A directory is named `key=value`: Hive partitions.
     #[error(
-        "{} looks like a Hive partition, whose column would be lost: partitions are not in this build; name the files by a \
-         glob to read them without it",
+        "{} looks like a Hive partition, whose column would be lost: declare it in `partition_columns`, or name the files by \
+         a glob to read them without it",
         directory.display()
     )]
     HivePartition {
         /// The directory.
         directory: PathBuf,
     },
+    /// The directories above a file are not the partition columns.
+    #[error(
+        "{} lies in the partitions {found:?} below {}, but `partition_columns` are {expected:?}: make them agree, outermost \
+         first, and name the directory above all of them",
+        path.display(),
+        directory.display()
+    )]
+    Partitions {
+        /// The file.
+        path: PathBuf,
+        /// The directory that the source names.
+        directory: PathBuf,
+        /// The columns that its directories name.
+        found: Vec<String>,
+        /// The partition columns.
+        expected: Vec<String>,
+    },
 }
 
 /// The files that `patterns` mean. Each is a path or, where nothing has that name, a glob.
 ///
 /// They come in the order of the patterns, those of one pattern by name; a file that several name comes once.
-pub(crate) fn locate(patterns: &[PathBuf], base_dir: &Path) -> Result<Vec<Located>, LocateError> {
+///
+/// With `partition_columns`, exactly these are the `key=value` directories between the directory that a pattern names and
+/// each of its files.
+pub(crate) fn locate(
+    patterns: &[PathBuf],
+    base_dir: &Path,
+    partition_columns: &[String],
+) -> Result<Vec<Located>, LocateError> {
     let mut files = Vec::new();
     let (mut paths, mut labels) = (HashSet::new(), HashSet::new());
     for pattern in patterns {
-        let (directory, mut found) = expand(pattern, base_dir)?;
+        let (directory, mut found) = expand(pattern, base_dir, partition_columns)?;
         if found.is_empty() {
             return Err(LocateError::NoMatch { pattern: pattern.clone(), directory });
         }
@@ -88,7 +115,9 @@ pub(crate) fn locate(patterns: &[PathBuf], base_dir: &Path) -> Result<Vec<Locate
             if !paths.insert(path.clone()) {
                 continue;
             }
-            let name = file.strip_prefix(&directory).unwrap_or(&file).to_string_lossy().into_owned();
+            let below = file.strip_prefix(&directory).unwrap_or(&file);
+            let partition_values = partition_values(&file, below, &directory, partition_columns)?;
+            let name = below.to_string_lossy().into_owned();
             let mut label = name.clone();
             for count in 2.. {
                 if labels.insert(label.clone()) {
@@ -96,19 +125,45 @@ pub(crate) fn locate(patterns: &[PathBuf], base_dir: &Path) -> Result<Vec<Locate
                 }
                 label = format!("{name} ({count})");
             }
-            files.push(Located { path, label });
+            files.push(Located { path, label, partition_values });
         }
     }
     Ok(files)
 }
 
+fn partition_values(
+    path: &Path,
+    below: &Path,
+    directory: &Path,
+    columns: &[String],
+) -> Result<Vec<Option<String>>, LocateError> {
+    if columns.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (found, values): (Vec<_>, Vec<_>) = directories(below).unwrap_or_default().into_iter().unzip();
+    if found == columns {
+        return Ok(values);
+    }
+    Err(LocateError::Partitions {
+        path: path.to_path_buf(),
+        directory: directory.to_path_buf(),
+        found,
+        expected: columns.to_vec(),
+    })
+}
+
 /// The files of one pattern, and the directory that its fixed part names.
-fn expand(pattern: &Path, base_dir: &Path) -> Result<(PathBuf, Vec<PathBuf>), LocateError> {
+fn expand(
+    pattern: &Path,
+    base_dir: &Path,
+    partition_columns: &[String],
+) -> Result<(PathBuf, Vec<PathBuf>), LocateError> {
     let path = base_dir.join(pattern);
     match std::fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => {
             let mut files = Vec::new();
-            walk(&path, &mut HashSet::new(), &mut files)?;
+            let mut walk = Walk { partitioned: !partition_columns.is_empty(), seen: HashSet::new() };
+            walk.below(&path, &mut files)?;
             return Ok((path, files));
         }
         Ok(_) => return Ok((parent(&path), vec![path])),
@@ -147,32 +202,41 @@ fn parent(path: &Path) -> PathBuf {
     path.parent().unwrap_or(path).to_path_buf()
 }
 
-/// Every file below `directory`, but for those that are hidden or start with `_`, which is how writers mark what is
-/// not data.
-fn walk(directory: &Path, seen: &mut HashSet<PathBuf>, files: &mut Vec<PathBuf>) -> Result<(), LocateError> {
-    let io = |source| LocateError::Io { path: directory.to_path_buf(), source };
-    // Links may lead in circles.
-    if !seen.insert(directory.canonicalize().map_err(io)?) {
-        return Ok(());
-    }
-    if directory.join("_delta_log").is_dir() {
-        return Err(LocateError::DeltaTable { directory: directory.to_path_buf() });
-    }
-    for entry in std::fs::read_dir(directory).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        let (path, name) = (entry.path(), entry.file_name());
-        if name.as_encoded_bytes().starts_with(b".") || name.as_encoded_bytes().starts_with(b"_") {
-            continue;
+/// A walk through directories.
+struct Walk {
+    /// Whether directories may be called `key=value`.
+    partitioned: bool,
+    /// Links may lead in circles.
+    seen: HashSet<PathBuf>,
+}
+
+impl Walk {
+    /// Every file below `directory`, but for those that are hidden or start with `_`, which is how writers mark what is
+    /// not data.
+    fn below(&mut self, directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), LocateError> {
+        let io = |source| LocateError::Io { path: directory.to_path_buf(), source };
+        if !self.seen.insert(directory.canonicalize().map_err(io)?) {
+            return Ok(());
         }
-        if !path.is_dir() {
-            files.push(path);
-        } else if name.as_encoded_bytes().contains(&b'=') {
-            return Err(LocateError::HivePartition { directory: path });
-        } else {
-            walk(&path, seen, files)?;
+        if directory.join("_delta_log").is_dir() {
+            return Err(LocateError::DeltaTable { directory: directory.to_path_buf() });
         }
+        for entry in std::fs::read_dir(directory).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let (path, name) = (entry.path(), entry.file_name());
+            if name.as_encoded_bytes().starts_with(b".") || name.as_encoded_bytes().starts_with(b"_") {
+                continue;
+            }
+            if !path.is_dir() {
+                files.push(path);
+            } else if !self.partitioned && name.as_encoded_bytes().contains(&b'=') {
+                return Err(LocateError::HivePartition { directory: path });
+            } else {
+                self.below(&path, files)?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The path of a file as an object store knows it.
@@ -200,11 +264,11 @@ mod tests {
 
     fn labels(dir: &Path, patterns: &[&str]) -> Vec<String> {
         let patterns: Vec<_> = patterns.iter().map(PathBuf::from).collect();
-        locate(&patterns, dir).unwrap().into_iter().map(|file| file.label).collect()
+        locate(&patterns, dir, &[]).unwrap().into_iter().map(|file| file.label).collect()
     }
 
     fn refused(dir: &Path, pattern: &str) -> LocateError {
-        locate(&[PathBuf::from(pattern)], dir).unwrap_err()
+        locate(&[PathBuf::from(pattern)], dir, &[]).unwrap_err()
     }
 
     #[test]
@@ -269,5 +333,29 @@ mod tests {
         assert!(matches!(refused(dir.path(), "t"), LocateError::DeltaTable { .. }));
         assert!(matches!(refused(dir.path(), "h"), LocateError::HivePartition { .. }));
         assert_eq!(labels(dir.path(), &["h/*/*.parquet"]), ["year=2024/a.parquet"]);
+    }
+
+    #[test]
+    fn declared_partitions_are_the_directories_and_no_others() {
+        let dir = tree(&["h/year=2024/m=1/a", "h/year=2024/m=__HIVE_DEFAULT_PARTITION__/b"]);
+        let values = |patterns: &[&str], columns: &[&str]| {
+            let patterns: Vec<_> = patterns.iter().map(PathBuf::from).collect();
+            let columns: Vec<_> = columns.iter().map(|column| (*column).to_owned()).collect();
+            let located = locate(&patterns, dir.path(), &columns)?;
+            Ok::<_, LocateError>(located.into_iter().map(|file| file.partition_values).collect::<Vec<_>>())
+        };
+        let text = |value: &str| Some(value.to_owned());
+        let expected = [vec![text("2024"), text("1")], vec![text("2024"), None]];
+        assert_eq!(values(&["h"], &["year", "m"]).unwrap(), expected);
+        assert_eq!(values(&["h/*/*/*"], &["year", "m"]).unwrap(), expected);
+        for (pattern, columns) in [
+            ("h", &["m", "year"][..]),
+            ("h", &["year"]),
+            ("h/year=2024", &["year", "m"]),
+            ("h/year=2024/m=1/a", &["m"]),
+        ] {
+            let error = values(&[pattern], columns);
+            assert!(matches!(&error, Err(LocateError::Partitions { .. })), "{pattern} {columns:?} {error:?}");
+        }
     }
 }

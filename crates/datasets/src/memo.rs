@@ -63,7 +63,19 @@ impl PinMemo {
         }
         self.schemas.write(|txn| txn.put(SCHEMAS, key, &seal(key, &payload)))
     }
+
+    /// Whether the rows behind this key were once found in order. Blocks.
+    pub(crate) fn is_ordered(&self, key: &[u8; 32]) -> Result<bool, StoreError> {
+        self.schemas.read(|txn| Ok(txn.get(SCHEMAS, key)?.and_then(|value| open(key, value)) == Some(ORDERED)))
+    }
+
+    /// Blocks.
+    pub(crate) fn remember_ordered(&self, key: &[u8; 32]) -> Result<(), StoreError> {
+        self.schemas.write(|txn| txn.put(SCHEMAS, key, &seal(key, ORDERED)))
+    }
 }
+
+const ORDERED: &[u8] = b"ordered";
 
 fn file_key(stamp: &FileStamp) -> Vec<u8> {
     [&[EPOCH], stamp.key().as_slice()].concat()

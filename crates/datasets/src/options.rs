@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use alluvium_contracts::SourceFormat;
+use alluvium_contracts::DatasetFormat;
 use datafusion::common::config::{CsvOptions, JsonOptions, ParquetOptions, TableParquetOptions};
 use datafusion::common::parsers::CompressionTypeVariant;
 use datafusion::datasource::file_format::DEFAULT_SCHEMA_INFER_MAX_RECORD;
@@ -23,12 +23,12 @@ const PARQUET: &[&str] =
     &["binary_as_string", "coerce_int96", "coerce_int96_tz", "schema_force_view_types", "skip_metadata"];
 
 /// The names of a format's options, sorted.
-pub(crate) const fn names(format: SourceFormat) -> &'static [&'static str] {
+pub(crate) const fn names(format: DatasetFormat) -> &'static [&'static str] {
     match format {
-        SourceFormat::Parquet => PARQUET,
-        SourceFormat::Csv => CSV,
-        SourceFormat::Json => JSON,
-        SourceFormat::Delta => &[],
+        DatasetFormat::Parquet => PARQUET,
+        DatasetFormat::Csv => CSV,
+        DatasetFormat::Json => JSON,
+        DatasetFormat::Arrow | DatasetFormat::Avro | DatasetFormat::Delta => &[],
     }
 }
 
@@ -47,6 +47,8 @@ pub(crate) enum ReadOptions {
     Parquet(ParquetRead),
     Csv(CsvRead),
     Json(JsonRead),
+    /// Arrow IPC files say everything themselves.
+    Arrow,
 }
 
 #[derive(Debug, Clone)]
@@ -93,17 +95,19 @@ impl Default for ParquetRead {
 }
 
 impl ReadOptions {
-    /// Reads `options`, all of whose names are known, for a format of files (every one but Delta).
-    pub(crate) fn resolve(format: SourceFormat, options: &BTreeMap<String, String>) -> Result<Option<Self>, BadValue> {
+    /// Reads `options`, all of whose names are known. `None` for Delta, which is no format of files.
+    pub(crate) fn resolve(format: DatasetFormat, options: &BTreeMap<String, String>) -> Result<Option<Self>, BadValue> {
         let options = Given(options);
         Ok(Some(match format {
-            SourceFormat::Parquet => Self::Parquet(parquet(&options)?),
-            SourceFormat::Csv => Self::Csv(csv(&options)?),
-            SourceFormat::Json => Self::Json(JsonRead {
+            DatasetFormat::Parquet => Self::Parquet(parquet(&options)?),
+            DatasetFormat::Csv => Self::Csv(csv(&options)?),
+            DatasetFormat::Json => Self::Json(JsonRead {
                 compression: options.compression()?,
                 schema_infer_max_rec: options.number("schema_infer_max_rec", 1, "a whole number, at least 1")?,
             }),
-            SourceFormat::Delta => return Ok(None),
+            DatasetFormat::Arrow => Self::Arrow,
+            // Avro has been refused by its name.
+            DatasetFormat::Avro | DatasetFormat::Delta => return Ok(None),
         }))
     }
 
@@ -134,6 +138,7 @@ impl ReadOptions {
                 all.insert("compression", compression_name(read.compression).to_owned());
                 all.insert("schema_infer_max_rec", read.schema_infer_max_rec.to_string());
             }
+            Self::Arrow => {}
         }
         all
     }

@@ -4,23 +4,34 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use alluvium_contracts::{ContentDigest, SourceFormat};
+use alluvium_contracts::{ContentDigest, DatasetFormat};
 use alluvium_disk_kv_cache::StoreError;
 use alluvium_telemetry::Seam;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::common::ScalarValue;
+use datafusion::execution::SessionState;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 
+use crate::dataset::Described;
+use crate::file_table::{FileTable, Projection};
 use crate::infer::Inference;
+use crate::layout::{Found, Layout, ShapeError};
 use crate::locate::{locate, store_path};
 use crate::options::ReadOptions;
+use crate::ordering;
+use crate::partitions::value_of;
+use crate::projection;
 use crate::schema_text::identity_bytes;
+use crate::shape::Shape;
+use crate::shaped::{Input, Shaped};
 use crate::spec::Read;
 use crate::stamp::regular;
 use crate::watched::{Strayed, Watch};
-use crate::{DatasetSpec, FileStamp, HashError, PinError, PinMemo, PinnedDataset, delta, hash_file};
+use crate::{Dataset, FileStamp, HashError, PinError, PinMemo, PinnedDataset, delta, hash_file};
 
 /// Raised when the same files and options give another schema, other than by a new engine.
 const INFERENCE_EPOCH: u32 = 1;
@@ -79,6 +90,9 @@ pub(crate) struct FilePin {
     /// Its stamp does not yet vouch for its bytes.
     pub(crate) young: bool,
     pub(crate) strayed: Strayed,
+    /// What its directories say of the partition columns.
+    pub(crate) partition_texts: Vec<Option<String>>,
+    pub(crate) partition_values: Vec<ScalarValue>,
 }
 
 impl Pinner {
@@ -88,30 +102,31 @@ impl Pinner {
         Self { memo, seam, counters: Arc::default() }
     }
 
-    /// Pins `spec` as it is now. Nothing is registered with `ctx`: it lends its object store for local files, through
+    /// Pins `dataset` as it is now. Nothing is registered with `ctx`: it lends its object store for local files, through
     /// which data is read, and its settings.
     ///
     /// Files whose stamps are known and old enough are not read again; nor is any data, when their schema is known too.
     ///
     /// # Errors
     /// As the variants of [`PinError`] say.
-    pub async fn pin(&self, ctx: &SessionContext, spec: &DatasetSpec) -> Result<PinnedDataset, PinError> {
-        match &spec.read {
+    pub async fn pin(&self, ctx: &SessionContext, dataset: &Dataset) -> Result<PinnedDataset, PinError> {
+        let (name, shape) = (dataset.name(), &dataset.shape);
+        let described = |schema: &SchemaRef| {
+            let projection = projected(&ctx.state(), name, shape, schema)?;
+            Ok(Described { name, format: dataset.format(), shape, projection })
+        };
+        match &dataset.read {
             Read::Files { format, options, patterns, base_dir } => {
-                let files = FileSource { pinner: self, ctx, dataset: spec.name(), format: *format, options };
-                let (schema, pins) = files.pin(patterns, base_dir).await?;
-                Ok(PinnedDataset::of_files(
-                    spec.name(),
-                    *format,
-                    options.clone(),
-                    schema,
-                    pins,
-                    Arc::clone(&self.counters),
-                ))
+                let files = FileSource { pinner: self, ctx, dataset: name, format: *format, options, shape };
+                let table = files.pin(patterns, base_dir).await?;
+                files.check_order(&table).await?;
+                Ok(PinnedDataset::of_files(described(&table.layout.schema)?, table, Arc::clone(&self.counters)))
             }
-            Read::Delta { path, version } => {
-                let pin = delta::pin(spec.name(), path, *version).await?;
-                Ok(PinnedDataset::of_delta(spec.name(), pin))
+            Read::Delta(read) => {
+                let pin = delta::pin(name, read).await?;
+                let provider =
+                    shaped_delta(shape, &pin).map_err(|source| PinError::Shape { dataset: name.to_owned(), source })?;
+                Ok(PinnedDataset::of_delta(described(&provider.schema())?, pin, provider))
             }
         }
     }
@@ -145,39 +160,162 @@ impl Pinner {
     }
 }
 
-/// Pins the files of one source.
-struct FileSource<'a> {
-    pinner: &'a Pinner,
-    ctx: &'a SessionContext,
-    dataset: &'a str,
-    format: SourceFormat,
-    options: &'a ReadOptions,
+/// The columns of `projection_exprs`, if there are any.
+fn projected(
+    state: &SessionState,
+    dataset: &str,
+    shape: &Shape,
+    schema: &SchemaRef,
+) -> Result<Option<Projection>, PinError> {
+    if shape.projection.is_empty() {
+        return Ok(None);
+    }
+    let (schema, columns) = projection::resolve(state, &shape.projection, schema)
+        .map_err(|source| PinError::Projection { dataset: dataset.to_owned(), source })?;
+    Ok(Some(Projection { schema, columns }))
 }
 
+/// A Delta table by the declared columns: its files count as one group, since the log says what their columns are.
+fn shaped_delta(shape: &Shape, pin: &delta::DeltaPin) -> Result<Arc<dyn TableProvider>, ShapeError> {
+    let schema = pin.provider.schema();
+    if !shape.partitions.is_empty() {
+        let text = |field: &Field| format!("{}: {}", field.name(), field.data_type());
+        let declared: Vec<_> = shape.partitions.iter().map(|field| text(field)).collect();
+        let found = pin.partition_columns.iter().filter_map(|name| schema.field_with_name(name).ok());
+        let found: Vec<_> = found.map(text).collect();
+        if declared != found {
+            return Err(ShapeError::Partitions { declared, found });
+        }
+    }
+    if !shape.is_by_file() {
+        return Ok(Arc::clone(&pin.provider));
+    }
+    let found = Found { schema, files: Vec::new(), path: pin.root.clone() };
+    let mut layout = Layout::of(&shape.unpartitioned(), &[found])?;
+    Ok(match layout.groups.pop().and_then(|group| group.columns) {
+        None => Arc::clone(&pin.provider),
+        Some(columns) => {
+            Arc::new(Shaped::new(layout.schema, vec![Input { provider: Arc::clone(&pin.provider), columns }]))
+        }
+    })
+}
+
+/// Pins the files of one source.
+pub(crate) struct FileSource<'a> {
+    pub(crate) pinner: &'a Pinner,
+    pub(crate) ctx: &'a SessionContext,
+    pub(crate) dataset: &'a str,
+    pub(crate) format: DatasetFormat,
+    pub(crate) options: &'a ReadOptions,
+    pub(crate) shape: &'a Shape,
+}
+
+/// What was inferred from data: schemas by their key in the memo.
+pub(crate) type Learned = Vec<([u8; 32], SchemaRef)>;
+
 impl FileSource<'_> {
-    async fn pin(&self, patterns: &[PathBuf], base_dir: &Path) -> Result<(SchemaRef, Vec<FilePin>), PinError> {
+    async fn pin(&self, patterns: &[PathBuf], base_dir: &Path) -> Result<FileTable, PinError> {
         let mut changed = None;
         for _ in 0..2 {
             let files = self.files(patterns, base_dir).await?;
-            let key = self.schema_key(&files);
-            let known = self.pinner.memo(move |memo| memo.schema(&key)).await.flatten();
-            if let Some(schema) = known {
-                return Ok((schema, files));
+            let mut learned = Learned::new();
+            let layout = self.layout(&files, &mut learned).await;
+            if layout.is_err() || !learned.is_empty() {
+                // The bytes that were looked into have to be those that were hashed, or the error is about others too.
+                changed = self.first_changed(&files).await;
+                if changed.is_some() {
+                    continue;
+                }
             }
-            let inferred = self.infer(&files).await;
-            // The bytes that were looked into have to be those that were hashed, or the error is about others too.
-            changed = self.first_changed(&files).await;
-            if changed.is_some() {
-                continue;
+            let layout = layout?;
+            if !learned.is_empty() && files.iter().all(|file| !file.young) {
+                self.pinner
+                    .memo(move |memo| learned.iter().try_for_each(|(key, schema)| memo.remember_schema(key, schema)))
+                    .await;
             }
-            let schema = inferred?;
-            if files.iter().all(|file| !file.young) {
-                let schema = Arc::clone(&schema);
-                self.pinner.memo(move |memo| memo.remember_schema(&key, &schema)).await;
-            }
-            return Ok((schema, files));
+            return Ok(FileTable {
+                options: self.options.clone(),
+                layout,
+                files,
+                partitions: self.shape.partitions.len(),
+                ordering: self.shape.ordering.clone(),
+            });
         }
         Err(PinError::Changing { dataset: self.dataset.to_owned(), path: changed.unwrap_or_default() })
+    }
+
+    async fn layout(&self, files: &[FilePin], learned: &mut Learned) -> Result<Layout, PinError> {
+        let misfit = |source| PinError::Shape { dataset: self.dataset.to_owned(), source };
+        if self.shape.is_by_file() || matches!(self.options, ReadOptions::Arrow) {
+            let found = self.found(files, learned).await?;
+            return Layout::of(self.shape, &found).map_err(misfit);
+        }
+        let key = self.schema_key("", files);
+        let schema = match self.known(key).await {
+            Some(schema) => schema,
+            None => {
+                let schema = self.inference(files)?.infer().await?;
+                learned.push((key, Arc::clone(&schema)));
+                schema
+            }
+        };
+        // Beside a declared partition column the engine would look for one in the files.
+        let partitions = &self.shape.partitions;
+        if let Some(twice) = partitions.iter().find(|field| schema.field_with_name(field.name()).is_ok()) {
+            let column = twice.name().clone();
+            return Err(misfit(ShapeError::Collision { column, path: files[0].path.clone() }));
+        }
+        Ok(Layout::merged(&schema, partitions, files.len()))
+    }
+
+    /// A schema of the memo.
+    pub(crate) async fn known(&self, key: [u8; 32]) -> Option<SchemaRef> {
+        self.pinner.memo(move |memo| memo.schema(&key)).await.flatten()
+    }
+
+    /// Looks through every file if an order is declared, unless the memo knows that it was.
+    async fn check_order(&self, table: &FileTable) -> Result<(), PinError> {
+        let ordering = &self.shape.ordering;
+        if ordering.is_empty() {
+            return Ok(());
+        }
+        let mut columns = Vec::with_capacity(ordering.len());
+        for by in ordering {
+            columns.push(table.layout.schema.index_of(&by.column).map_err(|_| {
+                let known = table.layout.schema.fields().iter().map(|field| field.name().clone()).collect();
+                let source = ShapeError::Unknown { field: "ordering", column: by.column.clone(), known };
+                PinError::Shape { dataset: self.dataset.to_owned(), source }
+            })?);
+        }
+        let declared = serde_json::json!([ordering::text(ordering), self.shape.identity()]).to_string();
+        for (index, file) in table.files.iter().enumerate() {
+            let key = self.schema_key(&declared, std::slice::from_ref(file));
+            if self.pinner.memo(move |memo| memo.is_ordered(&key)).await == Some(true) {
+                continue;
+            }
+            let checked = ordering::first_unordered(self.ctx, table.of_file(index), &columns, ordering).await;
+            let unordered = checked.map_err(|source| PinError::Unreadable {
+                dataset: self.dataset.to_owned(),
+                format: self.format,
+                path: file.path.clone(),
+                source: Box::new(source),
+            })?;
+            if let Some(row) = unordered {
+                return Err(PinError::Unordered {
+                    dataset: self.dataset.to_owned(),
+                    path: file.path.clone(),
+                    row,
+                    ordering: ordering::text(ordering),
+                });
+            }
+            if !file.young {
+                self.pinner.memo(move |memo| memo.remember_ordered(&key)).await;
+            }
+        }
+        match self.first_changed(&table.files).await {
+            None => Ok(()),
+            Some(path) => Err(PinError::Changing { dataset: self.dataset.to_owned(), path }),
+        }
     }
 
     /// The files with their digests, from the memo where their stamps can be trusted.
@@ -186,7 +324,8 @@ impl FileSource<'_> {
         // Before the first stamp is taken: what is old by this time cannot be written to any more with its stamp kept.
         let now = self.pinner.seam.unix_ns();
         let (patterns, base_dir) = (patterns.to_vec(), base_dir.to_path_buf());
-        let located = blocking(move || locate(&patterns, &base_dir))
+        let columns: Vec<_> = self.shape.partitions.iter().map(|field| field.name().clone()).collect();
+        let located = blocking(move || locate(&patterns, &base_dir, &columns))
             .await
             .map_err(|source| PinError::Locate { dataset: self.dataset.to_owned(), source })?;
         let (located, stamps) = blocking(move || {
@@ -213,8 +352,17 @@ impl FileSource<'_> {
                     }
                 };
                 let young = stamp.is_young(now);
-                let strayed = Strayed::default();
-                let file = FilePin { path: file.path, location, label: file.label, stamp, digest, young, strayed };
+                let file = FilePin {
+                    path: file.path,
+                    location,
+                    label: file.label,
+                    stamp,
+                    digest,
+                    young,
+                    strayed: Strayed::default(),
+                    partition_texts: file.partition_values,
+                    partition_values: Vec::new(),
+                };
                 Ok((file, known.is_some()))
             })
             .buffered(concurrency)
@@ -227,32 +375,53 @@ impl FileSource<'_> {
         if !learned.is_empty() {
             self.pinner.memo(move |memo| memo.remember_digests(&learned)).await;
         }
-        Ok(pinned.into_iter().map(|(file, _)| file).collect())
+        pinned.into_iter().map(|(file, _)| self.partitioned(file)).collect()
     }
 
-    /// The order of the files counts: it decides the order of columns, and which records are sampled.
-    fn schema_key(&self, files: &[FilePin]) -> [u8; 32] {
-        let key = serde_json::json!({
+    /// With the values that its directories say.
+    fn partitioned(&self, mut file: FilePin) -> Result<FilePin, PinError> {
+        let columns = self.shape.partitions.iter().zip(&file.partition_texts);
+        let values = columns.map(|(field, text)| {
+            value_of(text.as_deref(), field).map_err(|source| PinError::PartitionValue {
+                dataset: self.dataset.to_owned(),
+                path: file.path.clone(),
+                column: field.name().clone(),
+                value: text.clone(),
+                data_type: format!("{}{}", field.data_type(), if text.is_none() { " that is not null" } else { "" }),
+                source: source.map(Box::new),
+            })
+        });
+        file.partition_values = values.collect::<Result<_, _>>()?;
+        Ok(file)
+    }
+
+    /// The order of the files counts: it decides the order of columns, and which records are sampled. `part` tells apart
+    /// what is learned of one list of files.
+    pub(crate) fn schema_key(&self, part: &str, files: &[FilePin]) -> [u8; 32] {
+        let mut key = serde_json::json!({
             "epoch": INFERENCE_EPOCH,
             "engine": datafusion::DATAFUSION_VERSION,
             "format": self.format.as_str(),
             "options": self.options.resolved(),
             "files": files.iter().map(|file| file.digest).collect::<Vec<_>>(),
         });
+        if !part.is_empty() {
+            key["part"] = part.into();
+        }
         *blake3::hash(&identity_bytes(&key)).as_bytes()
     }
 
-    async fn infer(&self, files: &[FilePin]) -> Result<SchemaRef, PinError> {
+    /// Looks into the data of `files`.
+    pub(crate) fn inference<'f>(&'f self, files: &'f [FilePin]) -> Result<Inference<'f>, PinError> {
         self.pinner.counters.schemas_inferred.fetch_add(1, Ordering::Relaxed);
-        let inference = Inference {
+        Ok(Inference {
             dataset: self.dataset,
             source_format: self.format,
             options: self.options,
-            state: &self.ctx.state(),
+            state: self.ctx.state(),
             store: self.store(files)?,
             files,
-        };
-        inference.infer().await
+        })
     }
 
     fn store(&self, files: &[FilePin]) -> Result<Arc<dyn ObjectStore>, PinError> {

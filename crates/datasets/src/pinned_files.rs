@@ -7,7 +7,6 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -15,6 +14,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::HashError;
 use crate::locate::store_path;
 use crate::options::{ParquetRead, ReadOptions};
+use crate::partitions::value_of;
 use crate::scan::{FileScan, ScanFile, object_meta};
 
 /// A file of the list.
@@ -143,19 +143,10 @@ fn scan_file(
             data_type,
             source: source.map(Box::new),
         };
-        let type_name = || field.data_type().to_string();
-        let value = match text.clone() {
-            None if !field.is_nullable() => {
-                return Err(refused(format!("{} that is not null", type_name()), None));
-            }
-            None => ScalarValue::try_from(field.data_type()),
-            Some(text) => ScalarValue::try_from_string(text, field.data_type()),
-        };
-        let value = value.map_err(|source| refused(type_name(), Some(source)))?;
-        // A cast that fails may give NULL instead of an error.
-        if value.is_null() && text.is_some() {
-            return Err(refused(type_name(), None));
-        }
+        let value = value_of(text.as_deref(), field).map_err(|source| {
+            let of_null = if text.is_none() { " that is not null" } else { "" };
+            refused(format!("{}{of_null}", field.data_type()), source)
+        })?;
         partition_values.push(value);
     }
     let location =

@@ -70,8 +70,15 @@ fn metadata(metadata: &HashMap<String, String>) -> String {
     format!("{{{}}}", entries.join(","))
 }
 
+/// The text of a type.
+pub(crate) fn type_text(of: &DataType) -> String {
+    let mut text = String::new();
+    data_type(&mut text, of);
+    text
+}
+
 /// Exhaustive, so that a type which is new in arrow does not compile until it has a text.
-pub(crate) fn data_type(text: &mut String, data_type: &DataType) {
+fn data_type(text: &mut String, data_type: &DataType) {
     let simple = match data_type {
         DataType::Null => "Null",
         DataType::Boolean => "Boolean",

@@ -1,153 +1,63 @@
-//! A source of the pipeline file, checked: absolute paths, known options.
+//! A declared dataset, checked: absolute paths, known options, columns that do not contradict each other.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use alluvium_contracts::{SourceFormat, SourceSpec};
+use alluvium_contracts::{DatasetCache, DatasetFormat, DatasetSpec, DeltaScanOptions, SourceFormat, SourceSpec};
+use arrow::datatypes::{Schema, SchemaRef};
+use chrono::{DateTime, FixedOffset};
 
+use crate::SpecError;
 use crate::options::{self, BadValue, ReadOptions};
+use crate::shape::{self, Shape};
 
-/// A `[sources.NAME]` with its paths made absolute and its options checked. Nothing has been read yet.
+/// A declared dataset with its paths made absolute and everything checked that can be without reading it.
 #[derive(Debug, Clone)]
-pub struct DatasetSpec {
+pub struct Dataset {
     name: String,
     pub(crate) read: Read,
+    pub(crate) shape: Shape,
 }
 
 /// What to read, and how.
 #[derive(Debug, Clone)]
 pub(crate) enum Read {
-    Files { format: SourceFormat, options: ReadOptions, patterns: Vec<PathBuf>, base_dir: PathBuf },
-    Delta { path: PathBuf, version: Option<u64> },
+    Files { format: DatasetFormat, options: ReadOptions, patterns: Vec<PathBuf>, base_dir: PathBuf },
+    Delta(DeltaRead),
 }
 
-/// A source cannot be used as it is written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpecError {
-    /// The format has no such option.
-    #[error(
-        "source `{dataset}`: {} has no option `{option}`{}; {}",
-        format.as_str(),
-        suggestion.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default(),
-        options_text(known)
-    )]
-    UnknownOption {
-        /// The source.
-        dataset: String,
-        /// Its format.
-        format: SourceFormat,
-        /// The option as it was written.
-        option: String,
-        /// The option that was probably meant.
-        suggestion: Option<&'static str>,
-        /// The options of the format.
-        known: &'static [&'static str],
-    },
-    /// An option's value cannot be.
-    #[error("source `{dataset}`: option `{option}` cannot be `{value}`: it takes {expected}")]
-    OptionValue {
-        /// The source.
-        dataset: String,
-        /// The option.
-        option: &'static str,
-        /// Its value as it was written.
-        value: String,
-        /// What is allowed.
-        expected: &'static str,
-    },
-    /// Only a Delta table has versions.
-    #[error("source `{dataset}`: {} files have no version: remove `version`, or set `format = \"delta\"`", format.as_str())]
-    VersionWithoutDelta {
-        /// The source.
-        dataset: String,
-        /// Its format.
-        format: SourceFormat,
-    },
-    /// The path is a URL.
-    #[error(
-        "source `{dataset}`: cannot read `{path}`: cloud stores are not in this build (`{scheme}://`); copy the files to a \
-         local directory and name that"
-    )]
-    RemotePath {
-        /// The source.
-        dataset: String,
-        /// The path as it was written.
-        path: String,
-        /// The scheme of the URL.
-        scheme: String,
-    },
-    /// The path is a `file://` URL.
-    #[error("source `{dataset}`: write the path of `{path}` without `file://`")]
-    FileUrl {
-        /// The source.
-        dataset: String,
-        /// The path as it was written.
-        path: String,
-    },
-    /// There is no path, or an empty one.
-    #[error("source `{dataset}`: `path` is empty: name a file, a directory or a glob")]
-    NoPath {
-        /// The source.
-        dataset: String,
-    },
-    /// A Delta table is one directory.
-    #[error("source `{dataset}`: a Delta table is one directory, but `path` lists {count}: declare a source for each")]
-    ManyTables {
-        /// The source.
-        dataset: String,
-        /// How many paths were written.
-        count: usize,
-    },
+#[derive(Debug, Clone)]
+pub(crate) struct DeltaRead {
+    pub(crate) path: PathBuf,
+    pub(crate) at: At,
+    pub(crate) scan: DeltaScanOptions,
+    /// That of `scan`.
+    pub(crate) scan_schema: Option<SchemaRef>,
 }
 
-fn options_text(known: &[&str]) -> String {
-    if known.is_empty() {
-        return "it has none yet".to_owned();
-    }
-    let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
-    format!("its options are {}", known.join(", "))
+/// Which state of a Delta table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    Latest,
+    Version(u64),
+    Time(DateTime<FixedOffset>),
 }
 
-impl DatasetSpec {
-    /// Checks `source` and makes its paths absolute: relative ones are relative to `base_dir`.
+impl Dataset {
+    /// Checks `spec` and makes its paths absolute: relative ones are relative to `base_dir`.
     ///
     /// # Errors
     /// As the variants of [`SpecError`] say.
-    pub fn resolve(name: &str, source: &SourceSpec, base_dir: &Path) -> Result<Self, SpecError> {
-        let dataset = || name.to_owned();
-        let known = options::names(source.format);
-        if let Some(option) = source.options.keys().find(|option| !known.contains(&option.as_str())) {
-            return Err(SpecError::UnknownOption {
-                dataset: dataset(),
-                format: source.format,
-                option: option.clone(),
-                suggestion: nearest(option, known),
-                known,
-            });
-        }
-        if source.version.is_some() && source.format != SourceFormat::Delta {
-            return Err(SpecError::VersionWithoutDelta { dataset: dataset(), format: source.format });
-        }
-        let patterns = source.path.patterns();
-        if patterns.is_empty() || patterns.iter().any(String::is_empty) {
-            return Err(SpecError::NoPath { dataset: dataset() });
-        }
-        for path in patterns {
-            match scheme(path) {
-                None => {}
-                Some("file") => {
-                    return Err(SpecError::FileUrl { dataset: dataset(), path: path.clone() });
-                }
-                Some(scheme) => {
-                    let scheme = scheme.to_owned();
-                    return Err(SpecError::RemotePath { dataset: dataset(), path: path.clone(), scheme });
-                }
-            }
-        }
+    pub fn resolve(name: &str, spec: &DatasetSpec, base_dir: &Path) -> Result<Self, SpecError> {
+        let check = Check { dataset: name, spec };
+        check.format()?;
+        check.options()?;
+        check.delta_only()?;
+        let patterns = check.patterns()?;
+        let shape = Shape::resolve(name, spec)?;
         let options =
-            ReadOptions::resolve(source.format, &source.options).map_err(|BadValue { option, value, expected }| {
-                SpecError::OptionValue { dataset: dataset(), option, value, expected }
+            ReadOptions::resolve(spec.format, &spec.options).map_err(|BadValue { option, value, expected }| {
+                SpecError::OptionValue { dataset: name.to_owned(), option, value, expected }
             })?;
         // Fails only without a working directory; then relative paths stay so, and are not found.
         let base_dir = std::path::absolute(base_dir).unwrap_or_else(|_| base_dir.to_path_buf());
@@ -155,39 +65,161 @@ impl DatasetSpec {
             Some(options) => {
                 // Kept relative to the base until they are expanded: its name may hold characters that mean something in a glob.
                 let patterns = patterns.iter().map(PathBuf::from).collect();
-                Read::Files { format: source.format, options, patterns, base_dir }
+                Read::Files { format: spec.format, options, patterns, base_dir }
             }
             None => match patterns {
-                [path] => Read::Delta { path: base_dir.join(path), version: source.version },
+                [path] => Read::Delta(DeltaRead {
+                    path: base_dir.join(path),
+                    at: check.at()?,
+                    scan: spec.scan.clone(),
+                    scan_schema: shape::declared(name, "scan.schema", spec.scan.schema.as_deref())?
+                        .map(|fields| Schema::new(fields).into()),
+                }),
                 _ => {
-                    return Err(SpecError::ManyTables { dataset: dataset(), count: patterns.len() });
+                    return Err(SpecError::ManyTables { dataset: name.to_owned(), count: patterns.len() });
                 }
             },
         };
-        Ok(Self { name: dataset(), read })
+        Ok(Self { name: name.to_owned(), read, shape })
     }
 
-    /// The name of the source.
+    /// Checks a `[sources.NAME]` of a pipeline file, as [`resolve`](Self::resolve).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_source(name: &str, source: &SourceSpec, base_dir: &Path) -> Result<Self, SpecError> {
+        let format = match source.format {
+            SourceFormat::Parquet => DatasetFormat::Parquet,
+            SourceFormat::Csv => DatasetFormat::Csv,
+            SourceFormat::Json => DatasetFormat::Json,
+            SourceFormat::Delta => DatasetFormat::Delta,
+        };
+        let spec = DatasetSpec {
+            options: source.options.clone(),
+            version: source.version,
+            ..DatasetSpec::new(format, source.path.clone())
+        };
+        Self::resolve(name, &spec, base_dir)
+    }
+
+    /// The name of the dataset.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The format of the source.
+    /// The format of the dataset.
     #[must_use]
-    pub fn format(&self) -> SourceFormat {
+    pub fn format(&self) -> DatasetFormat {
         match &self.read {
             Read::Files { format, .. } => *format,
-            Read::Delta { .. } => SourceFormat::Delta,
+            Read::Delta(_) => DatasetFormat::Delta,
         }
     }
 
-    /// Every option by name, defaults included. An option that is unset and has no default is absent.
+    /// Every option of the format by name, defaults included. An option that is unset and has no default is absent.
     #[must_use]
     pub fn options(&self) -> BTreeMap<&'static str, String> {
         match &self.read {
             Read::Files { options, .. } => options.resolved(),
-            Read::Delta { .. } => BTreeMap::new(),
+            Read::Delta(_) => BTreeMap::new(),
+        }
+    }
+}
+
+struct Check<'a> {
+    dataset: &'a str,
+    spec: &'a DatasetSpec,
+}
+
+impl<'a> Check<'a> {
+    fn dataset(&self) -> String {
+        self.dataset.to_owned()
+    }
+
+    fn format(&self) -> Result<(), SpecError> {
+        let format = self.spec.format;
+        match format {
+            DatasetFormat::Avro => Err(SpecError::FormatNotBuilt { dataset: self.dataset(), format }),
+            _ => Ok(()),
+        }
+    }
+
+    fn options(&self) -> Result<(), SpecError> {
+        let known = options::names(self.spec.format);
+        match self.spec.options.keys().find(|option| !known.contains(&option.as_str())) {
+            None => Ok(()),
+            Some(option) => Err(SpecError::UnknownOption {
+                dataset: self.dataset(),
+                format: self.spec.format,
+                option: option.clone(),
+                suggestion: nearest(option, known),
+                known,
+            }),
+        }
+    }
+
+    /// Fields that would reach nothing.
+    fn delta_only(&self) -> Result<(), SpecError> {
+        let spec = self.spec;
+        let (format, is_delta) = (spec.format, spec.format == DatasetFormat::Delta);
+        if spec.version.is_some() && !is_delta {
+            return Err(SpecError::VersionWithoutDelta { dataset: self.dataset(), format });
+        }
+        let only_delta = "only a Delta table has it; remove it, or set `format = \"delta\"`";
+        let unsupported = "this build does not know how; remove it";
+        let refused = [
+            (!is_delta && spec.timestamp.is_some(), "timestamp", only_delta),
+            (!is_delta && spec.scan != DeltaScanOptions::default(), "scan", only_delta),
+            (!is_delta && spec.cdf.is_some(), "cdf", only_delta),
+            (is_delta && !spec.ordering.is_empty(), "ordering", "its log says nothing of the order of rows; remove it"),
+            (spec.cdf.is_some(), "cdf", unsupported),
+            (spec.constraints != Default::default(), "constraints", unsupported),
+            (spec.cache != DatasetCache::None, "cache", unsupported),
+            (spec.cache_max_columns != 64, "cache_max_columns", "nothing is cached without `cache`; remove it"),
+        ];
+        match refused.into_iter().find(|(holds, ..)| *holds) {
+            None => Ok(()),
+            Some((_, field, instead)) => {
+                Err(SpecError::NotForFormat { dataset: self.dataset(), format, field, instead })
+            }
+        }
+    }
+
+    fn patterns(&self) -> Result<&'a [String], SpecError> {
+        let patterns = self.spec.path.patterns();
+        if patterns.is_empty() || patterns.iter().any(String::is_empty) {
+            return Err(SpecError::NoPath { dataset: self.dataset() });
+        }
+        for path in patterns {
+            match scheme(path) {
+                None => {}
+                Some("file") => {
+                    return Err(SpecError::FileUrl { dataset: self.dataset(), path: path.clone() });
+                }
+                Some(scheme) => {
+                    let scheme = scheme.to_owned();
+                    return Err(SpecError::RemotePath { dataset: self.dataset(), path: path.clone(), scheme });
+                }
+            }
+        }
+        Ok(patterns)
+    }
+
+    fn at(&self) -> Result<At, SpecError> {
+        match (self.spec.version, &self.spec.timestamp) {
+            (Some(_), Some(_)) => Err(SpecError::Contradiction {
+                dataset: self.dataset(),
+                field: "timestamp",
+                other: "version",
+                column: None,
+                instead: "keep one of them",
+            }),
+            (Some(version), None) => Ok(At::Version(version)),
+            (None, None) => Ok(At::Latest),
+            (None, Some(value)) => DateTime::parse_from_rfc3339(value).map(At::Time).map_err(|source| {
+                SpecError::Timestamp { dataset: self.dataset(), field: "timestamp", value: value.clone(), source }
+            }),
         }
     }
 }
@@ -221,7 +253,7 @@ mod tests {
     }
 
     fn refused(source: &SourceSpec) -> String {
-        DatasetSpec::resolve("s", source, Path::new("/base")).unwrap_err().to_string()
+        Dataset::of_source("s", source, Path::new("/base")).unwrap_err().to_string()
     }
 
     #[test]
@@ -237,7 +269,7 @@ mod tests {
         assert!(error.contains("it has none yet"), "{error}");
     }
 
-    const CSV_NAMES: &[&str] = options::names(SourceFormat::Csv);
+    const CSV_NAMES: &[&str] = options::names(DatasetFormat::Csv);
 
     #[test]
     fn every_listed_option_is_resolved_and_every_value_checked() {
@@ -252,7 +284,7 @@ mod tests {
             ("schema_infer_max_rec", "7"),
             ("truncated_rows", "true"),
         ];
-        let spec = DatasetSpec::resolve("s", &source(SourceFormat::Csv, "a", &good), Path::new("/base")).unwrap();
+        let spec = Dataset::of_source("s", &source(SourceFormat::Csv, "a", &good), Path::new("/base")).unwrap();
         let options: Vec<_> = spec.options().into_iter().collect();
         assert_eq!(options, good.map(|(name, value)| (name, value.to_owned())));
         for (format, option, value) in [

@@ -10,7 +10,7 @@ use alluvium_contracts::{
     CacheOutcome, CachePolicy, LineageSummary, MissExplanation, OutputResult, PlanDocument, PlannedOutput, PlannedView,
     Stability, ViewResult,
 };
-use alluvium_datasets::{ChangedError, DatasetSpec, PinnedDataset};
+use alluvium_datasets::{ChangedError, Dataset, PinnedDataset};
 use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published};
 use alluvium_plans::{Input, PlanBundle, ViewRef, one_line, plan_view};
 use alluvium_profile::{Session, real_path};
@@ -432,7 +432,7 @@ async fn pin_sources(
         }
         let place = || project.place("sources", name);
         let pin_error = |source| RunError::Pin { place: place(), name: name.clone(), source };
-        let spec = DatasetSpec::resolve(name, source, project.dir()).map_err(|source| RunError::Source {
+        let spec = Dataset::of_source(name, source, project.dir()).map_err(|source| RunError::Source {
             place: place(),
             name: name.clone(),
             source,

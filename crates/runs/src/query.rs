@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alluvium_contracts::{SourceFormat, SourcePath, SourceSpec};
-use alluvium_datasets::DatasetSpec;
+use alluvium_datasets::Dataset;
 use alluvium_ledgers::{Ledger, LedgerView};
 use alluvium_profile::{Query, Session};
 use datafusion::arrow::datatypes::SchemaRef;
@@ -160,7 +160,7 @@ impl Pipeline {
         };
         let place = || self.project.place("outputs", name);
         let pin_error = |source| RunError::Pin { place: place(), name: name.to_owned(), source };
-        let spec = DatasetSpec::resolve(name, &source, self.project.dir()).map_err(|source| RunError::Source {
+        let spec = Dataset::of_source(name, &source, self.project.dir()).map_err(|source| RunError::Source {
             place: place(),
             name: name.to_owned(),
             source,

@@ -94,6 +94,30 @@ pub struct DatasetSpec {
     pub cache_max_columns: u32,
 }
 
+impl DatasetSpec {
+    /// A dataset of which only format and place are declared.
+    #[must_use]
+    pub fn new(format: DatasetFormat, path: SourcePath) -> Self {
+        Self {
+            format,
+            path,
+            schema: None,
+            options: BTreeMap::new(),
+            partition_columns: Vec::new(),
+            ordering: Vec::new(),
+            constraints: ConstraintSpec::default(),
+            evolution: None,
+            projection_exprs: Vec::new(),
+            version: None,
+            timestamp: None,
+            scan: DeltaScanOptions::default(),
+            cdf: None,
+            cache: no_cache(),
+            cache_max_columns: cache_max_columns(),
+        }
+    }
+}
+
 fn no_cache() -> DatasetCache {
     DatasetCache::None
 }

@@ -32,10 +32,11 @@ impl PinnedDataset {
             cdf_range: None,
         };
         match &self.inner.content {
-            Content::Files { options, files, .. } => {
-                let resolved = options.resolved().into_iter();
+            Content::Files { table, .. } => {
+                let resolved = table.options.resolved().into_iter();
                 artifact.options = resolved.map(|(name, value)| (name.to_owned(), value)).collect();
-                artifact.files = files
+                artifact.files = table
+                    .files
                     .iter()
                     .map(|file| FilePin {
                         path: file.label.clone(),
@@ -45,7 +46,9 @@ impl PinnedDataset {
                     })
                     .collect();
             }
-            Content::Delta(pin) => {
+            Content::Delta { pin, .. } => {
+                let options = pin.options().into_iter();
+                artifact.options = options.map(|(name, value)| (name.to_owned(), value)).collect();
                 let (delta::Content::Commit(digest) | delta::Content::ActiveFiles(digest)) = pin.content;
                 artifact.kind = InputKind::DeltaTable;
                 artifact.table_id = Some(pin.table_id.clone());

@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alluvium_contracts::{ContentDigest, SourceFormat, SourceSpec};
+use alluvium_contracts::{
+    ContentDigest, DatasetFormat, DatasetSpec, DeltaScanOptions, EvolutionSpec, SourceFormat, SourcePath, SourceSpec,
+};
 use alluvium_datasets::{Change, PinError};
 use arrow::array::{Int64Array, RecordBatch, StringArray};
+use datafusion::physical_plan::displayable;
 use deltalake_core::protocol::SaveMode;
 use deltalake_core::{DeltaTable, DeltaTableBuilder};
 use url::Url;
 
-use crate::support::{Project, chain, query, sorted, source};
+use crate::support::{Project, chain, columns, dataset, query, sorted, source};
 
 fn batch(keys: &[i64]) -> RecordBatch {
     let text = keys.iter().map(|key| (key % 2 == 0).then(|| format!("p{key}")));
@@ -230,5 +233,127 @@ async fn a_directory_that_the_engine_decodes_is_refused() {
         copy(&path, &project.data().join(name));
         let error = project.try_pin(&source(SourceFormat::Delta, name)).await.unwrap_err();
         assert!(matches!(error, PinError::DeltaPath { .. }), "{error:?}");
+    }
+}
+
+fn declared() -> DatasetSpec {
+    dataset(DatasetFormat::Delta, "table")
+}
+
+#[tokio::test]
+async fn a_time_means_the_version_that_was_current_then() {
+    let (project, path) = project().await;
+    let day = |day: u64| std::time::UNIX_EPOCH + std::time::Duration::from_secs(86_400 * day);
+    for (version, committed) in [(0, 10), (1, 20), (2, 15)] {
+        let file = std::fs::File::options().write(true).open(commit(&path, version)).unwrap();
+        file.set_times(std::fs::FileTimes::new().set_modified(day(committed))).unwrap();
+    }
+    let at = |timestamp: &str| DatasetSpec { timestamp: Some(timestamp.to_owned()), ..declared() };
+    for (timestamp, version) in [
+        ("1970-01-11T00:00:00Z", 0),
+        ("1970-01-20T23:59:59.999Z", 0),
+        // A clock that ran backwards does not put version 2 before version 1.
+        ("1970-01-21T02:00:00+02:00", 2),
+        ("2100-01-01T00:00:00Z", 2),
+    ] {
+        assert_eq!(project.pin_spec(&at(timestamp)).await.delta_version(), Some(version), "{timestamp}");
+    }
+    let pinned = project.pin_spec(&at("1970-01-12T00:00:00Z")).await;
+    assert_eq!(pinned.digest(), project.pin_spec(&DatasetSpec { version: Some(0), ..declared() }).await.digest());
+    let error = project.unpinnable(&at("1970-01-10T23:59:59Z")).await;
+    assert!(
+        error.contains("no version of 1970-01-10T23:59:59+00:00") && error.contains("came at 1970-01-11T00:00:00"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn every_scan_option_reaches_the_scan_and_the_pin() {
+    let (project, path) = project().await;
+    let base = project.pin_spec(&declared()).await;
+    assert_eq!(base.digest(), project.pin(&at(None)).await.digest(), "both vocabularies mean the same");
+    let scan = |change: &dyn Fn(&mut DeltaScanOptions)| {
+        let mut spec = declared();
+        change(&mut spec.scan);
+        spec
+    };
+    let schema = async |spec: &DatasetSpec| project.pin_spec(spec).await.components()["schema"].clone();
+    assert_eq!(base.components()["schema"], "k: Int64, s: Utf8View");
+    let plain = scan(&|scan| scan.schema_force_view_types = Some(false));
+    assert_eq!(schema(&plain).await, "k: Int64, s: Utf8");
+    let wrapped = scan(&|scan| scan.wrap_partition_values = true);
+    assert!(schema(&wrapped).await.starts_with("k: Int64, s: Dictionary("), "{}", schema(&wrapped).await);
+    let read_as = scan(&|scan| scan.schema = Some(columns(&[("k", "Int64"), ("s", "LargeUtf8")])));
+    assert_eq!(schema(&read_as).await, "k: Int64, s: LargeUtf8");
+
+    let file = scan(&|scan| scan.file_column_name = Some("file".to_owned()));
+    let pinned = project.pin_spec(&file).await;
+    let found = project.query(&pinned, "select file from t").await;
+    assert!(found.contains(".parquet"), "{found}");
+    // Its values are places, so for once the place counts.
+    copy(&path, &project.data().join("copy"));
+    let moved = DatasetSpec { path: SourcePath::One("copy".to_owned()), ..file.clone() };
+    assert_ne!(project.pin_spec(&moved).await.digest(), pinned.digest());
+    let taken = scan(&|scan| scan.file_column_name = Some("k".to_owned()));
+    assert!(project.try_pin_spec(&taken).await.is_err());
+
+    let held_back = scan(&|scan| scan.enable_parquet_pushdown = false);
+    let predicate = async |spec: &DatasetSpec| {
+        let pinned = project.pin_spec(spec).await;
+        project.query(&pinned, "select k from t where k = 4").await;
+        let frame = project.ctx.sql("select k from t where k = 4").await.unwrap();
+        displayable(frame.create_physical_plan().await.unwrap().as_ref()).indent(true).to_string()
+    };
+    let (pushed, kept) = (predicate(&declared()).await, predicate(&held_back).await);
+    assert_ne!(pushed, kept, "{pushed}");
+
+    let mut digests = vec![base.digest()];
+    for spec in [plain, wrapped, read_as, file, held_back] {
+        digests.push(project.pin_spec(&spec).await.digest());
+    }
+    let mut distinct = digests.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), digests.len());
+}
+
+#[tokio::test]
+async fn declared_columns_are_held_against_the_table_and_evolve_it() {
+    let (project, _) = project().await;
+    let spec =
+        |declared_columns: &[(&str, &str)]| DatasetSpec { schema: Some(columns(declared_columns)), ..declared() };
+    let pinned = project.pin_spec(&spec(&[("s", "Utf8"), ("k", "Int64")])).await;
+    assert_eq!(pinned.components()["schema"], "s: Utf8, k: Int64");
+    for (wrong, expected) in [
+        (spec(&[("k", "Int64")]), "has the column `s` beyond `schema`"),
+        (spec(&[("k", "Utf8"), ("s", "Utf8")]), "declares the column `k` as Utf8, but it is Int64"),
+        (spec(&[("k", "Int64"), ("s", "Utf8"), ("z", "Int8")]), "has no column `z`"),
+    ] {
+        let error = project.unpinnable(&wrong).await;
+        assert!(error.contains(expected), "{error}");
+    }
+    let evolution = EvolutionSpec {
+        rename: [("k".to_owned(), "key".to_owned())].into(),
+        defaults: [("z".to_owned(), serde_json::json!(9))].into(),
+        casts: [("key".to_owned(), "Utf8".to_owned())].into(),
+        ..EvolutionSpec::default()
+    };
+    let evolved = DatasetSpec { evolution: Some(evolution), version: Some(1), ..declared() };
+    assert_eq!(
+        project.answer(&evolved, "select key, z from t where key <> '2'").await,
+        "| key | z |\n| 1   | 9 |\n| 3   | 9 |"
+    );
+    assert_eq!(
+        project.answer(&evolved, "select count(*) as n, count(z) as z from t where z = 9").await,
+        "| n | z |\n| 3 | 3 |"
+    );
+    let projected = DatasetSpec { projection_exprs: vec!["k + 1 as next".to_owned()], ..declared() };
+    assert_eq!(project.answer(&projected, "select * from t").await, "| next |\n| 5    |");
+
+    let partitions = |by: &[(&str, &str)]| DatasetSpec { partition_columns: columns(by), ..declared() };
+    project.pin_spec(&partitions(&[("s", "Utf8View")])).await;
+    for wrong in [partitions(&[("k", "Int64")]), partitions(&[("s", "Int64")])] {
+        let error = project.unpinnable(&wrong).await;
+        assert!(error.contains("but the table is partitioned by [\"s: Utf8View\"]"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use alluvium_contracts::{ContentDigest, SourceFormat, SourcePath, SourceSpec};
-use alluvium_datasets::{Change, DatasetSpec, FileStamp, PinError, Pinner, hash_file};
+use alluvium_datasets::{Change, Dataset, FileStamp, PinError, Pinner, hash_file};
 use alluvium_telemetry::Seam;
 use arrow::array::Int64Array;
 
@@ -166,7 +166,7 @@ async fn recheck_hashes_what_was_young() {
         let stamp = FileStamp::of(&path).unwrap();
         project.clock.set(stamp.changed_ns);
         // Pinned on a thread that is as quick as it can be: the kernel's clock ticks every few milliseconds.
-        let spec = DatasetSpec::resolve("t", &source(SourceFormat::Csv, "a.csv"), &project.data()).unwrap();
+        let spec = Dataset::of_source("t", &source(SourceFormat::Csv, "a.csv"), &project.data()).unwrap();
         std::fs::write(&path, "a\n1\n").unwrap();
         let pinned = project.pinner.pin(&project.ctx, &spec).await.unwrap();
         let before = FileStamp::of(&path).unwrap();
@@ -210,7 +210,7 @@ async fn places_names_and_touches_do_not_move_the_pin() {
     let many = SourceSpec { path: SourcePath::Many(list.to_vec()), ..csv("") };
     let pinned = project.pin(&many).await;
     assert_eq!((pinned.digest(), pinned.file_count()), (first.digest(), 2));
-    let spec = DatasetSpec::resolve("other", &csv("."), &project.data().join("elsewhere")).unwrap();
+    let spec = Dataset::of_source("other", &csv("."), &project.data().join("elsewhere")).unwrap();
     let other = Pinner::new(None, Seam::system()).pin(&Project::new().ctx, &spec).await.unwrap();
     assert_eq!((other.digest(), other.components()), (first.digest(), moved.components()));
 }
@@ -316,7 +316,7 @@ async fn a_failing_memo_is_counted_and_done_without() {
     let store = alluvium_disk_kv_cache::Store::open_read_only(&dir, &["pins", "schemas"]).unwrap();
     let memo = alluvium_datasets::PinMemo::new(store.clone(), store);
     let pinner = Pinner::new(Some(memo), crate::support::seam(&project.clock));
-    let spec = DatasetSpec::resolve("t", &source(SourceFormat::Csv, "a.csv"), &project.data()).unwrap();
+    let spec = Dataset::of_source("t", &source(SourceFormat::Csv, "a.csv"), &project.data()).unwrap();
     let pinned = pinner.pin(&project.ctx, &spec).await.unwrap();
     assert_eq!(pinner.counters().memo_failures, 2);
     assert_eq!(pinned.digest(), project.pin(&source(SourceFormat::Csv, "a.csv")).await.digest());

@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::disallowed_methods, reason = "bare sessions: the factory lies in a crate beside this one")]
 
+mod ddl;
+mod declared;
 mod delta;
+mod evolution;
 mod files;
 mod identity;
 mod options;
 mod pinned_files;
+mod projection;
 mod support;

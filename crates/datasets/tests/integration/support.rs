@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alluvium_contracts::{SourceFormat, SourcePath, SourceSpec};
-use alluvium_datasets::{DatasetSpec, PinError, PinMemo, PinnedDataset, Pinner};
+use alluvium_contracts::{ColumnSpec, DatasetFormat, DatasetSpec, SourceFormat, SourcePath, SourceSpec};
+use alluvium_datasets::{Dataset, PinError, PinMemo, PinnedDataset, Pinner};
 use alluvium_disk_kv_cache::{Settings, Store};
 use alluvium_telemetry::{Clock, Ids, Seam};
 use arrow::array::{ArrayRef, RecordBatch};
@@ -72,12 +72,32 @@ impl Project {
     }
 
     pub async fn try_pin(&self, source: &SourceSpec) -> Result<PinnedDataset, PinError> {
-        let spec = DatasetSpec::resolve("t", source, &self.data()).unwrap();
+        let spec = Dataset::of_source("t", source, &self.data()).unwrap();
         self.pinner.pin(&self.ctx, &spec).await
     }
 
     pub async fn pin(&self, source: &SourceSpec) -> PinnedDataset {
         self.try_pin(source).await.unwrap()
+    }
+
+    pub async fn try_pin_spec(&self, spec: &DatasetSpec) -> Result<PinnedDataset, PinError> {
+        let dataset = Dataset::resolve("t", spec, &self.data()).unwrap();
+        self.pinner.pin(&self.ctx, &dataset).await
+    }
+
+    pub async fn pin_spec(&self, spec: &DatasetSpec) -> PinnedDataset {
+        self.try_pin_spec(spec).await.unwrap_or_else(|error| panic!("{}", chain(&error)))
+    }
+
+    /// Why a declared dataset cannot be pinned, with the causes.
+    pub async fn unpinnable(&self, spec: &DatasetSpec) -> String {
+        chain(&self.try_pin_spec(spec).await.unwrap_err())
+    }
+
+    /// The rows of `sql` over a declared dataset `t`, sorted as text.
+    pub async fn answer(&self, spec: &DatasetSpec, sql: &str) -> String {
+        let pinned = self.pin_spec(spec).await;
+        sorted(&self.query(&pinned, sql).await)
     }
 
     /// The rows of `sql` over the pinned dataset `t`.
@@ -123,6 +143,27 @@ pub fn source(format: SourceFormat, path: &str) -> SourceSpec {
 pub fn with_options(format: SourceFormat, path: &str, options: &[(&str, &str)]) -> SourceSpec {
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     SourceSpec { options: options.collect(), ..source(format, path) }
+}
+
+/// A dataset of one path.
+pub fn dataset(format: DatasetFormat, path: &str) -> DatasetSpec {
+    DatasetSpec::new(format, SourcePath::One(path.to_owned()))
+}
+
+/// Columns as `name: type`, or `name! type` without NULL.
+pub fn columns(declared: &[(&str, &str)]) -> Vec<ColumnSpec> {
+    let columns = declared.iter().map(|(name, data_type)| ColumnSpec {
+        name: name.trim_end_matches('!').to_owned(),
+        data_type: (*data_type).to_owned(),
+        nullable: !name.ends_with('!'),
+        metadata: [].into(),
+    });
+    columns.collect()
+}
+
+/// Why a dataset cannot be declared so, with the causes.
+pub fn undeclarable(spec: &DatasetSpec) -> String {
+    chain(&Dataset::resolve("t", spec, Path::new("/base")).unwrap_err())
 }
 
 /// An error with its causes.

@@ -8,7 +8,7 @@ use alluvium_contracts::{
     ReplayInputState, ReplayResult, ReplayedView, RowsDigest, RunId, RunManifest, RunView, SourcePath, SourceSpec,
     Stability, ViewResult, ViewSpec,
 };
-use alluvium_datasets::{DatasetSpec, HashError, PinError};
+use alluvium_datasets::{Dataset, HashError, PinError};
 use alluvium_delta_cache::rows_digest;
 use alluvium_plans::engine_versions;
 use alluvium_profile::Session;
@@ -81,7 +81,7 @@ impl Pipeline {
             Ok(spec) => spec,
             Err(error) => return told(ReplayInputState::Gone, format!("its specification cannot be read: {error}")),
         };
-        let resolved = match DatasetSpec::resolve(&pin.name, &spec, self.project.dir()) {
+        let resolved = match Dataset::resolve(&pin.name, &spec, self.project.dir()) {
             Ok(resolved) => resolved,
             Err(error) => return told(ReplayInputState::Changed, chain(&error)),
         };

@@ -1,0 +1,126 @@
+//! The one function in which every registration of a dataset ends.
+
+use std::path::Path;
+
+use alluvium_profile::Session;
+use datafusion::common::TableReference;
+use datafusion::error::DataFusionError;
+
+use crate::ddl::{DdlError, Existing, parse_create_external_table};
+use crate::{Dataset, PinError, PinnedDataset, Pinner, SpecError};
+
+/// Why a dataset could not be registered. Then nothing has been.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The statement declares no dataset.
+    #[error("the statement declares no dataset")]
+    Ddl {
+        /// What is wrong with it.
+        source: Box<DdlError>,
+    },
+    /// The dataset cannot be as it is declared.
+    #[error("the dataset cannot be as it is declared")]
+    Spec {
+        /// What is wrong with which field.
+        source: Box<SpecError>,
+    },
+    /// It cannot be pinned.
+    #[error("the dataset `{dataset}` could not be registered")]
+    Pin {
+        /// The dataset.
+        dataset: String,
+        /// What is wrong with it.
+        source: Box<PinError>,
+    },
+    /// A table of its name is there already.
+    #[error("the dataset `{dataset}` could not be registered: a table of this name is there; deregister it first")]
+    Exists {
+        /// The dataset.
+        dataset: String,
+    },
+    /// The session refused it.
+    #[error("the session refused the dataset `{dataset}`")]
+    Session {
+        /// The dataset.
+        dataset: String,
+        /// The engine's word.
+        source: Box<DataFusionError>,
+    },
+}
+
+/// What came of a registration.
+#[derive(Debug, Clone)]
+#[must_use]
+pub enum Registration {
+    /// The dataset is registered as it was pinned.
+    Registered(PinnedDataset),
+    /// A table of its name was there and was to be kept.
+    Kept,
+}
+
+/// Pins `dataset` and registers it with `session` under exactly its name, in the default schema. A table of that name is
+/// an error.
+///
+/// The answer is what was registered: its identity, and [`PinnedDataset::recheck`], which belongs between the last row that
+/// was read and whatever is published of it.
+///
+/// # Errors
+/// As the variants of [`RegisterError`] say.
+pub async fn register_dataset(
+    session: &Session,
+    pinner: &Pinner,
+    dataset: &Dataset,
+) -> Result<PinnedDataset, RegisterError> {
+    match register(session, pinner, dataset, Existing::Refuse).await? {
+        Registration::Registered(pinned) => Ok(pinned),
+        Registration::Kept => unreachable!("only what is to be kept is kept"),
+    }
+}
+
+/// Registers what a `CREATE EXTERNAL TABLE` declares, as [`register_dataset`] does. Relative locations are relative to
+/// `base_dir`.
+///
+/// This is a call of the host, not of a user's SQL: the session's SQL policy is not asked.
+///
+/// # Errors
+/// As the variants of [`RegisterError`] say.
+pub async fn register_dataset_ddl(
+    session: &Session,
+    pinner: &Pinner,
+    sql: &str,
+    base_dir: &Path,
+) -> Result<Registration, RegisterError> {
+    let created = parse_create_external_table(sql).map_err(|source| RegisterError::Ddl { source: Box::new(source) })?;
+    let dataset = Dataset::resolve(&created.name, &created.spec, base_dir)
+        .map_err(|source| RegisterError::Spec { source: Box::new(source) })?;
+    register(session, pinner, &dataset, created.existing).await
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where datasets enter a session")]
+async fn register(
+    session: &Session,
+    pinner: &Pinner,
+    dataset: &Dataset,
+    existing: Existing,
+) -> Result<Registration, RegisterError> {
+    let context = session.context();
+    let name = || dataset.name().to_owned();
+    let pin_error = |source| RegisterError::Pin { dataset: name(), source: Box::new(source) };
+    let session_error = |source| RegisterError::Session { dataset: name(), source: Box::new(source) };
+    // A bare string would be parsed as SQL and lose its capitals.
+    let table = TableReference::bare(dataset.name());
+    let exists = context.table_exist(table.clone()).map_err(session_error)?;
+    match existing {
+        Existing::Refuse if exists => return Err(RegisterError::Exists { dataset: name() }),
+        Existing::Keep if exists => return Ok(Registration::Kept),
+        Existing::Refuse | Existing::Keep | Existing::Replace => {}
+    }
+    let pinned = pinner.pin(context, dataset).await.map_err(pin_error)?;
+    let provider = pinned.provider().map_err(pin_error)?;
+    if exists {
+        context.deregister_table(table.clone()).map_err(session_error)?;
+    }
+    context.register_table(table, provider).map_err(session_error)?;
+    Ok(Registration::Registered(pinned))
+}
