@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use alluvium_contracts::{DatasetFormat, PinDigest};
+use alluvium_contracts::{ConstraintSpec, DatasetFormat, PinDigest};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
@@ -22,7 +22,7 @@ use crate::projection::resolved_text;
 use crate::schema_text::{identity_bytes, schema_text};
 use crate::shape::Shape;
 use crate::watched::Watch;
-use crate::{Change, ChangedError, FileStamp, HashError, PinError};
+use crate::{Change, ChangedError, Changes, FileStamp, HashError, PinError};
 
 /// Raised when the same input and way of reading it give another digest.
 const PIN_EPOCH: u32 = 1;
@@ -41,6 +41,8 @@ struct Inner {
     components: BTreeMap<String, String>,
     content: Content,
     projection: Option<Projection>,
+    constraints: ConstraintSpec,
+    changes: Option<Changes>,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,7 @@ pub(crate) struct Described<'a> {
     pub(crate) shape: &'a Shape,
     /// Over the columns that the content is read by.
     pub(crate) projection: Option<Projection>,
+    pub(crate) constraints: ConstraintSpec,
 }
 
 impl Described<'_> {
@@ -89,11 +92,16 @@ impl PinnedDataset {
         for file in &table.files {
             components.insert(format!("file {}", file.label), file.digest.to_string());
         }
-        Self::new(described, schema, digest, components, Content::Files { table, counters })
+        Self::new(described, schema, digest, components, Content::Files { table, counters }, None)
     }
 
     /// `provider` has the columns that the shape makes of the table's.
-    pub(crate) fn of_delta(described: Described<'_>, pin: DeltaPin, provider: Arc<dyn TableProvider>) -> Self {
+    pub(crate) fn of_delta(
+        described: Described<'_>,
+        pin: DeltaPin,
+        provider: Arc<dyn TableProvider>,
+        changes: Option<Changes>,
+    ) -> Self {
         let schema = described.schema(&provider.schema());
         let (commit, commit_digest) = pin.content.component();
         // The version as text: canonical JSON has no integers of its size.
@@ -114,7 +122,7 @@ impl PinnedDataset {
         components.insert("delta table".to_owned(), pin.table_id.clone());
         components.insert("delta version".to_owned(), pin.version.to_string());
         components.insert(commit.to_owned(), commit_digest);
-        Self::new(described, schema, digest, components, Content::Delta { pin, provider })
+        Self::new(described, schema, digest, components, Content::Delta { pin, provider }, changes)
     }
 
     fn new(
@@ -123,9 +131,12 @@ impl PinnedDataset {
         digest: PinDigest,
         components: BTreeMap<String, String>,
         content: Content,
+        changes: Option<Changes>,
     ) -> Self {
-        let Described { name, projection, .. } = described;
-        Self { inner: Arc::new(Inner { name: name.to_owned(), schema, digest, components, content, projection }) }
+        let Described { name, projection, constraints, .. } = described;
+        let name = name.to_owned();
+        let inner = Inner { name, schema, digest, components, content, projection, constraints, changes };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The name of the source. It is no part of the pin.
@@ -230,6 +241,18 @@ impl PinnedDataset {
     pub fn resolved_projection(&self) -> Vec<String> {
         let projection = self.inner.projection.as_ref();
         projection.map(|projection| resolved_text(&projection.schema, &projection.columns)).unwrap_or_default()
+    }
+
+    /// What is declared of the rows. [`check_constraints`](crate::check_constraints) holds them against it.
+    #[must_use]
+    pub fn constraints(&self) -> &ConstraintSpec {
+        &self.inner.constraints
+    }
+
+    /// The changes that `cdf` declares, up to the pinned version; `None` without it, or if the table records none.
+    #[must_use]
+    pub fn changes(&self) -> Option<&Changes> {
+        self.inner.changes.as_ref()
     }
 
     /// The version of a Delta table.

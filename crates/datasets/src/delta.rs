@@ -1,6 +1,6 @@
 //! A Delta table pinned to a version. The engine's own provider reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::delta_scan::DeltaProvider;
 use crate::nan_safe::NanSafe;
 use crate::schema_text::{identity_bytes, schema_text};
 use crate::spec::{At, DeltaRead};
-use crate::{Change, FileStamp, PinError, hash_file};
+use crate::{Change, FileStamp, PinError, ShapeError, hash_file};
 
 /// What a version of a table is known by.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub(crate) struct DeltaPin {
     pub(crate) size_bytes: u64,
     scan: DeltaScanOptions,
     scan_schema: Option<SchemaRef>,
+    /// Loaded at the version.
+    pub(crate) table: DeltaTable,
     pub(crate) provider: Arc<dyn TableProvider>,
 }
 
@@ -104,6 +106,12 @@ pub(crate) async fn pin(dataset: &str, read: &DeltaRead) -> Result<DeltaPin, Pin
     let provider = DeltaProvider::new(&table, read)
         .map_err(|error| failed(DeltaTableError::GenericError { source: Box::new(error) }))?;
 
+    // The engine would have two columns of one name.
+    let mut names = HashSet::new();
+    if let Some(twice) = provider.schema().fields().iter().find(|field| !names.insert(field.name().clone())) {
+        let source = ShapeError::Collision { column: twice.name().clone(), path: path.to_path_buf() };
+        return Err(PinError::Shape { dataset: dataset.to_owned(), source });
+    }
     let (mut file_count, mut size_bytes) = (0, 0);
     for file in state.snapshot().try_log_data().map_err(failed)?.iter() {
         file_count += 1;
@@ -129,6 +137,7 @@ pub(crate) async fn pin(dataset: &str, read: &DeltaRead) -> Result<DeltaPin, Pin
         scan: read.scan.clone(),
         scan_schema: read.scan_schema.clone(),
         provider: Arc::new(NanSafe(Arc::new(provider))),
+        table,
         root,
     })
 }
@@ -210,7 +219,7 @@ fn rfc3339(unix_ns: i128) -> String {
 }
 
 /// The versions whose commits are in the log, with the modification time of each.
-fn commit_times(log: &Path) -> io::Result<BTreeMap<u64, i128>> {
+pub(crate) fn commit_times(log: &Path) -> io::Result<BTreeMap<u64, i128>> {
     let mut times = BTreeMap::new();
     for entry in std::fs::read_dir(log)? {
         let path = entry?.path();
@@ -223,7 +232,7 @@ fn commit_times(log: &Path) -> io::Result<BTreeMap<u64, i128>> {
     Ok(times)
 }
 
-fn commit_path(root: &Path, version: u64) -> PathBuf {
+pub(crate) fn commit_path(root: &Path, version: u64) -> PathBuf {
     root.join("_delta_log").join(format!("{version:020}.json"))
 }
 

@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use deltalake_core::DeltaTableError;
 
-use crate::{HashError, LocateError, ProjectionError, ShapeError};
+use crate::{ChangesError, HashError, LocateError, ProjectionError, ShapeError};
 
 /// Why a dataset cannot be pinned.
 #[derive(Debug, thiserror::Error)]
@@ -214,6 +214,14 @@ pub enum PinError {
         timestamp: String,
         /// The time of the oldest commit, or that there is none.
         earliest: String,
+    },
+    /// The changes of the Delta table cannot be read.
+    #[error("source `{dataset}`: its changes cannot be read")]
+    Changes {
+        /// The source.
+        dataset: String,
+        /// What is wrong with them.
+        source: Box<ChangesError>,
     },
     /// The session has no store for local files.
     #[error("source `{dataset}`: the session has no object store for local files: register one for `file://`")]

@@ -28,7 +28,8 @@ impl FileSource<'_> {
             ReadOptions::Json(_) => {
                 let declared = self.shape.declared.clone().unwrap_or_default();
                 let schema = Schema::new(declared.iter().map(nullable).collect::<Vec<_>>());
-                Ok(grouped(files, vec![Arc::new(schema); files.len()]))
+                let schema = Arc::new(schema);
+                Ok(vec![Found { schema, files: (0..files.len()).collect(), path: files[0].path.clone() }])
             }
         }
     }

@@ -100,7 +100,10 @@ pub enum ShapeError {
         second_type: String,
     },
     /// Two columns of a file become one.
-    #[error("two columns of {} become `{column}`: correct `evolution.rename` or `partition_columns`", path.display())]
+    #[error(
+        "two columns of {} become `{column}`: correct `evolution.rename`, `partition_columns` or `scan.file_column_name`",
+        path.display()
+    )]
     Collision {
         /// The column.
         column: String,

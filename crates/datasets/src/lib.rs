@@ -1,11 +1,14 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod changes;
 mod columns;
 mod conform;
+mod constraints;
 mod dataset;
 mod ddl;
 mod delta;
+mod delta_files;
 mod delta_scan;
 mod error;
 mod file_table;
@@ -32,9 +35,12 @@ mod spec_error;
 mod stamp;
 mod watched;
 
+pub use changes::{Changes, ChangesError};
 pub use columns::{ColumnError, column_of, field_of};
+pub use constraints::{ConstraintError, Violation, check_constraints};
 pub use dataset::PinnedDataset;
 pub use ddl::{CreateDataset, DdlError, Existing, SPEC_OPTION, create_external_table, parse_create_external_table};
+pub use delta_files::DeltaFilesError;
 pub use error::{Change, ChangedError, PinError, SchemaConflict};
 pub use layout::ShapeError;
 pub use locate::LocateError;

@@ -1,5 +1,6 @@
 //! Columns whose values are in the names of directories (`year=2024/month=2`), and such values as text.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use arrow::datatypes::Field;
@@ -14,7 +15,7 @@ const NULL_DIRECTORY: &str = "__HIVE_DEFAULT_PARTITION__";
 ///
 /// Both are percent-decoded, as writers encode what a directory cannot be called. `None` if something decodes to no text.
 pub(crate) fn directories(below: &Path) -> Option<Vec<(String, Option<String>)>> {
-    let decoded = |text: &str| percent_decode_str(text).decode_utf8().ok().map(|text| text.into_owned());
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned);
     let parts = below.parent()?.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
     let pairs = parts.filter_map(|part| {
         let (key, value) = part.split_once('=')?;

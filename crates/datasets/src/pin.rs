@@ -16,6 +16,7 @@ use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 
+use crate::changes::Changes;
 use crate::dataset::Described;
 use crate::file_table::{FileTable, Projection};
 use crate::infer::Inference;
@@ -113,7 +114,8 @@ impl Pinner {
         let (name, shape) = (dataset.name(), &dataset.shape);
         let described = |schema: &SchemaRef| {
             let projection = projected(&ctx.state(), name, shape, schema)?;
-            Ok(Described { name, format: dataset.format(), shape, projection })
+            let constraints = dataset.constraints.clone();
+            Ok(Described { name, format: dataset.format(), shape, projection, constraints })
         };
         match &dataset.read {
             Read::Files { format, options, patterns, base_dir } => {
@@ -126,7 +128,13 @@ impl Pinner {
                 let pin = delta::pin(name, read).await?;
                 let provider =
                     shaped_delta(shape, &pin).map_err(|source| PinError::Shape { dataset: name.to_owned(), source })?;
-                Ok(PinnedDataset::of_delta(described(&provider.schema())?, pin, provider))
+                let changes = match &dataset.cdf {
+                    None => None,
+                    Some(options) => Changes::resolve(name, &pin, options, dataset.cursor.as_ref())
+                        .await
+                        .map_err(|source| PinError::Changes { dataset: name.to_owned(), source: Box::new(source) })?,
+                };
+                Ok(PinnedDataset::of_delta(described(&provider.schema())?, pin, provider, changes))
             }
         }
     }

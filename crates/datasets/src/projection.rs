@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
@@ -17,8 +17,10 @@ use crate::schema_text::type_text;
 #[non_exhaustive]
 pub enum ProjectionError {
     /// It is no expression over the columns that there are.
-    #[error("`{expression}` of `projection_exprs` cannot be planned over the columns {known:?}")]
+    #[error("`{expression}` of `{field}` cannot be planned over the columns {known:?}")]
     Expression {
+        /// The field of the declaration.
+        field: &'static str,
         /// The expression as it was written.
         expression: String,
         /// The columns.
@@ -41,18 +43,20 @@ pub enum ProjectionError {
         column: String,
     },
     /// Its value depends on something beside the row.
-    #[error(
-        "`{expression}` of `projection_exprs` holds {what}: only what depends on one row alone can be a column of a dataset"
-    )]
+    #[error("`{expression}` of `{field}` holds {what}: only what depends on one row alone has a place there")]
     NotOfARow {
+        /// The field of the declaration.
+        field: &'static str,
         /// The expression as it was written.
         expression: String,
         /// What it holds.
         what: String,
     },
     /// A function has no version that a pin could hold.
-    #[error("`{expression}` of `projection_exprs` calls `{function}`, {why}: call it in a view instead")]
+    #[error("`{expression}` of `{field}` calls `{function}`, {why}: call it in a view instead")]
     Function {
+        /// The field of the declaration.
+        field: &'static str,
         /// The expression as it was written.
         expression: String,
         /// The function.
@@ -68,18 +72,12 @@ pub(crate) fn resolve(
     expressions: &[String],
     schema: &SchemaRef,
 ) -> Result<(SchemaRef, Vec<Expr>), ProjectionError> {
-    let builtins = Builtins::of(state);
+    const FIELD: &str = "projection_exprs";
+    let row = RowExpressions::over(state, schema);
     let mut names = BTreeSet::new();
     let (mut fields, mut columns) = (Vec::new(), Vec::new());
     for expression in expressions {
-        let failed = |source: DataFusionError| ProjectionError::Expression {
-            expression: expression.clone(),
-            known: schema.fields().iter().map(|field| field.name().clone()).collect(),
-            source: Box::new(source),
-        };
-        let df_schema = DFSchema::try_from(Arc::clone(schema)).map_err(failed)?;
-        let planned = state.create_logical_expr(expression, &df_schema).map_err(failed)?;
-        check(&builtins, expression, &planned)?;
+        let planned = row.plan(FIELD, expression)?;
         let (name, value) = match planned {
             Expr::Alias(alias) => (alias.name, *alias.expr),
             Expr::Column(column) => (column.name.clone(), Expr::Column(column)),
@@ -90,8 +88,7 @@ pub(crate) fn resolve(
         if !names.insert(name.clone()) {
             return Err(ProjectionError::NameTwice { expression: expression.clone(), column: name });
         }
-        let physical = state.create_physical_expr(value.clone(), &df_schema).map_err(failed)?;
-        let field = physical.return_field(schema).map_err(failed)?;
+        let field = row.field(&value).map_err(|source| row.unplanned(FIELD, expression, source))?;
         fields.push(
             Field::new(name, field.data_type().clone(), field.is_nullable()).with_metadata(field.metadata().clone()),
         );
@@ -106,18 +103,54 @@ pub(crate) fn resolved_text(schema: &Schema, columns: &[Expr]) -> Vec<String> {
     resolved.map(|(field, expr)| format!("{}: {} = {expr}", field.name(), type_text(field.data_type()))).collect()
 }
 
-fn check(builtins: &Builtins, expression: &str, planned: &Expr) -> Result<(), ProjectionError> {
-    let mut found = Ok(());
-    let walked = planned.apply(|node| {
-        found = check_node(builtins, expression, node);
-        Ok(if found.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
-    });
-    debug_assert!(walked.is_ok(), "the walk itself cannot fail");
-    found
+/// Expressions over the columns of one schema, whose values depend on one row alone.
+pub(crate) struct RowExpressions<'a> {
+    state: &'a SessionState,
+    schema: &'a SchemaRef,
+    builtins: Builtins<'a>,
+}
+
+impl<'a> RowExpressions<'a> {
+    pub(crate) fn over(state: &'a SessionState, schema: &'a SchemaRef) -> Self {
+        Self { state, schema, builtins: Builtins::of(state) }
+    }
+
+    /// The expression that a `field` of the declaration holds.
+    pub(crate) fn plan(&self, field: &'static str, expression: &str) -> Result<Expr, ProjectionError> {
+        let planned = DFSchema::try_from(Arc::clone(self.schema))
+            .and_then(|schema| self.state.create_logical_expr(expression, &schema))
+            .map_err(|source| self.unplanned(field, expression, source))?;
+        let mut found = Ok(());
+        let walked = planned.apply(|node| {
+            found = check_node(&self.builtins, field, expression, node);
+            Ok(if found.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+        });
+        debug_assert!(walked.is_ok(), "the walk itself cannot fail");
+        found.map(|()| planned)
+    }
+
+    fn field(&self, expr: &Expr) -> Result<FieldRef, DataFusionError> {
+        let schema = DFSchema::try_from(Arc::clone(self.schema))?;
+        self.state.create_physical_expr(expr.clone(), &schema)?.return_field(self.schema)
+    }
+
+    fn unplanned(&self, field: &'static str, expression: &str, source: DataFusionError) -> ProjectionError {
+        ProjectionError::Expression {
+            field,
+            expression: expression.to_owned(),
+            known: self.schema.fields().iter().map(|field| field.name().clone()).collect(),
+            source: Box::new(source),
+        }
+    }
 }
 
 /// Exhaustive, so that a new kind of expression does not compile until it is decided upon.
-fn check_node(builtins: &Builtins, expression: &str, node: &Expr) -> Result<(), ProjectionError> {
+fn check_node(
+    builtins: &Builtins<'_>,
+    field: &'static str,
+    expression: &str,
+    node: &Expr,
+) -> Result<(), ProjectionError> {
     let what = match node {
         Expr::Alias(_)
         | Expr::Column(_)
@@ -149,7 +182,7 @@ fn check_node(builtins: &Builtins, expression: &str, node: &Expr) -> Result<(), 
                 return Ok(());
             };
             let function = call.func.name().to_owned();
-            return Err(ProjectionError::Function { expression: expression.to_owned(), function, why });
+            return Err(ProjectionError::Function { field, expression: expression.to_owned(), function, why });
         }
         Expr::AggregateFunction(_) | Expr::GroupingSet(_) => "an aggregate",
         Expr::WindowFunction(_) => "a window function",
@@ -162,7 +195,7 @@ fn check_node(builtins: &Builtins, expression: &str, node: &Expr) -> Result<(), 
         Expr::OuterReferenceColumn(..) => "a column of another query",
         Expr::HigherOrderFunction(_) | Expr::Lambda(_) | Expr::LambdaVariable(_) => "a lambda",
     };
-    Err(ProjectionError::NotOfARow { expression: expression.to_owned(), what: what.to_owned() })
+    Err(ProjectionError::NotOfARow { field, expression: expression.to_owned(), what: what.to_owned() })
 }
 
 /// The engine's own functions as they are for the settings of a session.

@@ -1,13 +1,16 @@
 //! The one function in which every registration of a dataset ends.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use alluvium_profile::Session;
+use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
+use datafusion::prelude::SessionContext;
 
 use crate::ddl::{DdlError, Existing, parse_create_external_table};
-use crate::{Dataset, PinError, PinnedDataset, Pinner, SpecError};
+use crate::{ChangedError, Dataset, PinError, PinnedDataset, Pinner, SpecError};
 
 /// Why a dataset could not be registered. Then nothing has been.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,14 @@ pub enum RegisterError {
         dataset: String,
         /// What is wrong with it.
         source: Box<PinError>,
+    },
+    /// It changed while it was read into memory.
+    #[error("the dataset `{dataset}` changed while it was read into memory")]
+    Changed {
+        /// The dataset.
+        dataset: String,
+        /// What changed.
+        source: Box<ChangedError>,
     },
     /// A table of its name is there already.
     #[error("the dataset `{dataset}` could not be registered: a table of this name is there; deregister it first")]
@@ -59,8 +70,11 @@ pub enum Registration {
     Kept,
 }
 
-/// Pins `dataset` and registers it with `session` under exactly its name, in the default schema. A table of that name is
-/// an error.
+/// Pins `dataset` and registers it with `session` under exactly its name, in the default schema, and its changes beside it
+/// as `<name>__cdf`, if it declares `cdf`. A table of such a name is an error.
+///
+/// With `cache = "memory"` it is read once, now, and registered from memory, unless it has more columns than
+/// `cache_max_columns`.
 ///
 /// The answer is what was registered: its identity, and [`PinnedDataset::recheck`], which belongs between the last row that
 /// was read and whatever is published of it.
@@ -117,10 +131,34 @@ async fn register(
         Existing::Refuse | Existing::Keep | Existing::Replace => {}
     }
     let pinned = pinner.pin(context, dataset).await.map_err(pin_error)?;
-    let provider = pinned.provider().map_err(pin_error)?;
-    if exists {
-        context.deregister_table(table.clone()).map_err(session_error)?;
+    let mut provider = pinned.provider().map_err(pin_error)?;
+    if dataset.kept_columns.is_some_and(|most| pinned.schema().fields().len() <= most) {
+        provider = in_memory(context, provider).await.map_err(session_error)?;
+        let changed = |source| RegisterError::Changed { dataset: name(), source: Box::new(source) };
+        pinned.recheck().map_err(changed)?;
     }
-    context.register_table(table, provider).map_err(session_error)?;
+    let mut tables = vec![(table, provider)];
+    if let Some(changes) = pinned.changes() {
+        let table = TableReference::bare(changes.name());
+        if existing != Existing::Replace && context.table_exist(table.clone()).map_err(session_error)? {
+            return Err(RegisterError::Exists { dataset: changes.name() });
+        }
+        let source = |source| PinError::Changes { dataset: name(), source: Box::new(source) };
+        tables.push((table, changes.provider(context).map_err(|error| pin_error(source(error)))?));
+    }
+    for (table, provider) in tables {
+        context.deregister_table(table.clone()).map_err(session_error)?;
+        context.register_table(table, provider).map_err(session_error)?;
+    }
     Ok(Registration::Registered(pinned))
+}
+
+/// All rows, in the partitions in which they were read.
+async fn in_memory(
+    context: &SessionContext,
+    provider: Arc<dyn TableProvider>,
+) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    let schema = provider.schema();
+    let partitions = context.read_table(provider)?.collect_partitioned().await?;
+    Ok(Arc::new(MemTable::try_new(schema, partitions)?))
 }

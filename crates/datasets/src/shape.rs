@@ -166,7 +166,8 @@ impl Check<'_> {
                 "its records have columns of their own; write `projection_exprs` over what they have",
             );
         }
-        if !spec.strict && !(spec.allow_missing.is_empty() && spec.allow_extra.is_empty()) {
+        let allows = !spec.allow_missing.is_empty() || !spec.allow_extra.is_empty();
+        if allows && !spec.strict {
             return refused("evolution.allow_missing and allow_extra", "all is allowed; set `evolution.strict = true`");
         }
         if self.declared.is_none() && !spec.allow_extra.is_empty() {

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use alluvium_contracts::{DatasetCache, DatasetFormat, DatasetSpec, DeltaScanOptions, SourceFormat, SourceSpec};
+use alluvium_contracts::{
+    CdfCursor, CdfOptions, ConstraintSpec, DatasetCache, DatasetFormat, DatasetSpec, DeltaScanOptions, SourceFormat,
+    SourceSpec,
+};
 use arrow::datatypes::{Schema, SchemaRef};
 use chrono::{DateTime, FixedOffset};
 
@@ -11,12 +14,20 @@ use crate::SpecError;
 use crate::options::{self, BadValue, ReadOptions};
 use crate::shape::{self, Shape};
 
+/// That of the contract.
+const DEFAULT_MAX_COLUMNS: u32 = 64;
+
 /// A declared dataset with its paths made absolute and everything checked that can be without reading it.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     name: String,
     pub(crate) read: Read,
     pub(crate) shape: Shape,
+    pub(crate) constraints: ConstraintSpec,
+    pub(crate) cdf: Option<CdfOptions>,
+    pub(crate) cursor: Option<CdfCursor>,
+    /// Up to how many columns it is kept in memory.
+    pub(crate) kept_columns: Option<usize>,
 }
 
 /// What to read, and how.
@@ -80,7 +91,24 @@ impl Dataset {
                 }
             },
         };
-        Ok(Self { name: name.to_owned(), read, shape })
+        check.cdf()?;
+        let max_columns = usize::try_from(spec.cache_max_columns).unwrap_or(usize::MAX);
+        Ok(Self {
+            name: name.to_owned(),
+            read,
+            shape,
+            constraints: spec.constraints.clone(),
+            cdf: spec.cdf.clone(),
+            cursor: None,
+            kept_columns: (spec.cache == DatasetCache::Memory).then_some(max_columns),
+        })
+    }
+
+    /// Reads changes from behind the place where a consumer stands, whatever `cdf` says of the beginning.
+    #[must_use]
+    pub fn after(mut self, cursor: CdfCursor) -> Self {
+        self.cursor = Some(cursor);
+        self
     }
 
     /// Checks a `[sources.NAME]` of a pipeline file, as [`resolve`](Self::resolve).
@@ -167,16 +195,21 @@ impl<'a> Check<'a> {
             return Err(SpecError::VersionWithoutDelta { dataset: self.dataset(), format });
         }
         let only_delta = "only a Delta table has it; remove it, or set `format = \"delta\"`";
-        let unsupported = "this build does not know how; remove it";
         let refused = [
             (!is_delta && spec.timestamp.is_some(), "timestamp", only_delta),
             (!is_delta && spec.scan != DeltaScanOptions::default(), "scan", only_delta),
             (!is_delta && spec.cdf.is_some(), "cdf", only_delta),
             (is_delta && !spec.ordering.is_empty(), "ordering", "its log says nothing of the order of rows; remove it"),
-            (spec.cdf.is_some(), "cdf", unsupported),
-            (spec.constraints != Default::default(), "constraints", unsupported),
-            (spec.cache != DatasetCache::None, "cache", unsupported),
-            (spec.cache_max_columns != 64, "cache_max_columns", "nothing is cached without `cache`; remove it"),
+            (
+                spec.cache == DatasetCache::DeltaStaging,
+                "cache",
+                "a registration keeps no tables on disk; a view with `cache = \"delta_staging\"` does",
+            ),
+            (
+                spec.cache == DatasetCache::None && spec.cache_max_columns != DEFAULT_MAX_COLUMNS,
+                "cache_max_columns",
+                "nothing is kept without `cache`; remove it",
+            ),
         ];
         match refused.into_iter().find(|(holds, ..)| *holds) {
             None => Ok(()),
@@ -184,6 +217,35 @@ impl<'a> Check<'a> {
                 Err(SpecError::NotForFormat { dataset: self.dataset(), format, field, instead })
             }
         }
+    }
+
+    fn cdf(&self) -> Result<(), SpecError> {
+        let Some(cdf) = &self.spec.cdf else {
+            return Ok(());
+        };
+        for (is_version, timestamp, field, other) in [
+            (cdf.starting_version.is_some(), &cdf.starting_timestamp, "cdf.starting_timestamp", "cdf.starting_version"),
+            (cdf.ending_version.is_some(), &cdf.ending_timestamp, "cdf.ending_timestamp", "cdf.ending_version"),
+        ] {
+            let Some(value) = timestamp else {
+                continue;
+            };
+            if is_version {
+                let (dataset, instead) = (self.dataset(), "keep one of them");
+                return Err(SpecError::Contradiction { dataset, field, other, column: None, instead });
+            }
+            self.time(field, value)?;
+        }
+        Ok(())
+    }
+
+    fn time(&self, field: &'static str, value: &str) -> Result<DateTime<FixedOffset>, SpecError> {
+        DateTime::parse_from_rfc3339(value).map_err(|source| SpecError::Timestamp {
+            dataset: self.dataset(),
+            field,
+            value: value.to_owned(),
+            source,
+        })
     }
 
     fn patterns(&self) -> Result<&'a [String], SpecError> {
@@ -217,9 +279,7 @@ impl<'a> Check<'a> {
             }),
             (Some(version), None) => Ok(At::Version(version)),
             (None, None) => Ok(At::Latest),
-            (None, Some(value)) => DateTime::parse_from_rfc3339(value).map(At::Time).map_err(|source| {
-                SpecError::Timestamp { dataset: self.dataset(), field: "timestamp", value: value.clone(), source }
-            }),
+            (None, Some(value)) => self.time("timestamp", value).map(At::Time),
         }
     }
 }

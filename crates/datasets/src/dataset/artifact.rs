@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use alluvium_contracts::{DeltaInputPin, FilePin, InputKind, SchemaHash};
+use alluvium_contracts::{CdfRange, DeltaInputPin, FilePin, InputKind, SchemaHash};
 
 use super::{Content, PinnedDataset};
-use crate::delta;
 use crate::schema_text::schema_text;
+use crate::{Changes, delta};
 
 impl PinnedDataset {
     /// The pin as a document. Where the dataset lies is no part of a pin: `path` is none, and files are called as below the
@@ -29,7 +29,11 @@ impl PinnedDataset {
             file_count: u64::try_from(self.file_count()).ok(),
             size_bytes: Some(self.size_bytes()),
             files: Vec::new(),
-            cdf_range: None,
+            cdf_range: self.changes().and_then(Changes::range).map(|(starting_version, ending_version)| CdfRange {
+                starting_version,
+                ending_version,
+                row_count: None,
+            }),
         };
         match &self.inner.content {
             Content::Files { table, .. } => {

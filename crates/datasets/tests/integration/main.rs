@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::disallowed_methods, reason = "bare sessions: the factory lies in a crate beside this one")]
 
+mod changes;
+mod constraints;
 mod ddl;
 mod declared;
 mod delta;
+mod delta_files;
 mod evolution;
 mod files;
 mod identity;
