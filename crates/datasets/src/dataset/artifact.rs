@@ -33,6 +33,8 @@ impl PinnedDataset {
                 starting_version,
                 ending_version,
                 row_count: None,
+                // Whose cursor it moves is for the run to say.
+                consumer: None,
             }),
         };
         match &self.inner.content {

@@ -81,7 +81,7 @@ impl Pipeline {
             Ok(spec) => spec,
             Err(error) => return told(ReplayInputState::Gone, format!("its specification cannot be read: {error}")),
         };
-        let resolved = match Dataset::resolve(&pin.name, &spec, self.project.dir()) {
+        let resolved = match Dataset::of_source(&pin.name, &spec, self.project.dir()) {
             Ok(resolved) => resolved,
             Err(error) => return told(ReplayInputState::Changed, chain(&error)),
         };
