@@ -73,13 +73,4 @@ impl Engine for Heed {
         txn.commit()?;
         Ok(there)
     }
-
-    fn fill(&mut self, entries: u64, value: &mut dyn FnMut() -> Vec<u8>) -> Result<()> {
-        for batch in super::batches(entries, value) {
-            let mut txn = self.env.write_txn()?;
-            batch.iter().try_for_each(|(key, value)| self.put(&mut txn, key, value))?;
-            txn.commit()?;
-        }
-        Ok(())
-    }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use alluvium_disk_kv_cache::{Cache, CacheOptions, CacheSettings, FanoutCache, Key as _, SetOptions};
+use alluvium_disk_kv_cache::{Cache, CacheOptions, CacheSettings, FanoutCache, SetOptions};
 use anyhow::Result;
 
 use super::Engine;
@@ -41,14 +41,6 @@ impl Engine for Single {
     fn delete(&mut self, key: &[u8]) -> Result<bool> {
         Ok(self.cache.delete(key)?)
     }
-
-    fn fill(&mut self, entries: u64, value: &mut dyn FnMut() -> Vec<u8>) -> Result<()> {
-        for batch in super::batches(entries, value) {
-            let batch = batch.iter().map(|(key, value)| (key.as_slice().to_key(), value.as_slice()));
-            self.cache.set_many(batch, &self.options)?;
-        }
-        Ok(())
-    }
 }
 
 pub struct Fanout {
@@ -72,13 +64,5 @@ impl Engine for Fanout {
 
     fn delete(&mut self, key: &[u8]) -> Result<bool> {
         Ok(self.cache.delete(key)?)
-    }
-
-    fn fill(&mut self, entries: u64, value: &mut dyn FnMut() -> Vec<u8>) -> Result<()> {
-        for batch in super::batches(entries, value) {
-            let batch = batch.iter().map(|(key, value)| (key.as_slice().to_key(), value.as_slice()));
-            self.cache.set_many(batch, &SetOptions::new())?;
-        }
-        Ok(())
     }
 }
