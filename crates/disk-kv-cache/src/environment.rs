@@ -54,6 +54,8 @@ pub(crate) struct Environment {
     opening: Mutex<()>,
     /// When a read last looked whether the files are in place.
     looked_millis: AtomicU64,
+    /// The longest that the data file was seen to be, in bytes.
+    longest_bytes: AtomicU64,
     closed: Arc<Closed>,
 }
 
@@ -164,6 +166,7 @@ impl Environment {
             known_tables: RwLock::default(),
             opening: Mutex::default(),
             looked_millis: AtomicU64::new(clock::coarse_millis()),
+            longest_bytes: AtomicU64::new(data.bytes),
             closed: Arc::clone(&closed),
         });
         open.push(Registered {
@@ -217,11 +220,20 @@ impl Environment {
     }
 
     /// Fails unless the files that are open are those at the store's path: others would not see what is written to them.
+    /// Fails too if LMDB's data file, which never gets shorter, did: what is mapped beyond its end kills the process.
     pub(crate) fn in_place(&self) -> Result<(), StoreError> {
-        match fs::symlink_metadata(self.path.join(self.kind.files().data)) {
-            Ok(data) if Identity::from(&data) == self.identity => Ok(()),
-            _ => Err(StoreError::Replaced { path: self.path.clone() }),
+        let path = || self.path.clone();
+        let bytes = match fs::symlink_metadata(self.path.join(self.kind.files().data)) {
+            Ok(data) if Identity::from(&data) == self.identity => data.len(),
+            _ => return Err(StoreError::Replaced { path: path() }),
+        };
+        if self.kind == EngineKind::Lmdb {
+            let needed_bytes = self.longest_bytes.fetch_max(bytes, Ordering::Relaxed);
+            if bytes < needed_bytes {
+                return Err(StoreError::Damaged { path: path(), damage: Damage::TooShort { bytes, needed_bytes } });
+            }
         }
+        Ok(())
     }
 
     /// As [`in_place`](Environment::in_place), but looks only if nobody has lately: for reads, which it would slow down.

@@ -25,12 +25,14 @@ pub enum OpenError {
         /// The path.
         path: PathBuf,
     },
+    /// A symbolic link lies where a directory below one of this crate's should. It was not followed.
+    #[error("{} is a symbolic link below a directory of this crate's: put the directory itself in its place", path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+    },
     /// The system refused access to the directory or to its files.
-    #[error(
-        "no permission to open the store in {}: it needs read and write access to the directory and its files, even for \
-         reading only (readers register in lock.mdb)",
-        path.display()
-    )]
+    #[error("no permission to open the store in {}: {}", path.display(), access_needed(source))]
     PermissionDenied {
         /// The directory.
         path: PathBuf,
@@ -414,6 +416,17 @@ pub enum StoreError {
     },
 }
 
+/// What to do about a refusal.
+fn access_needed(refusal: &io::Error) -> &'static str {
+    match refusal.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => "its file system is mounted read-only, so open it for reading only",
+        _ => {
+            "it needs read and write access to the directory and its files, for reading too, because readers register there \
+             (unless the file system is mounted read-only)"
+        }
+    }
+}
+
 /// What differs between two settings, for people.
 fn differences(open: &Settings, requested: &Settings) -> String {
     /// A setting: its name, and its value in words.
@@ -499,8 +512,11 @@ mod tests {
             assert!(matches!(OpenError::io(at, "x", os(code)), OpenError::NoSpace { .. }), "{code}");
             assert!(matches!(StoreError::io(at, "x", os(code)), StoreError::NoSpace { .. }), "{code}");
         }
-        for code in [libc::EACCES, libc::EPERM, libc::EROFS] {
-            assert!(matches!(OpenError::io(at, "x", os(code)), OpenError::PermissionDenied { .. }), "{code}");
+        for (code, said) in
+            [(libc::EACCES, "write access"), (libc::EPERM, "write access"), (libc::EROFS, "reading only")]
+        {
+            let error = OpenError::io(at, "x", os(code));
+            assert!(matches!(error, OpenError::PermissionDenied { .. }) && error.to_string().contains(said), "{error}");
         }
         assert!(matches!(OpenError::io(at, "x", os(libc::ENOTDIR)), OpenError::NotADirectory { .. }));
         assert!(matches!(OpenError::io(at, "x", os(libc::EIO)), OpenError::Io { .. }));

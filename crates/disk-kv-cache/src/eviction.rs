@@ -88,10 +88,9 @@ impl Transaction<'_, '_> {
         if expired < limit && self.state.volume >= self.state.settings.size_limit_bytes {
             // Reads within this transaction count too.
             if self.state.settings.eviction.counts_reads() {
-                let pending = self.cache.reads.take();
-                let recorded = self.record(&pending);
-                self.effects.taken.push(pending);
-                recorded?;
+                let taken = self.cache.reads.take();
+                self.record(taken.pending())?;
+                self.effects.taken.push(taken);
             }
             self.remove_by_policy(limit - expired)?;
         }

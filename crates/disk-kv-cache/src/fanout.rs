@@ -4,6 +4,7 @@ mod collections;
 mod merge;
 mod open;
 mod record;
+mod transact;
 
 use std::fmt;
 use std::io::Read;
@@ -14,15 +15,16 @@ use std::time::Duration;
 use twox_hash::XxHash3_64;
 
 pub use crate::fanout::merge::{FanoutItems, FanoutKeys, Merge};
+pub use crate::fanout::transact::FanoutTransaction;
 use crate::{
     Cache, CacheError, CacheOptions, CacheSettings, Item, Key, KeyBuf, Maintenance, OpenCacheError, Order, Problem,
-    SetOptions, Stats, ValueReader,
+    SetOptions, Stats, ValueReader, named_dir,
 };
 
 /// Shards of a new cache, unless told otherwise.
 const SHARDS: usize = 8;
 const MAX_SHARDS: usize = 1_000;
-/// The directory of sub-caches.
+/// The kind of sub-caches.
 const CACHES: &str = "cache";
 
 /// A [`Cache`] in several shards, each a store of its own: writers of different shards do not wait for each other.
@@ -32,8 +34,8 @@ const CACHES: &str = "cache";
 /// operation on a key is that of [`Cache`], waits for its turn as that does, and is never dropped. Operations on all keys
 /// go through the shards one after the other. The size limit is divided among them.
 ///
-/// There is no transaction over several shards, since a crash between two commits would split it: use a
-/// [sub-cache](FanoutCache::cache), whose keys lie together.
+/// [`transact`](FanoutCache::transact) has all writers of all shards wait, and a crash between two commits splits it: where
+/// that matters, use a [sub-cache](FanoutCache::cache), whose keys lie together.
 #[derive(Clone)]
 pub struct FanoutCache {
     shards: Arc<[Cache]>,
@@ -48,13 +50,18 @@ impl FanoutCache {
     /// # Errors
     /// As [`CacheOptions::open`].
     pub fn cache(&self, name: &str) -> Result<Cache, OpenCacheError> {
-        let dir = self.path.join(CACHES).join(segment(name));
+        let dir = named_dir(&self.path, CACHES, name)?;
         if self.read_only { self.options.open_read_only(dir) } else { self.options.open(dir) }
     }
 
     /// The shards, in their order.
     pub fn shards(&self) -> &[Cache] {
         &self.shards
+    }
+
+    /// The shard that has a key, or would have it: for transactions on keys that lie together.
+    pub fn shard_of<K: Key + ?Sized>(&self, key: &K) -> &Cache {
+        self.shard(&key.to_key())
     }
 
     /// See [`Cache::get`].
@@ -400,19 +407,14 @@ impl FanoutCache {
     }
 
     fn shard(&self, key: &KeyBuf) -> &Cache {
-        &self.shards[self.place(key)]
-    }
-
-    /// The shard of a key. This choice is part of the format.
-    fn place(&self, key: &KeyBuf) -> usize {
-        (XxHash3_64::oneshot(key.as_bytes()) % self.shards.len() as u64) as usize
+        &self.shards[place(key, self.shards.len())]
     }
 
     /// The shards of several keys, each with the places of its keys.
     fn by_shard(&self, keys: &[KeyBuf]) -> Vec<(&Cache, Vec<usize>)> {
         let mut shards: Vec<_> = self.shards.iter().map(|shard| (shard, Vec::new())).collect();
         for (place, key) in keys.iter().enumerate() {
-            shards[self.place(key)].1.push(place);
+            shards[self::place(key, self.shards.len())].1.push(place);
         }
         shards.retain(|(_, places)| !places.is_empty());
         shards
@@ -443,38 +445,12 @@ impl fmt::Debug for FanoutCache {
     }
 }
 
+/// Which of several shards a key lies in. This choice is part of the format.
+fn place(key: &KeyBuf, shards: usize) -> usize {
+    (XxHash3_64::oneshot(key.as_bytes()) % shards as u64) as usize
+}
+
 /// The settings of each of several shards.
 fn divided(settings: CacheSettings, shards: usize) -> CacheSettings {
     settings.with_size_limit_bytes(settings.size_limit_bytes() / shards as u64)
-}
-
-/// A name as one segment of a path: letters, digits, `-` and `_` stay, every other byte becomes `%` and two hex digits.
-/// No text is `.` or `..`, or has a `/`; the empty one is `%`.
-fn segment(name: &str) -> String {
-    if name.is_empty() {
-        return "%".to_owned();
-    }
-    let mut segment = String::new();
-    for byte in name.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => segment.push(char::from(byte)),
-            other => segment.push_str(&format!("%{other:02X}")),
-        }
-    }
-    segment
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_stay_within_their_directory_and_do_not_meet() {
-        let names = ["", "a", "A", "a/b", "a%2Fb", "..", ".", "../x", "\0", "ü", "%"];
-        let segments: std::collections::HashSet<String> = names.iter().map(|name| segment(name)).collect();
-        assert_eq!(segments.len(), names.len());
-        for segment in segments {
-            assert!(!segment.contains(['/', '\0', '.']), "{segment}");
-        }
-    }
 }

@@ -124,7 +124,7 @@ impl KeyBuf {
     /// [`KeyError`] if they are not exactly one element.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<KeyBuf, KeyError> {
         let mut rest = bytes.as_slice();
-        Element::read(&mut rest)?;
+        KeyElement::decode_from(&mut rest)?;
         if rest.is_empty() { Ok(KeyBuf(bytes)) } else { Err(KeyError::Trailing { expected: "key" }) }
     }
 
@@ -152,7 +152,7 @@ impl KeyBuf {
 impl fmt::Debug for KeyBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0.as_slice();
-        match Element::read(&mut rest) {
+        match KeyElement::decode_from(&mut rest) {
             Ok(element) if rest.is_empty() => element.fmt(f),
             _ => write!(f, "KeyBuf({:02x?})", self.0),
         }
@@ -168,7 +168,7 @@ impl Key for KeyBuf {
 impl FromKey for KeyBuf {
     fn decode_from(bytes: &mut &[u8]) -> Result<KeyBuf, KeyError> {
         let whole = *bytes;
-        Element::read(bytes)?;
+        KeyElement::decode_from(bytes)?;
         Ok(KeyBuf(whole[..whole.len() - bytes.len()].to_vec()))
     }
 }
@@ -363,71 +363,114 @@ tuples! {
     (A 0, B 1, C 2, D 3, E 4, F 5)
 }
 
-/// One element of any kind.
-enum Element {
+/// A key of any kind, taken apart: for programs that show keys, or make them of what they read, without knowing their types.
+///
+/// ```
+/// use alluvium_disk_kv_cache::{Key, KeyElement};
+///
+/// let key = ("orders", -7).to_key();
+/// let KeyElement::Tuple(parts) = key.decode::<KeyElement>().unwrap() else { panic!("a tuple") };
+/// assert_eq!(parts, [KeyElement::Text("orders".into()), KeyElement::Integer { negative: true, magnitude: 7 }]);
+/// assert_eq!(KeyElement::Tuple(parts).to_key(), key);
+/// ```
+#[derive(Clone, PartialEq)]
+pub enum KeyElement {
+    /// A byte string.
     Bytes(Vec<u8>),
+    /// Text.
     Text(String),
-    Tuple(Vec<Element>),
-    Integer(bool, u128),
+    /// A tuple of any number of elements.
+    Tuple(Vec<KeyElement>),
+    /// An integer of up to 128 bits and a sign.
+    Integer {
+        /// Whether it is below 0.
+        negative: bool,
+        /// Its absolute value.
+        magnitude: u128,
+    },
+    /// A float.
     Float(f64),
+    /// A bool.
     Bool(bool),
+    /// A UUID or any other 16 bytes.
     Fixed([u8; 16]),
 }
 
-impl Element {
-    /// Tuples nest no deeper than the types that can be written by hand; bytes of others must not exhaust the stack.
-    const MAX_DEPTH: usize = 64;
-
-    fn read(bytes: &mut &[u8]) -> Result<Element, KeyError> {
-        Element::read_within(bytes, Element::MAX_DEPTH)
+impl Key for KeyElement {
+    fn encode_into(&self, out: &mut Vec<u8>) {
+        match self {
+            KeyElement::Bytes(bytes) => bytes.encode_into(out),
+            KeyElement::Text(text) => text.encode_into(out),
+            KeyElement::Tuple(elements) => {
+                out.push(TUPLE);
+                elements.iter().for_each(|element| element.encode_into(out));
+                out.push(END);
+            }
+            KeyElement::Integer { negative, magnitude } => encode_integer(*negative, *magnitude, out),
+            KeyElement::Float(float) => float.encode_into(out),
+            KeyElement::Bool(bool) => bool.encode_into(out),
+            KeyElement::Fixed(bytes) => bytes.encode_into(out),
+        }
     }
+}
 
-    fn read_within(bytes: &mut &[u8], depth: usize) -> Result<Element, KeyError> {
+impl FromKey for KeyElement {
+    fn decode_from(bytes: &mut &[u8]) -> Result<KeyElement, KeyError> {
+        KeyElement::read_within(bytes, KeyElement::MAX_DEPTH)
+    }
+}
+
+impl KeyElement {
+    /// How deep tuples nest in keys that can be read back; deeper ones, which no types written by hand need, could exhaust the
+    /// stack.
+    pub const MAX_DEPTH: usize = 64;
+
+    fn read_within(bytes: &mut &[u8], depth: usize) -> Result<KeyElement, KeyError> {
         const EXPECTED: &str = "key";
         let first = *bytes.first().ok_or(KeyError::Ended { expected: EXPECTED })?;
         Ok(match first {
-            BYTES => Element::Bytes(Vec::decode_from(bytes)?),
-            TEXT => Element::Text(String::decode_from(bytes)?),
+            BYTES => KeyElement::Bytes(Vec::decode_from(bytes)?),
+            TEXT => KeyElement::Text(String::decode_from(bytes)?),
             TUPLE if depth > 0 => {
                 *bytes = &bytes[1..];
                 let mut elements = Vec::new();
                 while bytes.first() != Some(&END) {
-                    elements.push(Element::read_within(bytes, depth - 1)?);
+                    elements.push(KeyElement::read_within(bytes, depth - 1)?);
                 }
                 *bytes = &bytes[1..];
-                Element::Tuple(elements)
+                KeyElement::Tuple(elements)
             }
             LONG_NEGATIVE..=LONG_POSITIVE => {
                 let (negative, magnitude) = decode_integer(bytes)?;
-                Element::Integer(negative, magnitude)
+                KeyElement::Integer { negative, magnitude }
             }
-            FLOAT => Element::Float(f64::decode_from(bytes)?),
-            FALSE | TRUE => Element::Bool(bool::decode_from(bytes)?),
-            FIXED_16 => Element::Fixed(<[u8; 16]>::decode_from(bytes)?),
+            FLOAT => KeyElement::Float(f64::decode_from(bytes)?),
+            FALSE | TRUE => KeyElement::Bool(bool::decode_from(bytes)?),
+            FIXED_16 => KeyElement::Fixed(<[u8; 16]>::decode_from(bytes)?),
             found => return Err(KeyError::Kind { expected: EXPECTED, found }),
         })
     }
 }
 
-impl fmt::Debug for Element {
+impl fmt::Debug for KeyElement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Element::Bytes(bytes) => write!(f, "b\"{}\"", bytes.escape_ascii()),
-            Element::Text(text) => text.fmt(f),
-            Element::Tuple(elements) if elements.is_empty() => f.write_str("()"),
-            Element::Tuple(elements) => {
+            KeyElement::Bytes(bytes) => write!(f, "b\"{}\"", bytes.escape_ascii()),
+            KeyElement::Text(text) => text.fmt(f),
+            KeyElement::Tuple(elements) if elements.is_empty() => f.write_str("()"),
+            KeyElement::Tuple(elements) => {
                 let mut tuple = f.debug_tuple("");
                 for element in elements {
                     tuple.field(element);
                 }
                 tuple.finish()
             }
-            Element::Integer(negative, magnitude) => {
+            KeyElement::Integer { negative, magnitude } => {
                 f.write_str(if *negative { "-" } else { "" }).and(magnitude.fmt(f))
             }
-            Element::Float(float) => float.fmt(f),
-            Element::Bool(bool) => bool.fmt(f),
-            Element::Fixed(bytes) => write!(f, "{:#034x}", u128::from_be_bytes(*bytes)),
+            KeyElement::Float(float) => float.fmt(f),
+            KeyElement::Bool(bool) => bool.fmt(f),
+            KeyElement::Fixed(bytes) => write!(f, "{:#034x}", u128::from_be_bytes(*bytes)),
         }
     }
 }

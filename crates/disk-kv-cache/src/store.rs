@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::engine::{Commit, MAX_STORED_KEY_BYTES, MAX_TABLES};
+use crate::engine::{Commit, MAX_STORED_KEY_BYTES, MAX_TABLES, Nest, Room};
 use crate::environment::{Environment, Tables};
 use crate::txn::{ReadTxn, WriteTxn};
 use crate::{EngineKind, OpenError, Recovered, Settings, StoreError};
@@ -114,29 +114,54 @@ impl Store {
     /// another transaction of this thread on this store, [`StoreError::ReadOnly`], [`StoreError::Full`],
     /// [`StoreError::NoSpace`], [`StoreError::Replaced`], [`StoreError::Forked`], and those of the system and the engine.
     pub fn write<T, E: From<StoreError>>(&self, mut f: impl FnMut(&mut WriteTxn<'_>) -> Result<T, E>) -> Result<T, E> {
-        if self.read_only {
-            return Err(StoreError::ReadOnly { path: self.path().to_path_buf() }.into());
-        }
-        let nest = self.environment.nest()?;
-        self.environment.in_place()?;
-        let engine = self.environment.engine();
         loop {
-            let mut txn = WriteTxn::new(engine.write(nest.in_another)?, &self.tables, self.path());
-            let answer = f(&mut txn);
+            let mut begun = self.begin()?;
+            let answer = f(&mut begun.txn);
             // Whatever `f` made of the error it got: once there was no room, the transaction is void.
-            let room = match (txn.no_room(), answer) {
+            let room = match (begun.txn.no_room(), answer) {
                 (Some(room), _) => {
-                    drop(txn);
+                    drop(begun);
                     room
                 }
                 (None, Err(error)) => return Err(error),
-                (None, Ok(answer)) => match txn.commit()? {
+                (None, Ok(answer)) => match begun.commit()? {
                     Commit::Done => return Ok(answer),
                     Commit::NoRoom(room) => room,
                 },
             };
-            engine.make_room(room)?;
+            self.make_room(room)?;
         }
+    }
+
+    /// Begins the one write transaction, waiting for any other writer in any process: a step of [`write`](Store::write), for
+    /// transactions over several stores.
+    pub(crate) fn begin(&self) -> Result<Begun<'_>, StoreError> {
+        if self.read_only {
+            return Err(StoreError::ReadOnly { path: self.path().to_path_buf() });
+        }
+        let nest = self.environment.nest()?;
+        self.environment.in_place()?;
+        let txn = self.environment.engine().write(nest.in_another)?;
+        Ok(Begun { txn: WriteTxn::new(txn, &self.tables, self.path()), _nest: nest })
+    }
+
+    /// Makes the room that a transaction was lacking, after its end.
+    pub(crate) fn make_room(&self, room: Room) -> Result<(), StoreError> {
+        self.environment.engine().make_room(room)
+    }
+}
+
+/// A write transaction that was begun; dropping it undoes it. The transaction is dropped before the mark that this thread
+/// is in one.
+#[derive(Debug)]
+pub(crate) struct Begun<'s> {
+    pub(crate) txn: WriteTxn<'s>,
+    _nest: Nest,
+}
+
+impl Begun<'_> {
+    pub(crate) fn commit(self) -> Result<Commit, StoreError> {
+        self.txn.commit()
     }
 }
 

@@ -98,6 +98,9 @@ pub enum KvCommand {
         /// Mend what is wrong, by removing entries that cannot be read
         #[arg(long)]
         fix: bool,
+        /// How many shards the cache had, where nothing is left in it that tells
+        #[arg(long, value_name = "N", requires = "fix")]
+        shards: Option<usize>,
         /// How the problems are printed
         #[command(flatten)]
         print: PrintArgs,

@@ -13,7 +13,7 @@
 //!
 //! A value is a string if its bytes are UTF-8, and `{"base64": "…"}` if not.
 
-use alluvium_disk_kv_cache::{FromKey, Key, KeyBuf, KeyError};
+use alluvium_disk_kv_cache::{Key, KeyBuf, KeyElement};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -21,35 +21,18 @@ use uuid::Uuid;
 
 use super::fault::Fault;
 
-/// How deep tuples nest: the library shows no deeper ones either.
-const MAX_DEPTH: usize = 64;
-
-// The first bytes of encoded elements, which the library promises to keep.
-const BYTES: u8 = 0x01;
-const TEXT: u8 = 0x02;
-const TUPLE: u8 = 0x05;
-const FIRST_INTEGER: u8 = 0x0B;
-const LAST_INTEGER: u8 = 0x1D;
-const FLOAT: u8 = 0x21;
-const FALSE: u8 = 0x26;
-const TRUE: u8 = 0x27;
-const FIXED_16: u8 = 0x30;
-const TUPLE_END: u8 = 0x00;
-
 /// The key that `value`, at the place `at` of a request, stands for.
 pub fn key_from_json(value: &Value, at: &str) -> Result<KeyBuf, Fault> {
     let mut bytes = Vec::new();
-    encode(value, at, MAX_DEPTH, &mut bytes)?;
+    element_from_json(value, at, KeyElement::MAX_DEPTH)?.encode_into(&mut bytes);
     KeyBuf::from_bytes(bytes).map_err(|error| Fault::field(at, error.to_string()))
 }
 
 /// A key as JSON.
 pub fn key_to_json(key: &KeyBuf) -> Value {
-    match key.decode::<Shown>() {
-        Ok(Shown(value)) => value,
-        // Of a kind that JSON has no form for here, such as a NaN with a payload.
-        Err(_) => json!({ "encoded": STANDARD.encode(key.as_bytes()) }),
-    }
+    let shown = key.decode().ok().and_then(element_to_json);
+    // What JSON has no form for here, such as a NaN with a payload.
+    shown.unwrap_or_else(|| json!({ "encoded": STANDARD.encode(key.as_bytes()) }))
 }
 
 /// The bytes that `value`, at the place `at` of a request, stands for.
@@ -78,14 +61,15 @@ pub fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-fn encode(value: &Value, at: &str, depth: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+fn element_from_json(value: &Value, at: &str, depth: usize) -> Result<KeyElement, Fault> {
     let wrong = |rule: &str| Err(Fault::field(at, rule.to_owned()));
-    match (value, tagged(value)) {
-        (Value::String(text), _) => text.encode_into(out),
-        (Value::Bool(bool), _) => bool.encode_into(out),
+    let integer = |negative, magnitude| KeyElement::Integer { negative, magnitude };
+    Ok(match (value, tagged(value)) {
+        (Value::String(text), _) => KeyElement::Text(text.clone()),
+        (Value::Bool(bool), _) => KeyElement::Bool(*bool),
         (Value::Number(number), _) => match (number.as_i64(), number.as_u64()) {
-            (Some(integer), _) => integer.encode_into(out),
-            (None, Some(integer)) => integer.encode_into(out),
+            (Some(number), _) => integer(number < 0, number.unsigned_abs().into()),
+            (None, Some(number)) => integer(false, number.into()),
             (None, None) => {
                 return wrong(
                     "a number in a key is an integer of 64 bits: write others as {\"float\": \"1.5\"} or {\"int\": \"…\"}",
@@ -94,30 +78,31 @@ fn encode(value: &Value, at: &str, depth: usize, out: &mut Vec<u8>) -> Result<()
         },
         (Value::Array(_), _) if depth == 0 => return wrong("keys nest no deeper than 64 tuples"),
         (Value::Array(elements), _) => {
-            out.push(TUPLE);
-            for (index, element) in elements.iter().enumerate() {
-                encode(element, &format!("{at}[{index}]"), depth - 1, out)?;
-            }
-            out.push(TUPLE_END);
+            let elements = elements.iter().enumerate();
+            let element = |(index, element)| element_from_json(element, &format!("{at}[{index}]"), depth - 1);
+            KeyElement::Tuple(elements.map(element).collect::<Result<_, _>>()?)
         }
-        (_, Some(("base64", Value::String(text)))) => from_base64(text, at)?.encode_into(out),
+        (_, Some(("base64", Value::String(text)))) => KeyElement::Bytes(from_base64(text, at)?),
         (_, Some(("int", Value::String(text)))) => match (text.parse::<i128>(), text.parse::<u128>()) {
-            (Ok(integer), _) => integer.encode_into(out),
-            (Err(_), Ok(integer)) => integer.encode_into(out),
+            (Ok(number), _) => integer(number < 0, number.unsigned_abs()),
+            (Err(_), Ok(number)) => integer(false, number),
             _ => return wrong("must be {\"int\": \"…\"} with the decimal digits of an integer of 128 bits"),
         },
-        (_, Some(("float", Value::String(text)))) => match text.parse::<f64>() {
-            Ok(float) => float.encode_into(out),
+        (_, Some(("float", Value::String(text)))) => match text.parse() {
+            Ok(float) => KeyElement::Float(float),
             Err(_) => return wrong("must be {\"float\": \"…\"} with a decimal number, inf, -inf or NaN"),
         },
         (_, Some(("uuid", Value::String(text)))) => match Uuid::parse_str(text) {
-            Ok(uuid) => uuid.into_bytes().encode_into(out),
+            Ok(uuid) => KeyElement::Fixed(uuid.into_bytes()),
             Err(_) => return wrong("must be {\"uuid\": \"…\"} with the 32 hex digits of a UUID"),
         },
-        (_, Some(("encoded", Value::String(text)))) => match KeyBuf::from_bytes(from_base64(text, at)?) {
-            Ok(key) => key.encode_into(out),
-            Err(error) => return wrong(&format!("is not an encoded key: {error}")),
-        },
+        (_, Some(("encoded", Value::String(text)))) => {
+            let key = KeyBuf::from_bytes(from_base64(text, at)?).and_then(|key| key.decode());
+            match key {
+                Ok(element) => element,
+                Err(error) => return wrong(&format!("is not an encoded key: {error}")),
+            }
+        }
         _ => {
             return wrong(&format!(
                 "must be a key, not {}: a string, an integer, a bool, an array of keys, or an object with one of base64, \
@@ -125,8 +110,30 @@ fn encode(value: &Value, at: &str, depth: usize, out: &mut Vec<u8>) -> Result<()
                 kind_of(value)
             ));
         }
+    })
+}
+
+/// `None`: there is no form for it.
+fn element_to_json(element: KeyElement) -> Option<Value> {
+    Some(match element {
+        KeyElement::Text(text) => text.into(),
+        KeyElement::Bytes(bytes) => json!({ "base64": STANDARD.encode(bytes) }),
+        KeyElement::Bool(bool) => bool.into(),
+        KeyElement::Integer { negative, magnitude } => integer_to_json(negative, magnitude)?,
+        KeyElement::Float(nan) if nan.is_nan() && nan.to_bits() != f64::NAN.to_bits() => return None,
+        KeyElement::Float(float) => json!({ "float": format!("{float:?}") }),
+        KeyElement::Fixed(bytes) => json!({ "uuid": Uuid::from_bytes(bytes).to_string() }),
+        KeyElement::Tuple(elements) => elements.into_iter().map(element_to_json).collect::<Option<_>>()?,
+    })
+}
+
+fn integer_to_json(negative: bool, magnitude: u128) -> Option<Value> {
+    if !negative {
+        let short = u64::try_from(magnitude).map(Value::from);
+        return Some(short.unwrap_or_else(|_| json!({ "int": magnitude.to_string() })));
     }
-    Ok(())
+    let number = 0_i128.checked_sub_unsigned(magnitude)?;
+    Some(i64::try_from(number).map_or_else(|_| json!({ "int": number.to_string() }), Value::from))
 }
 
 /// The one field of an object with one field.
@@ -139,60 +146,6 @@ fn tagged(value: &Value) -> Option<(&str, &Value)> {
 fn from_base64(text: &str, at: &str) -> Result<Vec<u8>, Fault> {
     let decoded = STANDARD.decode(text);
     decoded.map_err(|error| Fault::field(at, format!("is not base64 of the standard alphabet, padded: {error}")))
-}
-
-/// Any key, read as JSON.
-struct Shown(Value);
-
-impl FromKey for Shown {
-    fn decode_from(bytes: &mut &[u8]) -> Result<Shown, KeyError> {
-        decode(bytes, MAX_DEPTH).map(Shown)
-    }
-}
-
-fn decode(bytes: &mut &[u8], depth: usize) -> Result<Value, KeyError> {
-    const EXPECTED: &str = "key";
-    let found = *bytes.first().ok_or(KeyError::Ended { expected: EXPECTED })?;
-    Ok(match found {
-        TEXT => String::decode_from(bytes)?.into(),
-        BYTES => json!({ "base64": STANDARD.encode(Vec::decode_from(bytes)?) }),
-        FALSE | TRUE => bool::decode_from(bytes)?.into(),
-        FIRST_INTEGER..=LAST_INTEGER => decode_integer(bytes)?,
-        FLOAT => match f64::decode_from(bytes)? {
-            nan if nan.is_nan() && nan.to_bits() != f64::NAN.to_bits() => {
-                return Err(KeyError::Kind { expected: EXPECTED, found });
-            }
-            float => json!({ "float": format!("{float:?}") }),
-        },
-        FIXED_16 => json!({ "uuid": Uuid::from_bytes(FromKey::decode_from(bytes)?).to_string() }),
-        TUPLE if depth > 0 => {
-            *bytes = &bytes[1..];
-            let mut elements = Vec::new();
-            while bytes.first() != Some(&TUPLE_END) {
-                elements.push(decode(bytes, depth - 1)?);
-            }
-            *bytes = &bytes[1..];
-            Value::Array(elements)
-        }
-        _ => return Err(KeyError::Kind { expected: EXPECTED, found }),
-    })
-}
-
-fn decode_integer(bytes: &mut &[u8]) -> Result<Value, KeyError> {
-    let mut again = *bytes;
-    let integer = match i128::decode_from(bytes) {
-        Ok(integer) => integer,
-        Err(_) => {
-            let integer = u128::decode_from(&mut again)?;
-            *bytes = again;
-            return Ok(json!({ "int": integer.to_string() }));
-        }
-    };
-    Ok(match (i64::try_from(integer), u64::try_from(integer)) {
-        (Ok(integer), _) => integer.into(),
-        (Err(_), Ok(integer)) => integer.into(),
-        _ => json!({ "int": integer.to_string() }),
-    })
 }
 
 #[cfg(test)]
@@ -223,6 +176,8 @@ mod tests {
         }
         let payload = f64::from_bits(f64::NAN.to_bits() | 5).to_key();
         round(payload.clone(), json!({"encoded": STANDARD.encode(payload.as_bytes())}));
+        let beyond = KeyElement::Integer { negative: true, magnitude: u128::MAX }.to_key();
+        round(beyond.clone(), json!({"encoded": STANDARD.encode(beyond.as_bytes())}));
         round([7; 16].to_key(), json!({"uuid": "07070707-0707-0707-0707-070707070707"}));
         round(true.to_key(), json!(true));
         round(("a", 1, (false, b"x".as_slice())).to_key(), json!(["a", 1, [false, {"base64": "eA=="}]]));

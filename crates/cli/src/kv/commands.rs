@@ -49,11 +49,11 @@ pub fn execute(args: KvArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         KvCommand::Clear(print) => {
             removed(KvRemovalReason::Clear, print.format, &|cache| with_cache!(cache, cache => cache.clear()))
         }
-        KvCommand::Check { fix: false, print } => {
+        KvCommand::Check { fix: false, print, .. } => {
             check(&dir, &Target::open_read_only(&dir, &open)?, &[], false, print.format)
         }
-        KvCommand::Check { fix: true, print } => {
-            let begun = Target::repair(&dir, &open)?;
+        KvCommand::Check { fix: true, shards, print } => {
+            let begun = Target::repair(&dir, shards, &open)?;
             check(&dir, &existing(&dir, &open)?, &begun, true, print.format)
         }
         KvCommand::Shell(args) => shell::run(&dir, open, &args),
@@ -251,10 +251,20 @@ impl From<OpenCacheError> for Failure {
                 .with_hint("name the directory of a cache; `alluvium kv DIR set KEY VALUE` makes one"),
             // Whoever names a directory can name another: the machine is not at fault.
             OpenCacheError::Store(
-                OpenError::NotADirectory { .. } | OpenError::MissingTable { .. } | OpenError::NetworkFileSystem { .. },
+                OpenError::NotADirectory { .. }
+                | OpenError::MissingTable { .. }
+                | OpenError::NetworkFileSystem { .. }
+                | OpenError::Link { .. },
             )
             | OpenCacheError::Shards { .. }
+            | OpenCacheError::InOneStore { .. }
             | OpenCacheError::ShardCount { .. } => Failure::of(Exit::Input, error),
+            OpenCacheError::MissingShard { .. } | OpenCacheError::OtherShard { .. } => {
+                Failure::of(Exit::Failed, error).with_hint("`alluvium kv DIR check --fix` begins it anew")
+            }
+            OpenCacheError::ShardsUnknown { .. } => Failure::of(Exit::Failed, error).with_hint(
+                "`alluvium kv DIR check --fix` asks the shards how many there are; if they do not know, --shards N tells it",
+            ),
             error => Failure::of(Exit::Failed, error),
         }
     }

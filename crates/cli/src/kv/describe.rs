@@ -3,8 +3,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use alluvium_disk_kv_cache::{CacheSettings, EntryDamage, Eviction, Item, KeyBuf, Maintenance, Problem, Stats};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::codec::{bytes_to_json, key_to_json};
@@ -70,28 +68,6 @@ pub fn lost_shard(shard: &str) -> String {
     format!("shard {shard} was lost: begun anew, without what it held")
 }
 
-/// A problem, for programs.
-pub fn problem(problem: &Problem) -> Value {
-    match problem {
-        Problem::Entry { key, damage } => {
-            json!({ "problem": "entry", "key": key_to_json(key), "damage": damage_name(*damage) })
-        }
-        Problem::NotIndexed { key, index } => {
-            json!({ "problem": "not_indexed", "key": key_to_json(key), "index": index })
-        }
-        Problem::Stray { index, row } => {
-            json!({ "problem": "stray", "index": index, "row": { "base64": STANDARD.encode(row) } })
-        }
-        Problem::Volume { recorded, counted } => {
-            json!({ "problem": "volume", "recorded_bytes": recorded, "counted_bytes": counted })
-        }
-        Problem::State => json!({ "problem": "state" }),
-        Problem::Sequence => json!({ "problem": "sequence" }),
-        Problem::OrphanFile { name } => json!({ "problem": "orphan_file", "name": name }),
-        other => json!({ "problem": "other", "message": format!("{other:?}") }),
-    }
-}
-
 /// A problem, for people.
 pub fn problem_text(problem: &Problem) -> String {
     match problem {
@@ -118,15 +94,6 @@ pub fn unix_seconds(at: SystemTime) -> f64 {
 /// Milliseconds since 1970 as seconds.
 pub fn millis_as_seconds(millis: u64) -> f64 {
     millis as f64 / 1000.0
-}
-
-fn damage_name(damage: EntryDamage) -> &'static str {
-    match damage {
-        EntryDamage::Row => "row",
-        EntryDamage::MissingFile => "missing_file",
-        EntryDamage::File => "file",
-        _ => "other",
-    }
 }
 
 fn damage_text(damage: EntryDamage) -> &'static str {

@@ -11,6 +11,7 @@ use alluvium_contracts::{
 use alluvium_disk_kv_cache::{CacheSettings, EngineKind, EntryDamage, Eviction, KeyBuf, Problem, Stats};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 
 use super::{codec, describe};
 use crate::failure::Failure;
@@ -63,6 +64,19 @@ pub fn removal(dir: &Path, reason: KvRemovalReason, removed_count: u64) -> KvRem
 pub fn check(dir: &Path, begun: &[String], problems: &[Problem], mended: bool) -> KvCheck {
     let lost = begun.iter().map(|shard| KvProblem::new(KvProblemKind::MissingShard, describe::lost_shard(shard)));
     KvCheck { directory: shown(dir), mended, problems: lost.chain(problems.iter().map(problem)).collect() }
+}
+
+/// A problem as the shell tells it: as `check` prints it, but without what does not belong to its kind, and with the key as
+/// the shell has keys.
+pub fn shell_problem(found: &Problem) -> Result<Value, serde_json::Error> {
+    let mut told = serde_json::to_value(problem(found))?;
+    if let Some(told) = told.as_object_mut() {
+        told.retain(|_, value| !value.is_null());
+        if let Problem::Entry { key, .. } | Problem::NotIndexed { key, .. } = found {
+            told.insert("key".to_owned(), codec::key_to_json(key));
+        }
+    }
+    Ok(told)
 }
 
 fn problem(problem: &Problem) -> KvProblem {

@@ -44,6 +44,8 @@ pub mod kind {
     pub const NOT_EMPTY: &str = "not_empty";
     /// Something was made or opened with other settings.
     pub const CONFLICT: &str = "conflict";
+    /// A transaction over several shards was committed in some of them.
+    pub const PARTLY_DONE: &str = "partly_done";
     /// The directory was removed or replaced while the shell had it open.
     pub const REPLACED: &str = "replaced";
     /// Stored data is not what was stored.
@@ -154,7 +156,9 @@ fn of_open(error: &OpenError) -> &'static str {
         | OpenError::DurabilityConflict { .. }
         | OpenError::OpenForReading { .. } => kind::CONFLICT,
         OpenError::Unusable { source, .. } => of_store(source),
-        OpenError::NetworkFileSystem { .. } | OpenError::NotADirectory { .. } => kind::UNSUPPORTED,
+        OpenError::NetworkFileSystem { .. } | OpenError::NotADirectory { .. } | OpenError::Link { .. } => {
+            kind::UNSUPPORTED
+        }
         OpenError::Replaced { .. } => kind::REPLACED,
         _ => kind::FAILED,
     }
@@ -164,7 +168,9 @@ fn of_open_cache(error: &OpenCacheError) -> &'static str {
     match error {
         OpenCacheError::Store(error) => of_open(error),
         OpenCacheError::Cache(error) => of_cache(error),
-        OpenCacheError::Shards { .. } => kind::CONFLICT,
+        OpenCacheError::Shards { .. } | OpenCacheError::InShards { .. } | OpenCacheError::InOneStore { .. } => {
+            kind::CONFLICT
+        }
         OpenCacheError::MissingShard { .. }
         | OpenCacheError::OtherShard { .. }
         | OpenCacheError::ShardsUnknown { .. } => kind::DAMAGED,
@@ -180,6 +186,7 @@ fn of_cache(error: &CacheError) -> &'static str {
         CacheError::Overflow { .. } | CacheError::QueueFull { .. } => kind::OVERFLOW,
         CacheError::Tags => kind::BAD_REQUEST,
         CacheError::NoSpace { .. } => kind::NO_SPACE,
+        CacheError::PartlyCommitted { .. } => kind::PARTLY_DONE,
         error if error.is_damage() => kind::DAMAGED,
         _ => kind::FAILED,
     }

@@ -47,11 +47,7 @@ impl Target {
     /// As [`open`](Target::open), but for reading only where the media can be nothing but read.
     pub fn open_or_read(dir: &Path, shards: Option<usize>, args: &OpenArgs) -> Result<Target, OpenCacheError> {
         match Target::open(dir, shards, args) {
-            Err(OpenCacheError::Store(OpenError::PermissionDenied { source, .. }))
-                if source.kind() == ErrorKind::ReadOnlyFilesystem =>
-            {
-                Target::open_read_only(dir, args)
-            }
+            Err(OpenCacheError::Store(error)) if is_read_only_media(&error) => Target::open_read_only(dir, args),
             opened => opened,
         }
     }
@@ -71,9 +67,21 @@ impl Target {
         Target::open(dir, None, args)
     }
 
-    /// Begins anew the shards that a cache has lost, and returns their names. A plain cache has none to lose.
-    pub fn repair(dir: &Path, args: &OpenArgs) -> Result<Vec<String>, OpenCacheError> {
-        if FanoutCache::is_at(dir) { FanoutCache::repair(dir, None, &options(args)) } else { Ok(Vec::new()) }
+    /// Begins anew the shards that a cache has lost, and returns their names. A plain cache has none to lose. `shards`: how
+    /// many it had, where nothing is left that tells.
+    pub fn repair(dir: &Path, shards: Option<usize>, args: &OpenArgs) -> Result<Vec<String>, OpenCacheError> {
+        if shards.is_none() && !FanoutCache::is_at(dir) {
+            return Ok(Vec::new());
+        }
+        FanoutCache::repair(dir, shards, &options(args))
+    }
+
+    /// The store that has a key, or would have it.
+    pub fn store_of(&self, key: &KeyBuf) -> &Cache {
+        match self {
+            Target::Plain(cache) => cache,
+            Target::Fanout(cache) => cache.shard_of(key),
+        }
     }
 
     /// The number of shards; `None`: a plain cache.
@@ -99,6 +107,11 @@ impl Target {
             Some(from) => Box::new(cache.items_from(from, order)),
         })
     }
+}
+
+/// Whether something cannot be opened for writing because the media can be nothing but read.
+pub fn is_read_only_media(error: &OpenError) -> bool {
+    matches!(error, OpenError::PermissionDenied { source, .. } if source.kind() == ErrorKind::ReadOnlyFilesystem)
 }
 
 fn options(args: &OpenArgs) -> CacheOptions {

@@ -440,6 +440,119 @@ fn hostile_names_stay_below_the_directory() {
 }
 
 #[test]
+fn links_below_the_directory_are_not_followed() {
+    let (keep, dir) = nowhere();
+    let elsewhere = keep.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    for kind in ["cache", "deque", "index", "queue", "coordination"] {
+        fs::create_dir_all(Path::new(&dir).join(kind)).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, Path::new(&dir).join(kind).join("n")).unwrap();
+    }
+    let mut shell = Shell::of(&dir);
+    for request in [
+        json!({"op": "cache.set", "in": "n", "key": "k", "value": "v"}),
+        json!({"op": "deque.push_back", "in": "n", "value": "v"}),
+        json!({"op": "index.push", "in": "n", "value": "v"}),
+        json!({"op": "queue.put", "in": "n", "value": "v"}),
+        json!({"op": "lock.acquire", "in": "n", "name": "v"}),
+    ] {
+        assert_eq!(shell.fault(request).0, "unsupported");
+    }
+    shell.end();
+    assert_eq!(fs::read_dir(elsewhere).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_too_long_for_an_answer_is_refused_and_stays() {
+    use alluvium_disk_kv_cache::{
+        Cache, Deque, Durability, Index, QueueSettings, SetOptions, Settings, Side, WorkQueue,
+    };
+
+    let (_keep, dir) = nowhere();
+    let long = vec![b'x'; (64 << 20) + 1];
+    let below = |kind: &str| Path::new(&dir).join(kind).join("n");
+    let quick = || Settings::new().with_durability(Durability::Process);
+    let cache = Cache::open(&dir).unwrap();
+    cache.set("long", &long).unwrap();
+    cache.set("short", b"1").unwrap();
+    cache.push("q", &long, Side::Back, &SetOptions::new()).unwrap();
+    let deque: Deque<Vec<u8>> = Deque::open(below("deque"), quick()).unwrap();
+    deque.push_back(&long).unwrap();
+    let index: Index<u64, Vec<u8>> = Index::open(below("index"), quick()).unwrap();
+    index.push(&long, Side::Back).unwrap();
+    let queue: WorkQueue<Vec<u8>> = WorkQueue::open(below("queue"), QueueSettings::new().with_store(quick())).unwrap();
+    queue.put(&long).unwrap();
+    drop((cache, deque, index, queue, long));
+
+    let mut shell = Shell::of(&dir);
+    let step = |op: &str| json!({"op": op, "key": "long"});
+    for (request, place) in [
+        (json!({"op": "cache.get", "key": "long"}), None),
+        (json!({"op": "cache.get_item", "key": "long"}), None),
+        (json!({"op": "cache.get_many", "keys": ["short", "long"]}), None),
+        (json!({"op": "cache.pop", "key": "long"}), None),
+        (json!({"op": "cache.pull", "prefix": "q"}), None),
+        (json!({"op": "cache.peek", "prefix": "q"}), None),
+        (json!({"op": "cache.transact", "do": [{"op": "pop", "key": "short"}, step("pop")]}), Some("do[1]")),
+        (json!({"op": "cache.transact", "do": [{"op": "pull", "prefix": "q"}]}), Some("do[0]")),
+        (json!({"op": "deque.pop_back", "in": "n"}), None),
+        (json!({"op": "deque.pop_front", "in": "n"}), None),
+        (json!({"op": "deque.remove", "in": "n", "index": 0}), None),
+        (json!({"op": "deque.transact", "in": "n", "do": [{"op": "pop_back"}]}), Some("do[0]")),
+        (json!({"op": "index.pop", "in": "n", "key": 500_000_000_000_000_u64}), None),
+        (json!({"op": "index.pop_first", "in": "n"}), None),
+        (json!({"op": "index.pop_last", "in": "n"}), None),
+        (json!({"op": "index.pull", "in": "n"}), None),
+        (json!({"op": "queue.lease", "in": "n", "lease": 60}), None),
+        (json!({"op": "queue.transact", "in": "n", "do": [{"op": "lease", "lease": 60}]}), Some("do[0]")),
+    ] {
+        assert_eq!(shell.fault(request.clone()), ("value_too_long".into(), place.map(str::to_owned)), "{request}");
+    }
+    let (mut listed, mut left_out, mut from) = (Vec::new(), Vec::new(), Value::Null);
+    loop {
+        let page = shell.ask(json!({"op": "cache.items", "from": from}));
+        listed.extend(page["page"].as_array().unwrap().clone());
+        left_out.extend(page["too_long"].as_array().unwrap().clone());
+        from = page["next"].clone();
+        if from.is_null() {
+            break;
+        }
+    }
+    assert_eq!((listed.len(), &listed[0]["key"], left_out), (1, &json!("short"), vec![json!("long"), json!(["q", 0])]));
+    assert_eq!(shell.ask(json!({"op": "cache.len"})), json!(3));
+    assert_eq!(
+        (shell.ask(json!({"op": "deque.len", "in": "n"})), shell.ask(json!({"op": "index.len", "in": "n"}))),
+        (json!(1), json!(1))
+    );
+    let stats = shell.ask(json!({"op": "queue.stats", "in": "n"}));
+    assert_eq!((&stats["ready"], &stats["leased"]), (&json!(1), &json!(0)));
+    assert_eq!(shell.ask(json!({"op": "queue.remove", "in": "n", "job": 1})), json!(true));
+    shell.end();
+}
+
+#[test]
+fn a_damaged_entry_is_pulled_once_and_told() {
+    let (_keep, dir) = nowhere();
+    let mut shell = Shell::of(&dir);
+    for value in ["x".repeat(40_000), "second".to_owned()] {
+        shell.ask(json!({"op": "cache.push", "prefix": "q", "value": value}));
+    }
+    let mut files = Vec::new();
+    value_files(Path::new(&dir), &mut files);
+    fs::write(&files[0], "changed").unwrap();
+    let problems = shell.ask(json!({"op": "cache.check"}));
+    let problem = problems[0].as_object().unwrap();
+    assert_eq!(
+        (&problem["problem"], &problem["key"], &problem["damage"]),
+        (&json!("entry"), &json!(["q", 0]), &json!("file"))
+    );
+    assert_eq!(problem.keys().collect::<Vec<_>>(), ["damage", "key", "message", "problem"]);
+    assert_eq!(shell.fault(json!({"op": "cache.pull", "prefix": "q"})).0, "damaged");
+    assert_eq!(shell.ask(json!({"op": "cache.pull", "prefix": "q"}))["value"], "second");
+    shell.end();
+}
+
+#[test]
 fn pages_visit_every_key_once_in_order() {
     let (_keep, dir) = nowhere();
     let mut shell = Shell::of(&dir);
@@ -496,10 +609,33 @@ fn shards_are_made_and_found_again() {
         shell.ask(json!({"op": "cache.set", "key": n, "value": n.to_string()}));
     }
     assert_eq!(shell.fault(json!({"op": "cache.push", "prefix": "q", "value": "x"})).0, "unsupported");
+    let incr = |n: u64| json!({"op": "incr", "key": n});
+    let all = |steps: Vec<Value>| json!({"op": "cache.transact", "do": steps});
+    let failing = all((0..9).map(incr).chain([json!({"op": "push", "prefix": "q", "value": "x"})]).collect());
+    assert_eq!(shell.fault(failing), ("unsupported".into(), Some("do[9]".into())));
+    let inner = json!({"op": "transact", "do": [incr(1), {"op": "incr", "key": "n"}]});
+    let steps = [
+        incr(0),
+        incr(1),
+        json!({"op": "set", "key": "n", "value": "x"}),
+        inner,
+        json!({"op": "len"}),
+        json!({"op": "pop", "key": "n"}),
+    ];
+    let results = shell.ask(all(steps.to_vec()));
+    assert_eq!((&results[0], &results[1], &results[4]), (&json!(1), &json!(2), &json!(51)));
+    assert_eq!((&results[3]["error"]["kind"], &results[5]["value"]), (&json!("not_an_integer"), &json!("x")));
+    shell.ask(all((0..2).map(|n| json!({"op": "set", "key": n, "value": n.to_string()})).collect()));
     assert_eq!(shell.fault(json!({"op": "cache.open", "shards": 4})).0, "conflict");
     shell.ask(json!({"op": "cache.set", "in": "plain", "key": "k", "value": "v"}));
     assert_eq!(shell.fault(json!({"op": "cache.open", "in": "plain", "shards": 2})).0, "conflict");
     shell.end();
+    // Nothing is left that tells how many there were.
+    fs::remove_file(Path::new(&dir).join("fanout.json")).unwrap();
+    let (_, stderr) = ends(1, &[&dir, "stats"]);
+    assert!(stderr.contains("hint: `alluvium kv DIR check --fix`") && stderr.contains("--shards N"), "{stderr}");
+    assert_eq!(text(&[&dir, "check", "--fix", "--shards", "3"]), "nothing is wrong\n");
+    ends(2, &[&dir, "check", "--shards", "3"]);
     let keys: String = (0..50).map(|n| format!("{n}\n")).collect();
     assert_eq!(text(&[&dir, "ls"]), keys);
     let stats = document(0, "kv_stats", &[&dir, "stats"]);
@@ -648,9 +784,24 @@ fn a_lock_is_lost_after_its_lease_and_can_be_had_again() {
     assert_eq!(holder.ask(leased), json!({"token": 1}));
     assert_eq!(other.ask(lock("acquire", 20.0)), json!({"token": 2}));
     assert_eq!((holder.ask(lock("is_current", 0.0)), other.ask(lock("is_current", 0.0))), (json!(false), json!(true)));
+    assert_eq!(holder.ask(lock("release", 0.0)), json!(false), "it is the other's");
     assert_eq!(holder.ask(lock("acquire", 0.0)), Value::Null);
     assert_eq!(other.ask(lock("release", 0.0)), json!(true));
     assert_eq!(holder.ask(lock("acquire", 20.0)), json!({"token": 3}));
+    let reentrant = |op: &str| json!({"op": format!("rlock.{op}"), "in": "c", "name": "r"});
+    let permit = |op: &str| json!({"op": format!("semaphore.{op}"), "in": "c", "name": "s"});
+    let with = |mut request: Value, more: Value| {
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request
+    };
+    let (lease, one) = (json!({"lease": 0.05}), json!({"permits": 1, "timeout": 20, "lease": 0.05}));
+    holder.ask(with(reentrant("acquire"), lease));
+    let token = holder.ask(with(permit("acquire"), one.clone()));
+    other.ask(with(reentrant("acquire"), json!({"timeout": 20})));
+    other.ask(with(permit("acquire"), one));
+    assert_eq!(holder.ask(reentrant("release")), json!(false));
+    assert_eq!(holder.ask(with(permit("release"), token)), json!(false));
+    assert_eq!(other.ask(reentrant("release")), json!(true));
     holder.end();
     other.end();
 }

@@ -1,6 +1,7 @@
 //! Looking a whole cache over: every row, every checksum, every index, every file. Never part of another operation.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
 
 use crate::cache::files::{FileReader, FileRef, ReadError};
 use crate::cache::inner::Inner;
@@ -10,7 +11,11 @@ use crate::cache::tables::{ACCESS, ENTRIES, EXPIRY, FILES, ORDER, TAGS, pair, ta
 use crate::cache::transaction::Transaction;
 use crate::cache::view::View;
 use crate::eviction::Access;
-use crate::{CacheError, EntryDamage, KeyBuf, Order, StoreError};
+use crate::{CacheError, Clock, EntryDamage, KeyBuf, Order, StoreError, SystemClock};
+
+/// How long a file has to be an orphan to be one: longer than a writer takes from a commit to the files, or from making a
+/// file to locking it.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// Something that [`Cache::check`](crate::Cache::check) found wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +53,11 @@ pub enum Problem {
     State,
     /// The next sequence number is not above all those in use. Mended by raising it.
     Sequence,
-    /// A file that no entry refers to and no writer holds. Mended by removing it. While others write, it may be one that a
-    /// writer has just made and not yet locked, or is about to remove: removing that does no harm.
+    /// A file that no entry refers to and no writer holds. Mended by removing it; a directory under the name of a file that is
+    /// not empty is kept, as `<name>.other-<n>`.
+    ///
+    /// It was so for 100 ms. A writer that stood still for as long between making a file and locking it, or between a commit
+    /// and the removal of what it had replaced, may be behind it: removing the file does no harm then.
     OrphanFile {
         /// Its name in the directory of values.
         name: String,
@@ -97,14 +105,28 @@ impl Inner {
                 Ok(())
             })?;
         }
-        let orphans = self.sweep(fix)?;
+        let orphans = self.orphans()?;
+        if fix && !orphans.is_empty() {
+            self.sweep(true, |name| orphans.contains(name))?;
+        }
         problems.extend(orphans.into_iter().map(|name| Problem::OrphanFile { name }));
         Ok(problems)
     }
 
-    /// Finds the files that nothing refers to, and removes them if `remove`.
-    pub(crate) fn sweep(&self, remove: bool) -> Result<Vec<String>, CacheError> {
-        let swept = self.files.sweep(remove, |files| {
+    /// The files that nothing refers to, and that are not only so while a writer makes or removes them.
+    fn orphans(&self) -> Result<BTreeSet<String>, CacheError> {
+        let found: BTreeSet<String> = self.sweep(false, |_| true)?.into_iter().collect();
+        if found.is_empty() {
+            return Ok(found);
+        }
+        // By the machine's clock: it is machines that are waited for.
+        SystemClock.sleep(MOMENT);
+        Ok(self.sweep(false, |name| found.contains(name))?.into_iter().collect())
+    }
+
+    /// Finds the files among those `wanted` that nothing refers to, and removes them if `remove`.
+    pub(crate) fn sweep(&self, remove: bool, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, CacheError> {
+        let swept = self.files.sweep(remove, wanted, |files| {
             self.store.read(|txn| View::new(txn, self).referred(files)).map_err(SweepError::Cache)
         });
         swept.map_err(|error| match error {

@@ -18,6 +18,21 @@ pub enum OpenCacheError {
     /// Its settings could not be read or written.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// A plain cache was asked for where there is one in shards.
+    #[error("{} holds a cache in shards: open it with FanoutCache, or name another directory", path.display())]
+    InShards {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A cache in shards was asked for where there is a plain one.
+    #[error(
+        "{} holds a cache in one store, which cannot be given shards: open it with Cache, or name another directory",
+        path.display()
+    )]
+    InOneStore {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A fanout cache was made with another number of shards; keys would not be found.
     #[error("the cache in {} has {found} shards, not {requested}: open it with {found}", path.display())]
     Shards {
@@ -148,6 +163,22 @@ pub enum CacheError {
     Source {
         /// The cause.
         source: io::Error,
+    },
+    /// A transaction over several shards has changed more than one, and the commit of one failed after others were done.
+    #[error(
+        "the transaction has changed {changed} shards of the cache in {} and committed {committed} of them, the first in their \
+         order: see what is there, and do the rest again",
+        path.display()
+    )]
+    PartlyCommitted {
+        /// The directory of the cache.
+        path: PathBuf,
+        /// How many shards were committed: at least one.
+        committed: usize,
+        /// How many the transaction had changed.
+        changed: usize,
+        /// Why the next one was not.
+        source: StoreError,
     },
     /// There is no room for a value's file.
     #[error("no room for a value in {}: free some space there or raise the quota, then try again", path.display())]

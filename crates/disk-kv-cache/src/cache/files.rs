@@ -182,12 +182,13 @@ impl ValueFiles {
         }
     }
 
-    /// The files that are not referred to and that no writer holds; removed if `remove`.
+    /// The files among those `wanted` that are not referred to and that no writer holds; removed if `remove`.
     ///
     /// `referred` answers from what is committed when it is called.
     pub(crate) fn sweep<E: From<io::Error>>(
         &self,
         remove: bool,
+        wanted: impl Fn(&str) -> bool,
         referred: impl Fn(&[FileName]) -> Result<HashSet<FileName>, E>,
     ) -> Result<Vec<String>, E> {
         let Some(dir) = self.dir()? else {
@@ -198,7 +199,7 @@ impl ValueFiles {
             let entry = entry.map_err(io::Error::from)?;
             let Ok(name) = entry.file_name().to_str() else { continue };
             // What has another name is not ours to judge.
-            if let Some(file) = FileName::parse(name.strip_suffix(TEMPORARY).unwrap_or(name)) {
+            if let Some(file) = FileName::parse(name.strip_suffix(TEMPORARY).unwrap_or(name)).filter(|_| wanted(name)) {
                 listed.push((name.to_owned(), file));
             }
         }
@@ -227,7 +228,7 @@ impl ValueFiles {
             }
             if remove {
                 match unlink(dir, &name) {
-                    Err(error) if error.kind() == io::ErrorKind::IsADirectory => continue,
+                    Err(error) if error.kind() == io::ErrorKind::IsADirectory => clear_away(dir, &name)?,
                     other => other?,
                 }
             }
@@ -395,11 +396,8 @@ impl Read for FileReader {
         if self.lent == self.block.len() && !out.is_empty() {
             self.next_block().map_err(|error| match error {
                 ReadError::Io(error) => error,
-                ReadError::Missing | ReadError::Damaged => {
-                    let what =
-                        format!("value file {} is damaged: delete its entry, or run a check", self.reference.name);
-                    io::Error::new(io::ErrorKind::InvalidData, what)
-                }
+                // Whoever lends the stream knows the entry, and says more.
+                ReadError::Missing | ReadError::Damaged => io::ErrorKind::InvalidData.into(),
             })?;
         }
         let lent = (&self.block[self.lent..]).read(out)?;
@@ -421,6 +419,22 @@ fn open_file(dir: &OwnedFd, name: &str) -> Result<File, ReadError> {
         Err(Errno::LOOP | Errno::NXIO) => Err(ReadError::Damaged),
         Err(error) => Err(ReadError::Io(error.into())),
     }
+}
+
+/// Removes a directory that lies under a name of ours and is empty; one that holds something keeps it, under another name.
+fn clear_away(dir: &OwnedFd, name: &str) -> io::Result<()> {
+    match unlinkat(dir, name, AtFlags::REMOVEDIR) {
+        Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+        other => return other.map_err(io::Error::from),
+    }
+    for n in 1.. {
+        match renameat(dir, name, dir, format!("{name}.other-{n}")) {
+            // Another one that holds something, or a file.
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
+            other => return other.map_err(io::Error::from),
+        }
+    }
+    Ok(())
 }
 
 fn unlink(dir: &OwnedFd, name: &str) -> io::Result<()> {

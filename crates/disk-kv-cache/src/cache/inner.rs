@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cache::files::{FileName, NewFile, ValueFiles};
-use crate::cache::reads::{Pending, Reads};
+use crate::cache::reads::{Reads, Taken};
 use crate::cache::state::State;
 use crate::cache::transaction::Transaction;
 use crate::cache::view::View;
@@ -25,8 +25,8 @@ pub(crate) struct Effects {
     pub(crate) created: Vec<NewFile>,
     /// Those that no row refers to any more.
     pub(crate) removed: Vec<FileName>,
-    /// The reads that it wrote: pending again if it is taken back.
-    pub(crate) taken: Vec<Pending>,
+    /// The reads that it wrote.
+    pub(crate) taken: Vec<Taken>,
 }
 
 /// Why a transaction ended without a commit.
@@ -88,12 +88,7 @@ impl Inner {
         &self,
         f: impl FnMut(&mut Transaction<'_, '_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let pending = self.reads.take();
-        let answer = self.run(f, |stored| stored, &pending);
-        if answer.is_err() {
-            self.reads.give_back(pending);
-        }
-        answer
+        self.run(f, |stored| stored, self.reads.take())
     }
 
     /// As [`write`](Inner::write), but puts up with a damaged state, which `f` is to replace.
@@ -105,54 +100,46 @@ impl Inner {
             Err(CacheError::DamagedState { .. }) => Ok(None),
             stored => stored,
         };
-        self.run(f, tolerate, &Pending::default())
+        self.run(f, tolerate, Taken::default())
     }
 
     fn run<T, E: From<CacheError>>(
         &self,
         mut f: impl FnMut(&mut Transaction<'_, '_>) -> Result<T, E>,
         judge: impl Fn(Result<Option<State>, CacheError>) -> Result<Option<State>, CacheError>,
-        pending: &Pending,
+        reads: Taken,
     ) -> Result<T, E> {
         let mut effects = Effects::default();
-        let mut settings = None;
+        let mut state = None;
         let answer = self.store.write(|txn| {
             // Whatever an earlier run did was undone.
-            self.give_back(std::mem::take(&mut effects).taken);
+            drop(std::mem::take(&mut effects));
             let stored = judge(View::new(txn, self).state()).map_err(Failed::InTheCache)?;
             let mut transaction = Transaction::new(txn, self, stored);
-            transaction.record(pending).map_err(Failed::InTheCache)?;
-            let answer = f(&mut transaction).map_err(|error| {
-                self.give_back(std::mem::take(&mut transaction.effects.taken));
-                Failed::Told(error)
-            })?;
-            let (ended, state) = transaction.end().map_err(Failed::InTheCache)?;
-            (effects, settings) = (ended, Some(state.settings));
+            transaction.record(reads.pending()).map_err(Failed::InTheCache)?;
+            let answer = f(&mut transaction).map_err(Failed::Told)?;
+            let (ended, after) = transaction.end().map_err(Failed::InTheCache)?;
+            (effects, state) = (ended, Some(after));
             Ok(answer)
         });
         match answer {
             Ok(answer) => {
-                if let Some(settings) = settings {
-                    self.reads.follow(&settings);
+                reads.written();
+                if let Some(state) = state {
+                    self.settle(effects, &state);
                 }
-                self.settle(effects);
                 Ok(answer)
             }
-            Err(Failed::InTheStore(error)) => {
-                self.give_back(effects.taken);
-                Err(CacheError::Store(error).into())
-            }
+            Err(Failed::InTheStore(error)) => Err(CacheError::Store(error).into()),
             Err(Failed::InTheCache(error)) => Err(error.into()),
             Err(Failed::Told(error)) => Err(error),
         }
     }
 
-    /// Keeps reads for another transaction, because the one that wrote them was taken back.
-    pub(crate) fn give_back(&self, taken: Vec<Pending>) {
-        taken.into_iter().for_each(|pending| self.reads.give_back(pending));
-    }
-
-    fn settle(&self, effects: Effects) {
+    /// Does what is to be done after a commit, which left the cache in `state`.
+    pub(crate) fn settle(&self, effects: Effects, state: &State) {
+        self.reads.follow(&state.settings);
+        effects.taken.into_iter().for_each(Taken::written);
         effects.created.into_iter().for_each(NewFile::keep);
         for file in effects.removed {
             if let Err(error) = self.files.remove(file) {

@@ -248,7 +248,7 @@ impl Cache {
         self.inner.write(|txn| txn.touch(key, ttl))
     }
 
-    /// Removes an entry and returns it. Of all that pop it, exactly one gets it.
+    /// Removes an entry and returns it. Of all that pop it, exactly one gets it. Neither a hit nor a miss.
     ///
     /// # Errors
     /// As [`get`](Cache::get). A damaged entry is removed, and the error returned.
@@ -325,7 +325,7 @@ impl Cache {
     }
 
     /// Removes the value at an end of the queue `prefix`, passing over what has expired. Of all that pull it, exactly
-    /// one gets it.
+    /// one gets it. Neither a hit nor a miss.
     ///
     /// # Errors
     /// As [`get`](Cache::get). A damaged entry is removed, and the error returned.

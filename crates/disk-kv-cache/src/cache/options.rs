@@ -9,10 +9,11 @@ use crate::cache::tables::TABLES;
 use crate::cache::view::View;
 use crate::directory::{self, Network};
 use crate::{
-    Cache, CacheError, CacheSettings, Clock, Durability, OnDamage, OpenCacheError, Settings, Store, SystemClock,
+    Cache, CacheError, CacheSettings, Clock, Durability, FanoutCache, OnDamage, OpenCacheError, Settings, Store,
+    SystemClock,
 };
 
-/// How to open a [`Cache`] or a [`FanoutCache`](crate::FanoutCache): with which store, clock and settings.
+/// How to open a [`Cache`] or a [`FanoutCache`]: with which store, clock and settings.
 #[derive(Debug, Clone)]
 pub struct CacheOptions {
     store: Settings,
@@ -63,8 +64,9 @@ impl CacheOptions {
     ///
     /// # Errors
     /// [`OpenCacheError::Store`] if the store cannot be opened, [`OpenCacheError::Cache`] if its settings cannot be read
-    /// or changed.
+    /// or changed, [`OpenCacheError::InShards`] if it is a [`FanoutCache`]'s directory.
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<Cache, OpenCacheError> {
+        refuse_shards(dir.as_ref())?;
         let store = Store::open(dir, TABLES, self.store.clone())?;
         let inner = self.inner(store, false);
         let stored = match inner.store.read(|txn| View::new(txn, &inner).state()) {
@@ -86,8 +88,9 @@ impl CacheOptions {
     /// Opens the cache in `dir` for reading only. Nothing is written, not even what was read; settings are those stored.
     ///
     /// # Errors
-    /// As [`Store::open_read_only`].
+    /// As [`Store::open_read_only`], and [`OpenCacheError::InShards`].
     pub fn open_read_only(&self, dir: impl AsRef<Path>) -> Result<Cache, OpenCacheError> {
+        refuse_shards(dir.as_ref())?;
         let inner = self.inner(Store::open_read_only(dir, TABLES)?, true);
         match inner.state() {
             Ok(state) => inner.reads.follow(&state.settings),
@@ -120,4 +123,9 @@ impl CacheOptions {
         let files = ValueFiles::new(store.path(), self.store.durability() == Durability::System);
         Inner { store, files, clock: Arc::clone(&self.clock), reads: Arc::default(), read_only }
     }
+}
+
+/// Fails in the directory of a cache in shards: a plain one there would find none of its keys.
+fn refuse_shards(dir: &Path) -> Result<(), OpenCacheError> {
+    if FanoutCache::is_at(dir) { Err(OpenCacheError::InShards { path: dir.to_path_buf() }) } else { Ok(()) }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::CacheSettings;
 
@@ -28,6 +28,34 @@ pub(crate) struct Pending {
     pub(crate) hits: u64,
     pub(crate) misses: u64,
     pub(crate) damaged: u64,
+}
+
+/// Reads that were taken out of what is pending, for a transaction to write. If they were not written when this is dropped,
+/// they are pending again.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pending: Pending,
+    /// Where they are from; `None`: there are none.
+    reads: Option<Arc<Reads>>,
+}
+
+impl Taken {
+    pub(crate) fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    /// To be called once the transaction that wrote them is committed.
+    pub(crate) fn written(mut self) {
+        self.reads = None;
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(reads) = &self.reads {
+            reads.give_back(std::mem::take(&mut self.pending));
+        }
+    }
 }
 
 /// The reads of one entry.
@@ -95,20 +123,18 @@ impl Reads {
     }
 
     /// Takes what is pending.
-    pub(crate) fn take(&self) -> Pending {
+    pub(crate) fn take(self: &Arc<Self>) -> Taken {
         let mut pending = self.pending();
         if pending.is_empty() {
-            return Pending::default();
+            return Taken::default();
         }
         let next = pending.next;
-        std::mem::replace(&mut *pending, Pending { next, ..Pending::default() })
+        let taken = std::mem::replace(&mut *pending, Pending { next, ..Pending::default() });
+        Taken { pending: taken, reads: Some(Arc::clone(self)) }
     }
 
-    /// Takes back what a transaction that failed was to take.
-    pub(crate) fn give_back(&self, given: Pending) {
-        if given.is_empty() {
-            return;
-        }
+    /// Takes back what a transaction that failed was to write.
+    fn give_back(&self, given: Pending) {
         let mut pending = self.pending();
         for seen in given.accesses.into_values() {
             // Reads since then are the later ones.

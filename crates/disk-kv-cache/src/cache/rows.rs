@@ -8,6 +8,7 @@ pub(crate) struct Rows<'a, 't> {
     txn: &'a mut WriteTxn<'t>,
     undo: Vec<Undo>,
     depth: usize,
+    changed: bool,
 }
 
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub(crate) struct Savepoint(usize);
 
 impl<'a, 't> Rows<'a, 't> {
     pub(crate) fn new(txn: &'a mut WriteTxn<'t>) -> Rows<'a, 't> {
-        Rows { txn, undo: Vec::new(), depth: 0 }
+        Rows { txn, undo: Vec::new(), depth: 0, changed: false }
     }
 
     pub(crate) fn txn(&self) -> &ReadTxn<'t> {
@@ -67,7 +68,13 @@ impl<'a, 't> Rows<'a, 't> {
         Ok(())
     }
 
+    /// Whether there were changes since this was last asked, taken back or not.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
     fn remember(&mut self, table: &'static str, key: &[u8]) -> Result<(), StoreError> {
+        self.changed = true;
         if self.depth > 0 {
             let before = self.txn.get(table, key)?.map(<[u8]>::to_vec);
             self.undo.push(Undo { table, key: key.to_vec(), before });

@@ -7,13 +7,13 @@ use crate::cache::files::FileReader;
 use crate::cache::reads::Reads;
 use crate::cache::row::Content;
 use crate::cache::view::View;
-use crate::{CacheError, Key};
+use crate::{CacheError, EntryDamage, Key, KeyBuf};
 
 /// The value of an entry, to be read. Made by [`Cache::read`](crate::Cache::read).
 ///
 /// It is the value as it was then, whatever happens to the entry. A block that is not the one that was stored is an error
-/// of kind [`InvalidData`](io::ErrorKind::InvalidData), as often as it is asked for, and counted each time while the
-/// cache is open.
+/// of kind [`InvalidData`](io::ErrorKind::InvalidData) around a [`CacheError::Damaged`], as often as it is asked for, and
+/// counted each time while the cache is open.
 #[derive(Debug)]
 pub struct ValueReader(Source);
 
@@ -22,6 +22,8 @@ enum Source {
     Inline(Cursor<Vec<u8>>),
     File {
         file: FileReader,
+        /// The entry.
+        key: KeyBuf,
         /// Where damage is counted.
         reads: Arc<Reads>,
     },
@@ -46,13 +48,14 @@ impl Read for ValueReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Source::Inline(value) => value.read(out),
-            Source::File { file, reads } => {
-                let read = file.read(out);
-                if matches!(&read, Err(error) if error.kind() == io::ErrorKind::InvalidData) {
+            Source::File { file, key, reads } => file.read(out).map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidData => {
                     reads.damaged();
+                    let damaged = CacheError::Damaged { key: key.clone(), damage: EntryDamage::File };
+                    io::Error::new(io::ErrorKind::InvalidData, damaged)
                 }
-                read
-            }
+                _ => error,
+            }),
         }
     }
 }
@@ -72,7 +75,8 @@ impl View<'_, '_> {
                 Content::Inline(value) => Source::Inline(Cursor::new(value.to_vec())),
                 Content::File(file) => {
                     let file = self.cache().files.open(file).map_err(|error| self.damaged(key, error))?;
-                    Source::File { file, reads: Arc::clone(&self.cache().reads) }
+                    let key = KeyBuf::trusted(key.to_vec());
+                    Source::File { file, key, reads: Arc::clone(&self.cache().reads) }
                 }
             }))
         })

@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::cache::entry::{Found, NewEntry, Stamp};
 use crate::cache::inner::{Effects, Inner};
 use crate::cache::row::{Content, TagList};
-use crate::cache::rows::Rows;
+use crate::cache::rows::{self, Rows};
 use crate::cache::state::State;
 use crate::cache::tables::{STATE, STATE_KEY};
 use crate::cache::view::View;
 use crate::clock::nanos;
-use crate::{CacheError, Item, Key, KeyBuf, WriteTxn};
+use crate::{CacheError, Item, Key, KeyBuf, Order, WriteTxn};
 
 /// How a value is stored: for how long, and under which tags. The default: for ever, and none.
 ///
@@ -60,6 +60,16 @@ pub struct Transaction<'a, 't> {
     pub(crate) buffer: Vec<u8>,
 }
 
+/// A point to which a transaction can be taken back.
+#[derive(Debug)]
+pub(crate) struct Savepoint {
+    rows: rows::Savepoint,
+    state: State,
+    created: usize,
+    removed: usize,
+    taken: usize,
+}
+
 impl<'a, 't> Transaction<'a, 't> {
     pub(crate) fn new(txn: &'a mut WriteTxn<'t>, cache: &'a Inner, stored: Option<State>) -> Transaction<'a, 't> {
         let (rows, state) = (Rows::new(txn), stored.unwrap_or_default());
@@ -85,21 +95,39 @@ impl<'a, 't> Transaction<'a, 't> {
     /// # Errors
     /// What `f` returns, or those of the store while taking back.
     pub fn transact<T, E: From<CacheError>>(&mut self, f: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
-        let savepoint = self.rows.enter();
-        let (state, created, removed) = (self.state, self.effects.created.len(), self.effects.removed.len());
-        let taken = self.effects.taken.len();
+        let inner = self.enter();
         let answer = f(self);
         match &answer {
-            Ok(_) => self.rows.leave(savepoint),
-            Err(_) => {
-                self.rows.take_back(savepoint).map_err(CacheError::Store)?;
-                self.state = state;
-                self.effects.created.truncate(created);
-                self.effects.removed.truncate(removed);
-                self.cache.give_back(self.effects.taken.split_off(taken));
-            }
+            Ok(_) => self.leave(inner),
+            Err(_) => self.take_back(inner)?,
         }
         answer
+    }
+
+    /// Begins an inner transaction.
+    pub(crate) fn enter(&mut self) -> Savepoint {
+        Savepoint {
+            rows: self.rows.enter(),
+            state: self.state,
+            created: self.effects.created.len(),
+            removed: self.effects.removed.len(),
+            taken: self.effects.taken.len(),
+        }
+    }
+
+    /// Ends an inner transaction, keeping its changes as the outer one's.
+    pub(crate) fn leave(&mut self, inner: Savepoint) {
+        self.rows.leave(inner.rows);
+    }
+
+    /// Ends an inner transaction and takes its changes back.
+    pub(crate) fn take_back(&mut self, inner: Savepoint) -> Result<(), CacheError> {
+        self.rows.take_back(inner.rows)?;
+        self.state = inner.state;
+        self.effects.created.truncate(inner.created);
+        self.effects.removed.truncate(inner.removed);
+        self.effects.taken.truncate(inner.taken);
+        Ok(())
     }
 
     /// A copy of the value of a key. See [`Cache::get`](crate::Cache::get).
@@ -108,6 +136,62 @@ impl<'a, 't> Transaction<'a, 't> {
     /// As there.
     pub fn get<K: Key + ?Sized>(&self, key: &K) -> Result<Option<Vec<u8>>, CacheError> {
         Ok(self.view().get(key)?.map(std::borrow::Cow::into_owned))
+    }
+
+    /// The value of a key with its expiry and tags. See [`Cache::get_item`](crate::Cache::get_item).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_item<K: Key + ?Sized>(&self, key: &K) -> Result<Option<Item>, CacheError> {
+        self.view().get_item(key)
+    }
+
+    /// See [`Cache::contains`](crate::Cache::contains).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn contains<K: Key + ?Sized>(&self, key: &K) -> Result<bool, CacheError> {
+        self.view().contains(key)
+    }
+
+    /// See [`View::value_len`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn value_len<K: Key + ?Sized>(&self, key: &K) -> Result<Option<u64>, CacheError> {
+        self.view().value_len(key)
+    }
+
+    /// See [`Cache::peek_item`](crate::Cache::peek_item).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn peek_item(&self, order: Order) -> Result<Option<(KeyBuf, Item)>, CacheError> {
+        self.view().peek_item(order)
+    }
+
+    /// See [`Cache::keys_by_tag`](crate::Cache::keys_by_tag).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn keys_by_tag(&self, tag: &str) -> Result<Vec<KeyBuf>, CacheError> {
+        self.view().keys_by_tag(tag)
+    }
+
+    /// See [`Cache::len`](crate::Cache::len).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn len(&self) -> Result<u64, CacheError> {
+        self.view().len()
+    }
+
+    /// See [`Cache::is_empty`](crate::Cache::is_empty).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn is_empty(&self) -> Result<bool, CacheError> {
+        self.view().is_empty()
     }
 
     /// See [`Cache::set`](crate::Cache::set).
@@ -177,7 +261,7 @@ impl<'a, 't> Transaction<'a, 't> {
     /// As there. A damaged entry is removed, if the transaction commits.
     pub fn pop<K: Key + ?Sized>(&mut self, key: &K) -> Result<Option<Item>, CacheError> {
         let key = key.to_key();
-        let item = self.view().get_item(&key);
+        let item = self.view().item_under(key.as_bytes());
         if matches!(&item, Ok(Some(_)) | Err(CacheError::Damaged { .. })) {
             let found = self.find(key.as_bytes())?;
             self.remove(key.as_bytes(), found)?;

@@ -11,9 +11,10 @@ pub struct Stats {
     pub entries: u64,
     /// See [`Cache::volume`].
     pub volume_bytes: u64,
-    /// Reads that found a value, while statistics were on.
+    /// Reads by key (`get` and its like, `read`) that found a value, while statistics were on. What removes (`pop`, `pull`),
+    /// looks (`contains`, `peek`, iteration) or changes is no read.
     pub hits: u64,
-    /// Reads that found none, while statistics were on.
+    /// Reads by key that found none, while statistics were on.
     pub misses: u64,
     /// How often an operation met an entry whose row or file was damaged or missing: an error each time, and neither a
     /// hit nor a miss. Always counted.
@@ -73,7 +74,7 @@ impl Cache {
     pub fn maintain(&self) -> Result<Maintenance, CacheError> {
         let expired = self.expire()?;
         let culled = self.cull_by_policy()?;
-        let orphan_files = self.inner.sweep(true)?.len() as u64;
+        let orphan_files = self.inner.sweep(true, |_| true)?.len() as u64;
         Ok(Maintenance { expired, culled, orphan_files })
     }
 

@@ -67,6 +67,17 @@ impl<'a, 't> View<'a, 't> {
         Ok(self.live(key.to_key().as_bytes())?.is_some())
     }
 
+    /// The length of a key's value in bytes, without reading it. Neither a hit nor a miss.
+    ///
+    /// # Errors
+    /// As [`contains`](View::contains).
+    pub fn value_len<K: Key + ?Sized>(&self, key: &K) -> Result<Option<u64>, CacheError> {
+        Ok(self.live(key.to_key().as_bytes())?.map(|row| match row.content {
+            Content::Inline(value) => value.len() as u64,
+            Content::File(file) => file.bytes,
+        }))
+    }
+
     /// The smallest (`Ascending`) or largest key with its item; what has expired is passed over.
     ///
     /// # Errors
@@ -173,6 +184,11 @@ impl<'a, 't> View<'a, 't> {
     /// The item of a row that has been found, unless it has expired.
     pub(crate) fn item_of(&self, key: &[u8], bytes: &'a [u8]) -> Result<Option<Item>, CacheError> {
         self.parse_live(key, bytes)?.map(|row| self.item(key, &row)).transpose()
+    }
+
+    /// The item of a key, unless it has expired. Neither a hit nor a miss.
+    pub(crate) fn item_under(&self, key: &[u8]) -> Result<Option<Item>, CacheError> {
+        self.live(key)?.map(|row| self.item(key, &row)).transpose()
     }
 
     pub(crate) fn value(&self, key: &[u8], content: Content<'a>) -> Result<Cow<'a, [u8]>, CacheError> {

@@ -56,6 +56,15 @@ impl<V: Value> Deque<V> {
         Ok(Deque { store: Store::open(dir, items::TABLES, settings)?, values: PhantomData })
     }
 
+    /// Opens the deque in `dir` for reading only, also where the file system can only be read. What would change it is
+    /// [`StoreError::ReadOnly`].
+    ///
+    /// # Errors
+    /// As [`Store::open_read_only`].
+    pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Deque<V>, OpenError> {
+        Ok(Deque { store: Store::open_read_only(dir, items::TABLES)?, values: PhantomData })
+    }
+
     /// The directory, as a canonical path.
     pub fn path(&self) -> &Path {
         self.store.path()

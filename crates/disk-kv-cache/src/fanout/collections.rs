@@ -1,9 +1,8 @@
 //! Deques and indexes beside the shards, by name.
 
-use super::segment;
-use crate::{Deque, FanoutCache, FromKey, Index, Key, OpenError, Settings, Value};
+use crate::{Deque, FanoutCache, FromKey, Index, Key, OpenError, Settings, Value, named_dir};
 
-/// The directories of deques and of indexes.
+/// The kinds of deques and of indexes.
 const DEQUES: &str = "deque";
 const INDEXES: &str = "index";
 
@@ -25,7 +24,8 @@ impl FanoutCache {
     /// # Errors
     /// As [`Deque::open`].
     pub fn deque<V: Value>(&self, name: &str) -> Result<Deque<V>, OpenError> {
-        Deque::open(self.path.join(DEQUES).join(segment(name)), self.kept())
+        let dir = named_dir(&self.path, DEQUES, name)?;
+        if self.read_only { Deque::open_read_only(dir) } else { Deque::open(dir, self.kept()) }
     }
 
     /// An [`Index`] of its own below this cache, by name: any text. The same name is the same index. It is never evicted,
@@ -34,7 +34,8 @@ impl FanoutCache {
     /// # Errors
     /// As [`Index::open`].
     pub fn index<K: Key + FromKey, V: Value>(&self, name: &str) -> Result<Index<K, V>, OpenError> {
-        Index::open(self.path.join(INDEXES).join(segment(name)), self.kept())
+        let dir = named_dir(&self.path, INDEXES, name)?;
+        if self.read_only { Index::open_read_only(dir) } else { Index::open(dir, self.kept()) }
     }
 
     /// How what is no cache is stored: shared as the shards are and on the file systems that they may be on, but synced, and

@@ -3,11 +3,12 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use super::record::{self, Record, name};
+use super::record::{self, Record, name, place};
 use super::{FanoutCache, MAX_SHARDS, SHARDS, divided};
+use crate::cache::tables::STATE;
 use crate::directory::{self, Directory};
 use crate::engine::EngineKind;
-use crate::{Cache, CacheOptions, CacheSettings, OpenCacheError, OpenError};
+use crate::{Cache, CacheOptions, CacheSettings, OpenCacheError, OpenError, Store};
 
 impl FanoutCache {
     /// Opens the cache in `dir` with the shards it has, or makes one of 8.
@@ -22,6 +23,7 @@ impl FanoutCache {
     ///
     /// # Errors
     /// [`OpenCacheError::Shards`] if it has another number of them, [`OpenCacheError::ShardCount`];
+    /// [`OpenCacheError::InOneStore`] if there is a [`Cache`] in `dir`;
     /// [`OpenCacheError::MissingShard`], [`OpenCacheError::OtherShard`] and [`OpenCacheError::ShardsUnknown`] if it has
     /// lost some, which [`repair`](FanoutCache::repair) mends; and as [`CacheOptions::open`].
     pub fn open_with(
@@ -31,6 +33,7 @@ impl FanoutCache {
     ) -> Result<FanoutCache, OpenCacheError> {
         check_count(shards)?;
         let path = directory::existing_or_new(dir.as_ref(), options.refused_network())?;
+        refuse_one_store(&path)?;
         let io = |error| OpenError::io(&path, "lock the directory", error);
         let directory = Directory::open(&path).map_err(io)?;
         // So that it is made once.
@@ -52,7 +55,7 @@ impl FanoutCache {
         let plain = options.clone().with_stored_settings();
         let all = open_shards(&record, &path, &plain, options.settings())?;
         if !record.made {
-            (0..record.shards).try_for_each(|shard| sync(&path.join(name(shard))))?;
+            (0..record.shards).try_for_each(|shard| sync(&place(&path, shard)?))?;
             record.made = true;
             record.write(&path)?;
         }
@@ -60,8 +63,8 @@ impl FanoutCache {
         Ok(FanoutCache { shards: all.into(), path, options: plain, read_only: false })
     }
 
-    /// Opens the cache in `dir` for reading only: nothing is written, not even what was read. Its sub-caches are opened
-    /// likewise; deques and indexes are not.
+    /// Opens the cache in `dir` for reading only: nothing is written, not even what was read. Its sub-caches, deques and
+    /// indexes are opened likewise.
     ///
     /// # Errors
     /// As [`CacheOptions::open_read_only`], and as [`open_with`](FanoutCache::open_with) if it has lost shards.
@@ -71,7 +74,7 @@ impl FanoutCache {
         let plain = options.clone().with_stored_settings();
         let open = |shard| {
             record.expect(&path, shard)?;
-            let cache = plain.open_read_only(path.join(name(shard)))?;
+            let cache = plain.open_read_only(place(&path, shard)?)?;
             record.verify(&path, shard, &cache)?;
             Ok::<_, OpenCacheError>(cache)
         };
@@ -120,7 +123,7 @@ impl FanoutCache {
         }
         let mut begun = Vec::new();
         for shard in 0..record.shards {
-            let place = path.join(name(shard));
+            let place = place(&path, shard)?;
             if record.expect(&path, shard).is_err() {
                 begun.push(name(shard));
                 continue;
@@ -153,6 +156,13 @@ impl FanoutCache {
     }
 }
 
+/// Fails if a directory that holds no shards holds a cache in one store: beside shards it would be hidden.
+fn refuse_one_store(path: &Path) -> Result<(), OpenCacheError> {
+    let is_one =
+        !record::is_at(path) && EngineKind::found_in(path).is_some() && Store::open_read_only(path, &[STATE]).is_ok();
+    if is_one { Err(OpenCacheError::InOneStore { path: path.to_path_buf() }) } else { Ok(()) }
+}
+
 fn check_count(shards: Option<usize>) -> Result<(), OpenCacheError> {
     match shards.filter(|shards| !(1..=MAX_SHARDS).contains(shards)) {
         Some(requested) => Err(OpenCacheError::ShardCount { requested }),
@@ -179,7 +189,7 @@ fn open_shards(
     let mut settings = wanted;
     let mut all = Vec::with_capacity(record.shards);
     for shard in 0..record.shards {
-        let cache = with(settings).open(path.join(name(shard)))?;
+        let cache = with(settings).open(place(path, shard)?)?;
         record.claim(path, shard, &cache)?;
         if shard == 0 {
             settings = Some(cache.settings()?);
@@ -193,7 +203,7 @@ fn open_shards(
 fn remembered(dir: &Path, options: &CacheOptions) -> Result<Option<Record>, OpenCacheError> {
     let mut said: Vec<Record> = Vec::new();
     for shard in record::found(dir) {
-        said.extend(Record::of_shard(&options.open(dir.join(name(shard)))?)?.map(|(record, _)| record));
+        said.extend(Record::of_shard(&options.open(place(dir, shard)?)?)?.map(|(record, _)| record));
     }
     let votes = |record: &Record| said.iter().filter(|other| *other == record).count();
     Ok(said.iter().max_by_key(|record| votes(record)).cloned())

@@ -9,7 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use super::MAX_SHARDS;
 use crate::cache::tables::STATE;
 use crate::directory::{self, Directory};
 use crate::engine::EngineKind;
-use crate::{Cache, CacheError, OpenCacheError, OpenError, StoreError, View, quarantine};
+use crate::{Cache, CacheError, OpenCacheError, OpenError, StoreError, View, layout, quarantine};
 
 const FILE: &str = "fanout.json";
 const NEW_FILE: &str = "fanout.json.new";
@@ -77,7 +77,7 @@ impl Record {
 
     /// Fails if the directory of a shard has no store.
     pub(super) fn expect(&self, dir: &Path, shard: usize) -> Result<(), OpenCacheError> {
-        let place = dir.join(name(shard));
+        let place = place(dir, shard)?;
         // A damaged store that was set aside leaves a place for an empty one.
         if EngineKind::found_in(&place).is_some() || quarantine::has_some(&place) {
             return Ok(());
@@ -142,6 +142,11 @@ pub(super) fn is_at(dir: &Path) -> bool {
 /// The directory of a shard.
 pub(super) fn name(shard: usize) -> String {
     format!("{shard:03}")
+}
+
+/// Where a shard lies; an error, if that is a link.
+pub(super) fn place(dir: &Path, shard: usize) -> Result<PathBuf, OpenError> {
+    layout::below(dir, &[&name(shard)])
 }
 
 /// The shards whose directories have a store.

@@ -55,6 +55,15 @@ impl<K: Key + FromKey, V: Value> Index<K, V> {
         Ok(Index { store: Store::open(dir, table::TABLES, settings)?, kinds: PhantomData })
     }
 
+    /// Opens the index in `dir` for reading only, also where the file system can only be read. What would change it is
+    /// [`StoreError::ReadOnly`].
+    ///
+    /// # Errors
+    /// As [`Store::open_read_only`].
+    pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Index<K, V>, OpenError> {
+        Ok(Index { store: Store::open_read_only(dir, table::TABLES)?, kinds: PhantomData })
+    }
+
     /// The directory, as a canonical path.
     pub fn path(&self) -> &Path {
         self.store.path()

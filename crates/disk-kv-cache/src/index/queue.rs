@@ -54,7 +54,7 @@ impl<V: Value> Index<u64, V> {
     /// # Errors
     /// [`CollectionError`].
     pub fn push(&self, value: &V, side: Side) -> Result<u64, CollectionError> {
-        self.transact(|txn| push(txn, &0, value, side))
+        self.transact(|txn| txn.push(value, side))
     }
 
     /// Takes the value at one end, with its number. Only numbers of at most 15 digits are part of the queue.
@@ -62,7 +62,7 @@ impl<V: Value> Index<u64, V> {
     /// # Errors
     /// [`CollectionError`].
     pub fn pull(&self, side: Side) -> Result<Option<(u64, V)>, CollectionError> {
-        self.transact(|txn| pull(txn, &0, side))
+        self.transact(|txn| txn.pull(side))
     }
 }
 
@@ -73,8 +73,7 @@ impl<V: Value> Index<(String, u64), V> {
     /// # Errors
     /// [`CollectionError`].
     pub fn push_to(&self, prefix: &str, value: &V, side: Side) -> Result<u64, CollectionError> {
-        let queue = (prefix.to_owned(), 0);
-        Ok(self.transact(|txn| push(txn, &queue, value, side))?.1)
+        self.transact(|txn| txn.push_to(prefix, value, side))
     }
 
     /// Takes the value at one end of the queue of a prefix, with its number.
@@ -82,8 +81,44 @@ impl<V: Value> Index<(String, u64), V> {
     /// # Errors
     /// [`CollectionError`].
     pub fn pull_from(&self, prefix: &str, side: Side) -> Result<Option<(u64, V)>, CollectionError> {
-        let queue = (prefix.to_owned(), 0);
-        Ok(self.transact(|txn| pull(txn, &queue, side))?.map(|((_, number), value)| (number, value)))
+        self.transact(|txn| txn.pull_from(prefix, side))
+    }
+}
+
+impl<V: Value> IndexTxn<'_, '_, u64, V> {
+    /// See [`Index::push`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn push(&mut self, value: &V, side: Side) -> Result<u64, CollectionError> {
+        push(self, &0, value, side)
+    }
+
+    /// See [`Index::pull`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pull(&mut self, side: Side) -> Result<Option<(u64, V)>, CollectionError> {
+        pull(self, &0, side)
+    }
+}
+
+impl<V: Value> IndexTxn<'_, '_, (String, u64), V> {
+    /// See [`Index::push_to`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn push_to(&mut self, prefix: &str, value: &V, side: Side) -> Result<u64, CollectionError> {
+        Ok(push(self, &(prefix.to_owned(), 0), value, side)?.1)
+    }
+
+    /// See [`Index::pull_from`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pull_from(&mut self, prefix: &str, side: Side) -> Result<Option<(u64, V)>, CollectionError> {
+        let pulled = pull(self, &(prefix.to_owned(), 0), side)?;
+        Ok(pulled.map(|((_, number), value)| (number, value)))
     }
 }
 

@@ -163,3 +163,41 @@ proptest! {
         let _ = KeyBuf(bytes).decode::<(String, i64)>();
     }
 }
+
+fn element() -> impl Strategy<Value = KeyElement> {
+    let leaf = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..5).prop_map(KeyElement::Bytes),
+        any::<String>().prop_map(KeyElement::Text),
+        (any::<bool>(), 0..128_u32, any::<u128>())
+            .prop_map(|(negative, shift, bits)| (negative, bits >> shift))
+            .prop_map(|(negative, magnitude)| KeyElement::Integer { negative: negative && magnitude > 0, magnitude }),
+        prop::num::f64::NORMAL.prop_map(KeyElement::Float),
+        any::<bool>().prop_map(KeyElement::Bool),
+        any::<[u8; 16]>().prop_map(KeyElement::Fixed),
+    ];
+    leaf.prop_recursive(4, 20, 5, |inner| proptest::collection::vec(inner, 0..5).prop_map(KeyElement::Tuple))
+}
+
+proptest! {
+    #[test]
+    fn keys_of_any_kind_come_apart_and_together_again(element in element()) {
+        round(element);
+    }
+}
+
+#[test]
+fn elements_are_what_typed_keys_are_made_of() {
+    let integer = |negative, magnitude| KeyElement::Integer { negative, magnitude };
+    for (key, element) in [
+        ("a".to_key(), KeyElement::Text("a".to_owned())),
+        (0.to_key(), integer(false, 0)),
+        (i128::MIN.to_key(), integer(true, 1 << 127)),
+        (u128::MAX.to_key(), integer(false, u128::MAX)),
+        ((true, 0.5).to_key(), KeyElement::Tuple(vec![KeyElement::Bool(true), KeyElement::Float(0.5)])),
+    ] {
+        assert_eq!((key.decode::<KeyElement>().as_ref(), element.to_key()), (Ok(&element), key));
+    }
+    let nested = |depth| (0..depth).fold(KeyElement::Bool(true), |inner, _| KeyElement::Tuple(vec![inner])).to_key();
+    assert!(KeyBuf::from_bytes(nested(KeyElement::MAX_DEPTH).0).is_ok());
+    assert!(KeyBuf::from_bytes(nested(KeyElement::MAX_DEPTH + 1).0).is_err());
+}

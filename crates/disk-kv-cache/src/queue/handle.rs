@@ -78,6 +78,16 @@ impl<V: Value> WorkQueue<V> {
         Ok(WorkQueue { store, settings, clock, values: PhantomData })
     }
 
+    /// Opens the queue in `dir` for reading only, also where the file system can only be read: to see what is in it. What would
+    /// change it, a lease too, is [`StoreError::ReadOnly`]. Of the settings, the store's do not matter.
+    ///
+    /// # Errors
+    /// As [`Store::open_read_only`].
+    pub fn open_read_only(dir: impl AsRef<Path>, settings: QueueSettings) -> Result<WorkQueue<V>, OpenError> {
+        let store = Store::open_read_only(dir, state::TABLES)?;
+        Ok(WorkQueue { store, settings, clock: Arc::new(SystemClock), values: PhantomData })
+    }
+
     /// The directory, as a canonical path.
     pub fn path(&self) -> &Path {
         self.store.path()

@@ -51,9 +51,9 @@ struct Found<V> {
     left: Option<Duration>,
 }
 
-/// What waiting for a value that was missing has led to.
+/// What asking for a value has led to.
 enum Arrival<V> {
-    /// Another has computed it.
+    /// It is there.
     Found(V),
     /// It is this caller's turn.
     Turn(Flight),
@@ -122,18 +122,13 @@ impl<C: MemoCache> Stampede<C> {
         compute: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, MemoError<E>> {
         let key = self.cache_key(key);
-        let flight = match self.look(&key)? {
-            Some(found) => match self.early_turn(&key, &found)? {
-                Some(flight) => flight,
-                None => return Ok(found.value),
-            },
-            None => loop {
-                match self.arrive(&key, &AtomicBool::new(false))? {
-                    Some(Arrival::Found(value)) => return Ok(value),
-                    Some(Arrival::Turn(flight)) => break flight,
-                    None => {}
-                }
-            },
+        let mut arrival = self.glance(&key)?;
+        let flight = loop {
+            arrival = match arrival {
+                Some(Arrival::Found(value)) => return Ok(value),
+                Some(Arrival::Turn(flight)) => break flight,
+                None => self.arrive(&key, &AtomicBool::new(false))?,
+            }
         };
         let begun = self.clock.monotonic();
         let value = compute().map_err(MemoError::Compute)?;
@@ -152,37 +147,36 @@ impl<C: MemoCache> Stampede<C> {
         compute: impl AsyncFnOnce() -> Result<V, E>,
     ) -> Result<V, MemoError<E>> {
         let key = self.cache_key(key);
-        let flight = match self.look(&key)? {
-            Some(found) => match self.early_turn(&key, &found)? {
-                Some(flight) => flight,
-                None => return Ok(found.value),
-            },
-            None => loop {
-                let arrival = match self.try_arrive(&key)? {
-                    Some(arrival) => Some(arrival),
-                    None => {
-                        let (this, key) = (self.clone(), key.clone());
-                        wait::on_a_thread(move |abandoned| this.arrive(&key, abandoned)).await?
-                    }
-                };
-                match arrival {
-                    Some(Arrival::Found(value)) => return Ok(value),
-                    Some(Arrival::Turn(flight)) => break flight,
-                    None => {}
+        let mut arrival = match self.glance(&key)? {
+            None => self.try_arrive(&key)?,
+            arrival => arrival,
+        };
+        let flight = loop {
+            arrival = match arrival {
+                Some(Arrival::Found(value)) => return Ok(value),
+                Some(Arrival::Turn(flight)) => break flight,
+                None => {
+                    let (this, key) = (self.clone(), key.clone());
+                    wait::on_a_thread(move |abandoned| this.arrive(&key, abandoned)).await?
                 }
-            },
+            }
         };
         let begun = self.clock.monotonic();
         let value = compute().await.map_err(MemoError::Compute)?;
         self.land(flight, &key, value, begun)
     }
 
-    /// The turn to compute a value that is there before it expires, if chance will have it so and no other has the turn.
-    fn early_turn<V, E>(&self, key: &KeyBuf, found: &Found<V>) -> Result<Option<Flight>, MemoError<E>> {
-        let Some(left) = found.left else { return Ok(None) };
+    /// A value that is there; or the turn to compute it before it expires, if chance will have it so and no other has the
+    /// turn. `None`: it is missing.
+    fn glance<V: Value, E>(&self, key: &KeyBuf) -> Result<Option<Arrival<V>>, MemoError<E>> {
+        let Some(Found { value, took, left }) = self.look(key)? else { return Ok(None) };
         // XFetch: −ln of a number from 0 to 1 is mostly below 1, and rarely far above it.
-        let head_start = found.took.as_secs_f64() * self.beta * -(self.random)().ln();
-        if head_start < left.as_secs_f64() { Ok(None) } else { self.turn(key) }
+        let is_early = left.is_some_and(|left| {
+            let head_start = took.as_secs_f64() * self.beta * -(self.random)().ln();
+            head_start >= left.as_secs_f64()
+        });
+        let flight = if is_early { self.turn(key)? } else { None };
+        Ok(Some(flight.map_or(Arrival::Found(value), Arrival::Turn)))
     }
 
     /// Waits for a value that is missing, or for the turn to compute it. `None`: abandoned.

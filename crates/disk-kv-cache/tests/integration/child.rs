@@ -92,6 +92,8 @@ fn entry() {
         #[cfg(feature = "lmdb")]
         "hold-a-read" => super::processes::hold_a_read(dir),
         #[cfg(feature = "lmdb")]
+        "cut-short" => super::damage::cut_short(dir),
+        #[cfg(feature = "lmdb")]
         "grow" => super::growth::grow(dir),
         #[cfg(feature = "lmdb")]
         "small-files" => super::system::small_files(dir),

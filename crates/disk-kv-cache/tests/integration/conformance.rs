@@ -36,6 +36,7 @@ conforms! {
     a_write_sees_its_own_changes_in_order
     a_write_that_fails_or_panics_has_changed_nothing
     a_read_is_a_snapshot_over_all_tables
+    a_scan_is_of_one_moment_however_long_it_takes
     writes_are_serial
     a_transaction_inside_another_is_an_error
     handles_share_and_what_was_written_stays
@@ -358,6 +359,55 @@ fn a_read_is_a_snapshot_over_all_tables(engine: EngineKind) {
         }
     });
     assert_eq!(store.read(both).unwrap(), (299, 299));
+}
+
+fn a_scan_is_of_one_moment_however_long_it_takes(engine: EngineKind) {
+    const ROWS: u32 = 500;
+    let dir = tempfile::tempdir().unwrap();
+    // Room for all: a map that grows waits for reads.
+    let store = Store::open(dir.path(), TABLES, settings(engine).with_initial_map_bytes(4 << 20)).unwrap();
+    let fill = |value: u8| {
+        store.write::<_, StoreError>(|txn| (0..ROWS).try_for_each(|n| txn.put("a", &n.to_be_bytes(), &[value; 100])))
+    };
+    fill(1).unwrap();
+    for order in [Order::Ascending, Order::Descending] {
+        thread::scope(|threads| {
+            let (begun, wait_for_begin) = mpsc::channel();
+            let (written, wait_for_write) = mpsc::channel();
+            let store = &store;
+            threads.spawn(move || {
+                wait_for_begin.recv().unwrap();
+                // Every row is another, one that was is gone, and there is one more.
+                let written_there = store.write::<_, StoreError>(|txn| {
+                    (1..=ROWS).try_for_each(|n| txn.put("a", &n.to_be_bytes(), &[2; 100]))?;
+                    txn.delete("a", &0_u32.to_be_bytes()).map(drop)
+                });
+                written_there.unwrap();
+                // Nobody hears of a commit that had to wait.
+                let _ = written.send(());
+            });
+            store
+                .read::<_, StoreError>(|txn| {
+                    let mut scan = txn.scan("a", .., order)?;
+                    let (first, _) = scan.next().unwrap()?;
+                    begun.send(()).unwrap();
+                    let committed = wait_for_write.recv_timeout(Duration::from_millis(300)).is_ok();
+                    assert_eq!(committed, engine == EngineKind::Lmdb, "as EngineKind says of isolation");
+                    // The scan that was begun goes on in what it began in, and one that begins now, in the same read, does too.
+                    let rest = pairs(scan)?;
+                    assert_eq!(rest.len() as u32, ROWS - 1);
+                    assert!(rest.iter().all(|(key, value)| key != first && *value == [1; 100]));
+                    let again = pairs(txn.scan("a", .., order)?)?;
+                    assert!(again.len() as u32 == ROWS && again[1..] == rest, "{}", again.len());
+                    Ok(())
+                })
+                .unwrap();
+        });
+        let now = store.read(|txn| pairs(txn.scan("a", .., order)?)).unwrap();
+        assert!(now.len() as u32 == ROWS && now.iter().all(|(_, value)| *value == [2; 100]));
+        store.write::<_, StoreError>(|txn| txn.delete("a", &ROWS.to_be_bytes()).map(drop)).unwrap();
+        fill(1).unwrap();
+    }
 }
 
 fn writes_are_serial(engine: EngineKind) {

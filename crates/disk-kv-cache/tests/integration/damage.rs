@@ -3,10 +3,11 @@
 use std::error::Error;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use alluvium_disk_kv_cache::{Damage, OpenError, Settings, Store, StoreError};
+use alluvium_disk_kv_cache::{Clock, Damage, OpenError, Settings, Store, StoreError, SystemClock};
 
-use crate::child::TABLES;
+use crate::child::{self, TABLES};
 
 fn store(dir: &Path) {
     let store = Store::open(dir, TABLES, Settings::new()).unwrap();
@@ -106,4 +107,34 @@ fn a_garbled_lock_file_is_made_anew_when_nobody_uses_it() {
     let store = Store::open(dir.path(), TABLES, Settings::new()).unwrap();
     assert_eq!(store.read(|txn| txn.len("a")).unwrap(), 200);
     store.write::<_, StoreError>(|txn| txn.put("a", b"key", b"value")).unwrap();
+}
+
+#[test]
+fn a_file_that_is_cut_short_while_it_is_open_is_damaged_and_kills_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    store(dir.path());
+    child::run("cut-short", dir.path());
+    assert!(matches!(refused(dir.path()), Damage::TooShort { .. }));
+}
+
+/// In a process of its own, which would be killed by a look beyond the end of the file.
+pub fn cut_short(dir: &Path) {
+    let store = Store::open(dir, TABLES, Settings::new()).unwrap();
+    let get = |n: u32| store.read::<_, StoreError>(|txn| Ok(txn.get("a", &n.to_be_bytes())?.map(<[u8]>::to_vec)));
+    assert_eq!(get(150).unwrap().unwrap(), [1; 1_000]);
+    // LMDB's own growth is no such thing.
+    store
+        .write::<_, StoreError>(|txn| (0..2_000_u32).try_for_each(|n| txn.put("b", &n.to_be_bytes(), &[2; 1_000])))
+        .unwrap();
+    let file = fs::File::options().write(true).open(dir.join("data.mdb")).unwrap();
+    file.set_len(8_192).unwrap();
+    let written = store.write::<_, StoreError>(|txn| txn.put("a", b"key", b"value"));
+    assert!(
+        matches!(written, Err(StoreError::Damaged { damage: Damage::TooShort { bytes: 8_192, .. }, .. })),
+        "{written:?}"
+    );
+    // A read looks ten times a second.
+    SystemClock.sleep(Duration::from_millis(250));
+    let read = get(150);
+    assert!(matches!(read, Err(StoreError::Damaged { damage: Damage::TooShort { .. }, .. })), "{read:?}");
 }

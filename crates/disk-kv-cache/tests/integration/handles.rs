@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use alluvium_disk_kv_cache::{
-    Durability, EngineKind, MAX_KEY_BYTES, OnDamage, OpenError, Order, Settings, Store, StoreError,
+    Clock, Durability, EngineKind, MAX_KEY_BYTES, OnDamage, OpenError, Order, Settings, Store, StoreError, SystemClock,
 };
 
 use crate::child::{TABLES, increment, quick};
@@ -98,7 +98,7 @@ fn a_store_that_is_gone_says_so(engine: EngineKind, take_away: impl Fn(&Path)) {
     assert!(matches!(error, StoreError::Replaced { .. }), "{engine}: {error:?}");
     assert!(error.to_string().contains("open it again"), "{error}");
     // A read may be answered from what is no longer there, for a moment.
-    thread::park_timeout(Duration::from_millis(150));
+    SystemClock.sleep(Duration::from_millis(150));
     let error = store.read::<_, StoreError>(|txn| txn.len("a")).unwrap_err();
     assert!(matches!(error, StoreError::Replaced { .. }), "{engine}: {error:?}");
     drop(store);

@@ -4,9 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use alluvium_disk_kv_cache::{
-    Cache, CacheError, CacheOptions, FanoutCache, OpenCacheError, OpenError, Sharing, Store, StoreError,
+    Cache, CacheError, CacheOptions, CollectionError, FanoutCache, OpenCacheError, OpenError, QueueSettings, Sharing,
+    Store, StoreError, WorkQueue,
 };
 
 use crate::child::{self, TABLES, quick};
@@ -222,6 +224,12 @@ pub fn read_only_media(dir: &Path) {
     let fanout = FanoutCache::open_read_only(dir.join("fanout"), &options).unwrap();
     assert_eq!(fanout.get("key").unwrap().unwrap(), b"value");
     read(fanout.cache("sub").unwrap());
+    assert_eq!(fanout.deque::<Vec<u8>>("deque").unwrap().to_vec().unwrap(), [b"item".to_vec()]);
+    assert_eq!(fanout.index::<String, Vec<u8>>("index").unwrap().len().unwrap(), 1);
+    let queue = WorkQueue::<Vec<u8>>::open_read_only(dir.join("queue"), QueueSettings::new()).unwrap();
+    assert_eq!(queue.stats().unwrap().ready, 1);
+    let leased = queue.lease(Duration::from_secs(1));
+    assert!(matches!(leased, Err(CollectionError::Store(StoreError::ReadOnly { .. }))), "{leased:?}");
     let refused = options.open(dir.join("fanout/000"));
     assert!(matches!(
         refused,
@@ -229,7 +237,10 @@ pub fn read_only_media(dir: &Path) {
     ));
     drop(fanout);
     for refused in [Cache::open(dir.join("cache")).map(drop), FanoutCache::open(dir.join("fanout")).map(drop)] {
-        assert!(matches!(refused, Err(OpenCacheError::Store(OpenError::PermissionDenied { .. }))), "{refused:?}");
+        let Err(OpenCacheError::Store(error @ OpenError::PermissionDenied { .. })) = refused else {
+            panic!("{refused:?}")
+        };
+        assert!(error.to_string().contains("open it for reading only"), "{error}");
     }
 }
 
@@ -245,6 +256,9 @@ fn media_for_reading_only_are_read_and_checked() {
     let fanout = FanoutCache::open(dir.join("fanout")).unwrap();
     fanout.set("key", b"value").unwrap();
     fill(&fanout.cache("sub").unwrap());
+    fanout.deque("deque").unwrap().push_back(&b"item".to_vec()).unwrap();
+    fanout.index("index").unwrap().insert(&"key".to_owned(), &b"value".to_vec()).unwrap();
+    WorkQueue::open(dir.join("queue"), QueueSettings::new()).unwrap().put(&b"job".to_vec()).unwrap();
     drop((cache, fanout));
     // Most were closed well; this one is suspect.
     fs::remove_file(dir.join("fanout/003/closed")).unwrap();

@@ -4,25 +4,27 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use alluvium_disk_kv_cache::{Cache, CacheError, CacheSettings, Key, KeyBuf, Order, Side};
+use alluvium_disk_kv_cache::{Cache, CacheError, CacheSettings, Key, KeyBuf, Order, Side, Transaction};
 use serde_json::{Value, json};
 
+use super::answer;
 use super::operations::{Operation, op};
 use super::request::Fields;
 use super::session::Session;
 use super::transactions;
 use crate::kv::codec::{bytes_to_json, key_to_json};
 use crate::kv::describe::{self, EVICTIONS};
+use crate::kv::document;
 use crate::kv::fault::{Fault, kind};
 use crate::kv::target::{Target, has_prefix, with_cache};
 
-/// The longest value that goes into an answer, in bytes: longer ones go through files.
-const MAX_VALUE_BYTES: u64 = 64 << 20;
 /// How many entries a page has, unless told otherwise.
 const PAGE: u64 = 100;
 const MAX_PAGE: u64 = 10_000;
 /// A page ends once its values have so many bytes.
 const PAGE_BYTES: usize = 1 << 20;
+/// The longest entry of a page: with what can be before it, and the lists of keys beside it, it fits into an answer.
+const MAX_ENTRY_BYTES: usize = answer::MAX_BYTES / 2;
 
 /// The ends of queues.
 pub const SIDES: &[(&str, Side)] = &[("front", Side::Front), ("back", Side::Back)];
@@ -75,8 +77,10 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     op("cache.pop", &["key", "in?"], |session, fields| {
         let key = fields.key("key")?;
-        let item = with_cache!(session.cache(fields)?, cache => cache.pop(&key))?;
-        Ok(item.map_or(Value::Null, describe::item))
+        removed(session.cache(fields)?.store_of(&key), |txn| {
+            answer::fits(txn.value_len(&key)?)?;
+            Ok(txn.pop(&key)?.map_or(Value::Null, describe::item))
+        })
     }),
     op("cache.delete", &["key", "in?"], |session, fields| {
         let key = fields.key("key")?;
@@ -103,7 +107,7 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     op("cache.pull", &["prefix", "side?", "in?"], |session, fields| {
         let (prefix, side) = (fields.text("prefix")?, fields.optional_choice("side", SIDES)?.unwrap_or(Side::Front));
-        Ok(plain(session, fields)?.pull(prefix, side)?.map_or(Value::Null, describe::entry))
+        removed(&plain(session, fields)?, |txn| Ok(txn.pull(prefix, side)?.map_or(Value::Null, describe::entry)))
     }),
     op("cache.peek", &["prefix", "side?", "in?"], |session, fields| {
         let (prefix, side) = (fields.text("prefix")?, fields.optional_choice("side", SIDES)?.unwrap_or(Side::Front));
@@ -116,7 +120,9 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     op("cache.transact", &["do", "in?"], |session, fields| {
         let steps = transactions::steps(fields, transactions::CACHE)?;
-        plain(session, fields)?.transact(|txn| transactions::each(&steps, |step| transactions::cache(txn, step)))
+        with_cache!(session.cache(fields)?, cache => {
+            cache.transact(|txn| transactions::cache(txn.into(), &steps))
+        })
     }),
     op("cache.keys", &["from?", "prefix?", "order?", "limit?", "in?"], |session, fields| {
         let page = Page::of(fields)?;
@@ -184,7 +190,8 @@ pub const OPERATIONS: &[Operation] = &[
     op("cache.check", &["fix?", "in?"], |session, fields| {
         let fix = fields.optional_flag("fix")?.unwrap_or(false);
         let problems = with_cache!(session.cache(fields)?, cache => cache.check(fix))?;
-        Ok(problems.iter().map(describe::problem).collect())
+        let told = problems.iter().map(document::shell_problem).collect::<Result<_, _>>();
+        told.map_err(|error| Fault::of(kind::FAILED, &error))
     }),
 ];
 
@@ -199,10 +206,7 @@ fn get(session: &mut Session, fields: &Fields<'_>) -> Result<Value, Fault> {
     let Some(mut value) = with_cache!(session.cache(fields)?, cache => cache.read(&key))? else {
         return Ok(Value::Null);
     };
-    if value.len() > MAX_VALUE_BYTES {
-        let message = format!("the value has {} bytes: write it to a file with cache.read_to", value.len());
-        return Err(Fault::new(kind::VALUE_TOO_LONG, message));
-    }
+    answer::fits(Some(value.len()))?;
     let mut bytes = Vec::with_capacity(value.len() as usize);
     value.read_to_end(&mut bytes)?;
     Ok(bytes_to_json(bytes))
@@ -224,14 +228,40 @@ fn read_to(session: &mut Session, fields: &Fields<'_>) -> Result<Value, Fault> {
     Ok(json!({ "bytes": written? }))
 }
 
+/// What a transaction has removed, as an answer that is not too long; otherwise it is not removed. What is damaged is
+/// removed, and told.
+fn removed(cache: &Cache, remove: impl Fn(&mut Transaction<'_, '_>) -> Result<Value, Removal>) -> Result<Value, Fault> {
+    cache.transact(|txn| match remove(txn) {
+        Ok(answer) => Ok(Ok(answer::fit(answer)?)),
+        Err(Removal::Failed(error)) if error.is_damage() => Ok(Err(error.into())),
+        Err(Removal::Failed(error)) => Err(error.into()),
+        Err(Removal::Refused(fault)) => Err(fault),
+    })?
+}
+
+/// Why nothing was removed, or something damaged.
+enum Removal {
+    Failed(CacheError),
+    Refused(Fault),
+}
+
+impl From<CacheError> for Removal {
+    fn from(error: CacheError) -> Removal {
+        Removal::Failed(error)
+    }
+}
+
+impl From<Fault> for Removal {
+    fn from(fault: Fault) -> Removal {
+        Removal::Refused(fault)
+    }
+}
+
 /// The cache of a request, where only one store can do what it asks for.
 fn plain(session: &mut Session, fields: &Fields<'_>) -> Result<Cache, Fault> {
     match session.cache(fields)? {
         Target::Plain(cache) => Ok(cache),
-        Target::Fanout(_) => Err(Fault::new(
-            kind::UNSUPPORTED,
-            "the keys of a cache with shards lie in several stores: name a cache of one store with `in`",
-        )),
+        Target::Fanout(_) => Err(transactions::in_shards()),
     }
 }
 
@@ -286,7 +316,8 @@ impl Page {
         bytes: impl Fn(&T) -> usize,
         show: impl Fn(T) -> Value,
     ) -> Result<Value, Fault> {
-        let (mut page, mut damaged, mut next, mut sum) = (Vec::new(), Vec::new(), Value::Null, 0);
+        let (mut page, mut damaged, mut too_long) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut next, mut sum) = (Value::Null, 0);
         for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -304,9 +335,11 @@ impl Page {
                 break;
             }
             sum += bytes(&entry);
-            page.push(show(entry));
+            let key = key_to_json(key(&entry));
+            let shown = show(entry);
+            if answer::bytes(&shown) > MAX_ENTRY_BYTES { too_long.push(key) } else { page.push(shown) }
         }
-        Ok(json!({ "page": page, "next": next, "damaged": damaged }))
+        Ok(json!({ "page": page, "next": next, "damaged": damaged, "too_long": too_long }))
     }
 }
 

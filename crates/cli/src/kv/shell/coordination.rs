@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use alluvium_disk_kv_cache::{
-    Averager, BoundedSemaphore, Clock, LockGuard, Owner, Pass, Permit, ReentrantGuard, SystemClock, Throttle,
+    Averager, BoundedSemaphore, Clock, LockError, LockGuard, Owner, Pass, Permit, ReentrantGuard, SystemClock, Throttle,
 };
 use serde_json::{Value, json};
 
@@ -18,8 +18,8 @@ use crate::kv::fault::{Fault, kind};
 pub const OPERATIONS: &[Operation] = &[
     op("lock.acquire", &["name", "timeout?", "lease?", "in?"], acquire),
     op("lock.release", &["name", "in?"], |session, fields| {
-        let name = lock_name(fields)?;
-        Ok(session.locks.remove(&name).is_some().into())
+        let guard = session.locks.remove(&lock_name(fields)?);
+        released(guard.as_ref(), LockGuard::is_current)
     }),
     op("lock.is_current", &["name", "in?"], |session, fields| {
         let guard = session.locks.get(&lock_name(fields)?);
@@ -33,11 +33,11 @@ pub const OPERATIONS: &[Operation] = &[
     op("rlock.release", &["name", "in?"], |session, fields| {
         let name = lock_name(fields)?;
         let Some(guards) = session.reentrant.get_mut(&name) else { return Ok(false.into()) };
-        guards.pop();
+        let guard = guards.pop();
         if guards.is_empty() {
             session.reentrant.remove(&name);
         }
-        Ok(true.into())
+        released(guard.as_ref(), ReentrantGuard::is_current)
     }),
     op("rlock.is_current", &["name", "in?"], |session, fields| {
         let guard = session.reentrant.get(&lock_name(fields)?).and_then(|guards| guards.last());
@@ -61,11 +61,11 @@ pub const OPERATIONS: &[Operation] = &[
         let (name, token) = (lock_name(fields)?, fields.count("token")?);
         let Some(permits) = session.permits.get_mut(&name) else { return Ok(false.into()) };
         let Some(place) = permits.iter().position(|permit| permit.token() == token) else { return Ok(false.into()) };
-        drop(permits.swap_remove(place));
+        let permit = permits.swap_remove(place);
         if permits.is_empty() {
             session.permits.remove(&name);
         }
-        Ok(true.into())
+        released(Some(&permit), Permit::is_current)
     }),
     op("semaphore.is_current", &["name", "token", "in?"], |session, fields| {
         let (name, token) = (lock_name(fields)?, fields.count("token")?);
@@ -124,6 +124,11 @@ fn acquire_again(session: &mut Session, fields: &Fields<'_>) -> Result<Value, Fa
     guards.retain(|held| held.token() == token);
     guards.push(guard);
     Ok(json!({ "token": token, "depth": guards.len() }))
+}
+
+/// Whether what is given back was still held: another may have taken it after its lease.
+fn released<G>(held: Option<&G>, is_current: impl Fn(&G) -> Result<bool, LockError>) -> Result<Value, Fault> {
+    Ok(held.map(is_current).transpose()?.unwrap_or(false).into())
 }
 
 fn semaphore(session: &mut Session, fields: &Fields<'_>, name: &LockName) -> Result<BoundedSemaphore, Fault> {

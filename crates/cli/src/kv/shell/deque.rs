@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use alluvium_disk_kv_cache::{Deque, Durability};
 use serde_json::{Value, json};
 
+use super::answer;
 use super::operations::{Operation, op};
 use super::transactions;
 use crate::kv::codec::bytes_to_json;
@@ -38,8 +39,12 @@ pub const OPERATIONS: &[Operation] = &[
         session.deque(fields)?.extend_front(values)?;
         Ok(Value::Null)
     }),
-    op("deque.pop_back", &["in?"], |session, fields| Ok(value(session.deque(fields)?.pop_back()?))),
-    op("deque.pop_front", &["in?"], |session, fields| Ok(value(session.deque(fields)?.pop_front()?))),
+    op("deque.pop_back", &["in?"], |session, fields| {
+        session.deque(fields)?.transact(|txn| answer::fit(value(txn.pop_back()?)))
+    }),
+    op("deque.pop_front", &["in?"], |session, fields| {
+        session.deque(fields)?.transact(|txn| answer::fit(value(txn.pop_front()?)))
+    }),
     op("deque.back", &["in?"], |session, fields| Ok(value(session.deque(fields)?.back()?))),
     op("deque.front", &["in?"], |session, fields| Ok(value(session.deque(fields)?.front()?))),
     op("deque.get", &["index", "in?"], |session, fields| {
@@ -52,7 +57,7 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     op("deque.remove", &["index", "in?"], |session, fields| {
         let index = fields.count("index")?;
-        Ok(value(session.deque(fields)?.remove(index)?))
+        session.deque(fields)?.transact(|txn| answer::fit(value(txn.remove(index)?)))
     }),
     op("deque.remove_value", &["value", "in?"], |session, fields| {
         let value = fields.bytes("value")?;

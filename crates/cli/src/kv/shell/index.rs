@@ -3,6 +3,7 @@
 use alluvium_disk_kv_cache::{CollectionError, Durability, Index, KeyBuf, Side};
 use serde_json::{Value, json};
 
+use super::answer;
 use super::cache::SIDES;
 use super::operations::{Operation, op};
 use super::request::Fields;
@@ -39,20 +40,22 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     op("index.get_or_set", &["key", "value", "in?"], |session, fields| {
         let (key, value) = (fields.key("key")?, fields.bytes("value")?);
-        Ok(bytes_to_json(session.index(fields)?.get_or_insert(&key, &value)?))
+        session.index(fields)?.transact(|txn| answer::fit(bytes_to_json(txn.get_or_insert(&key, &value)?)))
     }),
     op("index.pop", &["key", "in?"], |session, fields| {
         let key = fields.key("key")?;
-        Ok(value(session.index(fields)?.remove(&key)?))
+        session.index(fields)?.transact(|txn| answer::fit(value(txn.remove(&key)?)))
     }),
     op("index.delete", &["key", "in?"], |session, fields| {
         let key = fields.key("key")?;
         Ok(session.index(fields)?.delete(&key)?.into())
     }),
     op("index.pop_first", &["in?"], |session, fields| {
-        Ok(session.index(fields)?.pop_first()?.map_or(Value::Null, entry))
+        session.index(fields)?.transact(|txn| answer::fit(txn.pop_first()?.map_or(Value::Null, entry)))
     }),
-    op("index.pop_last", &["in?"], |session, fields| Ok(session.index(fields)?.pop_last()?.map_or(Value::Null, entry))),
+    op("index.pop_last", &["in?"], |session, fields| {
+        session.index(fields)?.transact(|txn| answer::fit(txn.pop_last()?.map_or(Value::Null, entry)))
+    }),
     op("index.first", &["in?"], |session, fields| Ok(session.index(fields)?.first()?.map_or(Value::Null, entry))),
     op("index.last", &["in?"], |session, fields| Ok(session.index(fields)?.last()?.map_or(Value::Null, entry))),
     op("index.push", &["value", "side?", "prefix?", "in?"], push),
@@ -100,11 +103,15 @@ fn push(session: &mut Session, fields: &Fields<'_>) -> Result<Value, Fault> {
 fn pull(session: &mut Session, fields: &Fields<'_>) -> Result<Value, Fault> {
     let prefix = fields.optional_text("prefix")?;
     let side = fields.optional_choice("side", SIDES)?.unwrap_or(Side::Front);
-    let pulled = match prefix {
-        None => numbers::<u64>(session, fields)?.pull(side)?,
-        Some(prefix) => numbers::<(String, u64)>(session, fields)?.pull_from(prefix, side)?,
+    let answer = |pulled: Option<(u64, Vec<u8>)>| {
+        answer::fit(
+            pulled.map_or(Value::Null, |(number, value)| json!({ "number": number, "value": bytes_to_json(value) })),
+        )
     };
-    Ok(pulled.map_or(Value::Null, |(number, value)| json!({ "number": number, "value": bytes_to_json(value) })))
+    match prefix {
+        None => numbers::<u64>(session, fields)?.transact(|txn| answer(txn.pull(side)?)),
+        Some(prefix) => numbers::<(String, u64)>(session, fields)?.transact(|txn| answer(txn.pull_from(prefix, side)?)),
+    }
 }
 
 /// The index that a request names, with keys of a queue.

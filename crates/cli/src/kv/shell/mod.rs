@@ -4,6 +4,7 @@
 //! thread. What cannot be done is an answer too: only the end of the input, or of those who read the answers, ends the
 //! shell; with it goes every lock that it held.
 
+mod answer;
 mod cache;
 mod coordination;
 mod deque;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::request::{Declared, Fields, OP, Request};
 use super::session::Session;
-use super::{cache, coordination, deque, index, queue, stampede};
+use super::{answer, cache, coordination, deque, index, queue, stampede};
 use crate::kv::fault::{Fault, kind};
 
 /// One operation.
@@ -46,7 +46,7 @@ pub fn run(session: &mut Session, request: &Request) -> Result<Value, Fault> {
         let message = format!("there is no operation `{name}`: {{\"op\": \"operations\"}} lists all");
         return Err(Fault::new(kind::UNKNOWN_OPERATION, message));
     };
-    (operation.run)(session, &Fields::of(request, "", operation.fields)?)
+    answer::fit((operation.run)(session, &Fields::of(request, "", operation.fields)?)?)
 }
 
 /// The operation that a request, or a step at a place of it, names.

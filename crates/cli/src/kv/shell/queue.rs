@@ -1,8 +1,11 @@
 //! The operations of work queues.
 
-use alluvium_disk_kv_cache::{DeadLetter, Held, Job, JobId, Retry};
+use std::time::Duration;
+
+use alluvium_disk_kv_cache::{Clock, DeadLetter, Held, Job, JobId, Retry, SystemClock};
 use serde_json::{Value, json};
 
+use super::answer;
 use super::operations::{Operation, op};
 use super::request::Fields;
 use super::transactions;
@@ -10,6 +13,9 @@ use super::wait::wait;
 use crate::kv::codec::bytes_to_json;
 use crate::kv::describe::millis_as_seconds;
 use crate::kv::fault::Fault;
+
+/// How late a job of another process may be noticed.
+const NAP: Duration = Duration::from_millis(20);
 
 /// All of them.
 pub const OPERATIONS: &[Operation] = &[
@@ -25,8 +31,15 @@ pub const OPERATIONS: &[Operation] = &[
     op("queue.lease", &["lease", "timeout?", "max_attempts?", "in?"], |session, fields| {
         let (lease, timeout) = (fields.seconds("lease")?, fields.timeout()?);
         let queue = session.queue(fields)?;
-        let job = wait(timeout, |slice| Ok(queue.lease_wait(lease, slice)?))?;
-        Ok(job.map_or(Value::Null, leased))
+        let leased = wait(timeout, |slice| {
+            // Most looks at an idle queue find nothing, and need no write transaction for it.
+            if queue.stats()?.ready == 0 {
+                SystemClock.sleep(slice.min(NAP));
+                return Ok(None);
+            }
+            queue.transact(|txn| txn.lease(lease)?.map(|job| answer::fit(leased(job))).transpose())
+        })?;
+        Ok(leased.unwrap_or_default())
     }),
     op("queue.ack", &["job", "token", "in?"], |session, fields| {
         let job = job(fields)?;
@@ -42,9 +55,10 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     op("queue.dead_letters", &["in?"], |session, fields| {
         let letters = session.queue(fields)?.dead_letters()?.into_iter();
+        let mut room = answer::MAX_BYTES;
         Ok(letters
             .map(|letter| match letter {
-                Ok(letter) => dead_letter(letter),
+                Ok(letter) => dead_letter(letter, &mut room),
                 Err(error) => json!({ "error": Fault::from(error) }),
             })
             .collect())
@@ -122,14 +136,23 @@ pub fn leased(job: Job<Vec<u8>>) -> Value {
     })
 }
 
-fn dead_letter(letter: DeadLetter<Vec<u8>>) -> Value {
-    json!({
+/// A dead letter; only its job, and why, if there is no room left for it in the answer.
+fn dead_letter(letter: DeadLetter<Vec<u8>>, room: &mut usize) -> Value {
+    let told = json!({
         "job": letter.id.0,
         "value": bytes_to_json(letter.value),
         "attempts": letter.attempts,
         "put_at": millis_as_seconds(letter.put_at_unix_ms),
         "reason": letter.reason,
-    })
+    });
+    let bytes = answer::bytes(&told);
+    match room.checked_sub(bytes) {
+        Some(left) => {
+            *room = left;
+            told
+        }
+        None => json!({ "job": letter.id.0, "error": answer::too_long(bytes as u64) }),
+    }
 }
 
 fn held(held: Held) -> Value {

@@ -7,15 +7,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use alluvium_disk_kv_cache::{
-    Coordination, Deque, Durability, Index, KeyBuf, LockGuard, Permit, QueueSettings, ReentrantGuard, WorkQueue,
+    Coordination, Deque, Durability, Index, KeyBuf, LockGuard, OpenError, Permit, QueueSettings, ReentrantGuard,
+    WorkQueue, named_dir,
 };
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::request::Fields;
 use super::stampede::Turns;
 use crate::kv::args::OpenArgs;
 use crate::kv::fault::{Fault, kind};
-use crate::kv::target::Target;
+use crate::kv::target::{Target, is_read_only_media};
 
 /// The name of a collection below the shell's directory; `None`: the directory itself.
 type Within = Option<String>;
@@ -69,19 +69,13 @@ impl Session {
     /// The cache that a request names, with a number of shards.
     pub fn cache_of(&mut self, fields: &Fields<'_>, shards: Option<usize>) -> Result<Target, Fault> {
         let within = within(fields)?;
-        let dir = self.place("cache", within.as_deref());
+        let dir = self.place("cache", within.as_deref())?;
         if let Some(open) = self.caches.get(&within)? {
             if shards.is_some() && open.shards() != shards {
                 let message = format!("the cache has {} already", shards_text(open.shards()));
                 return Err(Fault::new(kind::CONFLICT, message));
             }
             return Ok(open);
-        }
-        if shards.is_some()
-            && let Ok(found) = Target::open_read_only(&dir, &self.open)
-            && found.shards().is_none()
-        {
-            return Err(Fault::new(kind::CONFLICT, "there is a cache in one store: it cannot be given shards"));
         }
         let cache = Target::open_or_read(&dir, shards, &self.open)?;
         Ok(self.caches.keep(within, dir, cache))
@@ -93,8 +87,8 @@ impl Session {
         if let Some(open) = self.deques.get(&within)? {
             return Ok(open);
         }
-        let dir = self.place("deque", within.as_deref());
-        let deque = Deque::open(&dir, self.open.store(Durability::System))?;
+        let dir = self.place("deque", within.as_deref())?;
+        let deque = or_read(Deque::open(&dir, self.open.store(Durability::System)), || Deque::open_read_only(&dir))?;
         Ok(self.deques.keep(within, dir, deque))
     }
 
@@ -105,13 +99,13 @@ impl Session {
             return Ok(open);
         }
         let dir = self.index_dir(fields)?;
-        let index = Index::open(&dir, self.open.store(Durability::System))?;
+        let index = or_read(Index::open(&dir, self.open.store(Durability::System)), || Index::open_read_only(&dir))?;
         Ok(self.indexes.keep(within, dir, index))
     }
 
     /// The directory of the index that a request names, for handles with other types of keys.
     pub fn index_dir(&self, fields: &Fields<'_>) -> Result<PathBuf, Fault> {
-        Ok(self.place("index", within(fields)?.as_deref()))
+        self.place("index", within(fields)?.as_deref())
     }
 
     /// The work queue that a request names, with the `max_attempts` that it names.
@@ -125,8 +119,8 @@ impl Session {
         if let Some(max_attempts) = max_attempts {
             settings = settings.with_max_attempts(max_attempts);
         }
-        let dir = self.place("queue", name.0.as_deref());
-        let queue = WorkQueue::open(&dir, settings)?;
+        let dir = self.place("queue", name.0.as_deref())?;
+        let queue = or_read(WorkQueue::open(&dir, settings.clone()), || WorkQueue::open_read_only(&dir, settings))?;
         Ok(self.queues.keep(name, dir, queue))
     }
 
@@ -136,7 +130,7 @@ impl Session {
         if let Some(open) = self.coordinations.get(&within)? {
             return Ok(open);
         }
-        let dir = self.place("coordination", within.as_deref());
+        let dir = self.place("coordination", within.as_deref())?;
         let mut coordination = Coordination::open(&dir, self.open.store(Durability::System))?;
         if let Some(owner) = &self.owner {
             coordination = coordination.with_owner(owner);
@@ -150,11 +144,19 @@ impl Session {
     }
 
     /// Where a collection lies: as `FanoutCache` lays out what it has by name.
-    fn place(&self, kind: &str, name: Option<&str>) -> PathBuf {
+    fn place(&self, kind: &str, name: Option<&str>) -> Result<PathBuf, Fault> {
         match name {
-            None => self.dir.clone(),
-            Some(name) => self.dir.join(kind).join(segment(name)),
+            None => Ok(self.dir.clone()),
+            Some(name) => Ok(named_dir(&self.dir, kind, name)?),
         }
+    }
+}
+
+/// What was opened; or opened with `read`, where the media can be nothing but read.
+fn or_read<T>(opened: Result<T, OpenError>, read: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    match opened {
+        Err(error) if is_read_only_media(&error) => read(),
+        opened => opened,
     }
 }
 
@@ -210,31 +212,4 @@ fn within(fields: &Fields<'_>) -> Result<Within, Fault> {
 
 fn shards_text(shards: Option<usize>) -> String {
     shards.map_or_else(|| "one store".to_owned(), |shards| format!("{shards} shards"))
-}
-
-/// A name as one segment of a path: letters, digits, `-` and `_` stay, all else is percent-encoded. No text is `.` or
-/// `..`, or has a `/`; the empty one is `%`.
-fn segment(name: &str) -> String {
-    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
-    if name.is_empty() { "%".to_owned() } else { utf8_percent_encode(name, ENCODED).to_string() }
-}
-
-#[cfg(test)]
-mod tests {
-    use alluvium_disk_kv_cache::FanoutCache;
-
-    use super::*;
-
-    #[test]
-    fn names_stay_below_the_directory_and_are_those_of_fanout_caches() {
-        let dir = tempfile::tempdir().unwrap();
-        let fanout = FanoutCache::open_with(dir.path(), Some(1), &Default::default()).unwrap();
-        let parent = dir.path().canonicalize().unwrap();
-        for name in ["", "a", "A-_9", "a/b", "..", ".", "../x", "\0", "ü", "%"] {
-            let below = |kind: &str| parent.join(kind).join(segment(name));
-            assert_eq!(fanout.cache(name).unwrap().path(), below("cache"), "{name:?}");
-            assert_eq!(fanout.deque::<Vec<u8>>(name).unwrap().path(), below("deque"), "{name:?}");
-            assert_eq!(fanout.index::<KeyBuf, Vec<u8>>(name).unwrap().path(), below("index"), "{name:?}");
-        }
-    }
 }

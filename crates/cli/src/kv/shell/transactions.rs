@@ -1,8 +1,9 @@
 //! Several operations at once: all of them or none.
 
-use alluvium_disk_kv_cache::{DequeTxn, Held, IndexTxn, KeyBuf, Order, QueueTxn, Side, Transaction};
+use alluvium_disk_kv_cache::{DequeTxn, FanoutTransaction, Held, IndexTxn, KeyBuf, Order, QueueTxn, Side, Transaction};
 use serde_json::{Value, json};
 
+use super::answer;
 use super::cache::{Increment, ORDERS, SIDES};
 use super::operations;
 use super::queue;
@@ -99,64 +100,134 @@ pub fn steps<'r>(fields: &Fields<'r>, known: Steps) -> Result<Vec<Step<'r>>, Fau
     })
 }
 
-/// Does all steps with `run`. What fails names its step, if it does not name a field of it.
+/// Does all steps with `run`. What fails names its step, if it does not name a field of it; so do results that are too long for
+/// an answer.
 pub fn each(steps: &[Step<'_>], mut run: impl FnMut(&Step<'_>) -> Result<Value, Fault>) -> Result<Value, Fault> {
-    steps.iter().map(|step| run(step).map_err(|fault| fault.within(step.fields.object()))).collect()
+    let mut room = answer::MAX_BYTES;
+    let mut result = |step: &Step<'_>| {
+        let result = run(step)?;
+        let bytes = answer::bytes(&result);
+        room = room.checked_sub(bytes).ok_or_else(|| answer::too_long(bytes as u64))?;
+        Ok(result)
+    };
+    steps.iter().map(|step| result(step).map_err(|fault: Fault| fault.within(step.fields.object()))).collect()
 }
 
-/// Does one step in a transaction of a cache.
-pub fn cache(txn: &mut Transaction<'_, '_>, step: &Step<'_>) -> Result<Value, Fault> {
-    cache_within(txn, step, MAX_DEPTH)
+/// A transaction of a cache of either kind.
+pub enum CacheTxn<'x, 'a, 't> {
+    /// Of one store.
+    Plain(&'x mut Transaction<'a, 't>),
+    /// Of several.
+    Fanout(&'x mut FanoutTransaction<'a, 't>),
 }
 
-fn cache_within(txn: &mut Transaction<'_, '_>, step: &Step<'_>, depth: usize) -> Result<Value, Fault> {
+impl<'x, 'a, 't> From<&'x mut Transaction<'a, 't>> for CacheTxn<'x, 'a, 't> {
+    fn from(txn: &'x mut Transaction<'a, 't>) -> CacheTxn<'x, 'a, 't> {
+        CacheTxn::Plain(txn)
+    }
+}
+
+impl<'x, 'a, 't> From<&'x mut FanoutTransaction<'a, 't>> for CacheTxn<'x, 'a, 't> {
+    fn from(txn: &'x mut FanoutTransaction<'a, 't>) -> CacheTxn<'x, 'a, 't> {
+        CacheTxn::Fanout(txn)
+    }
+}
+
+impl<'a, 't> CacheTxn<'_, 'a, 't> {
+    /// For what only one store can do.
+    fn plain(&mut self) -> Result<&mut Transaction<'a, 't>, Fault> {
+        match self {
+            CacheTxn::Plain(txn) => Ok(txn),
+            CacheTxn::Fanout(_) => Err(in_shards()),
+        }
+    }
+}
+
+/// Does the same in a transaction of either kind.
+macro_rules! with_txn {
+    ($of_either:expr, $txn:ident => $do:expr) => {
+        match $of_either {
+            CacheTxn::Plain($txn) => $do,
+            CacheTxn::Fanout($txn) => $do,
+        }
+    };
+}
+
+/// Does all steps of a transaction of a cache.
+pub fn cache(txn: CacheTxn<'_, '_, '_>, steps: &[Step<'_>]) -> Result<Value, Fault> {
+    cache_within(txn, steps, MAX_DEPTH)
+}
+
+fn cache_within(mut txn: CacheTxn<'_, '_, '_>, steps: &[Step<'_>], depth: usize) -> Result<Value, Fault> {
+    each(steps, |step| cache_step(&mut txn, step, depth))
+}
+
+fn cache_step(txn: &mut CacheTxn<'_, '_, '_>, step: &Step<'_>, depth: usize) -> Result<Value, Fault> {
     let fields = &step.fields;
     Ok(match step.name {
-        "get" => txn.get(&fields.key("key")?)?.map_or(Value::Null, bytes_to_json),
-        "get_item" => txn.view().get_item(&fields.key("key")?)?.map_or(Value::Null, describe::item),
-        "contains" => txn.view().contains(&fields.key("key")?)?.into(),
-        "set" => {
-            txn.set(&fields.key("key")?, &fields.bytes("value")?, &fields.set_options()?)?;
-            Value::Null
+        "get" => {
+            let key = fields.key("key")?;
+            answer::fits(with_txn!(txn, txn => txn.value_len(&key))?)?;
+            with_txn!(txn, txn => txn.get(&key))?.map_or(Value::Null, bytes_to_json)
         }
-        "add" => txn.add(&fields.key("key")?, &fields.bytes("value")?, &fields.set_options()?)?.into(),
-        "touch" => txn.touch(&fields.key("key")?, fields.optional_seconds("ttl")?)?.into(),
-        "pop" => txn.pop(&fields.key("key")?)?.map_or(Value::Null, describe::item),
-        "delete" => txn.delete(&fields.key("key")?)?.into(),
+        "get_item" => {
+            let key = fields.key("key")?;
+            answer::fits(with_txn!(txn, txn => txn.value_len(&key))?)?;
+            with_txn!(txn, txn => txn.get_item(&key))?.map_or(Value::Null, describe::item)
+        }
+        "contains" => with_txn!(txn, txn => txn.contains(&fields.key("key")?))?.into(),
+        "set" => {
+            let (key, value, options) = (fields.key("key")?, fields.bytes("value")?, fields.set_options()?);
+            nothing(with_txn!(txn, txn => txn.set(&key, &value, &options))?)
+        }
+        "add" => {
+            let (key, value, options) = (fields.key("key")?, fields.bytes("value")?, fields.set_options()?);
+            with_txn!(txn, txn => txn.add(&key, &value, &options))?.into()
+        }
+        "touch" => {
+            let (key, ttl) = (fields.key("key")?, fields.optional_seconds("ttl")?);
+            with_txn!(txn, txn => txn.touch(&key, ttl))?.into()
+        }
+        "pop" => {
+            let key = fields.key("key")?;
+            answer::fits(with_txn!(txn, txn => txn.value_len(&key))?)?;
+            with_txn!(txn, txn => txn.pop(&key))?.map_or(Value::Null, describe::item)
+        }
+        "delete" => with_txn!(txn, txn => txn.delete(&fields.key("key")?))?.into(),
         "incr" => {
-            let by = Increment::of(fields)?;
-            txn.incr(&fields.key("key")?, by.delta, by.default, &fields.set_options()?)?.into()
+            let (key, by, options) = (fields.key("key")?, Increment::of(fields)?, fields.set_options()?);
+            with_txn!(txn, txn => txn.incr(&key, by.delta, by.default, &options))?.into()
         }
         "push" => {
             let side = fields.optional_choice("side", SIDES)?.unwrap_or(Side::Back);
-            key_to_json(&txn.push(fields.text("prefix")?, &fields.bytes("value")?, side, &fields.set_options()?)?)
+            let (prefix, value, options) = (fields.text("prefix")?, fields.bytes("value")?, fields.set_options()?);
+            key_to_json(&txn.plain()?.push(prefix, &value, side, &options)?)
         }
         "pull" => {
             let side = fields.optional_choice("side", SIDES)?.unwrap_or(Side::Front);
-            txn.pull(fields.text("prefix")?, side)?.map_or(Value::Null, describe::entry)
+            txn.plain()?.pull(fields.text("prefix")?, side)?.map_or(Value::Null, describe::entry)
         }
         "peek" => {
             let side = fields.optional_choice("side", SIDES)?.unwrap_or(Side::Front);
-            txn.view().peek(fields.text("prefix")?, side)?.map_or(Value::Null, describe::entry)
+            txn.plain()?.view().peek(fields.text("prefix")?, side)?.map_or(Value::Null, describe::entry)
         }
         "peek_item" => {
             let order = fields.optional_choice("order", ORDERS)?.unwrap_or(Order::Descending);
-            txn.view().peek_item(order)?.map_or(Value::Null, describe::entry)
+            with_txn!(txn, txn => txn.peek_item(order))?.map_or(Value::Null, describe::entry)
         }
         "keys_by_tag" => {
-            let mut keys = txn.view().keys_by_tag(fields.text("tag")?)?;
+            let mut keys = with_txn!(txn, txn => txn.keys_by_tag(fields.text("tag")?))?;
             keys.sort_unstable();
             keys.iter().map(key_to_json).collect()
         }
-        "len" => txn.view().len()?.into(),
+        "len" => with_txn!(txn, txn => txn.len())?.into(),
         "transact" if depth == 0 => {
             return Err(fields.wrong("do", format!("must not nest deeper than {MAX_DEPTH} transactions")));
         }
         "transact" => {
             let inner = steps(fields, CACHE)?;
             // What fails within is taken back, told, and does not end the transaction around it.
-            let done: Result<Value, Fault> =
-                txn.transact(|txn| each(&inner, |step| cache_within(txn, step, depth - 1)));
+            let done = with_txn!(txn, txn => txn.transact(|txn| cache_within(txn.into(), &inner, depth - 1)));
             match done {
                 Ok(results) => json!({ "result": results }),
                 Err(fault) => json!({ "error": fault }),
@@ -164,6 +235,14 @@ fn cache_within(txn: &mut Transaction<'_, '_>, step: &Step<'_>, depth: usize) ->
         }
         other => return Err(undone(other)),
     })
+}
+
+/// The refusal of what the keys of a cache in shards cannot do, because they lie in several stores.
+pub fn in_shards() -> Fault {
+    Fault::new(
+        kind::UNSUPPORTED,
+        "the keys of a cache with shards lie in several stores: name a cache of one store with `in`",
+    )
 }
 
 /// Does one step in a transaction of a deque.

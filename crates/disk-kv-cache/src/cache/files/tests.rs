@@ -28,7 +28,7 @@ fn pattern(bytes: usize) -> Vec<u8> {
 
 fn sweep(files: &ValueFiles, remove: bool, kept: &[FileRef]) -> Vec<String> {
     let kept: HashSet<FileName> = kept.iter().map(|kept| kept.name).collect();
-    files.sweep::<io::Error>(remove, |_| Ok(kept.clone())).unwrap()
+    files.sweep::<io::Error>(remove, |_| true, |_| Ok(kept.clone())).unwrap()
 }
 
 #[test]
@@ -116,10 +116,11 @@ fn a_file_committed_while_the_sweep_looks_stays() {
     let (_dir, files) = files();
     let late = store(&files, b"late");
     let asked = AtomicU64::new(0);
-    let orphans = files.sweep::<io::Error>(true, |_| {
+    let referred = |_: &[FileName]| {
         let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
         Ok(if first { HashSet::new() } else { HashSet::from([late.name]) })
-    });
+    };
+    let orphans = files.sweep::<io::Error>(true, |_| true, referred);
     assert_eq!(orphans.unwrap(), [""; 0]);
     assert_eq!(read(&files, late).unwrap(), b"late");
 }
@@ -157,7 +158,7 @@ fn links_are_not_followed() {
     let (dir, linked) = files();
     symlink(elsewhere.path(), dir.path().join(VALUES)).unwrap();
     assert!(linked.create(&mut b"value".as_slice()).is_err());
-    assert!(linked.sweep::<io::Error>(true, |_| Ok(HashSet::new())).is_err());
+    assert!(linked.sweep::<io::Error>(true, |_| true, |_| Ok(HashSet::new())).is_err());
 
     // A file in it.
     let (_dir, files) = files();
@@ -176,13 +177,29 @@ fn links_are_not_followed() {
     assert_eq!(sweep(&files, true, &[]).len(), 2);
     assert!(moved.exists());
     assert!(path.symlink_metadata().is_err(), "the link goes");
-    // A directory and a FIFO: neither waited for, nor entered.
-    fs::create_dir(&path).unwrap();
-    assert!(matches!(read(&files, reference), Err(ReadError::Damaged)));
-    sweep(&files, true, &[]);
-    assert!(path.is_dir());
-    fs::remove_dir(&path).unwrap();
+    // A FIFO is not waited for.
     rustix::fs::mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
     assert!(matches!(read(&files, reference), Err(ReadError::Damaged)));
     assert_eq!(fs::read(&victim).unwrap(), b"precious");
+}
+
+#[test]
+fn a_directory_in_the_place_of_a_file_is_cleared_away_and_what_it_holds_is_kept() {
+    let (_dir, files) = files();
+    let reference = store(&files, b"value");
+    let name = reference.name.to_string();
+    let path = files.path.join(&name);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(matches!(read(&files, reference), Err(ReadError::Damaged)));
+    assert_eq!(sweep(&files, false, &[]), [name.as_str()]);
+    assert_eq!(sweep(&files, true, &[]), [name.as_str()]);
+    assert_eq!(fs::read_dir(&files.path).unwrap().count(), 0);
+    for n in 1..=2 {
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("precious"), [n]).unwrap();
+        assert_eq!(sweep(&files, true, &[]), [name.as_str()]);
+        assert_eq!(sweep(&files, true, &[]), [""; 0], "it is no file of ours any more");
+        assert_eq!(fs::read(files.path.join(format!("{name}.other-{n}/precious"))).unwrap(), [n]);
+    }
 }

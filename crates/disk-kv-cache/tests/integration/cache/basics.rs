@@ -422,6 +422,32 @@ fn statistics_count_when_they_are_on() {
 }
 
 #[test]
+fn what_removes_or_looks_is_no_read() {
+    let f = Fixture::new(settings().with_statistics(true));
+    for key in ["a", "b"] {
+        f.cache.set(key, b"1").unwrap();
+    }
+    f.cache.push("queue", b"1", Side::Back, &SetOptions::new()).unwrap();
+    assert!(
+        f.cache.peek("queue", Side::Back).unwrap().is_some() && f.cache.peek_item(Order::Ascending).unwrap().is_some()
+    );
+    assert!(
+        f.cache.pull("queue", Side::Front).unwrap().is_some() && f.cache.pull("queue", Side::Front).unwrap().is_none()
+    );
+    assert!(f.cache.pop("a").unwrap().is_some() && f.cache.pop("a").unwrap().is_none());
+    f.cache
+        .transact::<_, CacheError>(|txn| {
+            assert_eq!((txn.view().value_len("b")?, txn.view().value_len("a")?), (Some(1), None));
+            txn.pop("b").map(drop)
+        })
+        .unwrap();
+    f.cache.incr("n", 1).unwrap();
+    assert_eq!(f.cache.items(Order::Ascending).count(), 1);
+    let stats = f.cache.stats().unwrap();
+    assert_eq!((stats.hits, stats.misses), (0, 0));
+}
+
+#[test]
 fn clear_leaves_settings_and_nothing_else() {
     let f = Fixture::new(settings().with_cull_limit(7));
     for n in 0..250 {

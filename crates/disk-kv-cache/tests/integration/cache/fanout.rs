@@ -1,11 +1,12 @@
 //! Several shards that act as one cache.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use alluvium_disk_kv_cache::{
-    CacheError, CacheSettings, FanoutCache, Key, KeyBuf, OnDamage, OpenCacheError, OpenError, Order, SetOptions,
-    StoreError,
+    CacheError, CacheSettings, CollectionError, FanoutCache, Key, KeyBuf, OnDamage, OpenCacheError, OpenError, Order,
+    SetOptions, StoreError,
 };
 
 use crate::child::quick;
@@ -242,13 +243,80 @@ fn a_cache_for_reading_only_is_read() {
     assert!(matches!(absent, Err(OpenCacheError::Store(OpenError::Absent { .. }))), "{absent:?}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     filled(dir.path());
-    open(dir.path(), 4).cache("sub").unwrap().set("key", b"value").unwrap();
+    let cache = open(dir.path(), 4);
+    cache.cache("sub").unwrap().set("key", b"value").unwrap();
+    cache.deque("recent").unwrap().push_back(&b"first".to_vec()).unwrap();
+    cache.index("prices").unwrap().insert(&"orders".to_owned(), &b"3".to_vec()).unwrap();
+    drop(cache);
     let cache = FanoutCache::open_read_only(dir.path(), &options(&clock())).unwrap();
     assert_eq!((cache.len().unwrap(), cache.shards().len()), (100, 4));
     assert_eq!(cache.get(&7).unwrap().unwrap(), b"value");
     assert_eq!(cache.cache("sub").unwrap().get("key").unwrap().unwrap(), b"value");
+    let deque = cache.deque::<Vec<u8>>("recent").unwrap();
+    assert_eq!(deque.front().unwrap().unwrap(), b"first");
+    let refused = deque.push_back(&Vec::new());
+    assert!(matches!(refused, Err(CollectionError::Store(StoreError::ReadOnly { .. }))), "{refused:?}");
+    assert_eq!(cache.index::<String, Vec<u8>>("prices").unwrap().get(&"orders".into()).unwrap().unwrap(), b"3");
+    assert!(matches!(cache.index::<String, Vec<u8>>("other"), Err(OpenError::Absent { .. })));
     assert_eq!(cache.check(false).unwrap(), []);
     for refused in [cache.set(&7, b"other"), cache.check(true).map(drop)] {
         assert!(matches!(refused, Err(CacheError::Store(StoreError::ReadOnly { .. }))), "{refused:?}");
     }
+}
+
+#[test]
+fn a_plain_cache_and_one_in_shards_do_not_share_a_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plain, sharded) = (dir.path().join("plain"), dir.path().join("sharded"));
+    options(&clock()).open(&plain).unwrap().set("key", b"value").unwrap();
+    filled(&sharded);
+    let refused = FanoutCache::open_with(&plain, Some(2), &options(&clock()));
+    assert!(matches!(refused, Err(OpenCacheError::InOneStore { .. })), "{refused:?}");
+    assert!(!plain.join("fanout.json").exists());
+    assert_eq!(options(&clock()).open(&plain).unwrap().get("key").unwrap().unwrap(), b"value");
+    for lost in [false, true] {
+        if lost {
+            fs::remove_file(sharded.join("fanout.json")).unwrap();
+        }
+        for refused in [options(&clock()).open(&sharded), options(&clock()).open_read_only(&sharded)] {
+            assert!(matches!(refused, Err(OpenCacheError::InShards { .. })), "{refused:?}");
+        }
+    }
+    assert!(!sharded.join(DATA).exists());
+}
+
+#[test]
+fn links_below_the_directory_are_not_followed() {
+    let parent = tempfile::tempdir().unwrap();
+    let (dir, elsewhere) = (parent.path().join("cache"), parent.path().join("elsewhere"));
+    filled(&dir);
+    fs::create_dir(&elsewhere).unwrap();
+    let linked = |place: &str| {
+        let place = dir.join(place);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        symlink(&elsewhere, &place).unwrap();
+        place
+    };
+    let is_link = |refused: Result<(), OpenError>, link: &Path| {
+        assert!(matches!(&refused, Err(OpenError::Link { path }) if path.ends_with(link)), "{refused:?}");
+    };
+    let (sub, deques) = (linked("cache/name"), linked("deque"));
+    let cache = open_existing(&dir).unwrap();
+    match cache.cache("name") {
+        Err(OpenCacheError::Store(error)) => is_link(Err(error), &sub),
+        other => panic!("{other:?}"),
+    }
+    is_link(cache.deque::<Vec<u8>>("name").map(drop), &deques);
+    drop(cache);
+    fs::rename(dir.join("001"), parent.path().join("001")).unwrap();
+    symlink(parent.path().join("001"), dir.join("001")).unwrap();
+    for refused in [
+        open_existing(&dir).map(drop),
+        repair(&dir, None).map(drop),
+        FanoutCache::open_read_only(&dir, &options(&clock())).map(drop),
+    ] {
+        let Err(OpenCacheError::Store(error)) = refused else { panic!("{refused:?}") };
+        is_link(Err(error), &dir.join("001"));
+    }
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
 }

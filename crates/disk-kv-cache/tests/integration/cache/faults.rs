@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use alluvium_disk_kv_cache::{
     Cache, CacheError, EntryDamage, Eviction, Key, Order, Problem, SetOptions, Side, Store, StoreError,
@@ -172,6 +174,7 @@ fn damage_that_a_stream_meets_is_counted_and_no_byte_of_it_is_lent() {
     let (mut stream, mut lent) = (f.cache.read("key").unwrap().unwrap(), Vec::new());
     let error = stream.read_to_end(&mut lent).unwrap_err();
     assert_eq!((error.kind(), lent.as_slice()), (std::io::ErrorKind::InvalidData, &value[..64 << 10]));
+    assert!(error.to_string().contains(r#"the entry of "key" is damaged"#), "{error}");
     let stats = f.cache.stats().unwrap();
     assert_eq!((stats.damaged, stats.hits, stats.misses), (1, 1, 0), "it was opened well");
 }
@@ -278,6 +281,31 @@ fn a_hostile_values_directory_does_no_harm() {
     fs::remove_file(f.dir.path().join("values")).unwrap();
     fs::write(f.dir.path().join("values"), b"a file").unwrap();
     assert!(matches!(f.cache.set("key", &large(1)), Err(CacheError::File { .. })));
+}
+
+#[test]
+fn check_takes_no_file_of_a_live_writer_for_an_orphan() {
+    let f = Fixture::new(settings());
+    let done = AtomicBool::new(false);
+    thread::scope(|threads| {
+        for key in 0..3_u8 {
+            let (cache, done) = (&f.cache, &done);
+            threads.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    cache.set(&key, &large(key)).unwrap();
+                }
+            });
+        }
+        for _ in 0..60 {
+            let found = f.cache.check(false).unwrap();
+            if !found.is_empty() {
+                done.store(true, Ordering::Relaxed);
+            }
+            assert_eq!(found, []);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_sound(&f.cache);
 }
 
 #[test]

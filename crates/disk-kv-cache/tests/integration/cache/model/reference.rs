@@ -157,7 +157,7 @@ impl Model {
     }
 
     pub fn pop(&mut self, key: &KeyBuf) -> Option<Found> {
-        let found = self.read(key);
+        let found = self.item(key);
         if found.is_some() {
             self.entries.remove(key);
         }
@@ -225,8 +225,7 @@ impl Model {
     pub fn pull(&mut self, side: Side) -> Option<(KeyBuf, Found)> {
         loop {
             let (_, key) = Model::head(&self.queue(), side)?.clone();
-            // Looking for it is a read, as `pop` is.
-            let found = self.read(&key);
+            let found = self.item(&key);
             self.entries.remove(&key);
             if let Some(found) = found {
                 return Some((key, found));
