@@ -51,10 +51,16 @@ pub fn contracts() -> Vec<ContractEntry> {
     vec![
         entry::<CacheArtifact>(In("the ledger `cache_artifacts_v1`")),
         entry::<CacheCommitMetadata>(In("the `commitInfo` of commits to entries, outputs and ledgers")),
+        entry::<CacheEntryDocument>(In("`alluvium cache show --format json`")),
+        entry::<CacheExport>(In("`alluvium cache export --format json`")),
         entry::<CacheInventoryEntry>(In("the ledger `datafusion_view_cache_inventory_v1`")),
+        entry::<CacheListing>(In("`alluvium cache ls --format json`")),
         entry::<CacheOutcome>(In("memory: spans, metrics and ledger rows are made of it")),
+        entry::<CacheRebuild>(In("`alluvium cache rebuild-index --format json`")),
+        entry::<CacheRemoval>(In("`alluvium cache evict|gc --format json`")),
         entry::<CacheRunSummary>(In("the ledger `datafusion_cache_run_summary_v1`; diagnostics")),
         entry::<CacheSnapshotEntry>(NotYet("the ledger of snapshots of the engine's caches")),
+        entry::<CacheVerification>(In("`alluvium cache verify --format json`")),
         entry::<CdfCursor>(NotYet("consumers of change feeds")),
         entry::<CdfOptions>(NotYet("the change feed of a declared dataset")),
         entry::<DatasetSpec>(NotYet(

@@ -11,6 +11,7 @@ mod dataset;
 mod diagnostics;
 mod doctor;
 mod documents;
+mod entries;
 mod error_report;
 mod field;
 mod history;
@@ -41,6 +42,10 @@ pub use diagnostics::{DiagnosticsEvent, DiagnosticsEventKind, Severity};
 pub use doctor::{CheckStatus, DoctorCheck, DoctorDocument, DoctorRoot, UnreplayableRun};
 pub use documents::{
     OutputReport, OutputResult, PlanDocument, PlannedOutput, PlannedView, RunDocument, RunResult, ViewReport,
+};
+pub use entries::{
+    CacheEntryDetail, CacheEntryDocument, CacheExport, CacheListing, CacheRebuild, CacheRemoval, CacheVerification,
+    CachedEntry, CachedFile, EntryState, LeftDirectory, RemovalResult, RemovedEntry, VerifiedEntry, VerifyResult,
 };
 pub use error_report::{ErrorCode, ErrorReport};
 pub use field::FieldSpec;

@@ -4,13 +4,16 @@
 //! A commit is made only after the sources were stated again, so a committed entry is valid for the key that its commit
 //! names, published or not. *Invariants:* only a directory whose single commit names this key, this schema and this plan
 //! is taken; every byte is compared with the digests in that commit; the highest fencing token wins; nothing is taken
-//! from a process that still holds the lease, because its directory goes if its publication fails.
+//! from a process that still holds the lease, because its directory goes if its publication fails; nothing that is
+//! condemned comes back.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use alluvium_contracts::{CacheCommitMetadata, CacheKey, CacheOperation, CachePolicy, CacheScope, EntryId};
 use alluvium_plans::PlanBundle;
 use alluvium_write_policy::{added_files, head_commit};
+use fail::fail_point;
 
 use crate::cache::{DeltaCache, entry_parent};
 use crate::entry::{Check, Entry, EntryFile, check, unseen};
@@ -21,24 +24,39 @@ impl DeltaCache {
     /// The newest sound entry of the view under this key that lies in the cache without a row in the index; with its row
     /// now. `None` also when the index has a row by the time it would be given one.
     pub(crate) fn adopt(&self, key: CacheKey, bundle: &PlanBundle) -> Result<Option<Arc<Entry>>, CacheError> {
-        let subject = Subject::view(bundle, CachePolicy::DeltaStaging);
-        let verify = || self.begin(CacheOperation::Verify, &subject);
         let mut found = self.committed(key, bundle)?;
         found.sort_unstable_by_key(|entry| entry.fencing_token);
         while let Some(entry) = found.pop() {
-            let dir = entry.table_dir(self.root.path());
-            let files = match check(&dir, entry.files, verify) {
-                Check::Untouched(files) | Check::Restamped(files) => files,
-                Check::Damaged(what) => {
-                    tracing::warn!(entry = %dir.display(), what, "an entry without a row in the index is damaged");
-                    continue;
-                }
-            };
-            let entry = Entry { files, ..entry };
-            tracing::info!(entry = %dir.display(), "an entry without a row in the index is taken from its commit");
-            return Ok(self.index.adopt(&entry)?.then(|| Arc::new(entry)));
+            match self.take_in(entry)? {
+                TakenIn::Adopted(entry) => return Ok(Some(entry)),
+                TakenIn::Damaged(_) | TakenIn::Condemned => {}
+                TakenIn::HasRow => return Ok(None),
+            }
         }
         Ok(None)
+    }
+
+    /// Gives a row to a committed entry, if every byte of it is there.
+    pub(crate) fn take_in(&self, entry: Entry) -> Result<TakenIn, CacheError> {
+        // Asked before the files are looked at: what is condemned has its row until they are gone.
+        if self.index.is_condemned(entry.id)? {
+            return Ok(TakenIn::Condemned);
+        }
+        fail_point!("view.adopt.uncondemned");
+        let subject = Subject::entry(&entry);
+        let verify = || self.begin(CacheOperation::Verify, &subject);
+        let dir = entry.table_dir(self.root.path());
+        let files = match check(&dir, entry.files.clone(), verify) {
+            Check::Untouched(files) | Check::Restamped(files) => files,
+            Check::Damaged(what) => {
+                tracing::warn!(entry = %dir.display(), what, "an entry without a row in the index is damaged");
+                return Ok(TakenIn::Damaged(what));
+            }
+        };
+        fail_point!("view.adopt.checked");
+        let entry = Entry { files, ..entry };
+        tracing::info!(entry = %dir.display(), "an entry without a row in the index is taken from its commit");
+        Ok(if self.index.adopt(&entry)? { TakenIn::Adopted(Arc::new(entry)) } else { TakenIn::HasRow })
     }
 
     /// The view's directories that hold one commit, for this key. Their files are as the commits say, not looked at.
@@ -48,26 +66,41 @@ impl DeltaCache {
         let ids = match std::fs::read_dir(&path) {
             Ok(ids) => ids,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(CacheError::Io { action: "list the directory", path, source }),
+            Err(source) => return Err(CacheError::io("list the directory", &path)(source)),
         };
         let ids = ids.flatten().filter_map(|id| id.file_name().to_str()?.parse::<EntryId>().ok());
         // What cannot be read is nobody's entry; it stays where it is.
-        Ok(ids.filter_map(|id| self.entry_of(id, format!("{parent}/{id}"), key, bundle)).collect())
+        let found = ids.filter_map(|id| self.committed_entry(id, format!("{parent}/{id}"), key).ok());
+        let is_it = |entry: &Entry| {
+            entry.view == bundle.name()
+                && entry.schema_hash == bundle.published().hash()
+                && entry.plan_fingerprint == bundle.identity().plan_fingerprint
+        };
+        Ok(found.filter(is_it).collect())
     }
 
-    fn entry_of(&self, id: EntryId, dir: String, key: CacheKey, bundle: &PlanBundle) -> Option<Entry> {
-        let table_dir = self.root.path().join(&dir);
-        let head = head_commit(&table_dir).ok()??;
-        let ours = CacheCommitMetadata::from_commit_info(&head.commit_info).ok()??;
-        let is_it = head.version == 0
-            && ours.cache_scope == CacheScope::View
-            && ours.cache_key == Some(key)
-            && ours.schema_hash == Some(bundle.published().hash())
-            && ours.plan_hash == Some(bundle.identity().plan_fingerprint);
-        if !is_it {
-            return None;
+    /// The entry that the commit of a directory makes; or why it makes none.
+    pub(crate) fn committed_entry(&self, id: EntryId, dir: String, key: CacheKey) -> Result<Entry, String> {
+        self.entry_in(&self.root.path().join(&dir), id, dir, key)
+    }
+
+    /// [`committed_entry`](Self::committed_entry) of `dir`, whose files lie in `table_dir`.
+    pub(crate) fn entry_in(&self, table_dir: &Path, id: EntryId, dir: String, key: CacheKey) -> Result<Entry, String> {
+        let head = match head_commit(table_dir) {
+            Ok(Some(head)) => head,
+            Ok(None) => return Err("it has no commit: whoever wrote it did not finish".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        };
+        let ours = match CacheCommitMetadata::from_commit_info(&head.commit_info) {
+            Ok(Some(ours)) => ours,
+            Ok(None) => return Err("its commit is not one of a cache".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        };
+        let is_entry = head.version == 0 && ours.cache_scope == CacheScope::View && ours.cache_key == Some(key);
+        if !is_entry {
+            return Err("its commit is not that of an entry of this key".to_owned());
         }
-        let files = added_files(&table_dir, head.version).ok()?.into_iter().map(|file| {
+        let files = added_files(table_dir, head.version).map_err(|error| error.to_string())?.into_iter().map(|file| {
             Some(EntryFile {
                 stamp: unseen(file.size_bytes),
                 digest: file.digest?,
@@ -76,21 +109,52 @@ impl DeltaCache {
                 path: file.path,
             })
         });
-        Some(Entry {
-            key,
-            view: bundle.name().to_owned(),
-            id,
-            dir,
-            fencing_token: ours.fencing_token?,
-            run_id: ours.run_id,
-            created_unix_ms: self.seam.unix_ms(),
-            plan_fingerprint: bundle.identity().plan_fingerprint,
-            schema_hash: bundle.published().hash(),
-            stability: bundle.identity().stability,
-            compute_ms: ours.compute_ms?,
-            row_count: ours.row_count?,
-            files: files.collect::<Option<_>>()?,
-            components: bundle.components().clone(),
-        })
+        let log_digest = Entry::hash_log(table_dir).map_err(|error| error.to_string())?;
+        let committed_unix_ms = head.commit_info.get("timestamp").and_then(serde_json::Value::as_i64);
+        let whole = || {
+            Some(Entry {
+                key,
+                view: ours.name.clone(),
+                id,
+                dir,
+                fencing_token: ours.fencing_token?,
+                run_id: ours.run_id,
+                created_unix_ms: committed_unix_ms.unwrap_or_else(|| self.seam.unix_ms()),
+                plan_fingerprint: ours.plan_hash?,
+                schema_hash: ours.schema_hash?,
+                stability: ours.stability?,
+                compute_ms: ours.compute_ms?,
+                row_count: ours.row_count?,
+                files: files.collect::<Option<_>>()?,
+                log_digest,
+                components: ours.components.clone(),
+                tags: ours.tags.clone(),
+                explanation: None,
+            })
+        };
+        whole().ok_or_else(|| "its commit does not say everything that the index has to know".to_owned())
+    }
+}
+
+/// What became of giving an entry a row.
+pub(crate) enum TakenIn {
+    Adopted(Arc<Entry>),
+    /// Something is missing or changed.
+    Damaged(String),
+    /// It is on its way out.
+    Condemned,
+    /// Its key has a row by now.
+    HasRow,
+}
+
+impl<'a> Subject<'a> {
+    /// An entry as its row or its commit tells it.
+    pub(crate) fn entry(entry: &'a Entry) -> Self {
+        Self {
+            scope: CacheScope::View,
+            policy: CachePolicy::DeltaStaging,
+            name: &entry.view,
+            cache_key: Some(entry.key),
+        }
     }
 }

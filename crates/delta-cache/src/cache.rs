@@ -26,6 +26,7 @@ use crate::materialize;
 use crate::memory::Memory;
 use crate::operation::{Subject, traceparent};
 use crate::provider::ComputedView;
+use crate::reading::Reading;
 
 /// Asked right before a publication: have the sources changed since they were pinned?
 pub type BeforePublish<'a> = &'a (dyn Fn() -> Result<(), ChangedError> + Send + Sync);
@@ -63,6 +64,10 @@ pub struct WriteRequest<'a> {
     pub run_id: RunId,
     /// Compute even if a valid entry is there.
     pub fresh: bool,
+    /// What the entry can be evicted by, beside its view.
+    pub tags: &'a [String],
+    /// Keeps the entry from deletion; so that it is for the caller to hold until the last scan is done.
+    pub reading: &'a Reading,
 }
 
 /// How a write ended.
@@ -117,19 +122,18 @@ impl DeltaCache {
     }
 
     /// Looks for a valid entry of the view. Reads the index and stats the entry's files; hashes those whose stamp moved.
-    /// A damaged entry is set aside, noticed, and answered as a miss. A view without a key always misses.
+    /// A damaged entry is set aside, noticed, and answered as a miss. A view without a key always misses. What is found can
+    /// be scanned for as long as `reading` lives.
     ///
     /// # Errors
     /// [`CacheError::Index`] when the index cannot be read, [`CacheError::Io`] when a damaged entry cannot be set aside.
-    pub fn lookup(&self, bundle: &PlanBundle) -> Result<Lookup, CacheError> {
+    pub fn lookup(&self, _reading: &Reading, bundle: &PlanBundle) -> Result<Lookup, CacheError> {
         let reading = self.begin(CacheOperation::Read, &staged(bundle));
         match reading.span().in_scope(|| self.find(bundle)) {
             Ok(Some(entry)) => Ok(Lookup::Hit(entry, reading.hit(None))),
             Ok(None) => {
                 reading.miss();
-                let latest = self.index.latest(bundle.name())?;
-                let earlier = latest.iter().map(|latest| (latest.key, &latest.components));
-                Ok(Lookup::Miss(explain(earlier, bundle.components())))
+                Ok(Lookup::Miss(self.explanation(bundle)?))
             }
             Err(error) => {
                 reading.error(error.kind());
@@ -191,6 +195,13 @@ impl DeltaCache {
         materialize::count(session, bundle).await.map_err(compute(bundle.name()))
     }
 
+    /// What differs from the nearest earlier entry of the view's name.
+    fn explanation(&self, bundle: &PlanBundle) -> Result<MissExplanation, CacheError> {
+        let latest = self.index.latest(bundle.name())?;
+        let earlier = latest.iter().map(|latest| (latest.key, &latest.components));
+        Ok(explain(earlier, bundle.components()))
+    }
+
     /// A valid entry of the view, by the index or by its own commit.
     fn find(&self, bundle: &PlanBundle) -> Result<Option<Arc<Entry>>, CacheError> {
         let Some(key) = bundle.cache_key() else { return Ok(None) };
@@ -205,11 +216,12 @@ impl DeltaCache {
             Row::Absent => return Ok(None),
             Row::Damaged => {
                 self.notice(format!("the index row of view `{}` was damaged and is dropped", bundle.name()));
-                self.evict(&staged(bundle), None, || Ok(self.index.remove(key, None)?))?;
+                self.evicting(&staged(bundle), None, || Ok(self.index.remove(key, None)?))?;
                 return Ok(None);
             }
             Row::Found(entry) => entry,
         };
+        fail_point!("view.row.found");
         let size_bytes = entry.size_bytes();
         let verify = || self.begin(CacheOperation::Verify, &staged(bundle));
         match check(&entry.table_dir(self.root.path()), std::mem::take(&mut entry.files), verify) {
@@ -221,14 +233,14 @@ impl DeltaCache {
             }
             Check::Damaged(what) => {
                 let subject = Subject { name: &entry.view, ..staged(bundle) };
-                self.evict(&subject, Some(size_bytes), || self.set_aside(&entry, &what))?;
+                self.evicting(&subject, Some(size_bytes), || self.set_aside(&entry, &what))?;
                 Ok(None)
             }
         }
     }
 
     /// Measures `remove`, which says whether there was something to take away.
-    fn evict(
+    pub(crate) fn evicting(
         &self,
         subject: &Subject<'_>,
         size_bytes: Option<u64>,
@@ -249,16 +261,12 @@ impl DeltaCache {
 
     /// Takes a damaged entry out of the index first, then moves its directory where nobody looks for entries. `false`:
     /// another process has done it.
-    fn set_aside(&self, entry: &Entry, what: &str) -> Result<bool, CacheError> {
+    pub(crate) fn set_aside(&self, entry: &Entry, what: &str) -> Result<bool, CacheError> {
         if !self.index.remove(entry.key, Some(entry.id))? {
             return Ok(false);
         }
         let aside = self.root.path().join("quarantine");
-        std::fs::create_dir_all(&aside).map_err(|source| CacheError::Io {
-            action: "create the directory",
-            path: aside.clone(),
-            source,
-        })?;
+        std::fs::create_dir_all(&aside).map_err(CacheError::io("create the directory", &aside))?;
         let from = entry.table_dir(self.root.path());
         let to = aside.join(entry.id.to_string());
         match std::fs::rename(&from, &to) {
@@ -282,7 +290,7 @@ impl DeltaCache {
         request: WriteRequest<'_>,
         before_publish: BeforePublish<'_>,
     ) -> Result<UnderLease, CacheError> {
-        let WriteRequest { bundle, key, run_id, fresh } = request;
+        let WriteRequest { bundle, key, run_id, fresh, tags, reading: _ } = request;
         let seen_before = self.held(key)?;
         let lease = self.lease(key.as_bytes(), &staged(bundle)).await?;
         fail_point!("view.lease.acquired");
@@ -301,6 +309,7 @@ impl DeltaCache {
             }
         }
         let seen = self.held(key)?;
+        let explanation = if fresh { None } else { Some(self.explanation(bundle)?) };
 
         let watch = self.seam.stopwatch();
         let id = self.seam.entry_id();
@@ -336,6 +345,9 @@ impl DeltaCache {
             traceparent: traceparent(),
             row_count: Some(row_count),
             compute_ms: Some(compute_ms),
+            stability: Some(bundle.identity().stability),
+            components: bundle.components().clone(),
+            tags: tags.to_vec(),
         };
         fail_point!("view.commit.before");
         let committed = commit_create(&table_dir, schema, staged, &policy, &metadata.to_map())
@@ -356,7 +368,11 @@ impl DeltaCache {
             compute_ms,
             row_count,
             files: stamped(&table_dir, &committed.files)?,
+            log_digest: Entry::hash_log(&table_dir)
+                .map_err(|error| CacheError::io("read the commit in", &table_dir)(std::io::Error::other(error)))?,
             components: bundle.components().clone(),
+            tags: tags.to_vec(),
+            explanation,
         };
         match self.index.publish(&entry, seen)? {
             Publication::Published => {}
@@ -379,10 +395,6 @@ impl DeltaCache {
     pub(crate) async fn lease(&self, resource: &[u8; 32], subject: &Subject<'_>) -> Result<Lease, CacheError> {
         let waiting = || self.begin(CacheOperation::LeaseWait, subject);
         Lease::acquire(&self.index, &self.leases(), resource, self.lease_deadline, &self.seam, waiting).await
-    }
-
-    fn leases(&self) -> PathBuf {
-        self.root.path().join("leases")
     }
 
     pub(crate) fn files_provider(

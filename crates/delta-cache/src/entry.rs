@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use alluvium_contracts::{CacheKey, ContentDigest, EntryId, PlanFingerprint, RunId, SchemaHash, Stability};
+use alluvium_contracts::{
+    CacheKey, ContentDigest, EntryId, MissExplanation, PlanFingerprint, RunId, SchemaHash, Stability,
+};
 use alluvium_datasets::{FileStamp, HashError, hash_file};
 use alluvium_telemetry::CacheSpan;
 use serde::{Deserialize, Serialize};
@@ -37,8 +39,14 @@ pub struct Entry {
     pub row_count: u64,
     /// Its data files.
     pub files: Vec<EntryFile>,
+    /// The digest of its one commit, which hits do not read.
+    pub log_digest: ContentDigest,
     /// The components of its identity, against which a later miss is explained.
     pub components: BTreeMap<String, String>,
+    /// The tags of its view when it was published.
+    pub tags: Vec<String>,
+    /// Why it was computed; none of an entry that was adopted.
+    pub explanation: Option<MissExplanation>,
 }
 
 /// One data file, as it was when it was published.
@@ -74,6 +82,11 @@ impl Entry {
         self.files.iter().map(|file| file.stamp.size_bytes).sum()
     }
 
+    /// The digest of the commit in an entry's directory, as it is now.
+    pub(crate) fn hash_log(table_dir: &Path) -> Result<ContentDigest, HashError> {
+        hash_file(table_dir.join("_delta_log/00000000000000000000.json")).map(|(digest, _)| digest)
+    }
+
     pub(crate) fn table_dir(&self, root: &Path) -> PathBuf {
         root.join(&self.dir)
     }
@@ -94,7 +107,7 @@ pub(crate) fn check(table_dir: &Path, files: Vec<EntryFile>, verify: impl Fn() -
 }
 
 /// The class of an operation that found an entry damaged.
-const DAMAGED: &str = "damaged";
+pub(crate) const DAMAGED: &str = "damaged";
 
 /// The hashing that a check turns out to need.
 struct Hashing<V> {
@@ -110,6 +123,25 @@ impl<V: Fn() -> CacheSpan> Hashing<V> {
         self.bytes += hashed.as_ref().map_or(0, |(_, stamp)| stamp.size_bytes);
         hashed
     }
+}
+
+/// Compares the bytes of files with their record, whatever their stamps say. `Err` says what is missing or changed.
+pub(crate) fn rehash(table_dir: &Path, files: &[EntryFile]) -> Result<Vec<EntryFile>, String> {
+    let rehashed = files.iter().map(|file| {
+        let (digest, stamp) = hash_file(table_dir.join(&file.path)).map_err(|error| match error {
+            HashError::NotFound { .. } => format!("{} is missing", file.path),
+            error => unreadable(&file.path, &error),
+        })?;
+        match digest == file.digest {
+            true => Ok(EntryFile { stamp, ..file.clone() }),
+            false => Err(changed(&file.path)),
+        }
+    });
+    rehashed.collect()
+}
+
+fn changed(path: &str) -> String {
+    format!("{path} has other bytes than it was written with")
 }
 
 fn compare<V: Fn() -> CacheSpan>(table_dir: &Path, files: Vec<EntryFile>, hashing: &mut Hashing<V>) -> Check {
@@ -131,7 +163,7 @@ fn compare<V: Fn() -> CacheSpan>(table_dir: &Path, files: Vec<EntryFile>, hashin
                     today.push(EntryFile { stamp, ..file });
                 }
                 Ok(_) => {
-                    return Check::Damaged(format!("{} has other bytes than it was written with", file.path));
+                    return Check::Damaged(changed(&file.path));
                 }
                 Err(error) => return Check::Damaged(unreadable(&file.path, &error)),
             },

@@ -118,6 +118,28 @@ pub enum CacheError {
         #[source]
         source: std::io::Error,
     },
+    /// What was asked for is not in the cache.
+    #[error("there is no entry `{wanted}`; `alluvium cache ls` lists what there is")]
+    NoSuchEntry {
+        /// A view, a key or an entry's id, as it was given.
+        wanted: String,
+    },
+    /// An entry would be copied over something else.
+    #[error("{} is there already; choose another place", path.display())]
+    Exists {
+        /// The place.
+        path: PathBuf,
+    },
+    /// An entry is not what it was when it was written.
+    #[error(
+        "the entry of view `{view}` is damaged: {damage}; `alluvium cache verify` sets it aside, and a run computes it again"
+    )]
+    Damaged {
+        /// The view.
+        view: String,
+        /// What is missing or changed.
+        damage: String,
+    },
     /// An entry's files cannot be scanned.
     #[error("the entry of `{name}` cannot be scanned")]
     Scan {
@@ -130,6 +152,17 @@ pub enum CacheError {
 }
 
 impl CacheError {
+    /// A failure to do something with a file of the cache.
+    pub(crate) fn io<'p>(action: &'static str, path: &'p Path) -> impl FnOnce(std::io::Error) -> Self + use<'p> {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    /// Whether the caller named something that cannot be, rather than the machine or the data being at fault.
+    #[must_use]
+    pub const fn is_input(&self) -> bool {
+        matches!(self, Self::NoSuchEntry { .. } | Self::Exists { .. })
+    }
+
     /// A failure to write files: of the query whose rows they were to hold, or of the writing.
     pub(crate) fn writing(name: &str, path: &Path, source: WriteError) -> Self {
         match source {
@@ -154,6 +187,9 @@ impl CacheError {
             Self::Index(_) => "index",
             Self::Root(_) => "root",
             Self::Io { .. } => "io",
+            Self::NoSuchEntry { .. } => "no_such_entry",
+            Self::Exists { .. } => "exists",
+            Self::Damaged { .. } => "damaged",
             Self::Scan { .. } => "scan",
         }
     }

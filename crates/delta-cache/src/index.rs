@@ -3,21 +3,23 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `entries` | the 32 bytes of a cache key | the entry |
+//! | `condemned` | an entry's id | an entry that serves no new hit and is to be deleted |
 //! | `latest` | a view's name | keys and components of its newest entries, kept when the entries go |
 //! | `outputs` | an output's name and table | its last known publication |
 //! | `tokens` | what is leased | the current fencing token |
 //! | `meta` | `next_token` | the last token drawn, over all that is leased |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_contracts::{CacheKey, EntryId, RunId};
-use alluvium_disk_kv_cache::{Store, StoreError, WriteTxn};
+use alluvium_disk_kv_cache::{Order, Store, StoreError, WriteTxn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{Entry, EntryFile};
 
 const ENTRIES: &str = "entries";
+const CONDEMNED: &str = "condemned";
 const LATEST: &str = "latest";
 const OUTPUTS: &str = "outputs";
 const TOKENS: &str = "tokens";
@@ -41,6 +43,36 @@ pub(crate) struct OutputRow {
     pub(crate) run_id: RunId,
     pub(crate) fencing_token: Option<u64>,
     pub(crate) files: Vec<EntryFile>,
+}
+
+/// An entry, or a directory that no entry is in, on its way out: see [`crate::retention`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Condemned {
+    pub(crate) id: EntryId,
+    pub(crate) key: CacheKey,
+    pub(crate) view: String,
+    /// Its directory, relative to the cache root.
+    pub(crate) dir: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) reason: String,
+    pub(crate) condemned_unix_ms: i64,
+    /// Those who read when it had been condemned, and may have found it before; none while nobody has looked.
+    pub(crate) readers: Option<BTreeSet<String>>,
+}
+
+/// Whether what is condemned has a row in the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Entry,
+    Orphan,
+}
+
+/// All rows of `entries`.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    pub(crate) found: Vec<Entry>,
+    /// The keys whose rows do not decode, and how those are addressed.
+    pub(crate) damaged: Vec<Vec<u8>>,
 }
 
 /// How many rows there are.
@@ -132,15 +164,20 @@ impl Index {
                 return Ok(Publication::Superseded);
             }
             txn.put(ENTRIES, key, &value)?;
+            // A collector may have taken its directory for one that nobody finishes.
+            txn.delete(CONDEMNED, &id_key(entry.id))?;
             remember(txn, entry)?;
             Ok(Publication::Published)
         })
     }
 
-    /// Gives a row to an entry that has none. `false`: its key has a row by now.
+    /// Gives a row to an entry that has none. `false`: its key has a row by now, or it is condemned.
     pub(crate) fn adopt(&self, entry: &Entry) -> Result<bool, StoreError> {
         let value = encode(entry);
         self.store.write(|txn| {
+            if txn.get(CONDEMNED, &id_key(entry.id))?.is_some() {
+                return Ok(false);
+            }
             if txn.get(ENTRIES, entry.key.as_bytes())?.and_then(decode::<Entry>).is_some() {
                 return Ok(false);
             }
@@ -170,6 +207,88 @@ impl Index {
                 Some(held) if held == id => txn.delete(ENTRIES, key.as_bytes()),
                 Some(_) | None => Ok(false),
             }
+        })
+    }
+
+    /// Every row of `entries`.
+    pub(crate) fn entries(&self) -> Result<Entries, StoreError> {
+        self.store.read(|txn| {
+            let mut entries = Entries::default();
+            for row in txn.scan(ENTRIES, .., Order::Ascending)? {
+                let (key, value) = row?;
+                match decode::<Entry>(value) {
+                    Some(entry) => entries.found.push(entry),
+                    None => entries.damaged.push(key.to_vec()),
+                }
+            }
+            Ok(entries)
+        })
+    }
+
+    /// Removes a row of `entries` that still does not decode.
+    pub(crate) fn drop_damaged(&self, key: &[u8]) -> Result<bool, StoreError> {
+        self.store.write(|txn| match txn.get(ENTRIES, key)? {
+            Some(bytes) if decode::<Entry>(bytes).is_none() => txn.delete(ENTRIES, key),
+            Some(_) | None => Ok(false),
+        })
+    }
+
+    /// What is condemned. A row that does not decode is left out: its directory is an orphan then, and condemned anew.
+    pub(crate) fn condemned(&self) -> Result<Vec<Condemned>, StoreError> {
+        self.store.read(|txn| {
+            let rows = txn.scan(CONDEMNED, .., Order::Ascending)?;
+            rows.filter_map(|row| row.map(|(_, value)| decode(value)).transpose()).collect()
+        })
+    }
+
+    pub(crate) fn is_condemned(&self, id: EntryId) -> Result<bool, StoreError> {
+        self.store.read(|txn| Ok(txn.get(CONDEMNED, &id_key(id))?.is_some()))
+    }
+
+    /// Condemns all of these that still stand as they did; returns those.
+    pub(crate) fn condemn(&self, doomed: &[(Condemned, Standing)]) -> Result<Vec<Condemned>, StoreError> {
+        self.store.write(|txn| {
+            let mut condemned = Vec::new();
+            for (one, standing) in doomed {
+                let held = txn.get(ENTRIES, one.key.as_bytes())?.and_then(decode::<Entry>).map(|held| held.id);
+                let stands = match standing {
+                    Standing::Entry => held == Some(one.id),
+                    Standing::Orphan => held != Some(one.id),
+                };
+                if !stands {
+                    continue;
+                }
+                if *standing == Standing::Entry {
+                    txn.delete(ENTRIES, one.key.as_bytes())?;
+                }
+                txn.put(CONDEMNED, &id_key(one.id), &encode(one))?;
+                condemned.push(one.clone());
+            }
+            Ok(condemned)
+        })
+    }
+
+    /// Records who reads, for those of which that is not recorded yet.
+    pub(crate) fn await_readers(&self, ids: &[EntryId], readers: &BTreeSet<String>) -> Result<(), StoreError> {
+        self.store.write(|txn| {
+            for id in ids {
+                let row = txn.get(CONDEMNED, &id_key(*id))?.and_then(decode::<Condemned>);
+                if let Some(row) = row.filter(|row| row.readers.is_none()) {
+                    let row = Condemned { readers: Some(readers.clone()), ..row };
+                    txn.put(CONDEMNED, &id_key(*id), &encode(&row))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets what is deleted.
+    pub(crate) fn forget(&self, ids: &[EntryId]) -> Result<(), StoreError> {
+        self.store.write(|txn| {
+            for id in ids {
+                txn.delete(CONDEMNED, &id_key(*id))?;
+            }
+            Ok(())
         })
     }
 
@@ -215,6 +334,10 @@ fn remember(txn: &mut WriteTxn<'_>, entry: &Entry) -> Result<(), StoreError> {
     latest.insert(0, Latest { key: entry.key, components: entry.components.clone() });
     latest.truncate(REMEMBERED);
     txn.put(LATEST, entry.view.as_bytes(), &encode(&latest))
+}
+
+fn id_key(id: EntryId) -> [u8; 16] {
+    *id.as_uuid().as_bytes()
 }
 
 fn is_current(held: Option<&[u8]>, token: u64) -> bool {

@@ -4,8 +4,6 @@
 //! replaced at once, in containers too. A stuck owner loses its lease at the deadline of whoever waits: the waiter draws
 //! the next token without the lock, and the owner, should it wake, finds that its token is no longer current.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +11,7 @@ use alluvium_telemetry::{CacheSpan, Seam};
 
 use crate::error::CacheError;
 use crate::index::Index;
+use crate::lock_file::LockFile;
 
 /// How often a waiter looks again: the time that a hit may lag behind the publication it waited for.
 const POLL: Duration = Duration::from_millis(5);
@@ -24,14 +23,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) token: u64,
-    lock: Option<Lock>,
-}
-
-#[derive(Debug)]
-struct Lock {
-    path: PathBuf,
-    /// Holds the kernel's lock until it is closed.
-    _file: File,
+    lock: Option<LockFile>,
 }
 
 impl Lease {
@@ -65,14 +57,14 @@ impl Lease {
         deadline: Duration,
         seam: &Seam,
         mut waits: impl FnMut(),
-    ) -> Result<Option<Lock>, CacheError> {
-        std::fs::create_dir_all(dir).map_err(|source| io("create the directory", dir, source))?;
+    ) -> Result<Option<LockFile>, CacheError> {
+        std::fs::create_dir_all(dir).map_err(CacheError::io("create the directory", dir))?;
         let path = lock_path(dir, resource);
         let watch = seam.stopwatch();
         let (mut waited, mut told) = (false, false);
         loop {
-            if let Some(file) = try_lock(&path)? {
-                return Ok(Some(Lock { path, _file: file }));
+            if let Some(lock) = LockFile::try_take(&path)? {
+                return Ok(Some(lock));
             }
             if !waited {
                 waited = true;
@@ -101,60 +93,18 @@ impl Lease {
 
     /// Whether somebody holds the lease on `resource`.
     pub(crate) fn is_held(dir: &Path, resource: &[u8; 32]) -> bool {
-        match File::open(lock_path(dir, resource)) {
-            Ok(file) => file.try_lock_shared().is_err(),
-            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
-        }
+        LockFile::is_held(&lock_path(dir, resource))
+    }
+
+    /// Keeps everybody from computing `resource` while the returned file lives; none if somebody does. It is no lease: it
+    /// draws no token, and publishes nothing.
+    pub(crate) fn keep_out(dir: &Path, resource: &[u8; 32]) -> Result<Option<LockFile>, CacheError> {
+        std::fs::create_dir_all(dir).map_err(CacheError::io("create the directory", dir))?;
+        LockFile::try_take(&lock_path(dir, resource))
     }
 }
 
 fn lock_path(dir: &Path, resource: &[u8; 32]) -> PathBuf {
     let name: String = resource.iter().map(|byte| format!("{byte:02x}")).collect();
     dir.join(format!("{name}.lock"))
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Removed while still locked, so that nobody can have locked a file that is about to lose its name unnoticed.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.lock.take();
-    }
-}
-
-/// The locked file, or none while another process (or another task of this one) holds it.
-fn try_lock(path: &Path) -> Result<Option<File>, CacheError> {
-    loop {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(|source| io("open the lease file", path, source))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(source)) => {
-                return Err(io("lock the lease file", path, source));
-            }
-        }
-        // An earlier owner may have removed the name between our open and our lock: then this lock guards nothing.
-        let opened = file.metadata().map_err(|source| io("stat the lease file", path, source))?;
-        match std::fs::metadata(path) {
-            Ok(named) if (named.dev(), named.ino()) == (opened.dev(), opened.ino()) => {
-                return Ok(Some(file));
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(io("stat the lease file", path, source)),
-        }
-    }
-}
-
-fn io(action: &'static str, path: &Path, source: std::io::Error) -> CacheError {
-    CacheError::Io { action, path: path.to_owned(), source }
 }

@@ -3,7 +3,8 @@
 //! [`DeltaCache::lookup`] answers from an index and the stat of a few files: no log replay, no ledger scan, no source
 //! data. [`DeltaCache::write`] computes a view once, however many processes ask, and publishes it in one transaction; a
 //! process killed anywhere leaves the old state or the new one. [`DeltaCache::publish`] does the same for an output,
-//! which is a Delta table that others read.
+//! which is a Delta table that others read. Entries are listed, verified, evicted, collected under a byte budget, found
+//! again when the index is lost, and exported ([`DeltaCache::list`] and its neighbours); none is deleted under a reader.
 //!
 //! # What this crate is not
 //! It knows no pipeline and no order of views, and it does not decide what a key is: `alluvium-plans` does.
@@ -16,6 +17,7 @@
 //! - Every read, write, eviction, rehash and wait for a lease is one [`CacheOutcome`](alluvium_contracts::CacheOutcome): its
 //!   span, its metrics and what a ledger stores of it are made from that value.
 //! - What is damaged is set aside and named, never read as absent, and never served.
+//! - An entry is deleted only when every [`Reading`] that began before it was condemned has ended.
 
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -24,21 +26,33 @@ mod adopt;
 mod cache;
 mod entry;
 mod error;
+mod evict;
+mod export;
+mod gc;
 mod index;
+mod inventory;
 mod lease;
+mod lock_file;
 mod materialize;
 mod memory;
 mod operation;
+mod orphans;
 mod output;
 mod provider;
 mod published;
 mod rows_digest;
+mod reading;
+mod retention;
+mod verify;
 
 pub use cache::{BeforePublish, DeltaCache, Lookup, WriteRequest, Written};
 pub use entry::{Entry, EntryFile};
 pub use error::CacheError;
+pub use evict::Selection;
+pub use gc::GcRequest;
 pub use memory::InMemory;
 pub use output::{OutputState, OutputTarget, PublishRequest, Published};
 pub use provider::ComputedView;
 pub use published::LostValue;
 pub use rows_digest::{RowsDigester, rows_digest};
+pub use reading::Reading;

@@ -4,6 +4,7 @@
 //! files that it names are there. It is replaced by compare-and-swap on the version that was seen; whoever loses the
 //! race looks again before it tries again.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -499,6 +500,9 @@ fn metadata(
         traceparent: traceparent(),
         row_count: Some(row_count),
         compute_ms: Some(compute_ms),
+        stability: Some(bundle.identity().stability),
+        components: BTreeMap::new(),
+        tags: Vec::new(),
     }
 }
 

@@ -167,6 +167,9 @@ async fn commit(
         traceparent: None,
         row_count: None,
         compute_ms: None,
+        stability: None,
+        components: BTreeMap::new(),
+        tags: Vec::new(),
     };
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| LedgerError::Append {
         ledger,

@@ -11,7 +11,7 @@ use alluvium_contracts::{
     Stability, ViewResult,
 };
 use alluvium_datasets::{ChangedError, Dataset, PinnedDataset};
-use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published};
+use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published, Reading};
 use alluvium_plans::{Input, PlanBundle, ViewRef, one_line, plan_view};
 use alluvium_profile::{Session, real_path};
 use alluvium_telemetry::{end_span, plan_span, set_plan_hash};
@@ -29,6 +29,8 @@ pub(crate) struct Decisions {
     pub(crate) graph: Graph,
     pub(crate) views: BTreeMap<String, ViewDecision>,
     pub(crate) outputs: BTreeMap<String, OutputDecision>,
+    /// Keeps every entry that was found from deletion.
+    pub(crate) reading: Arc<Reading>,
     pins: BTreeMap<String, PinnedDataset>,
 }
 
@@ -39,6 +41,7 @@ pub(crate) struct ViewDecision {
     pub(crate) state: State,
     /// To be computed whatever the caches hold.
     pub(crate) fresh: bool,
+    pub(crate) tags: Vec<String>,
     /// The sources that its computation reads in this run: its own, and those of upstream views without an entry.
     live: BTreeSet<String>,
 }
@@ -138,7 +141,8 @@ impl Decisions {
     ) -> Result<Self, RunError> {
         let mentioned: BTreeSet<&String> = graph.mentions.values().flatten().chain(sources).collect();
         let pins = pin_sources(pipeline, &session, &mentioned).await?;
-        let mut decisions = Self { session, graph, views: BTreeMap::new(), outputs: BTreeMap::new(), pins };
+        let reading = Arc::new(pipeline.cache.begin_reading()?);
+        let mut decisions = Self { session, graph, views: BTreeMap::new(), outputs: BTreeMap::new(), reading, pins };
         let mut inputs: BTreeMap<String, Input> =
             decisions.pins.iter().map(|(name, pin)| (name.clone(), Input::Dataset(pin.clone()))).collect();
         for view in decisions.graph.order.clone() {
@@ -265,7 +269,9 @@ impl Decisions {
             }
         };
         drop(planning);
-        let policy = project.spec().views.get(view).map(|spec| spec.cache).unwrap_or_default();
+        let spec = project.spec().views.get(view);
+        let policy = spec.map(|spec| spec.cache).unwrap_or_default();
+        let tags = spec.map(|spec| spec.tags.clone()).unwrap_or_default();
         let reference = Arc::new(ViewRef::new(view, Arc::clone(bundle.published().arrow())));
         register(&self.session, view, Arc::clone(&reference) as Arc<dyn datafusion::catalog::TableProvider>)
             .map_err(RunError::execute)?;
@@ -292,7 +298,7 @@ impl Decisions {
         let fresh = anew.view(view);
         let state = self.state(pipeline, &bundle, policy, fresh)?;
         let live = self.live_sources(&bundle);
-        let decision = ViewDecision { bundle, policy, reference, state, fresh, live };
+        let decision = ViewDecision { bundle, policy, reference, state, fresh, tags, live };
         if decision.rewrites_unstable() {
             for output in self.outputs.values_mut().filter(|output| output.view == view) {
                 output.renew("its view is computed again, and is unstable");
@@ -318,7 +324,7 @@ impl Decisions {
                 Some(outcome) if !fresh => State::HitMemory(outcome),
                 Some(_) | None => compute("kept in memory: cache = \"memory\"", None),
             },
-            CachePolicy::DeltaStaging => match pipeline.cache.lookup(bundle)? {
+            CachePolicy::DeltaStaging => match pipeline.cache.lookup(&self.reading, bundle)? {
                 Lookup::Hit(entry, outcome) if !fresh => State::Hit(entry, outcome),
                 Lookup::Hit(..) => compute(FRESH, None),
                 Lookup::Miss(explanation) => compute(&one_line(&explanation), Some(explanation)),
@@ -410,6 +416,14 @@ impl ViewDecision {
             && self.policy == CachePolicy::DeltaStaging
             && self.bundle.cache_key().is_some()
             && self.bundle.identity().stability == Stability::Unstable
+    }
+
+    /// Why its key was not found, where it was looked up and is computed.
+    pub(crate) fn explanation(&self) -> Option<&MissExplanation> {
+        match &self.state {
+            State::Compute { explanation, .. } => explanation.as_ref(),
+            State::Hit(..) | State::HitOutput(_) | State::HitMemory(_) | State::Idle => None,
+        }
     }
 
     /// Whether its rows are kept in a table of their own, so that its readers do not read its sources.

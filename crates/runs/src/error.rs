@@ -204,12 +204,10 @@ impl RunError {
             | Self::Sql { .. }
             | Self::Policy { .. }
             | Self::Session(SessionError::Setting { .. }) => true,
-            Self::Directory { .. }
-            | Self::Replay { .. }
-            | Self::Execute { .. }
-            | Self::Session(_)
-            | Self::Cache(_)
-            | Self::Ledger(_) => false,
+            Self::Cache(error) => error.is_input(),
+            Self::Directory { .. } | Self::Replay { .. } | Self::Execute { .. } | Self::Session(_) | Self::Ledger(_) => {
+                false
+            }
         }
     }
 

@@ -345,7 +345,14 @@ impl Attempt<'_> {
                 Ok(outcome.with_rows(rows))
             }
             (Some(key), CachePolicy::DeltaStaging) => {
-                let request = WriteRequest { bundle, key, run_id: self.run_id, fresh: decision.fresh };
+                let request = WriteRequest {
+                    bundle,
+                    key,
+                    run_id: self.run_id,
+                    fresh: decision.fresh,
+                    tags: &decision.tags,
+                    reading: &self.decisions.reading,
+                };
                 let (entry, outcome) = match cache.write(session, request, &before_publish).await? {
                     Written::Computed(entry, written) => {
                         (entry, ViewOutcome::of_operation(decision, &written, Some(reason.clone())))

@@ -15,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bundles;
+mod caches;
 mod decide;
 mod diagnostics;
 mod doctor;
@@ -35,7 +36,9 @@ mod run;
 mod scaffold;
 mod sinks;
 
+pub use alluvium_delta_cache::{CacheError, DeltaCache, GcRequest, Selection};
 pub use alluvium_plans::open_lineage_facet;
+pub use caches::{Caches, Opened};
 pub use doctor::doctor;
 pub use error::RunError;
 pub use history::RunName;

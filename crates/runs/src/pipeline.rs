@@ -18,6 +18,7 @@ use crate::decide::Decisions;
 use crate::error::RunError;
 use crate::execute::Outcomes;
 use crate::project::Project;
+use crate::project_error::ProjectError;
 use crate::run::RunOptions;
 use crate::sinks::{self, SinkError};
 
@@ -77,6 +78,9 @@ pub struct Pipeline {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// The project that would name the cache root is wrong.
+    #[error(transparent)]
+    Project(#[from] ProjectError),
     /// The profile is wrong.
     #[error("the profile cannot be used")]
     Profile(#[from] ProfileError),
@@ -108,7 +112,11 @@ impl OpenError {
     /// Whether the user declared something that cannot be: a cache root, a setting, a sink.
     #[must_use]
     pub const fn is_input(&self) -> bool {
-        matches!(self, Self::Root(_) | Self::OutputInRoot { .. } | Self::Profile(_) | Self::Sink(_))
+        match self {
+            Self::Project(error) => error.is_input(),
+            Self::Root(_) | Self::OutputInRoot { .. } | Self::Profile(_) | Self::Sink(_) => true,
+            Self::Cache(_) | Self::Ledger(_) => false,
+        }
     }
 }
 

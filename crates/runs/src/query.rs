@@ -17,6 +17,9 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use fail::fail_point;
+use futures::StreamExt as _;
 
 use crate::decide::{Decisions, State, register};
 use crate::error::RunError;
@@ -29,7 +32,7 @@ const LEDGERS: &str = "alluvium";
 pub struct QueryAnswer {
     /// The columns.
     pub schema: SchemaRef,
-    /// The rows.
+    /// The rows. While they come, the entries that they are read from are kept from deletion.
     pub batches: SendableRecordBatchStream,
 }
 
@@ -70,11 +73,17 @@ impl Pipeline {
         if let Some(views) = &wanted.ledgers {
             self.register_ledgers(session, views).await?;
         }
+        fail_point!("query.decided");
         let frame = session.execute(query).await.map_err(wrong)?;
         let exec = frame.create_physical_plan().await.map_err(RunError::execute)?;
         let batches =
             datafusion::physical_plan::execute_stream(exec, session.context().task_ctx()).map_err(RunError::execute)?;
-        Ok(QueryAnswer { schema: batches.schema(), batches })
+        let schema = batches.schema();
+        let reading = Arc::clone(&decisions.reading);
+        let kept = batches.inspect(move |_| {
+            let _until_the_last = &reading;
+        });
+        Ok(QueryAnswer { batches: Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), kept)), schema })
     }
 
     /// What a query needs to be registered: what it names, or everything when it asks for the catalog or for a name

@@ -59,6 +59,10 @@ impl ViewOutcome {
                 plan_fingerprint: Some(identity.plan_fingerprint),
                 stability: Some(identity.stability),
                 reason,
+                explanation: match result {
+                    ViewResult::Write | ViewResult::Computed | ViewResult::Error => decision.explanation().cloned(),
+                    ViewResult::Hit | ViewResult::Skipped => None,
+                },
             },
             schema_hash: decision.bundle.published().hash(),
             cache_path: None,

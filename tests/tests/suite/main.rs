@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod boundary;
+mod caches;
 mod changing;
 mod crash;
 mod differential;
@@ -16,6 +17,7 @@ mod lost_index;
 mod outputs;
 mod plan_goldens;
 mod profile;
+mod retention;
 mod signals;
 mod spine;
 mod store;

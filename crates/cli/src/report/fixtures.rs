@@ -20,6 +20,7 @@ pub fn view(name: &str, result: ViewResult, reason: Option<&str>) -> ViewReport 
         plan_fingerprint: None,
         stability: None,
         reason: reason.map(str::to_owned),
+        explanation: None,
     }
 }
 

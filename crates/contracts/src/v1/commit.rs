@@ -10,7 +10,8 @@ use crate::digest::{ArtifactId, CacheKey, LayoutHash, PinDigest, PlanFingerprint
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::RunId;
 use crate::v1::cache::{CacheOperation, CachePolicy, CacheScope, LookupResult};
-use crate::v1::sample;
+use crate::v1::plan::Stability;
+use crate::v1::sample::{self, names};
 
 /// What a commit says of itself, in the commit's `commitInfo`. Unknown keys are tolerated on reading: the engine adds its own.
 ///
@@ -59,6 +60,15 @@ pub struct CacheCommitMetadata {
     /// How long the content took to compute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compute_ms: Option<f64>,
+    /// Whether computing the content again must give the same rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stability: Option<Stability>,
+    /// The components of the key, by name: with them an index that was lost can say again why a key moved.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub components: BTreeMap<String, String>,
+    /// The tags of the view.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 /// One pinned input of a commit.
@@ -101,6 +111,9 @@ impl Contract for CacheCommitMetadata {
             traceparent: Some(sample::TRACEPARENT.to_owned()),
             row_count: Some(181),
             compute_ms: Some(412.5),
+            stability: Some(Stability::Exact),
+            components: BTreeMap::from([("source flights: version".to_owned(), "42".to_owned())]),
+            tags: names(["nightly"]),
         }
     }
 }

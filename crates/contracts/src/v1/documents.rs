@@ -55,6 +55,7 @@ impl Contract for RunDocument {
                 plan_fingerprint: Some(PlanFingerprint::of(b"daily_delays")),
                 stability: Some(Stability::Exact),
                 reason: Some("source flights: version 41 → 42".to_owned()),
+                explanation: Some(MissExplanation::example()),
             }],
             outputs: vec![OutputReport {
                 name: "daily".to_owned(),
@@ -112,6 +113,9 @@ pub struct ViewReport {
     pub stability: Option<Stability>,
     /// Why it was computed, or why it failed.
     pub reason: Option<String>,
+    /// Why its key was not found: what differs from the nearest earlier entry. None for a view that was not looked up or
+    /// was found.
+    pub explanation: Option<MissExplanation>,
 }
 
 words!(

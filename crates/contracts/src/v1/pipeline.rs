@@ -49,7 +49,12 @@ impl Contract for PipelineSpec {
             version: Some(42),
         };
         let sql = "select flight_date, avg(delay) as mean_delay from flights group by flight_date";
-        let delays = ViewSpec { sql: Some(sql.to_owned()), file: None, cache: CachePolicy::DeltaStaging };
+        let delays = ViewSpec {
+            sql: Some(sql.to_owned()),
+            file: None,
+            cache: CachePolicy::DeltaStaging,
+            tags: names(["nightly"]),
+        };
         let daily = OutputSpec {
             view: "daily_delays".to_owned(),
             path: "out/daily".to_owned(),
@@ -225,6 +230,9 @@ pub struct ViewSpec {
     pub file: Option<String>,
     /// What becomes of the result. Default: `delta_staging`.
     pub cache: CachePolicy,
+    /// Words by which its entries can be evicted together: `alluvium cache evict --tag`. They move no key; an entry has
+    /// those of the time at which it was written.
+    pub tags: Vec<String>,
 }
 
 /// `[outputs.NAME]`: a view published as a Delta table.

@@ -1,0 +1,180 @@
+//! How entries go: condemned in the index, kept until nobody can be reading them, then deleted.
+//!
+//! 1. *Condemn.* One transaction takes the row out of `entries` and puts it into `condemned`. From then on no lookup
+//!    finds the entry: neither by the index, nor by its commit, because adoption leaves alone what is condemned.
+//! 2. *Grace.* The readers that hold their files now, after the transaction, are all that can have found it before
+//!    ([`Reading`](crate::Reading) is taken before a lookup). Their names are recorded once; readers who come later do
+//!    not matter, so a busy cache is collected too.
+//! 3. *Delete.* When none of those names is locked any more, the directory goes, and after it the row of `condemned`.
+//!
+//! *Invariants*
+//! - A directory under `view_cache` is deleted only while it has a row in `condemned` whose readers are all gone. The one
+//!   exception is a directory that its own writer drops because it was never published.
+//! - The row outlives the files: whoever asks whether an entry is condemned, and only then looks at its files, either
+//!   sees that it is or finds them gone.
+//! - A publication takes its own entry off the list, in its transaction. Its writer is a reader too, so that the
+//!   directory is still there.
+//! - A process that dies between any two steps leaves what the next pass goes on with. A condemned entry whose index was
+//!   lost is an entry again: it was never damaged.
+
+use std::collections::BTreeMap;
+
+use alluvium_contracts::{CacheOperation, CachePolicy, CacheRemoval, CacheScope, EntryId, RemovalResult, RemovedEntry};
+use fail::fail_point;
+
+use crate::cache::DeltaCache;
+use crate::entry::Entry;
+use crate::error::CacheError;
+use crate::index::{Condemned, Standing};
+use crate::lease::Lease;
+use crate::operation::Subject;
+use crate::orphans::{Orphan, bytes_below};
+
+/// Deletions between two transactions of the index.
+const BATCH: usize = 256;
+
+/// What is to go, with its reason.
+pub(crate) type Doomed = (Condemned, Standing);
+
+impl DeltaCache {
+    pub(crate) fn doom_entry(&self, entry: &Entry, reason: String) -> Doomed {
+        let condemned = Condemned {
+            id: entry.id,
+            key: entry.key,
+            view: entry.view.clone(),
+            dir: entry.dir.clone(),
+            size_bytes: entry.size_bytes(),
+            reason,
+            condemned_unix_ms: self.seam.unix_ms(),
+            readers: None,
+        };
+        (condemned, Standing::Entry)
+    }
+
+    pub(crate) fn doom_orphan(&self, orphan: Orphan, reason: String) -> Doomed {
+        let condemned = Condemned {
+            size_bytes: bytes_below(&self.root.path().join(&orphan.dir)),
+            id: orphan.id,
+            key: orphan.key,
+            view: orphan.view,
+            dir: orphan.dir,
+            reason,
+            condemned_unix_ms: self.seam.unix_ms(),
+            readers: None,
+        };
+        (condemned, Standing::Orphan)
+    }
+
+    /// Condemns `doomed`, deletes everything condemned that nobody can be reading, and reports both, earlier
+    /// condemnations first. `max_bytes` is only for the report.
+    pub(crate) fn remove(
+        &self,
+        doomed: Vec<Doomed>,
+        max_bytes: Option<u64>,
+        dry_run: bool,
+    ) -> Result<CacheRemoval, CacheError> {
+        let live = self.live_bytes()?;
+        let removed = |condemned: &Condemned, result| RemovedEntry {
+            view_name: condemned.view.clone(),
+            entry_id: condemned.id,
+            cache_path: condemned.dir.clone(),
+            size_bytes: condemned.size_bytes,
+            reason: condemned.reason.clone(),
+            result,
+        };
+        if dry_run {
+            let earlier = self.index.condemned()?;
+            let entries = earlier.iter().map(|condemned| removed(condemned, RemovalResult::Condemned));
+            let planned = doomed.iter().map(|(condemned, _)| removed(condemned, RemovalResult::Planned));
+            let of_entries = doomed.iter().filter(|(_, standing)| *standing == Standing::Entry);
+            let freed: u64 = of_entries.map(|(condemned, _)| condemned.size_bytes).sum();
+            return Ok(CacheRemoval {
+                dry_run,
+                max_bytes,
+                live_bytes_before: live,
+                live_bytes_after: live.saturating_sub(freed),
+                entries: entries.chain(planned).collect(),
+            });
+        }
+        let condemned = self.index.condemn(&doomed)?;
+        fail_point!("gc.condemned");
+        let ranks: BTreeMap<EntryId, usize> =
+            condemned.iter().enumerate().map(|(rank, condemned)| (condemned.id, rank)).collect();
+        let mut reported = self.delete_unread()?;
+        // As the caller ordered them, behind what was condemned before.
+        reported.sort_by_key(|(condemned, _)| ranks.get(&condemned.id));
+        Ok(CacheRemoval {
+            dry_run,
+            max_bytes,
+            live_bytes_before: live,
+            live_bytes_after: self.live_bytes()?,
+            entries: reported.iter().map(|(condemned, result)| removed(condemned, *result)).collect(),
+        })
+    }
+
+    /// One pass over everything condemned.
+    fn delete_unread(&self) -> Result<Vec<(Condemned, RemovalResult)>, CacheError> {
+        let condemned = self.index.condemned()?;
+        // After the transactions that condemned them, or the list would miss who looked up in between.
+        let alive = self.readers()?;
+        fail_point!("gc.readers.listed");
+        let unseen: Vec<EntryId> =
+            condemned.iter().filter(|condemned| condemned.readers.is_none()).map(|condemned| condemned.id).collect();
+        if !unseen.is_empty() && !alive.is_empty() {
+            self.index.await_readers(&unseen, &alive)?;
+        }
+        let mut passed = Vec::with_capacity(condemned.len());
+        let mut gone = Vec::new();
+        for condemned in condemned {
+            let is_read = !condemned.readers.as_ref().unwrap_or(&alive).is_disjoint(&alive);
+            if is_read {
+                passed.push((condemned, RemovalResult::Condemned));
+                continue;
+            }
+            self.delete(&condemned)?;
+            gone.push(condemned.id);
+            passed.push((condemned, RemovalResult::Deleted));
+            if gone.len() == BATCH {
+                self.index.forget(&std::mem::take(&mut gone))?;
+            }
+        }
+        fail_point!("gc.deleted");
+        if !gone.is_empty() {
+            self.index.forget(&gone)?;
+        }
+        Ok(passed)
+    }
+
+    fn delete(&self, condemned: &Condemned) -> Result<(), CacheError> {
+        fail_point!("gc.deleting");
+        let subject = Subject {
+            scope: CacheScope::View,
+            policy: CachePolicy::DeltaStaging,
+            name: &condemned.view,
+            cache_key: Some(condemned.key),
+        };
+        let evicting = self.begin(CacheOperation::Evict, &subject);
+        let dir = self.root.path().join(&condemned.dir);
+        match std::fs::remove_dir_all(&dir) {
+            Ok(()) => drop(evicting.ok(Some(condemned.size_bytes))),
+            // Its writer dropped it, or another collector was quicker.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => evicting.discard(),
+            Err(source) => {
+                let error = CacheError::io("delete the condemned entry", &dir)(source);
+                evicting.error(error.kind());
+                return Err(error);
+            }
+        }
+        // The key's own directory goes with its last entry; a writer who is about to use it holds the lease.
+        if let Some(parent) = dir.parent()
+            && let Some(_keeping_out) = Lease::keep_out(&self.leases(), condemned.key.as_bytes())?
+        {
+            let _ = std::fs::remove_dir(parent);
+        }
+        Ok(())
+    }
+
+    fn live_bytes(&self) -> Result<u64, CacheError> {
+        Ok(self.index.entries()?.found.iter().map(Entry::size_bytes).sum())
+    }
+}

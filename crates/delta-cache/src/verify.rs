@@ -1,0 +1,77 @@
+//! Rehashing on request: every byte of every entry, and its commit, whatever stamps say.
+
+use alluvium_contracts::{CacheOperation, CacheVerification, VerifiedEntry, VerifyResult};
+
+use crate::cache::DeltaCache;
+use crate::entry::{DAMAGED, Entry, EntryFile, rehash};
+use crate::error::CacheError;
+use crate::operation::Subject;
+
+impl DeltaCache {
+    /// Reads every byte of the live entries of `views`, or of all if it is empty, and compares files and commit with the
+    /// index. What is damaged is set aside; the next run computes it again.
+    ///
+    /// # Errors
+    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a damaged entry cannot be set aside.
+    pub fn verify(&self, views: &[String]) -> Result<CacheVerification, CacheError> {
+        let mut entries = self.index.entries()?.found;
+        entries.retain(|entry| views.is_empty() || views.contains(&entry.view));
+        entries.sort_by(|one, other| (&one.view, one.id).cmp(&(&other.view, other.id)));
+        let mut verified = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let damage = self.verify_entry(&entry)?;
+            verified.push(VerifiedEntry {
+                view_name: entry.view.clone(),
+                entry_id: entry.id,
+                cache_key: entry.key,
+                result: if damage.is_some() { VerifyResult::Damaged } else { VerifyResult::Sound },
+                damage,
+                size_bytes: entry.size_bytes(),
+            });
+        }
+        let dropped = match views {
+            [] => self.drop_damaged_rows()?,
+            _ => 0,
+        };
+        if dropped > 0 {
+            self.notice(format!("{dropped} rows of the cache index did not decode and were dropped"));
+        }
+        Ok(CacheVerification {
+            damaged_count: verified.iter().filter(|entry| entry.damage.is_some()).count() as u64,
+            entries: verified,
+            notices: self.take_notices(),
+        })
+    }
+
+    /// What is wrong with an entry, which is set aside then.
+    fn verify_entry(&self, entry: &Entry) -> Result<Option<String>, CacheError> {
+        let subject = Subject::entry(entry);
+        let verifying = self.begin(CacheOperation::Verify, &subject);
+        let compared = verifying.span().in_scope(|| self.compare(entry));
+        match compared {
+            Ok(files) => {
+                verifying.ok(Some(entry.size_bytes()));
+                if files != entry.files {
+                    self.index.restamp(&Entry { files, ..entry.clone() })?;
+                }
+                Ok(None)
+            }
+            Err(damage) => {
+                verifying.error(DAMAGED);
+                self.evicting(&subject, Some(entry.size_bytes()), || self.set_aside(entry, &damage))?;
+                Ok(Some(damage))
+            }
+        }
+    }
+
+    /// The files with today's stamps; or what differs from what the index knows.
+    fn compare(&self, entry: &Entry) -> Result<Vec<EntryFile>, String> {
+        let committed = self
+            .committed_entry(entry.id, entry.dir.clone(), entry.key)
+            .map_err(|why| format!("its Delta log cannot be used: {why}"))?;
+        if committed.log_digest != entry.log_digest {
+            return Err("its Delta log has other bytes than it was written with".to_owned());
+        }
+        rehash(&entry.table_dir(self.root.path()), &entry.files)
+    }
+}

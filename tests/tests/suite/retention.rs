@@ -1,0 +1,208 @@
+//! A reader while entries are collected: stopped between any two steps, and the collector too, in every order. The reader
+//! never misses a file, and in the end everything that was condemned is gone.
+//!
+//! Fail points are the process's, so the interleavings are played in a child of this binary that does nothing else.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use alluvium_contracts::RunResult;
+use alluvium_runs::GcRequest;
+
+use crate::caches::{caches_at, entry_dirs};
+use crate::lab::{Lab, answer, results};
+
+const CHILD: &str = "ALLUVIUM_TEST_RETENTION";
+
+/// Between begin and end of a query whose view has an entry.
+const READER: [&str; 2] = ["view.row.found", "query.decided"];
+
+/// The same where the index was lost, so that reader and collector both adopt the entry.
+const ADOPTER: [&str; 3] = ["view.adopt.uncondemned", "view.adopt.checked", "query.decided"];
+
+const COLLECTOR: [&str; 4] = ["gc.condemned", "gc.readers.listed", "gc.deleting", "gc.deleted"];
+
+fn lab() -> Lab {
+    let lab = Lab::new(
+        r#"
+[sources.events]
+format = "parquet"
+path = "data/events.parquet"
+
+[views.first]
+sql = "select k, s from events"
+"#,
+    );
+    lab.parquet("data/events.parquet", &[(1, "a"), (2, "b"), (3, "b")]);
+    lab
+}
+
+/// Holds the first thread that comes to a fail point, until it is opened.
+struct Gate {
+    point: &'static str,
+    state: Arc<(Mutex<State>, Condvar)>,
+}
+
+#[derive(Default)]
+struct State {
+    reached: bool,
+    open: bool,
+}
+
+impl Gate {
+    fn at(point: &'static str) -> Self {
+        let state = Arc::<(Mutex<State>, Condvar)>::default();
+        let held = Arc::clone(&state);
+        let hold = move || {
+            let (state, changed) = &*held;
+            let mut state = state.lock().unwrap();
+            if !state.reached {
+                state.reached = true;
+                drop(changed.wait_while(state, |state| !state.open).unwrap());
+            }
+        };
+        fail::cfg_callback(point, hold).unwrap();
+        Self { point, state }
+    }
+
+    fn is_reached(&self) -> bool {
+        self.state.0.lock().unwrap().reached
+    }
+
+    /// Waits until somebody is held, or `thread` has ended without coming here.
+    fn wait<T>(&self, thread: &JoinHandle<T>) {
+        while !self.is_reached() && !thread.is_finished() {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    fn open(&self) {
+        self.state.0.lock().unwrap().open = true;
+        self.state.1.notify_all();
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.open();
+        fail::remove(self.point);
+    }
+}
+
+fn read(dir: &Path) -> JoinHandle<String> {
+    let dir = dir.to_owned();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let pipeline = Lab::open_at(&dir);
+            answer(&pipeline, "select sum(k) as k, count(*) as n from first").await
+        })
+    })
+}
+
+fn collect(dir: &Path) -> JoinHandle<usize> {
+    let dir = dir.to_owned();
+    std::thread::spawn(move || {
+        let request = GcRequest { max_bytes: Some(0), dry_run: false };
+        caches_at(&dir).cache().collect_garbage(request).unwrap().entries.len()
+    })
+}
+
+fn assert_rows(rows: &str, case: &str) {
+    assert!(rows.contains("| 6 | 3 |"), "{case}: {rows}");
+}
+
+/// Both are held, and let go in turn.
+async fn interleaved(reader: &'static str, collector: &'static str, lost: bool, reader_first: bool) {
+    let case = format!("reader at {reader}, collector at {collector}, lost: {lost}, reader first: {reader_first}");
+    let lab = lab();
+    lab.run().await;
+    if lost {
+        std::fs::remove_dir_all(lab.path(".alluvium/kv/index")).unwrap();
+    }
+    let (at_reader, at_collector) = (Gate::at(reader), Gate::at(collector));
+    let reading = read(lab.dir());
+    at_reader.wait(&reading);
+    assert!(at_reader.is_reached(), "{case}: the reader never came there");
+    let collecting = collect(lab.dir());
+    at_collector.wait(&collecting);
+    let rows = if reader_first {
+        at_reader.open();
+        let rows = reading.join().unwrap();
+        at_collector.open();
+        collecting.join().unwrap();
+        rows
+    } else {
+        at_collector.open();
+        collecting.join().unwrap();
+        at_reader.open();
+        reading.join().unwrap()
+    };
+    assert_rows(&rows, &case);
+    drop((at_reader, at_collector));
+    // What nobody reads any more goes, and nothing else was lost.
+    collect(lab.dir()).join().unwrap();
+    assert!(entry_dirs(&lab.path(".alluvium")).is_empty(), "{case}");
+    let document = lab.run().await;
+    assert_eq!(
+        (document.result, results(&document)),
+        (RunResult::Succeeded, vec!["first: write".to_owned()]),
+        "{case}"
+    );
+    assert_rows(&read(lab.dir()).join().unwrap(), &case);
+}
+
+/// The collector is held, and a reader comes and goes.
+async fn between(collector: &'static str) {
+    let lab = lab();
+    lab.run().await;
+    let at_collector = Gate::at(collector);
+    let collecting = collect(lab.dir());
+    at_collector.wait(&collecting);
+    assert!(at_collector.is_reached(), "the collector never came to {collector}");
+    // In a query, and as a run that computes the key anew while its old entry is on its way out.
+    assert_rows(&read(lab.dir()).join().unwrap(), collector);
+    assert_eq!(results(&lab.run().await), ["first: write"], "{collector}");
+    at_collector.open();
+    assert_eq!(collecting.join().unwrap(), 1);
+    assert_eq!(results(&lab.run().await), ["first: hit"], "{collector}");
+    assert_eq!(entry_dirs(&lab.path(".alluvium")).len(), 1, "{collector}");
+    assert_rows(&read(lab.dir()).join().unwrap(), collector);
+}
+
+/// Not a test of its own: what the child does.
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_child() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    for collector in COLLECTOR {
+        between(collector).await;
+        for reader_first in [true, false] {
+            for reader in READER {
+                interleaved(reader, collector, false, reader_first).await;
+            }
+        }
+    }
+    for collector in COLLECTOR {
+        for reader_first in [true, false] {
+            for reader in ADOPTER {
+                interleaved(reader, collector, true, reader_first).await;
+            }
+        }
+    }
+}
+
+#[test]
+fn no_interleaving_of_reader_and_collector_misses_a_file() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "retention::retention_child", "--nocapture"])
+        .env(CHILD, "yes")
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}\n{stderr}");
+}
