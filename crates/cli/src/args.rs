@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use alluvium_runs::OpenOptions;
 use alluvium_telemetry::TraceContext;
 
+use crate::commands::cache_args::CacheArgs;
 use crate::commands::runs_args::RunsArgs;
 use crate::commands::table_args::TableArgs;
 use crate::kv::args::KvArgs;
@@ -78,6 +79,8 @@ pub enum Command {
     Contracts(ContractsArgs),
     /// Look at a Delta table, verify it, and keep it in shape
     Table(TableArgs),
+    /// Look after the caches: list, show, verify, evict, collect, find again, export
+    Cache(CacheArgs),
     /// Look into a key-value cache, change it, or drive it from another language
     Kv(KvArgs),
 }
@@ -398,7 +401,9 @@ mod tests {
             Command::Lineage(lineage) => lineage.project.directory(lineage.dir()).to_owned(),
             Command::Init(init) => init.directory().to_owned(),
             Command::Doctor(doctor) => doctor.project.directory(doctor.dir.as_deref()).to_owned(),
-            Command::Contracts(_) | Command::Kv(_) | Command::Table(_) | Command::Runs(_) => panic!("no project"),
+            Command::Contracts(_) | Command::Kv(_) | Command::Table(_) | Command::Cache(_) | Command::Runs(_) => {
+                panic!("no project")
+            }
         }
     }
 
@@ -493,6 +498,18 @@ mod tests {
         assert_eq!(run.project.open_options().cache_root.as_deref(), Some(Path::new("c")));
         let Command::Run(run) = parse(&["run"]).unwrap() else { panic!("not a run") };
         assert!(!run.fresh && !run.keep_going && run.select.is_empty());
+    }
+
+    #[test]
+    fn an_eviction_says_of_what_and_everything_only_by_name() {
+        for line in
+            [&["evict", "v"][..], &["evict", "--tag", "t"], &["evict", "--older-than", "3d"], &["evict", "--all"]]
+        {
+            parse(&[&["cache"], line].concat()).unwrap();
+        }
+        for line in [&["evict"][..], &["evict", "--dry-run"], &["evict", "--all", "v"]] {
+            assert!(parse(&[&["cache"], line].concat()).unwrap_err().contains("Usage"), "{line:?}");
+        }
     }
 
     #[test]

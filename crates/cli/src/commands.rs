@@ -1,5 +1,7 @@
 //! The commands, one module each.
 
+mod cache;
+pub mod cache_args;
 mod contracts;
 mod doctor;
 mod init;
@@ -36,6 +38,7 @@ pub fn dispatch(command: Command, telemetry: &Telemetry, terminal: &Terminal) ->
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Contracts(args) => contracts::contracts(&args.command),
         Command::Table(args) => table::table(&args, terminal),
+        Command::Cache(args) => cache::cache(&args, terminal),
         Command::Kv(args) => kv::kv(args, terminal),
     }
 }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use alluvium_runs::{OpenError, ProjectError, RunError, ScaffoldError};
+use alluvium_runs::{CacheError, OpenError, ProjectError, RunError, ScaffoldError};
 use alluvium_write_policy::{MaintenanceError, ReadError};
 
 use crate::exit::Exit;
@@ -118,7 +118,7 @@ macro_rules! from_library {
     };
 }
 
-from_library!(ProjectError, OpenError, RunError, ScaffoldError, ReadError, MaintenanceError);
+from_library!(ProjectError, OpenError, RunError, CacheError, ScaffoldError, ReadError, MaintenanceError);
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,85 @@
+//! `alluvium cache` as a script meets it: documents, exit codes, and a pipeline that goes on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::{ends, project, results};
+
+/// The payload of the one document that a command on the caches of `shop` prints.
+#[track_caller]
+fn document(code: i32, kind: &str, shop: &str, arguments: &[&str]) -> Value {
+    let (stdout, _) = ends(code, &[&["cache"], arguments, &["-C", shop, "--format", "json"]].concat());
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(document["kind"], kind);
+    let file = Path::new(shop).join("document.json");
+    fs::write(&file, &stdout).unwrap();
+    ends(0, &["contracts", "validate", file.to_str().unwrap()]);
+    document["payload"].clone()
+}
+
+fn data_file(shop: &str, entry: &Value) -> PathBuf {
+    let dir = Path::new(shop).join(".alluvium").join(entry["cache_path"].as_str().unwrap());
+    let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+    files.into_iter().find(|path| path.extension().is_some_and(|kind| kind == "parquet")).unwrap()
+}
+
+fn rerun(shop: &str) -> Vec<(String, String)> {
+    results(&ends(0, &["run", shop, "--format", "json"]).0)
+}
+
+#[test]
+fn a_root_is_looked_after_and_the_pipeline_goes_on() {
+    let (_keep, shop) = project();
+    assert_eq!(document(0, "cache_listing", &shop, &["ls"])["entries"], json!([]));
+    let (_, refused) = ends(2, &["cache", "gc", "-C", &shop]);
+    assert!(refused.contains("alluvium run"), "{refused}");
+
+    ends(0, &["run", &shop]);
+    let listed = document(0, "cache_listing", &shop, &["ls"]);
+    let names: Vec<&Value> = listed["entries"].as_array().unwrap().iter().map(|entry| &entry["view_name"]).collect();
+    assert_eq!(names, ["daily_revenue", "orders_clean"]);
+    assert_eq!(document(0, "cache_listing", &shop, &["ls", "orders_clean"])["entries"].as_array().unwrap().len(), 1);
+    let shown = document(0, "cache_entry_document", &shop, &["show", "orders_clean"]);
+    assert_eq!(shown["entries"][0]["explanation"]["compared_with"], Value::Null);
+    let (text, _) = ends(0, &["cache", "show", "orders_clean", "-C", &shop]);
+    assert!(text.contains("no earlier entry") && text.contains("source orders"), "{text}");
+    let (_, absent) = ends(2, &["cache", "show", "orders_dirty", "-C", &shop]);
+    assert!(absent.contains("cache ls"), "{absent}");
+
+    // A root that is named needs no project.
+    let root = Path::new(&shop).join(".alluvium");
+    let (listing, _) = ends(0, &["cache", "ls", "-C", "/", "--cache-root", root.to_str().unwrap()]);
+    assert!(listing.contains("orders_clean") && listing.contains("2 entries"), "{listing}");
+
+    let to = Path::new(&shop).join("exported");
+    let exported = document(0, "cache_export", &shop, &["export", "daily_revenue", to.to_str().unwrap()]);
+    assert!(exported["row_count"].as_u64() > Some(0));
+    ends(0, &["table", "verify", to.to_str().unwrap()]);
+    ends(2, &["cache", "export", "daily_revenue", to.to_str().unwrap(), "-C", &shop]);
+
+    let planned = document(0, "cache_removal", &shop, &["evict", "orders_clean", "--dry-run"]);
+    assert_eq!((&planned["dry_run"], &planned["entries"][0]["result"]), (&json!(true), &json!("planned")));
+    let removed = document(0, "cache_removal", &shop, &["evict", "orders_clean", "--older-than", "0s"]);
+    assert_eq!(removed["entries"][0]["result"], "deleted");
+    let result = |view: &str, result: &str| (view.to_owned(), result.to_owned());
+    assert_eq!(rerun(&shop), [result("orders_clean", "write"), result("daily_revenue", "hit")]);
+    let collected = document(0, "cache_removal", &shop, &["gc", "--max-bytes", "1kB"]);
+    assert!(collected["live_bytes_after"].as_u64() <= Some(1_000), "{collected}");
+    assert_eq!(rerun(&shop).len(), 2);
+
+    fs::remove_dir_all(root.join("kv/index")).unwrap();
+    let rebuilt = document(0, "cache_rebuild", &shop, &["rebuild-index"]);
+    assert_eq!(rebuilt["adopted"].as_array().unwrap().len(), 2, "{rebuilt}");
+
+    assert_eq!(document(0, "cache_verification", &shop, &["verify"])["damaged_count"], 0);
+    let entry = &document(0, "cache_listing", &shop, &["ls", "orders_clean"])["entries"][0];
+    let file = data_file(&shop, entry);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let found = document(1, "cache_verification", &shop, &["verify", "orders_clean"]);
+    assert_eq!(found["entries"][0]["result"], "damaged");
+    assert_eq!(rerun(&shop), [result("orders_clean", "write"), result("daily_revenue", "hit")]);
+}
