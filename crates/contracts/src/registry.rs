@@ -61,10 +61,10 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<CacheRunSummary>(In("the ledger `datafusion_cache_run_summary_v1`; diagnostics")),
         entry::<CacheSnapshotEntry>(NotYet("the ledger of snapshots of the engine's caches")),
         entry::<CacheVerification>(In("`alluvium cache verify --format json`")),
-        entry::<CdfCursor>(NotYet("consumers of change feeds")),
-        entry::<CdfOptions>(NotYet("the change feed of a declared dataset")),
-        entry::<DatasetSpec>(NotYet(
-            "datasets that a library user declares; a pipeline file has the smaller `[sources.NAME]`",
+        entry::<CdfCursor>(In("memory: what a pinned change feed answers; its consumer keeps it")),
+        entry::<CdfOptions>(In("`DatasetSpec.cdf`, which a library user declares")),
+        entry::<DatasetSpec>(In(
+            "what a library user declares, as a value or as DDL; a pipeline file has the smaller `[sources.NAME]`",
         )),
         entry::<DeltaInputPin>(In("plan bundles and run manifests")),
         entry::<DeltaSchemaPolicy>(NotYet(
@@ -75,7 +75,7 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<DiagnosticsEvent>(In("diagnostics sinks")),
         entry::<DoctorDocument>(In("`alluvium doctor --format json`")),
         entry::<ErrorReport>(In("what decoding answers; `alluvium contracts validate` prints it as text")),
-        entry::<EvolutionSpec>(NotYet("the evolution of a declared dataset")),
+        entry::<EvolutionSpec>(In("`DatasetSpec.evolution`, which a library user declares")),
         entry::<FieldSpec>(In("plan bundles, table documents")),
         entry::<KvCheck>(In("`alluvium kv DIR check --format json`")),
         entry::<KvKeys>(In("`alluvium kv DIR ls --format json`")),

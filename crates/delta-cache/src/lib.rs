@@ -40,9 +40,9 @@ mod orphans;
 mod output;
 mod provider;
 mod published;
-mod rows_digest;
 mod reading;
 mod retention;
+mod rows_digest;
 mod verify;
 
 pub use cache::{BeforePublish, DeltaCache, Lookup, WriteRequest, Written};
@@ -54,5 +54,5 @@ pub use memory::InMemory;
 pub use output::{OutputState, OutputTarget, PublishRequest, Published};
 pub use provider::ComputedView;
 pub use published::LostValue;
-pub use rows_digest::{RowsDigester, rows_digest};
 pub use reading::Reading;
+pub use rows_digest::{RowsDigester, rows_digest};

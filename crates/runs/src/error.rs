@@ -205,9 +205,11 @@ impl RunError {
             | Self::Policy { .. }
             | Self::Session(SessionError::Setting { .. }) => true,
             Self::Cache(error) => error.is_input(),
-            Self::Directory { .. } | Self::Replay { .. } | Self::Execute { .. } | Self::Session(_) | Self::Ledger(_) => {
-                false
-            }
+            Self::Directory { .. }
+            | Self::Replay { .. }
+            | Self::Execute { .. }
+            | Self::Session(_)
+            | Self::Ledger(_) => false,
         }
     }
 

@@ -149,6 +149,8 @@ impl Pipeline {
         // Boxed: a run within a run would make the future as large as both.
         let document = Box::pin(again.run(options, &Silent, cancel)).await?;
         let session = self.sessions.build()?;
+        // No entry goes while its rows are compared.
+        let _reading = self.cache.begin_reading()?;
         let mut views = Vec::new();
         for view in manifest.views.iter().filter(|view| is_kept(view, manifest)) {
             let expected = self.rows_then(&session, manifest, view).await;
@@ -274,7 +276,7 @@ fn source(manifest: &RunManifest, pin: &DeltaInputPin) -> Result<SourceSpec, ser
 fn remembered(manifest: &RunManifest, today: &Project) -> Result<PipelineSpec, serde_json::Error> {
     let sources = manifest.delta_inputs.iter().map(|pin| Ok((pin.name.clone(), source(manifest, pin)?)));
     let views = manifest.resolved_sql.iter().map(|(name, sql)| {
-        let view = ViewSpec { sql: Some(sql.clone()), file: None, cache: CachePolicy::DeltaStaging };
+        let view = ViewSpec { sql: Some(sql.clone()), cache: CachePolicy::DeltaStaging, ..ViewSpec::default() };
         (name.clone(), view)
     });
     Ok(PipelineSpec {
