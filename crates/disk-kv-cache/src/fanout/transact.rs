@@ -302,7 +302,7 @@ impl<'a, 't> FanoutTransaction<'a, 't> {
     /// # Errors
     /// As there.
     pub fn len(&self) -> Result<u64, CacheError> {
-        self.shards.iter().map(|shard| shard.len()).sum()
+        self.shards.iter().map(Transaction::len).sum()
     }
 
     /// See [`Transaction::is_empty`].
