@@ -1,6 +1,5 @@
 //! The active files of a Delta snapshot as [`PinnedFiles`]: a plain Parquet scan, which any engine of plans can split.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use datafusion::datasource::file_format::parquet::transform_schema_to_view;
@@ -89,10 +88,10 @@ impl PinnedFiles {
 }
 
 /// A path of the log, decoded by the engine: below the table, or absolute.
-fn absolute(root: &Path, path: &Cow<'_, str>) -> Result<PathBuf, DeltaFilesError> {
+fn absolute(root: &Path, path: &str) -> Result<PathBuf, DeltaFilesError> {
     match path.split_once("://") {
-        None => Ok(root.join(path.as_ref())),
+        None => Ok(root.join(path)),
         Some(("file", local)) => Ok(PathBuf::from(local)),
-        Some(_) => Err(DeltaFilesError::Remote { url: path.to_string() }),
+        Some(_) => Err(DeltaFilesError::Remote { url: path.to_owned() }),
     }
 }
