@@ -7,7 +7,7 @@ use alluvium_contracts::{ConstraintSpec, DatasetCache, DatasetSpec, ProfileSpec}
 use alluvium_datasets::{ConstraintError, Dataset, Pinner, Violation, check_constraints, register_dataset};
 use alluvium_profile::{Query, RuntimeProfile, SessionFactory};
 use alluvium_telemetry::Seam;
-use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 
 use crate::support::{Project, chain, dataset, parquet};
 
@@ -113,7 +113,7 @@ async fn a_dataset_in_memory_is_read_once_unless_it_is_too_wide() {
     std::fs::remove_file(path).unwrap();
     let count = async |table: &str| {
         let frame = session.execute(Query::sql(format!("select s from {table}"))).await.unwrap();
-        frame.collect().await.map(|batches| batches.iter().map(|batch| batch.num_rows()).sum::<usize>())
+        frame.collect().await.map(|batches| batches.iter().map(RecordBatch::num_rows).sum::<usize>())
     };
     assert_eq!(count("kept").await.unwrap(), 1);
     assert!(count("wide").await.is_err());
