@@ -344,6 +344,8 @@ impl DeltaCache {
             fencing_token: Some(lease.token),
             traceparent: traceparent(),
             row_count: Some(row_count),
+            // A hit is checked by the digests of its files.
+            content_hash: None,
             compute_ms: Some(compute_ms),
             stability: Some(bundle.identity().stability),
             components: bundle.components().clone(),

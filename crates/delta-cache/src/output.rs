@@ -30,6 +30,7 @@ use crate::error::CacheError;
 use crate::index::OutputRow;
 use crate::materialize;
 use crate::operation::{Subject, traceparent};
+use crate::rows_digest::digested;
 
 /// How often a publication is tried against others that commit at the same time.
 const ATTEMPTS: u32 = 5;
@@ -327,6 +328,7 @@ impl DeltaCache {
                 Some(source) => scan(session, source.as_ref(), bundle.name()).await?,
                 None => materialize::streams(session, bundle).await.map_err(compute(bundle.name()))?,
             };
+            let (streams, digests) = digested(streams);
             let task = session.context().task_ctx();
             let staged = write_files_with(&target.path, Arc::clone(&schema), streams, &policy, &task)
                 .await
@@ -338,7 +340,12 @@ impl DeltaCache {
             }
             let compute_ms = watch.elapsed_ms();
             let row_count = staged.row_count();
-            let metadata = metadata(target, bundle, &policy, run_id, lease.token, row_count, compute_ms);
+            let metadata = CacheCommitMetadata {
+                row_count: Some(staged.row_count()),
+                content_hash: digests.finish(),
+                compute_ms: Some(compute_ms),
+                ..metadata(target, bundle, &policy, run_id, lease.token)
+            };
             fail_point!("output.commit.before");
             let outcome = commit_replace(
                 &target.path,
@@ -480,8 +487,6 @@ fn metadata(
     policy: &ResolvedWritePolicy,
     run_id: RunId,
     token: u64,
-    row_count: u64,
-    compute_ms: f64,
 ) -> CacheCommitMetadata {
     CacheCommitMetadata {
         cache_operation: CacheOperation::Write,
@@ -498,8 +503,9 @@ fn metadata(
         artifact_ids: bundle.artifact_id().into_iter().collect(),
         fencing_token: Some(token),
         traceparent: traceparent(),
-        row_count: Some(row_count),
-        compute_ms: Some(compute_ms),
+        row_count: None,
+        content_hash: None,
+        compute_ms: None,
         stability: Some(bundle.identity().stability),
         components: BTreeMap::new(),
         tags: Vec::new(),

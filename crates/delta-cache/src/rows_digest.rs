@@ -9,6 +9,8 @@
 //! - Floats are told by their bits, but every NaN is one: 0.0 and -0.0 differ, as they do in a result.
 //! - A list's elements are in order; a map's entries are in no order.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use alluvium_contracts::RowsDigest;
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{
@@ -18,6 +20,7 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::common::{DataFusionError, not_impl_err};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::TryStreamExt as _;
 
 /// The sum so far.
@@ -40,9 +43,21 @@ impl RowsDigester {
             for column in batch.columns() {
                 append(column.as_ref(), at, &mut self.row)?;
             }
-            self.add(blake3::hash(&self.row).as_bytes());
+            let hash = blake3::hash(&self.row);
+            let mut words = [0; 4];
+            for (word, bytes) in words.iter_mut().zip(hash.as_bytes().as_chunks::<8>().0) {
+                *word = u64::from_le_bytes(*bytes);
+            }
+            self.add(&words);
+            self.rows += 1;
         }
         Ok(())
+    }
+
+    /// Takes in all that another has taken in.
+    pub fn join(&mut self, other: &RowsDigester) {
+        self.add(&other.sum);
+        self.rows += other.rows;
     }
 
     /// The rows taken in.
@@ -58,15 +73,48 @@ impl RowsDigester {
         RowsDigest::of(&words.flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>())
     }
 
-    fn add(&mut self, hash: &[u8; 32]) {
-        self.rows += 1;
+    /// Adds modulo 2²⁵⁶; the first word is the lowest.
+    fn add(&mut self, words: &[u64; 4]) {
         let mut carry = false;
-        for (sum, word) in self.sum.iter_mut().zip(hash.as_chunks::<8>().0) {
-            let (partial, first) = sum.overflowing_add(u64::from_le_bytes(*word));
+        for (sum, word) in self.sum.iter_mut().zip(words) {
+            let (partial, first) = sum.overflowing_add(*word);
             let (whole, second) = partial.overflowing_add(u64::from(carry));
             (*sum, carry) = (whole, first || second);
         }
     }
+}
+
+/// The digesters of several streams that are polled at once, each on a task of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Digests(Vec<Arc<Mutex<Option<RowsDigester>>>>);
+
+impl Digests {
+    /// The digest of all rows of all streams; `None` where a column has a type that has none. The streams have to be at their ends.
+    pub(crate) fn finish(&self) -> Option<RowsDigest> {
+        let mut all = RowsDigester::default();
+        for digester in &self.0 {
+            all.join(digester.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?);
+        }
+        Some(all.finish())
+    }
+}
+
+/// Streams of the same rows, which are digested as they go by.
+pub(crate) fn digested(streams: Vec<SendableRecordBatchStream>) -> (Vec<SendableRecordBatchStream>, Digests) {
+    let mut digests = Digests::default();
+    let streams = streams.into_iter().map(|stream| {
+        let digester = Arc::new(Mutex::new(Some(RowsDigester::default())));
+        digests.0.push(Arc::clone(&digester));
+        let schema = stream.schema();
+        let rows = stream.inspect_ok(move |batch| {
+            let mut digester = digester.lock().unwrap_or_else(PoisonError::into_inner);
+            if digester.as_mut().is_some_and(|rows| rows.update(batch).is_err()) {
+                *digester = None;
+            }
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, rows)) as SendableRecordBatchStream
+    });
+    (streams.collect(), digests)
 }
 
 /// The digest and the number of all rows of a stream.
@@ -183,8 +231,6 @@ fn elements(list: &dyn Array, out: &mut Vec<u8>) -> Result<(), DataFusionError> 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use datafusion::arrow::array::{
         ArrayRef, Float64Array, Int64Array, ListArray, StringArray, StringViewArray, StructArray,
     };
@@ -226,6 +272,11 @@ mod tests {
             let at = if turned.is_empty() { 0 } else { cut.index(turned.len()) };
             let (left, right) = turned.split_at(at);
             prop_assert_eq!(whole, digest_of(&[rows(left), rows(right)]));
+            let [mut one, mut other] = [RowsDigester::default(), RowsDigester::default()];
+            one.update(&rows(left)).unwrap();
+            other.update(&rows(right)).unwrap();
+            other.join(&one);
+            prop_assert_eq!((whole, values.len() as u64), (other.finish(), other.rows()));
             if let Some((last, rest)) = values.split_last() {
                 prop_assert_ne!(whole, digest_of(&[rows(rest)]));
                 let doubled = concat_batches(&rows(&values).schema(), [&rows(&values), &rows(std::slice::from_ref(last))]);

@@ -166,6 +166,7 @@ async fn commit(
         fencing_token: None,
         traceparent: None,
         row_count: None,
+        content_hash: None,
         compute_ms: None,
         stability: None,
         components: BTreeMap::new(),

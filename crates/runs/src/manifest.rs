@@ -103,11 +103,7 @@ impl Pipeline {
     ) -> RunOutput {
         let report = &outcome.report;
         let table = &decision.target.path;
-        let written_by = match report.result {
-            OutputResult::Write => RunContext::current().map(|context| context.run_id()),
-            OutputResult::Hit => author(table, report.delta_version),
-            OutputResult::Skipped | OutputResult::Error => None,
-        };
+        let commit = report.delta_version.and_then(|version| metadata(table, version));
         let bundle = decisions.views.get(&report.view).map(|view| &view.bundle);
         RunOutput {
             name: name.to_owned(),
@@ -116,9 +112,9 @@ impl Pipeline {
             result: report.result,
             table_id: alluvium_write_policy::table_id(table).ok().flatten(),
             delta_version: report.delta_version,
-            written_by,
+            written_by: commit.as_ref().map(|commit| commit.run_id),
             row_count: report.rows,
-            content_hash: None,
+            content_hash: commit.and_then(|commit| commit.content_hash),
             schema_hash: bundle.map(|bundle| bundle.published().hash()),
             plan_fingerprint: bundle.map(|bundle| bundle.identity().plan_fingerprint),
             cache_key: bundle.and_then(PlanBundle::cache_key),
@@ -158,11 +154,10 @@ fn commit(scope: CacheScope, name: &str, path: &str, table: &Path, version: Opti
     })
 }
 
-/// The run that committed a version, by the commit's own word.
-fn author(table: &Path, version: Option<u64>) -> Option<RunId> {
-    let info = alluvium_write_policy::commit_info(table, version?).ok()?;
-    let metadata = CacheCommitMetadata::from_commit_info(&info).ok()??;
-    Some(metadata.run_id)
+/// What a version says of itself, where it is one of ours.
+fn metadata(table: &Path, version: u64) -> Option<CacheCommitMetadata> {
+    let info = alluvium_write_policy::commit_info(table, version).ok()?;
+    CacheCommitMetadata::from_commit_info(&info).ok()?
 }
 
 /// The documents about a view that was not served from the cache.

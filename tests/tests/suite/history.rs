@@ -66,6 +66,7 @@ async fn a_run_and_its_commits_name_each_other() {
         let metadata = CacheCommitMetadata::from_commit_info(&info).unwrap().unwrap();
         assert_eq!(metadata.run_id, manifest.run_id);
         assert_eq!(metadata.traceparent, manifest.traceparent);
+        assert_eq!(metadata.content_hash.is_some(), commit.cache_scope == CacheScope::Output);
         // The commit names the plan that made it, which is in the ledger and decodes.
         let [plan] = metadata.artifact_ids.as_slice() else { panic!("{metadata:?}") };
         let plan = stored.iter().find(|artifact| artifact.artifact_id == *plan).unwrap();
@@ -124,6 +125,7 @@ async fn what_is_served_is_told_from_what_was_made() {
     let [output] = manifest.outputs.as_slice() else { panic!("{manifest:?}") };
     assert_eq!((output.result, output.written_by), (OutputResult::Hit, Some(first.run_id)));
     assert_eq!((output.delta_version, output.row_count), (Some(0), Some(0)));
+    assert!(output.content_hash.is_some());
     assert!(output.table_id.is_some());
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::digest::{ArtifactId, CacheKey, LayoutHash, PinDigest, PlanFingerprint, SchemaHash};
+use crate::digest::{ArtifactId, CacheKey, LayoutHash, PinDigest, PlanFingerprint, RowsDigest, SchemaHash};
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::RunId;
 use crate::v1::cache::{CacheOperation, CachePolicy, CacheScope, LookupResult};
@@ -57,6 +57,9 @@ pub struct CacheCommitMetadata {
     /// Rows that the table holds after the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row_count: Option<u64>,
+    /// The digest of those rows, whatever their order, where it was taken while they were written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_hash: Option<RowsDigest>,
     /// How long the content took to compute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compute_ms: Option<f64>,
@@ -110,6 +113,7 @@ impl Contract for CacheCommitMetadata {
             fencing_token: Some(7),
             traceparent: Some(sample::TRACEPARENT.to_owned()),
             row_count: Some(181),
+            content_hash: Some(RowsDigest::of(b"daily")),
             compute_ms: Some(412.5),
             stability: Some(Stability::Exact),
             components: BTreeMap::from([("source flights: version".to_owned(), "42".to_owned())]),

@@ -166,26 +166,24 @@ impl Pipeline {
         Ok(views)
     }
 
-    /// The rows that the run left of a view, or why there are none any more.
+    /// The rows that the run left of a view: as it digested them then, else as they are in a table; or why there are none any more.
     async fn rows_then(&self, session: &Session, manifest: &RunManifest, view: &RunView) -> Result<Rows, String> {
-        let published =
-            manifest.outputs.iter().find(|output| output.view == view.name && output.delta_version.is_some());
+        let published = || manifest.outputs.iter().filter(|output| output.view == view.name);
+        if let Some(rows) = published().find_map(|output| Some((output.content_hash?, output.row_count?))) {
+            return Ok(rows);
+        }
         let entry = view.cache_path.as_ref().filter(|_| view.cache_policy == CachePolicy::DeltaStaging);
-        let tables = entry
-            .map(|path| (self.root.path().join(path), 0))
-            .into_iter()
-            .chain(published.and_then(|output| Some((self.project.dir().join(&output.path), output.delta_version?))));
+        let entry = entry.map(|path| (self.root.path().join(path), 0));
+        let tables =
+            published().filter_map(|output| Some((self.project.dir().join(&output.path), output.delta_version?)));
         let mut missing = Vec::new();
-        for (path, version) in tables {
+        for (path, version) in entry.into_iter().chain(tables) {
             match self.rows_at(session, &view.name, &path, version).await {
                 Ok(rows) => return Ok(rows),
                 Err(error) => missing.push(format!("{} at version {version}: {}", path.display(), chain(&error))),
             }
         }
-        match (view.content_hash, view.row_count) {
-            (Some(digest), Some(rows)) => Ok((digest, rows)),
-            _ => Err(format!("nothing is left of its rows: {}", missing.join("; "))),
-        }
+        Err(format!("nothing is left of its rows: {}", missing.join("; ")))
     }
 
     async fn rows_at(&self, session: &Session, name: &str, path: &Path, version: u64) -> Result<Rows, RunError> {
