@@ -258,6 +258,12 @@ mod replay {
         assert_eq!((input.name.as_str(), input.state), ("events", ReplayInputState::Changed));
         assert!(input.reason.as_ref().unwrap().contains("one.parquet"), "{input:?}");
 
+        let lost = lab.open().unreplayable_runs(9).await.unwrap();
+        assert_eq!(lost.len(), 1);
+        assert!(lost[0].reasons[0].starts_with("events is changed: "), "{lost:?}");
+        run(&lab.open()).await;
+        assert_eq!(lab.open().unreplayable_runs(1).await.unwrap(), [], "the run of today can be replayed");
+
         std::fs::remove_file(lab.path("data/one.parquet")).unwrap();
         let replayed = replay(&lab.open()).await;
         assert_eq!(replayed.inputs[0].state, ReplayInputState::Gone, "{replayed:?}");

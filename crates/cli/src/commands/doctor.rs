@@ -5,16 +5,27 @@ use std::fmt::Write;
 use alluvium_contracts::{CheckStatus, DoctorDocument};
 use alluvium_runs::{Project, doctor as examine};
 
+use super::{open, runtime};
 use crate::args::{DoctorArgs, DocumentFormat};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::{human, output};
 
+/// The newest runs of which it is told whether they can be replayed.
+const RUNS: usize = 20;
+
 /// Examines the project and prints what was found. An error among the checks is a failure.
 pub fn doctor(args: &DoctorArgs) -> Result<Exit, Failure> {
     let project = Project::load(args.project.directory(args.dir.as_deref()))?;
-    let document = examine(&project, &args.project.open_options())?;
+    let mut document = examine(&project, &args.project.open_options())?;
     let failed = document.checks.iter().any(|check| check.status == CheckStatus::Error);
+    // Past runs are in a cache root that is there, and whole.
+    if !failed && document.roots.iter().any(|root| root.root_id.is_some()) {
+        let runtime = runtime()?;
+        let _inside = runtime.enter();
+        let pipeline = open(&args.project, args.dir.as_deref())?;
+        document.unreplayable_runs = runtime.block_on(pipeline.unreplayable_runs(RUNS))?;
+    }
     match args.format {
         DocumentFormat::Text => output::print(&text(&document))?,
         DocumentFormat::Json => output::print_document(document)?,
@@ -28,6 +39,9 @@ fn text(document: &DoctorDocument) -> String {
     for check in &document.checks {
         lines.push(format!("  {:<8}{}: {}", check.status.as_str(), check.name, check.message));
         lines.extend(check.fix.iter().map(|fix| format!("          fix: {fix}")));
+    }
+    for run in &document.unreplayable_runs {
+        lines.push(format!("  run {} can no longer be replayed: {}", run.run_id, run.reasons.join("; ")));
     }
     let mut section = |title: &str, rows: Vec<(String, String)>| {
         lines.push(format!("{title}:"));

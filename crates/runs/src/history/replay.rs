@@ -6,7 +6,7 @@ use std::path::Path;
 use alluvium_contracts::{
     CacheArtifact, CachePolicy, DeltaInputPin, LedgerEvent, PipelineSpec, ReplayDocument, ReplayInput,
     ReplayInputState, ReplayResult, ReplayedView, RowsDigest, RunId, RunManifest, RunView, SourcePath, SourceSpec,
-    Stability, ViewResult, ViewSpec,
+    Stability, UnreplayableRun, ViewResult, ViewSpec,
 };
 use alluvium_datasets::{Dataset, HashError, PinError};
 use alluvium_delta_cache::rows_digest;
@@ -65,8 +65,30 @@ impl Pipeline {
         Ok(document)
     }
 
+    /// Which of the newest `limit` runs can no longer be replayed, newest first, and why: input by input. Nothing is executed; a file is
+    /// read again where its stamp moved.
+    ///
+    /// # Errors
+    /// [`RunError`] when the ledgers cannot be read or no session can be made.
+    pub async fn unreplayable_runs(&self, limit: usize) -> Result<Vec<UnreplayableRun>, RunError> {
+        let select = format!("select * from alluvium.run_manifests order by started_unix_ms desc limit {limit}");
+        let mut lost = Vec::new();
+        for manifest in self.rows_of::<RunManifest>(&select).await? {
+            let inputs = self.replay_inputs(&manifest).await?;
+            let reasons: Vec<_> = inputs
+                .into_iter()
+                .filter(|input| input.state != ReplayInputState::Unchanged)
+                .map(|input| format!("{} is {}: {}", input.name, input.state, input.reason.unwrap_or_default()))
+                .collect();
+            if !reasons.is_empty() {
+                lost.push(UnreplayableRun { run_id: manifest.run_id, reasons });
+            }
+        }
+        Ok(lost)
+    }
+
     /// What has become of each input of a run. Every file is read again where its stamp moved.
-    pub(crate) async fn replay_inputs(&self, manifest: &RunManifest) -> Result<Vec<ReplayInput>, RunError> {
+    async fn replay_inputs(&self, manifest: &RunManifest) -> Result<Vec<ReplayInput>, RunError> {
         let session = self.sessions.build()?;
         let mut inputs = Vec::new();
         for pin in &manifest.delta_inputs {
