@@ -158,17 +158,21 @@ fn small_enough(bytes: &[u8], max_bytes: usize) -> Result<(), Fault> {
 /// Decodes a node that lies at `at` (outermost first) in its document.
 pub(crate) fn typed<T: DeserializeOwned>(node: Node<'_>, at: &[&'static str]) -> Result<T, ErrorReport> {
     T::deserialize(node).map_err(|mut fault: Fault| {
-        fault.steps.extend(at.iter().rev().map(|key| Step::Key((*key).into())));
+        fault.0.steps.extend(at.iter().rev().map(|key| Step::Key((*key).into())));
         fault.report()
     })
 }
 
-/// A mistake on its way out, which collects where it came from: steps innermost first.
+/// A mistake on its way out. Behind a pointer, because every value that is decoded comes out of a `Result` with it.
 #[derive(Debug)]
-pub(crate) struct Fault {
+pub(crate) struct Fault(Box<Mistake>);
+
+#[derive(Debug)]
+struct Mistake {
     code: ErrorCode,
     expected: String,
     found: String,
+    /// Where it came from, innermost first.
     steps: Vec<Step>,
     /// Line and column, where the reader knows them.
     position: Option<(usize, usize)>,
@@ -176,7 +180,8 @@ pub(crate) struct Fault {
 
 impl Fault {
     fn new(code: ErrorCode, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { code, expected: expected.into(), found: found.into(), steps: Vec::new(), position: None }
+        let (expected, found) = (expected.into(), found.into());
+        Self(Box::new(Mistake { code, expected, found, steps: Vec::new(), position: None }))
     }
 
     fn too_deep() -> Self {
@@ -188,13 +193,19 @@ impl Fault {
     }
 
     fn under(mut self, step: Step) -> Self {
-        self.steps.push(step);
+        self.0.steps.push(step);
+        self
+    }
+
+    fn at(mut self, line: usize, column: usize) -> Self {
+        self.0.position = Some((line, column));
         self
     }
 
     pub(crate) fn report(self) -> ErrorReport {
-        let report = ErrorReport::new(self.code, pointer(&self.steps), self.expected, self.found);
-        match self.position {
+        let Mistake { code, expected, found, steps, position } = *self.0;
+        let report = ErrorReport::new(code, pointer(&steps), expected, found);
+        match position {
             Some(position) => report.at(position),
             None => report,
         }

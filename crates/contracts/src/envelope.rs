@@ -120,7 +120,8 @@ impl<T: Contract> Envelope<T> {
                 found_version: raw.version,
             });
         }
-        Ok(Self::new(typed(raw.payload, &["payload"]).map_err(malformed)?))
+        let payload = typed(raw.payload, &["payload"]).map_err(malformed)?;
+        Ok(Self { kind: raw.kind, version: raw.version, payload })
     }
 }
 

@@ -43,12 +43,11 @@ pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Node<'_>, Fault> {
         None => {
             let said = error.to_string();
             let problem = said.rsplit_once(" at line ").map_or(said.as_str(), |(problem, _)| problem);
-            let mut fault = Fault::new(ErrorCode::Malformed, "JSON", format!("text that is none ({problem})"));
-            fault.position = Some((error.line(), error.column().max(1)));
-            fault
+            let fault = Fault::new(ErrorCode::Malformed, "JSON", format!("text that is none ({problem})"));
+            fault.at(error.line(), error.column().max(1))
         }
     };
-    fault.steps.extend(state.steps.into_inner());
+    fault.0.steps.extend(state.steps.into_inner());
     Err(fault)
 }
 

@@ -66,7 +66,7 @@ impl<'de> Reader<'de> {
 
     fn list(&mut self, length: u32, depth: usize) -> Result<Node<'de>, Fault> {
         let depth = deeper(depth)?;
-        let mut items = Vec::new();
+        let mut items = Vec::with_capacity(room(length));
         for index in 0..length as usize {
             items.push(self.value(depth).map_err(|fault| fault.under(Step::Index(index)))?);
         }
@@ -75,7 +75,7 @@ impl<'de> Reader<'de> {
 
     fn object(&mut self, length: u32, depth: usize) -> Result<Node<'de>, Fault> {
         let depth = deeper(depth)?;
-        let mut entries = Vec::new();
+        let mut entries = Vec::with_capacity(room(length));
         for _ in 0..length {
             let [marker] = self.array()?;
             let Some(key) = self.text(Marker::from_u8(marker))? else {
@@ -122,6 +122,12 @@ impl<'de> Reader<'de> {
         array.copy_from_slice(self.bytes(N)?);
         Ok(array)
     }
+}
+
+/// For how many parts there is room at once: a length is only a claim.
+fn room(length: u32) -> usize {
+    const AT_ONCE: u32 = 32;
+    length.min(AT_ONCE) as usize
 }
 
 fn deeper(depth: usize) -> Result<usize, Fault> {

@@ -84,16 +84,8 @@ impl Serialize for Node<'_> {
 
 /// A key that is there twice.
 fn repeated<'a>(entries: &'a [(Cow<'_, str>, Node<'_>)]) -> Option<&'a str> {
-    /// Up to here comparing each with each is quicker than sorting.
-    const FEW: usize = 12;
-    if entries.len() <= FEW {
-        let mut rest = entries;
-        while let Some(((key, _), after)) = rest.split_first() {
-            if after.iter().any(|(other, _)| other == key) {
-                return Some(key);
-            }
-            rest = after;
-        }
+    // In a canonical form they are in order.
+    if entries.is_sorted_by(|(key, _), (next, _)| key < next) {
         return None;
     }
     let mut keys: Vec<&str> = entries.iter().map(|(key, _)| key.as_ref()).collect();

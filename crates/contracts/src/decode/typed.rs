@@ -16,7 +16,7 @@ use crate::v1::ErrorCode;
 
 impl Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "expected {}, found {}", self.expected, self.found)
+        write!(f, "expected {}, found {}", self.0.expected, self.0.found)
     }
 }
 
@@ -140,7 +140,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
                     )),
                 }
             }
-            Self::Object(entries) => visitor.visit_map(Object { entries: entries.into_iter(), pending: None }),
+            Self::Object(entries) => visitor.visit_map(Object(entries.into_iter())),
         }
     }
 
@@ -222,39 +222,36 @@ impl<'de> SeqAccess<'de> for List<'de> {
     }
 }
 
-struct Object<'de> {
-    entries: std::vec::IntoIter<(Cow<'de, str>, Node<'de>)>,
-    pending: Option<(Cow<'de, str>, Node<'de>)>,
-}
+/// The entries that are left; a key is only looked at, and goes with its value.
+struct Object<'de>(std::vec::IntoIter<(Cow<'de, str>, Node<'de>)>);
 
 impl<'de> MapAccess<'de> for Object<'de> {
     type Error = Fault;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
-        let Some((key, value)) = self.entries.next() else {
+        let Some((key, _)) = self.0.as_slice().first() else {
             return Ok(None);
         };
         // An unknown field is found here: the key itself is where the mistake lies.
-        let parsed = match &key {
+        match key {
             Cow::Borrowed(text) => seed.deserialize(BorrowedStrDeserializer::new(text)),
             Cow::Owned(text) => seed.deserialize(StrDeserializer::new(text)),
         }
-        .map_err(|fault: Fault| fault.under(Step::Key(key.clone().into_owned().into())))?;
-        self.pending = Some((key, value));
-        Ok(Some(parsed))
+        .map(Some)
+        .map_err(|fault: Fault| fault.under(Step::Key(key.clone().into_owned().into())))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
-        match self.pending.take() {
+        match self.0.next() {
             Some((key, value)) => {
                 seed.deserialize(value).map_err(|fault| fault.under(Step::Key(key.into_owned().into())))
             }
-            None => Err(de::Error::custom("a value was asked for before its key")),
+            None => Err(de::Error::custom("a value was asked for that is not there")),
         }
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.entries.len())
+        Some(self.0.len())
     }
 }
 
