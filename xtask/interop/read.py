@@ -33,7 +33,12 @@ CONTENT_KEYS = COMMIT_KEYS | {
     "schema_hash",
 }
 # The contract of a row of each ledger, by the ledger's name in SQL.
-LEDGER_CONTRACTS = {"cache_inventory": "cache_inventory_entry", "cache_runs": "cache_run_summary"}
+LEDGER_CONTRACTS = {
+    "cache_artifacts": "cache_artifact",
+    "cache_inventory": "cache_inventory_entry",
+    "cache_runs": "cache_run_summary",
+    "run_manifests": "run_manifest",
+}
 
 
 class Checks:
@@ -130,7 +135,7 @@ def read(path):
     table = DeltaTable(path)
     columns = [field.name for field in table.schema().fields]
     content = pa.table(table.to_pyarrow_table())
-    rows = [{name: as_json(value) for name, value in row.items()} for row in content.to_pylist()]
+    rows = [{name: as_json(value) for name, value in row.items()} for row in content.to_pylist(maps_as_pydicts="strict")]
     return columns, rows, table.history()[::-1]
 
 
@@ -200,6 +205,17 @@ def check_examples(checks, alluvium, scratch):
                     checks.that(f"{kind} with a mistake in {field}: {shorten(document)}", theirs, said)
 
 
+def check_ledger_row(alluvium, contract, row):
+    """Where a ledger's row breaks its contract, and a document in it the one that the row names."""
+    # A ledger's row is the contract's payload, which stands in an envelope where the contract has one.
+    schema = alluvium.validators.get(contract)
+    enveloped = schema is not None and "payload" in schema.schema.get("properties", {})
+    problems = alluvium.problems(contract, {"kind": contract, "version": 1, "payload": row} if enveloped else row)
+    if "document" in row:
+        problems += alluvium.problems(row["artifact_kind"], json.loads(row["document"]))
+    return problems
+
+
 def check_commands(checks, alluvium, project, pipeline, scratch):
     """What every other command prints of a project that has run, and of a key-value cache of its own."""
 
@@ -208,6 +224,23 @@ def check_commands(checks, alluvium, project, pipeline, scratch):
         shown = " ".join(str(arg).replace(str(project), "PROJECT").replace(str(scratch), "SCRATCH") for arg in args)
         check_document(checks, alluvium, f"alluvium {shown}", contract, document)
         return document["payload"]
+
+    runs = check("run_list", "runs", "ls", project)["runs"]
+    newest, oldest = runs[0]["run_id"], runs[-1]["run_id"]
+    for run in (newest, oldest):
+        check("run_record", "runs", "show", run, "-C", project)
+        check("replay_document", "runs", "replay", run, "-C", project)
+    check("run_difference", "runs", "diff", oldest, newest, "-C", project)
+
+    check("cache_listing", "cache", "ls", "-C", project)
+    check("cache_verification", "cache", "verify", "-C", project)
+    for number, view in enumerate(pipeline["views"]):
+        if pipeline["views"][view].get("cache", "delta_staging") == "delta_staging":
+            check("cache_entry_document", "cache", "show", view, "-C", project)
+            check("cache_export", "cache", "export", view, scratch / f"export-{number}", "-C", project)
+    check("cache_removal", "cache", "evict", "--all", "--dry-run", "-C", project)
+    check("cache_removal", "cache", "gc", "--max-bytes", "1", "--dry-run", "-C", project)
+    check("cache_rebuild", "cache", "rebuild-index", "-C", project)
 
     check("doctor_document", "doctor", project)
     for view in pipeline["views"]:
@@ -308,7 +341,7 @@ def main(binary, project):
             expected = {"name": name, "cache_scope": "ledger", "cache_operation": "write"}
             check_commits(checks, alluvium, f"alluvium.{name}", commits, COMMIT_KEYS, expected)
             contract = LEDGER_CONTRACTS.get(name, f"{name} (add it to LEDGER_CONTRACTS)")
-            problems = [problem for row in rows for problem in alluvium.problems(contract, row)]
+            problems = [problem for row in rows for problem in check_ledger_row(alluvium, contract, row)]
             checks.note(f"alluvium.{name}: every row is a {contract}", problems)
         checks.that("the ledgers that there have to be", set(LEDGER_CONTRACTS) - set(names), set())
 
