@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use alluvium_contracts::{CachePolicy, OutputSpec, PipelineSpec, validate_name};
+use alluvium_contracts::{CachePolicy, ErrorCode, OutputSpec, PipelineSpec, decode_toml, validate_name};
 
 use crate::locate::{declaration, meant, of_span};
 use crate::project_error::ProjectError;
@@ -259,12 +259,26 @@ impl Project {
 }
 
 fn parse(file: &Path, text: &str) -> Result<PipelineSpec, ProjectError> {
-    toml::from_str(text).map_err(|error| {
-        let (line, column) = of_span(text, error.span());
+    let syntax = |(line, column): (usize, usize), message: String| ProjectError::Syntax {
+        path: file.to_owned(),
+        line,
+        column,
+        message,
+    };
+    let refused = match decode_toml(text.as_bytes()) {
+        Ok(spec) => return Ok(spec),
+        Err(refused) => refused,
+    };
+    // Contracts refuse more than TOML does: numbers that would be rounded, and nesting that would end the process. What
+    // TOML refuses too is told in its words.
+    if !matches!(refused.code, ErrorCode::TooDeep | ErrorCode::TooLarge)
+        && let Err(error) = toml::from_str::<PipelineSpec>(text)
+    {
         let named = error.span().and_then(|span| text.get(span));
-        let message = with_meant(error.message(), named);
-        ProjectError::Syntax { path: file.to_owned(), line, column, message }
-    })
+        return Err(syntax(of_span(text, error.span()), with_meant(error.message(), named)));
+    }
+    let [line, column] = [refused.line, refused.column].map(|number| number.map_or(1, |number| number as usize));
+    Err(syntax((line, column), format!("expected {}, found {}", refused.expected, refused.found)))
 }
 
 /// serde lists what it expected; the likeliest of it comes first.
@@ -300,4 +314,32 @@ fn normal(path: &Path) -> PathBuf {
         }
         normal
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> String {
+        parse(Path::new("alluvium.toml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_contracts_refuse_is_refused_with_its_place() {
+        let write =
+            |number: &str| format!("[outputs.o]\nview = \"v\"\npath = \"p\"\nwrite.stats_max_columns = {number}\n");
+        assert!(parse(Path::new("alluvium.toml"), &write("8.0")).is_ok());
+        let rate = write("8\nwrite.writer_properties.bloom_filter_fpp = 0.10000000000000001");
+        let refused = said(&rate);
+        assert!(refused.starts_with("alluvium.toml:5:44: expected a number equal to "), "{refused}");
+        assert!(refused.ends_with("found 0.10000000000000001, which would become 0.1"), "{refused}");
+        let deep = said(&format!("{}a = 1\n", "a.".repeat(100_000)));
+        assert!(deep.contains("expected at most 64 levels"), "{deep}");
+    }
+
+    #[test]
+    fn what_toml_refuses_is_told_in_its_words() {
+        let refused = said("[sources.s]\nfromat = \"csv\"\n");
+        assert!(refused.starts_with("alluvium.toml:2:1: unknown key `fromat`; did you mean `format`?"), "{refused}");
+    }
 }
