@@ -478,6 +478,12 @@ impl fmt::Debug for KeyElement {
 fn escape(kind: u8, content: &[u8], out: &mut Vec<u8>) {
     out.reserve(content.len() + 2);
     out.push(kind);
+    // Most have none, and looking for it takes a fraction of splitting.
+    if !content.contains(&0) {
+        out.extend_from_slice(content);
+        out.push(END);
+        return;
+    }
     for (index, run) in content.split(|byte| *byte == 0).enumerate() {
         if index > 0 {
             out.extend([0, ESCAPED]);

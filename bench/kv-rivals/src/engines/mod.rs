@@ -9,6 +9,7 @@ mod sqlite;
 
 use std::path::Path;
 
+use alluvium_disk_kv_cache::{Durability, SetOptions};
 use anyhow::Result;
 
 use crate::scale::key;
@@ -35,6 +36,8 @@ pub enum Kind {
     Cache,
     /// [`Kind::Cache`], with a tag and an expiry on each entry.
     CacheFull,
+    /// [`Kind::Cache`], each commit synced.
+    CacheSync,
     Fanout,
     Heed,
     /// One transaction over three tables for each set: what an entry, its tag and its expiry need.
@@ -48,9 +51,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Cache,
         Kind::CacheFull,
+        Kind::CacheSync,
         Kind::Fanout,
         Kind::Heed,
         Kind::HeedThreeTables,
@@ -66,6 +70,7 @@ impl Kind {
         match self {
             Kind::Cache => "Cache",
             Kind::CacheFull => "Cache, tag and expiry",
+            Kind::CacheSync => "Cache, synced",
             Kind::Fanout => "FanoutCache",
             Kind::Heed => "heed",
             Kind::HeedThreeTables => "heed, three tables",
@@ -82,7 +87,7 @@ impl Kind {
     pub fn durability(self) -> &'static str {
         match self {
             Kind::Sled | Kind::Redb => "nothing",
-            Kind::SledFlush | Kind::RedbSync => "power cut",
+            Kind::CacheSync | Kind::SledFlush | Kind::RedbSync => "power cut",
             _ => "kill -9",
         }
     }
@@ -94,13 +99,14 @@ impl Kind {
 
     /// Whether several processes can use it at once.
     pub fn shares(self) -> bool {
-        matches!(self, Kind::Cache | Kind::CacheFull | Kind::Fanout | Kind::Heed | Kind::HeedThreeTables | Kind::Sqlite)
+        !matches!(self, Kind::Sled | Kind::SledFlush | Kind::Redb | Kind::RedbSync | Kind::Fjall)
     }
 
     pub fn open(self, dir: &Path) -> Result<Box<dyn Engine>> {
         Ok(match self {
-            Kind::Cache => Box::new(ours::Single::open(dir, false)?),
-            Kind::CacheFull => Box::new(ours::Single::open(dir, true)?),
+            Kind::Cache => Box::new(ours::Single::open(dir, Durability::Process, SetOptions::new())?),
+            Kind::CacheFull => Box::new(ours::Single::open(dir, Durability::Process, ours::tag_and_expiry())?),
+            Kind::CacheSync => Box::new(ours::Single::open(dir, Durability::System, SetOptions::new())?),
             Kind::Fanout => Box::new(ours::Fanout::open(dir)?),
             Kind::Heed => Box::new(heed::Heed::open(dir, false)?),
             Kind::HeedThreeTables => Box::new(heed::Heed::open(dir, true)?),

@@ -40,12 +40,16 @@ pub struct Args {
 /// Measure, and write the page of the workspace at `root`.
 pub fn run(root: &Path, args: &Args) -> Result<()> {
     let metadata = Metadata::load(root)?;
+    let page = root.join(&args.out);
+    // Before minutes of measuring would be lost for want of it.
+    if let Some(dir) = page.parent() {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
     let text = match &args.from {
         Some(file) => std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?,
         None => measure(root, &metadata, args)?,
     };
     let report: Report = serde_json::from_slice(&text).context("these are not figures of kv-rivals")?;
-    let page = root.join(&args.out);
     if args.from.is_none() {
         write(&page.with_extension("json"), &serde_json::to_string_pretty(&report)?)?;
     }
@@ -70,7 +74,10 @@ fn measure(root: &Path, metadata: &Metadata, args: &Args) -> Result<Vec<u8>> {
     if !args.without_python {
         command.arg("--python").arg(python::venv(root, REQUIREMENTS, &target.join("venv"))?);
     }
-    cargo::read(&mut command)
+    let figures = cargo::read(&mut command)?;
+    // Whatever becomes of the page: `--from` makes it of these.
+    std::fs::write(target.join("figures.json"), &figures).context("cannot keep the figures")?;
+    Ok(figures)
 }
 
 /// The versions of the sides, from their lock file and the requirements.

@@ -38,7 +38,8 @@ write survives: sides that sync each commit do a twentieth of the operations.
 
 Keys of 16 bytes, scattered. After filling, random entries are overwritten and read, 50,000 of each (1,000 where each
 commit is synced); Cache and heed take ten turns each, and so do the two that keep more than one table. Times in µs as
-p50 / p90 / p99; *fill* is in seconds: one by one in ours, heed, sled and fjall, and batched in the others.
+p50 / p90 / p99; *fill* is in seconds: one by one in ours, heed, sled and
+fjall, and batched in the others and where each commit is synced.
 
 {}
 
