@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::engine::{Commit, MAX_STORED_KEY_BYTES, MAX_TABLES, Nest, Room};
+use crate::engine::{Commit, Extent, MAX_STORED_KEY_BYTES, MAX_TABLES, Nest, Room};
 use crate::environment::{Environment, Tables};
 use crate::txn::{ReadTxn, WriteTxn};
 use crate::{EngineKind, OpenError, Recovered, Settings, StoreError};
@@ -143,6 +143,11 @@ impl Store {
         self.environment.in_place()?;
         let txn = self.environment.engine().write(nest.in_another)?;
         Ok(Begun { txn: WriteTxn::new(txn, &self.tables, self.path()), _nest: nest })
+    }
+
+    /// See [`Engine::extent`](crate::engine::Engine::extent).
+    pub(crate) fn extent(&self) -> Result<Option<Extent>, StoreError> {
+        self.environment.engine().extent()
     }
 
     /// Makes the room that a transaction was lacking, after its end.

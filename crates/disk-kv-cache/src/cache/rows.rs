@@ -8,7 +8,15 @@ pub(crate) struct Rows<'a, 't> {
     txn: &'a mut WriteTxn<'t>,
     undo: Vec<Undo>,
     depth: usize,
-    changed: bool,
+    changed: Changed,
+}
+
+/// How much was changed, what was taken back included.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Changed {
+    pub(crate) rows: u64,
+    /// Of keys and values that were put.
+    pub(crate) bytes: u64,
 }
 
 #[derive(Debug)]
@@ -24,7 +32,7 @@ pub(crate) struct Savepoint(usize);
 
 impl<'a, 't> Rows<'a, 't> {
     pub(crate) fn new(txn: &'a mut WriteTxn<'t>) -> Rows<'a, 't> {
-        Rows { txn, undo: Vec::new(), depth: 0, changed: false }
+        Rows { txn, undo: Vec::new(), depth: 0, changed: Changed::default() }
     }
 
     pub(crate) fn txn(&self) -> &ReadTxn<'t> {
@@ -32,6 +40,7 @@ impl<'a, 't> Rows<'a, 't> {
     }
 
     pub(crate) fn put(&mut self, table: &'static str, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.changed.bytes += (key.len() + value.len()) as u64;
         self.remember(table, key)?;
         self.txn.put(table, key, value)
     }
@@ -68,13 +77,13 @@ impl<'a, 't> Rows<'a, 't> {
         Ok(())
     }
 
-    /// Whether there were changes since this was last asked, taken back or not.
-    pub(crate) fn take_changed(&mut self) -> bool {
+    /// How much was changed since this was last asked.
+    pub(crate) fn take_changed(&mut self) -> Changed {
         std::mem::take(&mut self.changed)
     }
 
     fn remember(&mut self, table: &'static str, key: &[u8]) -> Result<(), StoreError> {
-        self.changed = true;
+        self.changed.rows += 1;
         if self.depth > 0 {
             let before = self.txn.get(table, key)?.map(<[u8]>::to_vec);
             self.undo.push(Undo { table, key: key.to_vec(), before });

@@ -186,6 +186,9 @@ pub(crate) trait Engine: Debug + Send + Sync {
     /// Makes room after a write found none. The write runs again afterwards.
     fn make_room(&self, room: Room) -> Result<(), StoreError>;
 
+    /// How far the map is used as of the last commit. `None`: there is no map that could be full.
+    fn extent(&self) -> Result<Option<Extent>, StoreError>;
+
     /// Reads all there is, in every table, those that are not open too. [`StoreError::Damaged`] if it does not fit together.
     fn check(&self, nested: bool) -> Result<Vec<Counted>, StoreError>;
 
@@ -242,6 +245,14 @@ pub(crate) struct Room {
     pub(crate) full_bytes: u64,
     /// The largest value that had none, in bytes.
     pub(crate) value_bytes: u64,
+}
+
+/// How far a map is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// The end of the last page that holds something, or did.
+    pub(crate) used_bytes: u64,
+    pub(crate) map_bytes: u64,
 }
 
 /// A table and its number of rows.

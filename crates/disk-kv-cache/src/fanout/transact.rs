@@ -4,16 +4,20 @@
 //! turn to write is taken in every shard, the first one first, before anything is done, and the commits come in the same
 //! order after everything is done. Two such transactions never wait for each other in a circle, and neither sees half of the
 //! other. What is left is the time between two commits: see [`FanoutCache::transact`].
+//!
+//! A map without room for a commit is no reason to fail there: before the first commit, every shard but the first has to have
+//! more room than its commit can take (see [`room_for`]), or is given it, and everything runs again.
 
 use std::time::Duration;
 
 use super::{FanoutCache, place};
 use crate::cache::inner::{Effects, Inner};
 use crate::cache::reads::Taken;
+use crate::cache::rows::Changed;
 use crate::cache::state::State;
 use crate::cache::transaction::Savepoint;
 use crate::cache::view::View;
-use crate::engine::{Commit, Room};
+use crate::engine::{Commit, Extent, Room};
 use crate::store::Begun;
 use crate::{CacheError, Item, Key, KeyBuf, Order, SetOptions, StoreError, Transaction};
 
@@ -25,17 +29,25 @@ pub struct FanoutTransaction<'a, 't> {
 }
 
 /// What running a transaction has come to.
-enum Ran<'c, T> {
+enum Ran<T> {
     Done(T),
     /// Nothing was done: a shard was lacking room.
-    NoRoom(&'c Inner, Room),
+    NoRoom {
+        shard: usize,
+        room: Room,
+    },
+    /// Nothing was done: the commit of a shard could lack room.
+    Tight {
+        shard: usize,
+        room: Room,
+    },
 }
 
 /// The end of a transaction on one shard, short of the commit.
 struct End<'c> {
     cache: &'c Inner,
-    /// Whether there is more to commit than reads.
-    changed: bool,
+    /// What there is to commit besides reads.
+    changed: Changed,
     effects: Effects,
     state: State,
     reads: Taken,
@@ -72,10 +84,17 @@ impl FanoutCache {
         &self,
         mut f: impl FnMut(&mut FanoutTransaction<'_, '_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        let make_room = |shard: usize, room| self.shards[shard].inner().store.make_room(room);
+        // Shards whose maps may not grow: they have to do with the room they have.
+        let mut full = vec![false; self.shards.len()];
         loop {
-            match self.run(&mut f)? {
+            match self.run(&full, &mut f)? {
                 Ran::Done(answer) => return Ok(answer),
-                Ran::NoRoom(shard, room) => shard.store.make_room(room).map_err(CacheError::Store)?,
+                Ran::NoRoom { shard, room } => make_room(shard, room).map_err(CacheError::Store)?,
+                Ran::Tight { shard, room } => match make_room(shard, room) {
+                    Err(StoreError::Full { .. }) => full[shard] = true,
+                    made => made.map_err(CacheError::Store)?,
+                },
             }
         }
     }
@@ -83,19 +102,27 @@ impl FanoutCache {
     /// Runs `f` once, and commits what it did.
     fn run<T, E: From<CacheError>>(
         &self,
+        full: &[bool],
         f: impl FnOnce(&mut FanoutTransaction<'_, '_>) -> Result<T, E>,
-    ) -> Result<Ran<'_, T>, E> {
+    ) -> Result<Ran<T>, E> {
         let begun = self.shards.iter().map(|shard| shard.inner().store.begin());
         let mut begun: Vec<Begun<'_>> = begun.collect::<Result<_, _>>().map_err(CacheError::Store)?;
         let answer = self.run_in(&mut begun, f);
         // Whatever `f` made of the error it got: once there was no room, the transaction is void.
-        for (shard, begun) in self.shards.iter().zip(&begun) {
+        for (shard, begun) in begun.iter().enumerate() {
             if let Some(room) = begun.txn.no_room() {
-                return Ok(Ran::NoRoom(shard.inner(), room));
+                return Ok(Ran::NoRoom { shard, room });
             }
         }
         let (answer, ends) = answer?;
-        Ok(self.commit(begun, ends)?.map_or(Ran::Done(answer), |(shard, room)| Ran::NoRoom(shard, room)))
+        // The first commit may fail: nothing was done before it.
+        let others = ends.iter().enumerate().filter(|(_, end)| end.changed.rows > 0).skip(1);
+        for (shard, end) in others.filter(|(shard, _)| !full[*shard]) {
+            if let Some(room) = end.lacking().map_err(CacheError::Store)? {
+                return Ok(Ran::Tight { shard, room });
+            }
+        }
+        Ok(self.commit(begun, ends)?.map_or(Ran::Done(answer), |(shard, room)| Ran::NoRoom { shard, room }))
     }
 
     /// Runs `f` in transactions that were begun, and ends them short of their commits.
@@ -126,10 +153,11 @@ impl FanoutCache {
     }
 
     /// Commits the shards that were changed, in their order. `Some`: the first of them lacked room, and nothing was done.
-    fn commit<'c>(&self, begun: Vec<Begun<'_>>, ends: Vec<End<'c>>) -> Result<Option<(&'c Inner, Room)>, CacheError> {
-        let changed = ends.iter().filter(|end| end.changed).count();
+    fn commit(&self, begun: Vec<Begun<'_>>, ends: Vec<End<'_>>) -> Result<Option<(usize, Room)>, CacheError> {
+        let is_changed = |end: &End<'_>| end.changed.rows > 0;
+        let changed = ends.iter().filter(|end| is_changed(end)).count();
         let mut committed = 0;
-        for (begun, end) in begun.into_iter().zip(ends).filter(|(_, end)| end.changed) {
+        for (shard, (begun, end)) in begun.into_iter().zip(ends).enumerate().filter(|(_, (_, end))| is_changed(end)) {
             let source = match begun.commit() {
                 Ok(Commit::Done) => {
                     end.reads.written();
@@ -137,7 +165,7 @@ impl FanoutCache {
                     committed += 1;
                     continue;
                 }
-                Ok(Commit::NoRoom(room)) if committed == 0 => return Ok(Some((end.cache, room))),
+                Ok(Commit::NoRoom(room)) if committed == 0 => return Ok(Some((shard, room))),
                 Ok(Commit::NoRoom(room)) => StoreError::Full {
                     path: end.cache.store.path().to_path_buf(),
                     map_bytes: room.full_bytes,
@@ -150,6 +178,31 @@ impl FanoutCache {
         }
         Ok(None)
     }
+}
+
+impl End<'_> {
+    /// The room that the commit could lack.
+    fn lacking(&self) -> Result<Option<Room>, StoreError> {
+        let Some(Extent { used_bytes, map_bytes }) = self.cache.store.extent()? else { return Ok(None) };
+        let needed_bytes = room_for(self.changed, used_bytes);
+        let is_tight = map_bytes.saturating_sub(used_bytes) < needed_bytes;
+        Ok(is_tight.then_some(Room { full_bytes: map_bytes, value_bytes: needed_bytes }))
+    }
+}
+
+/// More than a transaction takes beyond what a map is used to when it begins, its commit included.
+///
+/// LMDB copies the pages on the way to a row, each once, and puts what is new on others; and a commit writes lists of free
+/// pages, of 8 bytes each, if it comes to it of all there are.
+fn room_for(changed: Changed, used_bytes: u64) -> u64 {
+    /// Eight levels of pages of 4 KiB; four are a hundred million rows.
+    const WAY_BYTES: u64 = 32 << 10;
+    const SPARE_BYTES: u64 = 256 << 10;
+    let copied = changed.rows.saturating_mul(WAY_BYTES).min(used_bytes.saturating_add(changed.bytes));
+    // Pages are split in halves.
+    let pages = copied.saturating_add(changed.bytes.saturating_mul(2));
+    let lists = pages.saturating_add(used_bytes) / 256;
+    pages.saturating_add(lists).saturating_add(SPARE_BYTES)
 }
 
 impl<'a, 't> FanoutTransaction<'a, 't> {

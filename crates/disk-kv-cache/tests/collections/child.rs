@@ -1,6 +1,7 @@
 //! Child processes: this test binary again, running one of the roles below.
 
 use std::io::{BufRead, BufReader, Lines, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -64,7 +65,7 @@ impl Worker {
     /// Kills the child with SIGKILL, and returns the numbers it had said.
     pub fn kill(mut self) -> Vec<u64> {
         self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        assert_eq!(self.process.wait().unwrap().signal(), Some(libc::SIGKILL), "it had ended before");
         std::iter::from_fn(|| self.number()).collect()
     }
 

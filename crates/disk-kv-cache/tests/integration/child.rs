@@ -118,6 +118,8 @@ fn entry() {
         #[cfg(feature = "lmdb")]
         "read-a-key" => super::cache::processes::read_a_key(dir),
         #[cfg(feature = "lmdb")]
+        "half-full" => super::cache::fanout_transactions::half_full(dir),
+        #[cfg(feature = "lmdb")]
         "refused-directory" => super::cache::faults::refused_directory(dir),
         #[cfg(feature = "lmdb")]
         "no-room" => super::cache::faults::no_room(dir),

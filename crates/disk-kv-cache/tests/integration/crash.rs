@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Lines};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout};
 
@@ -87,7 +88,7 @@ impl Writer {
     fn kill(&mut self) {
         self.child.kill().unwrap();
         self.hear(usize::MAX);
-        self.child.wait().unwrap();
+        assert_eq!(self.child.wait().unwrap().signal(), Some(libc::SIGKILL), "it had failed before");
     }
 }
 

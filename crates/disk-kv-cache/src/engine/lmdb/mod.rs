@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use heed::{EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 
 use super::gate::{Gate, Pass};
-use super::{Changes, Counted, Engine, Examined, MAX_TABLES, Place, Room, Snapshot, Table};
+use super::{Changes, Counted, Engine, Examined, Extent, MAX_TABLES, Place, Room, Snapshot, Table};
 use crate::directory::Directory;
 use crate::{Damage, Durability, OpenError, Settings, StoreError};
 
@@ -266,6 +266,13 @@ impl Engine for Lmdb {
 
     fn make_room(&self, room: Room) -> Result<(), StoreError> {
         self.grow(room)
+    }
+
+    fn extent(&self) -> Result<Option<Extent>, StoreError> {
+        let file = self.env.try_clone_inner_file().map_err(|error| self.error(error))?;
+        let header = header::read(&file).map_err(|error| self.unreadable(error))?;
+        let map_bytes = self.map_bytes.load(Ordering::Acquire);
+        Ok(Some(Extent { used_bytes: header.map_or(0, |header| header.used_bytes), map_bytes }))
     }
 
     /// Walks the file as of one read transaction, which keeps its pages from being used again, while others may write.

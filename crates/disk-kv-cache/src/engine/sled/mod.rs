@@ -31,7 +31,7 @@ use std::time::Duration;
 use sled::IVec;
 
 use super::gate::Gate;
-use super::{Bounds, Changes, Counted, Engine, EngineKind, Examined, Place, Room, Snapshot, Table};
+use super::{Bounds, Changes, Counted, Engine, EngineKind, Examined, Extent, Place, Room, Snapshot, Table};
 use crate::environment::unusable;
 use crate::{Damage, Durability, OpenError, Order, StoreError};
 
@@ -290,6 +290,10 @@ impl Engine for Sled {
     fn make_room(&self, _room: Room) -> Result<(), StoreError> {
         // Its files have no bound, so no write has asked for room.
         Ok(())
+    }
+
+    fn extent(&self) -> Result<Option<Extent>, StoreError> {
+        Ok(None)
     }
 
     fn check(&self, nested: bool) -> Result<Vec<Counted>, StoreError> {

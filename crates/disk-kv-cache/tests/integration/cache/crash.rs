@@ -1,14 +1,17 @@
 //! Four writers of caches, killed at random points again and again: setting, deleting, counting, pushing and pulling,
-//! expiring, evicting, culling, growing the map. What they were told is done stays done; nothing is done by half; no file is
+//! expiring, evicting, culling, growing the map, and changing all shards of a cache at once. What they were told is done stays done; nothing is done by half; no file is
 //! left behind, and none is missing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufReader, Lines};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout};
 use std::time::Duration;
 
-use alluvium_disk_kv_cache::{Cache, CacheOptions, Eviction, ManualClock, Order, Problem, SetOptions, Side};
+use alluvium_disk_kv_cache::{
+    Cache, CacheError, CacheOptions, Eviction, FanoutCache, ManualClock, Order, Problem, SetOptions, Side,
+};
 
 use super::support::{FILE_BYTES, files, settings};
 use crate::child::{self, quick, say};
@@ -30,6 +33,18 @@ fn open_kept(dir: &Path, options: &CacheOptions) -> Cache {
 fn open_culled(dir: &Path, options: &CacheOptions) -> Cache {
     let settings = settings().with_eviction(Eviction::LeastRecentlyUsed).with_size_limit_bytes(16 << 10);
     options.clone().with_settings(settings).open(dir.join("culled")).unwrap()
+}
+
+/// Changed in all shards at once.
+fn open_sharded(dir: &Path, options: &CacheOptions) -> FanoutCache {
+    FanoutCache::open_with(dir.join("sharded"), Some(3), &options.clone().with_settings(settings())).unwrap()
+}
+
+/// Counters of a writer, one in each shard, in the shards' order.
+fn counters(cache: &FanoutCache, writer: u64) -> Vec<(u64, u64)> {
+    let lies_in = |key: &(u64, u64), shard: &Cache| cache.shard_of(key).path() == shard.path();
+    let counter = |shard| (0..).map(|n| (writer, n)).find(|key| lies_in(key, shard)).unwrap();
+    cache.shards().iter().map(counter).collect()
 }
 
 /// A value that says its number: small or in a file, as the number has it.
@@ -57,6 +72,8 @@ pub fn churn(dir: &Path) {
     };
     let options = CacheOptions::new().with_store(quick());
     let (kept, culled) = (open_kept(dir, &options), open_culled(dir, &options));
+    let sharded = open_sharded(dir, &options);
+    let counters = counters(&sharded, writer);
     let (mut random, plain) = (Random(seed), SetOptions::new());
     let told = |what: &str, change: &mut dyn FnMut()| {
         say(format!("? {what}"));
@@ -65,7 +82,7 @@ pub fn churn(dir: &Path) {
     };
     for n in first.. {
         let key = random.below(KEYS) as u64;
-        match random.below(10) {
+        match random.below(11) {
             0..=2 => told(&format!("kept {writer} {key} {n}"), &mut || {
                 let options = SetOptions::new().with_tag("kept");
                 kept.set_with(&("kept", writer, key), &numbered(n), &options).unwrap();
@@ -88,6 +105,13 @@ pub fn churn(dir: &Path) {
             }
             8 => told("count", &mut || {
                 kept.incr("count", 1).unwrap();
+            }),
+            9 => told(&format!("all {writer}"), &mut || {
+                let counted = sharded.transact::<_, CacheError>(|txn| {
+                    txn.set(&(writer, "passing", key), &numbered(n), &plain)?;
+                    counters.iter().try_for_each(|counter| txn.incr(counter, 1, Some(0), &plain).map(drop))
+                });
+                counted.unwrap();
             }),
             // Of no account to anybody, but full of files, expiry, tags and eviction.
             _ => {
@@ -120,6 +144,8 @@ struct Heard {
     /// Counts, pushes and pulls that were begun, and of which it is not known whether they were done.
     open: BTreeMap<&'static str, u64>,
     open_pushes: HashSet<u64>,
+    /// Of each writer, how often it has counted in all shards; and how often it may have, in some of them or all.
+    all: HashMap<u64, (u64, u64)>,
     acknowledged: u64,
 }
 
@@ -148,6 +174,15 @@ impl Heard {
                 let Ok(n) = n.parse() else { return };
                 self.open_pushes.remove(&n);
                 self.pushed.insert(n);
+            }
+            ["?", "all", writer] => {
+                let Ok(writer) = writer.parse() else { return };
+                self.all.entry(writer).or_default().1 += 1;
+            }
+            ["!", "all", writer] => {
+                let Ok(writer) = writer.parse() else { return };
+                let (done, open) = self.all.entry(writer).or_default();
+                (*done, *open) = (*done + 1, *open - 1);
             }
             ["?", "pull"] => *self.open.entry("pull").or_default() += 1,
             ["!", "pull", n] => {
@@ -184,7 +219,7 @@ impl Writer {
     fn kill(&mut self, heard: &mut Heard) {
         self.child.kill().unwrap();
         self.hear(usize::MAX, heard);
-        assert!(!self.child.wait().unwrap().success(), "it was killed, and had not failed before");
+        assert_eq!(self.child.wait().unwrap().signal(), Some(libc::SIGKILL), "it had failed before");
     }
 }
 
@@ -203,7 +238,22 @@ fn verify(dir: &Path, victims: std::ops::Range<u64>, heard: &mut Heard, what: &s
         problems.retain(|problem| !matches!(problem, Problem::OrphanFile { .. }));
         assert_eq!(problems, [], "{what}, {name}");
     }
+    let sharded = open_sharded(dir, &long_after());
+    sharded.maintain().unwrap();
+    let mut problems = sharded.check(false).unwrap();
+    problems.retain(|problem| !matches!(problem, Problem::OrphanFile { .. }));
+    assert_eq!(problems, [], "{what}, sharded");
     for writer in victims {
+        let (done, open) = heard.all.get(&writer).copied().unwrap_or_default();
+        let counted = counters(&sharded, writer).into_iter().map(|counter| {
+            let count = sharded.get(&counter).unwrap();
+            count.map_or(0, |count| String::from_utf8(count).unwrap().parse::<u64>().unwrap())
+        });
+        let counted: Vec<u64> = counted.collect();
+        // A shard is committed after the one before it.
+        assert!(counted.is_sorted_by(|before, after| before >= after), "{what}, {writer}: {counted:?}");
+        let possible = counted[0] <= done + open && counted[2] >= done;
+        assert!(possible, "{what}, {writer}: {counted:?}, but {done} done and {open} begun");
         for key in 0..KEYS as u64 {
             for (cache, name) in [(&kept, "kept"), (&culled, "culled")] {
                 let now = cache.get(&(name, writer, key)).unwrap().map(|value| number(&value));

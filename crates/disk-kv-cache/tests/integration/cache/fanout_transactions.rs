@@ -10,7 +10,7 @@ use alluvium_disk_kv_cache::{
 };
 
 use super::support::{clock, large, options, settings};
-use crate::child::quick;
+use crate::child::{self, quick};
 
 fn open(dir: &Path) -> FanoutCache {
     FanoutCache::open_with(dir, Some(4), &options(&clock()).with_settings(settings().with_statistics(true))).unwrap()
@@ -203,5 +203,50 @@ fn transactions_and_single_writes_of_threads_lose_nothing() {
         }
     });
     assert_eq!(cache.incr("single", 0).unwrap(), 180);
+    assert_eq!(cache.check(false).unwrap(), []);
+}
+
+/// With room enough in the maps.
+fn open_roomy(dir: &Path) -> FanoutCache {
+    let roomy = options(&clock()).with_store(quick().with_initial_map_bytes(16 << 20));
+    FanoutCache::open_with(dir, Some(4), &roomy).unwrap()
+}
+
+/// With files of at most 256 KiB, which is less than one of the shards has.
+pub fn half_full(dir: &Path) {
+    let cache = open_roomy(dir);
+    let keys = one_a_shard(&cache);
+    // SAFETY: the disposition is a constant, and the process has no handler of its own.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let limit = libc::rlimit { rlim_cur: 256 << 10, rlim_max: 256 << 10 };
+    // SAFETY: `limit` is a whole structure that outlives the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) }, 0);
+    let set = |keys: &[u32]| {
+        cache.transact::<_, CacheError>(|txn| keys.iter().try_for_each(|key| txn.set(key, b"new", &SetOptions::new())))
+    };
+    let failed = set(&keys[..3]);
+    let Err(CacheError::PartlyCommitted { committed: 2, changed: 3, source, .. }) = &failed else {
+        panic!("{failed:?}")
+    };
+    assert!(matches!(source, StoreError::NoSpace { .. }), "{source:?}");
+    assert_eq!(values(&cache, &keys), [Some(b"new".to_vec()), Some(b"new".to_vec()), None, None]);
+    // The first one to fail has nothing done before it.
+    let failed = set(&keys[2..]);
+    assert!(matches!(failed, Err(CacheError::Store(StoreError::NoSpace { .. }))), "{failed:?}");
+    set(&keys[3..]).unwrap();
+}
+
+#[cfg(feature = "lmdb")]
+#[test]
+fn a_commit_that_fails_after_another_says_how_many_are_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open_roomy(dir.path());
+    let keys = one_a_shard(&cache);
+    let full = cache.shard_of(&keys[2]);
+    (0..600_u32).for_each(|n| full.set(&(n, [n as u8; 400].as_slice()), b"").unwrap());
+    drop(cache);
+    child::run("half-full", dir.path());
+    let cache = open_roomy(dir.path());
+    assert_eq!(values(&cache, &keys), [Some(b"new".to_vec()), Some(b"new".to_vec()), None, Some(b"new".to_vec())]);
     assert_eq!(cache.check(false).unwrap(), []);
 }

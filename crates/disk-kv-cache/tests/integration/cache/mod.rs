@@ -5,7 +5,7 @@ mod basics;
 pub mod crash;
 mod eviction;
 mod fanout;
-mod fanout_transactions;
+pub mod fanout_transactions;
 #[cfg(feature = "lmdb")]
 pub mod faults;
 mod model;
