@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use alluvium_contracts::{
-    CdfCursor, CdfOptions, ConstraintSpec, DatasetCache, DatasetFormat, DatasetSpec, DeltaScanOptions, SourceFormat,
-    SourceSpec,
+    CdfCursor, CdfOptions, ConstraintSpec, DatasetCache, DatasetFormat, DatasetSpec, DeltaScanOptions, SourceSpec,
 };
 use arrow::datatypes::{Schema, SchemaRef};
 use chrono::{DateTime, FixedOffset};
@@ -116,18 +115,7 @@ impl Dataset {
     /// # Errors
     /// As there.
     pub fn of_source(name: &str, source: &SourceSpec, base_dir: &Path) -> Result<Self, SpecError> {
-        let format = match source.format {
-            SourceFormat::Parquet => DatasetFormat::Parquet,
-            SourceFormat::Csv => DatasetFormat::Csv,
-            SourceFormat::Json => DatasetFormat::Json,
-            SourceFormat::Delta => DatasetFormat::Delta,
-        };
-        let spec = DatasetSpec {
-            options: source.options.clone(),
-            version: source.version,
-            ..DatasetSpec::new(format, source.path.clone())
-        };
-        Self::resolve(name, &spec, base_dir)
+        Self::resolve(name, &source.into(), base_dir)
     }
 
     /// The name of the dataset.
@@ -299,16 +287,14 @@ fn nearest(option: &str, known: &'static [&'static str]) -> Option<&'static str>
 
 #[cfg(test)]
 mod tests {
-    use alluvium_contracts::SourcePath;
+    use alluvium_contracts::{SourceFormat, SourcePath};
 
     use super::*;
 
     fn source(format: SourceFormat, path: &str, options: &[(&str, &str)]) -> SourceSpec {
         SourceSpec {
-            format,
-            path: SourcePath::One(path.to_owned()),
             options: options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            version: None,
+            ..SourceSpec::new(format, SourcePath::One(path.to_owned()))
         }
     }
 

@@ -6,7 +6,7 @@
 //! | `outputs.NAME` | an output, as its table stands |
 //! | `alluvium.NAME` | a ledger |
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use alluvium_contracts::{SourceFormat, SourcePath, SourceSpec};
@@ -161,12 +161,8 @@ impl Pipeline {
         path: &str,
         version: Option<u64>,
     ) -> Result<Arc<dyn TableProvider>, RunError> {
-        let source = SourceSpec {
-            format: SourceFormat::Delta,
-            path: SourcePath::One(path.to_owned()),
-            options: BTreeMap::new(),
-            version,
-        };
+        let path = SourcePath::One(path.to_owned());
+        let source = SourceSpec { version, ..SourceSpec::new(SourceFormat::Delta, path) };
         let place = || self.project.place("outputs", name);
         let pin_error = |source| RunError::Pin { place: place(), name: name.to_owned(), source };
         let spec = Dataset::of_source(name, &source, self.project.dir()).map_err(|source| RunError::Source {

@@ -100,6 +100,38 @@ const EDITS: &[Edit] = &[
         lab.edit("alluvium.toml", "delimiter = \",\"", "null_regex = \"NA\"");
         same(lab)
     }),
+    ("a declared schema", |lab| {
+        let schema = "schema = [{ name = \"a\", data_type = \"Utf8\" }, { name = \"b\", data_type = \"Utf8\" }]\n";
+        lab.edit("alluvium.toml", "path = \"data/sheet.csv\"\n", &format!("path = \"data/sheet.csv\"\n{schema}"));
+        same(lab)
+    }),
+    ("an evolution of files: a default", |lab| {
+        let evolution = "evolution = { defaults = { s = \"none\" } }\n";
+        lab.edit(
+            "alluvium.toml",
+            "path = \"data/north.parquet\"\n",
+            &format!("path = \"data/north.parquet\"\n{evolution}"),
+        );
+        same(lab)
+    }),
+    ("projections of a source", |lab| {
+        let projection = "projection_exprs = [\"k + 1 as k\", \"s\"]\n";
+        lab.edit(
+            "alluvium.toml",
+            "path = \"data/south.parquet\"\n",
+            &format!("path = \"data/south.parquet\"\n{projection}"),
+        );
+        same(lab)
+    }),
+    ("a declared order of rows", |lab| {
+        let ordering = "ordering = [{ column = \"k\" }]\n";
+        lab.edit(
+            "alluvium.toml",
+            "path = \"data/south.parquet\"\n",
+            &format!("path = \"data/south.parquet\"\n{ordering}"),
+        );
+        same(lab)
+    }),
     ("two same-schema sources swapped", |lab| {
         lab.edit("alluvium.toml", "data/north.parquet", "data/other.parquet");
         lab.edit("alluvium.toml", "data/south.parquet", "data/north.parquet");

@@ -1,7 +1,6 @@
 //! A dataset as a person declares it: format, place, schema, options, evolution, change feed.
 //!
-//! This is the whole vocabulary of a dataset. A pipeline file knows the part of it that runs honour today
-//! ([`SourceSpec`](crate::SourceSpec)).
+//! This is the whole vocabulary of a dataset. A pipeline file knows the part of it that runs honour ([`SourceSpec`]).
 
 use std::collections::BTreeMap;
 
@@ -11,7 +10,7 @@ use serde_json::Value;
 
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::RunId;
-use crate::v1::pipeline::SourcePath;
+use crate::v1::pipeline::{SourceFormat, SourcePath, SourceSpec};
 use crate::v1::sample::{self, names};
 use crate::words::words;
 
@@ -118,6 +117,44 @@ impl DatasetSpec {
     }
 }
 
+impl From<&SourceSpec> for DatasetSpec {
+    fn from(source: &SourceSpec) -> Self {
+        let format = match source.format {
+            SourceFormat::Parquet => DatasetFormat::Parquet,
+            SourceFormat::Csv => DatasetFormat::Csv,
+            SourceFormat::Json => DatasetFormat::Json,
+            SourceFormat::Arrow => DatasetFormat::Arrow,
+            SourceFormat::Delta => DatasetFormat::Delta,
+        };
+        // Taken apart, so that a field which is new here does not compile until it is handed on.
+        let SourceSpec {
+            format: _,
+            path,
+            options,
+            version,
+            timestamp,
+            schema,
+            partition_columns,
+            ordering,
+            evolution,
+            projection_exprs,
+            scan,
+        } = source.clone();
+        Self {
+            options,
+            version,
+            timestamp,
+            schema,
+            partition_columns,
+            ordering,
+            evolution,
+            projection_exprs,
+            scan,
+            ..Self::new(format, path)
+        }
+    }
+}
+
 fn no_cache() -> DatasetCache {
     DatasetCache::None
 }
@@ -186,6 +223,12 @@ pub struct DeltaScanOptions {
     pub wrap_partition_values: bool,
     /// The schema to read with. Default: the table's.
     pub schema: Option<Vec<ColumnSpec>>,
+}
+
+impl DeltaScanOptions {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for DeltaScanOptions {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::v1::cache::CachePolicy;
+use crate::v1::dataset::{ColumnSpec, DeltaScanOptions, EvolutionSpec, OrderingSpec};
 use crate::v1::profile::{KvCacheSpec, KvSpec, Preset, ProfileSpec, SqlPolicy};
 use crate::v1::sample::names;
 use crate::v1::write::DeltaWritePolicy;
@@ -36,17 +37,29 @@ impl Contract for PipelineSpec {
     const UNKNOWN_FIELDS: UnknownFields = UnknownFields::Refused;
 
     fn example() -> Self {
+        let column = |name: &str, data_type: &str| ColumnSpec {
+            name: name.to_owned(),
+            data_type: data_type.to_owned(),
+            nullable: true,
+            metadata: BTreeMap::new(),
+        };
+        let paths = SourcePath::Many(names(["data/2001-*.csv", "data/2002-01.csv"]));
         let flights = SourceSpec {
-            format: SourceFormat::Csv,
-            path: SourcePath::Many(names(["data/2001-*.csv", "data/2002-01.csv"])),
             options: BTreeMap::from([("delimiter".to_owned(), ";".to_owned())]),
-            version: None,
+            schema: Some(vec![column("flight_date", "Date32"), column("delay", "Float64")]),
+            partition_columns: vec![column("month", "Utf8")],
+            ordering: vec![OrderingSpec { column: "flight_date".to_owned(), descending: false, nulls_first: true }],
+            evolution: Some(EvolutionSpec {
+                rename: BTreeMap::from([("dep_delay".to_owned(), "delay".to_owned())]),
+                ..EvolutionSpec::default()
+            }),
+            projection_exprs: names(["flight_date", "delay / 60 as delay"]),
+            ..SourceSpec::new(SourceFormat::Csv, paths)
         };
         let airports = SourceSpec {
-            format: SourceFormat::Delta,
-            path: SourcePath::One("data/airports".to_owned()),
-            options: BTreeMap::new(),
             version: Some(42),
+            scan: DeltaScanOptions { schema_force_view_types: Some(false), ..DeltaScanOptions::default() },
+            ..SourceSpec::new(SourceFormat::Delta, SourcePath::One("data/airports".to_owned()))
         };
         let sql = "select flight_date, avg(delay) as mean_delay from flights group by flight_date";
         let delays = ViewSpec {
@@ -83,7 +96,9 @@ impl Contract for PipelineSpec {
 }
 
 /// `[sources.NAME]`: a registered input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+///
+/// The same names as in a [`DatasetSpec`](crate::DatasetSpec), for what reaches the rows of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSpec {
     /// The format of the files.
@@ -98,6 +113,47 @@ pub struct SourceSpec {
     /// The version of a Delta table to read. Default: the latest. Refused for other formats.
     #[serde(default)]
     pub version: Option<u64>,
+    /// The time of a Delta table's version, in RFC 3339. Excludes `version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+    /// The columns. Default: inferred from the files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Vec<ColumnSpec>>,
+    /// Columns that are directories, outermost first. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partition_columns: Vec<ColumnSpec>,
+    /// The order of rows inside each file, outermost column first. It is checked. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ordering: Vec<OrderingSpec>,
+    /// How files of an older schema are read. Default: every file has the same schema.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evolution: Option<EvolutionSpec>,
+    /// SQL expressions that become the columns, each with an alias. Default: the columns as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub projection_exprs: Vec<String>,
+    /// How a Delta table is scanned.
+    #[serde(default, skip_serializing_if = "DeltaScanOptions::is_default")]
+    pub scan: DeltaScanOptions,
+}
+
+impl SourceSpec {
+    /// A source of which only format and place are declared.
+    #[must_use]
+    pub fn new(format: SourceFormat, path: SourcePath) -> Self {
+        Self {
+            format,
+            path,
+            options: BTreeMap::new(),
+            version: None,
+            timestamp: None,
+            schema: None,
+            partition_columns: Vec::new(),
+            ordering: Vec::new(),
+            evolution: None,
+            projection_exprs: Vec::new(),
+            scan: DeltaScanOptions::default(),
+        }
+    }
 }
 
 /// What a person may write as the value of an option; kept as its text.
@@ -157,6 +213,8 @@ pub enum SourceFormat {
     Csv,
     /// One JSON object a line.
     Json,
+    /// Arrow IPC files.
+    Arrow,
     /// A Delta table.
     Delta,
 }
@@ -169,6 +227,7 @@ impl SourceFormat {
             Self::Parquet => "parquet",
             Self::Csv => "csv",
             Self::Json => "json",
+            Self::Arrow => "arrow",
             Self::Delta => "delta",
         }
     }

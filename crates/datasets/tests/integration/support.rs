@@ -136,7 +136,7 @@ pub fn sorted(table: &str) -> String {
 
 /// A source of one path without options.
 pub fn source(format: SourceFormat, path: &str) -> SourceSpec {
-    SourceSpec { format, path: SourcePath::One(path.to_owned()), options: [].into(), version: None }
+    SourceSpec::new(format, SourcePath::One(path.to_owned()))
 }
 
 /// The same with options.

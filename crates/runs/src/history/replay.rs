@@ -289,6 +289,8 @@ fn source(manifest: &RunManifest, pin: &DeltaInputPin) -> Result<SourceSpec, ser
     let declared = manifest.resolved_specs.get(&format!("source {}", pin.name)).cloned().unwrap_or_default();
     let mut spec: SourceSpec = serde_json::from_value(declared)?;
     spec.version = spec.version.or(pin.version);
+    // What a time meant then is that version now.
+    spec.timestamp = spec.timestamp.filter(|_| spec.version.is_none());
     Ok(spec)
 }
 
