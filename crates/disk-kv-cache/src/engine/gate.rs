@@ -128,6 +128,7 @@ impl Drop for Nest {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
     use std::sync::mpsc::{self, RecvTimeoutError};
     use std::thread;
     use std::time::Duration;
@@ -218,43 +219,34 @@ mod tests {
 
     #[test]
     fn nobody_is_inside_while_one_is_alone_and_no_change_is_missed() {
-        const ROUNDS: u32 = 2_000;
+        const ROUNDS: u32 = 500;
         let gate = Gate::default();
-        let inside = AtomicU64::new(0);
-        let (told, hear) = mpsc::channel();
+        let (one_is_alone, two_met, over) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
         thread::scope(|threads| {
-            let (gate, inside) = (&gate, &inside);
-            for nested in [false, true] {
-                let told = told.clone();
+            let resize = || {
+                for _ in 0..ROUNDS {
+                    let _alone = gate.alone();
+                    two_met.fetch_or(one_is_alone.swap(true, Ordering::Relaxed), Ordering::Relaxed);
+                    thread::yield_now();
+                    one_is_alone.store(false, Ordering::Relaxed);
+                }
+            };
+            for nested in [false, true, false] {
+                let (gate, one_is_alone, two_met, over) = (&gate, &one_is_alone, &two_met, &over);
                 threads.spawn(move || {
-                    for _ in 0..ROUNDS {
-                        let pass = gate.enter(nested);
-                        inside.fetch_add(1, Ordering::Relaxed);
+                    while !over.load(Ordering::Relaxed) {
+                        let _pass = gate.enter(nested);
                         thread::yield_now();
-                        inside.fetch_sub(1, Ordering::Relaxed);
-                        drop(pass);
+                        two_met.fetch_or(one_is_alone.load(Ordering::Relaxed), Ordering::Relaxed);
                     }
-                    told.send(true).unwrap();
                 });
             }
-            for _ in 0..2 {
-                let told = told.clone();
-                threads.spawn(move || {
-                    let mut alone = true;
-                    for _ in 0..ROUNDS / 10 {
-                        let _alone = gate.alone();
-                        alone &= inside.fetch_add(1, Ordering::Relaxed) == 0;
-                        thread::yield_now();
-                        inside.fetch_sub(1, Ordering::Relaxed);
-                    }
-                    told.send(alone).unwrap();
-                });
-            }
-            for _ in 0..4 {
-                assert_eq!(hear.recv_timeout(LATE), Ok(true));
-            }
+            let resizes = [threads.spawn(resize), threads.spawn(resize)];
+            resizes.into_iter().for_each(|resizes| resizes.join().unwrap());
+            over.store(true, Ordering::Relaxed);
         });
-        assert_eq!(gate.users.load(Ordering::Relaxed), 0);
+        assert!(!two_met.into_inner());
+        assert_eq!(gate.users.into_inner(), 0);
     }
 
     #[test]

@@ -94,6 +94,8 @@ fn entry() {
         #[cfg(feature = "lmdb")]
         "cut-short" => super::damage::cut_short(dir),
         #[cfg(feature = "lmdb")]
+        "hold-every-slot" => super::readers::hold_every_slot(dir),
+        #[cfg(feature = "lmdb")]
         "grow" => super::growth::grow(dir),
         #[cfg(feature = "lmdb")]
         "small-files" => super::system::small_files(dir),

@@ -19,6 +19,8 @@ mod holders;
 #[cfg(feature = "lmdb")]
 mod processes;
 mod random;
+#[cfg(feature = "lmdb")]
+mod readers;
 mod suspect;
 #[cfg(feature = "lmdb")]
 mod system;
