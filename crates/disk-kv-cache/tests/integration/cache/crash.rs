@@ -70,6 +70,8 @@ pub fn churn(dir: &Path) {
     let [writer, first, seed] = env.split(',').map(|part| part.parse().unwrap()).collect::<Vec<u64>>()[..] else {
         panic!("{env}")
     };
+    // A panic of its own is told at once: the kill may come before its end.
+    std::panic::set_hook(Box::new(|info| say(format!("! failed {}", info.to_string().replace('\n', " ")))));
     let options = CacheOptions::new().with_store(quick());
     let (kept, culled) = (open_kept(dir, &options), open_culled(dir, &options));
     let sharded = open_sharded(dir, &options);
@@ -154,6 +156,7 @@ impl Heard {
         let parts: Vec<&str> = line.split(' ').collect();
         let done = parts[0] == "!";
         match parts[..] {
+            ["!", "failed", ..] => panic!("a writer failed: {line}"),
             ["?" | "!", cache @ ("kept" | "culled"), writer, key, n] => {
                 // The last line may be cut off.
                 let (Ok(writer), Ok(key)) = (writer.parse(), key.parse()) else { return };
