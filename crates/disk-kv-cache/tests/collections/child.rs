@@ -65,7 +65,9 @@ impl Worker {
     /// Kills the child with SIGKILL, and returns the numbers it had said.
     pub fn kill(mut self) -> Vec<u64> {
         self.process.kill().unwrap();
-        assert_eq!(self.process.wait().unwrap().signal(), Some(libc::SIGKILL), "it had ended before");
+        let ended = self.process.wait().unwrap();
+        // It may have come to the end of its work before.
+        assert!(ended.signal() == Some(libc::SIGKILL) || ended.success(), "it had failed before: {ended}");
         std::iter::from_fn(|| self.number()).collect()
     }
 
