@@ -41,6 +41,9 @@ pub(crate) struct Environment {
     generation: Generation,
     path: PathBuf,
     identity: Identity,
+    /// The files by which processes know of each other, as they were when this was opened. Somebody who finds none makes others, and
+    /// knows nothing of this process.
+    shared: Vec<(PathBuf, Identity)>,
     kind: EngineKind,
     directory: Arc<Directory>,
     /// `None`: opened for reading only.
@@ -123,6 +126,9 @@ impl Environment {
             None if suspect => examine(&path, kind)?,
             None => None,
         };
+        if there_is_data && !holders.alone() && kind.files().lock.is_some_and(|lock| !path.join(lock).exists()) {
+            return Err(OpenError::LockFileGone { path });
+        }
         let place = Place { path: &path, directory: &directory, settings };
         let opened = match damage {
             Some(damage) => Err(OpenError::Damaged { path: path.clone(), damage }),
@@ -149,6 +155,13 @@ impl Environment {
         if asks_for(Durability::Process) {
             mark::unsync(&path).map_err(io("take back the mark of a synced store"))?;
         }
+        let lock = kind.files().lock.map(|lock| path.join(lock));
+        let shared = holders.files().map(Path::to_path_buf).chain(lock).filter_map(|file| {
+            // Not there: on a read-only file system nobody needs it.
+            let identity = Identity::from(&fs::symlink_metadata(&file).ok()?);
+            Some((file, identity))
+        });
+        let shared = shared.collect();
         drop(locked);
         let closed = Arc::new(Closed::default());
         let environment = Arc::new(Environment {
@@ -157,6 +170,7 @@ impl Environment {
             generation: Generation::current(),
             path,
             identity: data.identity,
+            shared,
             kind,
             directory,
             settings: settings.cloned(),
@@ -219,7 +233,8 @@ impl Environment {
         Nest::enter(self.id).ok_or_else(|| StoreError::Nested { path: self.path.clone() })
     }
 
-    /// Fails unless the files that are open are those at the store's path: others would not see what is written to them.
+    /// Fails unless the files that are open are those at the store's path: others would not see what is written to them, or would
+    /// write beside it.
     /// Fails too if LMDB's data file, which never gets shorter, did: what is mapped beyond its end kills the process.
     pub(crate) fn in_place(&self) -> Result<(), StoreError> {
         let path = || self.path.clone();
@@ -227,6 +242,12 @@ impl Environment {
             Ok(data) if Identity::from(&data) == self.identity => data.len(),
             _ => return Err(StoreError::Replaced { path: path() }),
         };
+        let is_there = |(file, opened): &(PathBuf, Identity)| {
+            fs::symlink_metadata(file).is_ok_and(|found| Identity::from(&found) == *opened)
+        };
+        if !self.shared.iter().all(is_there) {
+            return Err(StoreError::Replaced { path: path() });
+        }
         if self.kind == EngineKind::Lmdb {
             let needed_bytes = self.longest_bytes.fetch_max(bytes, Ordering::Relaxed);
             if bytes < needed_bytes {

@@ -208,6 +208,17 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// The file by which LMDB's processes know of each other was removed while others have the store open. With another one this process
+    /// and they would write over each other.
+    #[error(
+        "the lock file of the store in {} was removed while another process has it open: that process will say so at its next write; \
+         let it end, and open the store again",
+        path.display()
+    )]
+    LockFileGone {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Other code in this process has opened the directory with the engine directly.
     #[error("{} is open in this process outside this crate: close that first", path.display())]
     OpenedElsewhere {
@@ -329,7 +340,7 @@ pub enum StoreError {
     /// The files of the store are no longer where they were opened: removed, moved away, or replaced by others. What was
     /// written to them would be lost.
     #[error(
-        "the store in {} was removed or replaced while it is open here: drop all its handles and open it again",
+        "files of the store in {} were removed or replaced while it is open here: drop all its handles and open it again",
         path.display()
     )]
     Replaced {

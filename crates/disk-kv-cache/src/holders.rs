@@ -18,7 +18,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{Durability, OpenError};
 
@@ -28,10 +28,17 @@ const PREFIX: &str = "holders-";
 #[derive(Debug)]
 pub(crate) struct Holders {
     /// `None` on a read-only file system, where no locks can be taken by name and nothing can be written either.
-    ours: Option<File>,
+    ours: Option<Held>,
     /// Locked by those who write with one durability; `None` for who only reads.
-    writes: Option<File>,
+    writes: Option<Held>,
     alone: bool,
+}
+
+/// A file with a lock on it.
+#[derive(Debug)]
+struct Held {
+    path: PathBuf,
+    file: File,
 }
 
 impl Holders {
@@ -75,7 +82,7 @@ impl Holders {
         };
         let alone = has_no_other(&ours).map_err(io("look for other holders"))?;
         ours.lock_shared().map_err(io("register as a holder"))?;
-        Ok(Holders { ours: Some(ours), writes: None, alone })
+        Ok(Holders { ours: Some(Held { path: dir.join(name), file: ours }), writes: None, alone })
     }
 
     /// Where nothing can be written, there is nobody to reckon with but those who have it mounted otherwise.
@@ -105,9 +112,9 @@ impl Holders {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(io(error)),
         }
-        let ours = open(dir, writers(requested)).map_err(io)?;
-        ours.lock_shared().map_err(io)?;
-        self.writes = Some(ours);
+        let file = open(dir, writers(requested)).map_err(io)?;
+        file.lock_shared().map_err(io)?;
+        self.writes = Some(Held { path: dir.join(writers(requested)), file });
         Ok(())
     }
 
@@ -119,15 +126,20 @@ impl Holders {
     /// Whether nobody else has the directory open now. For one who is about to [`leave`](Holders::leave), because it may
     /// lose the shared lock. The caller holds the directory's lock.
     pub(crate) fn are_only_these(&self) -> bool {
-        self.ours.as_ref().is_some_and(|ours| has_no_other(ours).unwrap_or(false))
+        self.ours.as_ref().is_some_and(|ours| has_no_other(&ours.file).unwrap_or(false))
     }
 
     /// Takes part no longer, even if a forked child has inherited the lock.
     pub(crate) fn leave(&self) {
         for held in [&self.ours, &self.writes].into_iter().flatten() {
             // Cannot fail on a descriptor that is open; and closing it will do the same.
-            let _ = held.unlock();
+            let _ = held.file.unlock();
         }
+    }
+
+    /// The files that tell others of this process.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.ours, &self.writes].into_iter().flatten().map(|held| held.path.as_path())
     }
 }
 

@@ -46,7 +46,7 @@ pub mod kind {
     pub const CONFLICT: &str = "conflict";
     /// A transaction over several shards was committed in some of them.
     pub const PARTLY_DONE: &str = "partly_done";
-    /// The directory was removed or replaced while the shell had it open.
+    /// The directory or files in it were removed or replaced while the shell had it open.
     pub const REPLACED: &str = "replaced";
     /// Stored data is not what was stored.
     pub const DAMAGED: &str = "damaged";
@@ -153,6 +153,8 @@ fn of_open(error: &OpenError) -> &'static str {
         OpenError::NoSpace { .. } => kind::NO_SPACE,
         OpenError::Damaged { .. } => kind::DAMAGED,
         OpenError::SettingsConflict { .. }
+        | OpenError::OtherPidNamespace { .. }
+        | OpenError::LockFileGone { .. }
         | OpenError::DurabilityConflict { .. }
         | OpenError::OpenForReading { .. } => kind::CONFLICT,
         OpenError::Unusable { source, .. } => of_store(source),
@@ -238,6 +240,7 @@ fn of_store(error: &StoreError) -> &'static str {
         StoreError::ValueLength { .. } => kind::VALUE_TOO_LONG,
         StoreError::Full { .. } | StoreError::NoSpace { .. } => kind::NO_SPACE,
         StoreError::Damaged { .. } => kind::DAMAGED,
+        StoreError::Replaced { .. } => kind::REPLACED,
         _ => kind::FAILED,
     }
 }

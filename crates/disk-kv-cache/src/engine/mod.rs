@@ -87,8 +87,10 @@ impl EngineKind {
     /// The entry of the directory by which a store of this engine is known, and the file in it that every commit changes.
     pub(crate) fn files(self) -> EngineFiles {
         match self {
-            EngineKind::Lmdb => EngineFiles { data: "data.mdb", all: &["data.mdb", "lock.mdb"] },
-            EngineKind::Sled => EngineFiles { data: "sled/db", all: &["sled"] },
+            EngineKind::Lmdb => {
+                EngineFiles { data: "data.mdb", lock: Some("lock.mdb"), all: &["data.mdb", "lock.mdb"] }
+            }
+            EngineKind::Sled => EngineFiles { data: "sled/db", lock: None, all: &["sled"] },
         }
     }
 
@@ -133,6 +135,8 @@ impl fmt::Display for EngineKind {
 pub(crate) struct EngineFiles {
     /// The file that every commit changes.
     pub(crate) data: &'static str,
+    /// The file by which the engine's processes know of each other, where it serves several.
+    pub(crate) lock: Option<&'static str>,
     /// All that must be moved away with it.
     pub(crate) all: &'static [&'static str],
 }

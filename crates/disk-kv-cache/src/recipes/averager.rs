@@ -59,14 +59,26 @@ impl Averager {
     /// Adds a number.
     ///
     /// # Errors
-    /// [`LockError`].
+    /// [`LockError::InvalidSetting`] for a number that is not finite, or whose sum with those before is not: then nothing was added.
+    /// Others of [`LockError`].
     pub fn add(&self, number: f64) -> Result<(), LockError> {
         let id = self.id.bytes();
-        Ok(self.shared.store.write(|txn| {
+        let is_added = self.shared.store.write(|txn| {
             let Total { sum, count } = self.total(txn)?;
             let total = Total { sum: sum + number, count: count + 1 };
-            Ok::<_, CollectionError>(txn.put(TOTALS, id, &seal(id, &total.to_bytes()?))?)
-        })?)
+            if !total.sum.is_finite() {
+                return Ok(false);
+            }
+            txn.put(TOTALS, id, &seal(id, &total.to_bytes()?))?;
+            Ok::<_, CollectionError>(true)
+        })?;
+        match is_added {
+            true => Ok(()),
+            false => Err(LockError::InvalidSetting {
+                field: "number",
+                rule: "finite, and its sum with the numbers before it too: `pop` begins anew",
+            }),
+        }
     }
 
     /// The average. `None`: nothing was added.

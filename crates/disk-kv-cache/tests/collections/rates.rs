@@ -30,6 +30,17 @@ fn threads_average_together() {
 }
 
 #[test]
+fn a_sum_that_no_float_holds_is_refused_and_the_rest_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let averager = timed(dir.path()).0.averager("a");
+    averager.add(1e308).unwrap();
+    for too_much in [1e308, f64::INFINITY, f64::NAN] {
+        assert!(matches!(averager.add(too_much), Err(LockError::InvalidSetting { field: "number", .. })));
+    }
+    assert_eq!(averager.pop().unwrap(), Some(1e308));
+}
+
+#[test]
 fn a_throttle_lets_so_many_through_in_so_much_time() {
     let dir = tempfile::tempdir().unwrap();
     let (coordination, clock) = timed(dir.path());

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use alluvium_disk_kv_cache::{Durability, Order, Settings, Store, StoreError};
+use alluvium_disk_kv_cache::{Durability, OpenError, Order, Settings, Store, StoreError};
 
 use crate::child::{self, TABLES, increment, number, quick, say};
 
@@ -117,6 +117,37 @@ pub fn hold_a_read(dir: &Path) {
             }
         })
         .unwrap();
+}
+
+#[test]
+fn without_the_lock_file_two_processes_never_write_beside_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path(), TABLES, Settings::new()).unwrap());
+    let (mut child, mut lines) = child::start("hold-a-read", dir.path());
+    assert!(lines.any(|line| line.unwrap() == "reading"));
+    std::fs::remove_file(dir.path().join("lock.mdb")).unwrap();
+    let error = Store::open(dir.path(), TABLES, Settings::new()).unwrap_err();
+    assert!(matches!(error, OpenError::LockFileGone { .. }), "{error:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    // Nobody has it open, so a new lock file is as good.
+    let store = Store::open(dir.path(), TABLES, Settings::new()).unwrap();
+    let put = |n: u8| store.write::<_, StoreError>(|txn| txn.put("a", b"key", &[n]));
+    put(1).unwrap();
+    let names =
+        || std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let shared: Vec<String> = names()
+        .filter(|name| name == "lock.mdb" || name.starts_with("holders-") || name.starts_with("writers-"))
+        .collect();
+    assert_eq!(shared.len(), 3, "{shared:?}");
+    for name in shared {
+        let (file, aside) = (dir.path().join(&name), dir.path().join("aside"));
+        std::fs::rename(&file, &aside).unwrap();
+        assert!(matches!(put(2), Err(StoreError::Replaced { .. })), "{name}");
+        std::fs::rename(&aside, &file).unwrap();
+        put(3).unwrap();
+    }
 }
 
 #[test]

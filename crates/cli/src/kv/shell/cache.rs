@@ -2,9 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use alluvium_disk_kv_cache::{Cache, CacheError, CacheSettings, Key, KeyBuf, Order, Side, Transaction};
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
 use super::answer;
@@ -57,7 +59,7 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     op("cache.set_from", &["key", "path", "ttl?", "tags?", "in?"], |session, fields| {
         let (key, path, options) = (fields.key("key")?, fields.text("path")?, fields.set_options()?);
-        let file = File::open(path).map_err(|error| fields.wrong("path", format!("cannot be opened: {error}")))?;
+        let file = open_file(path).map_err(|error| fields.wrong("path", format!("cannot be opened: {error}")))?;
         with_cache!(session.cache(fields)?, cache => cache.set_from(&key, file, &options))?;
         Ok(Value::Null)
     }),
@@ -372,5 +374,15 @@ impl Change {
             .with_cull_limit(self.cull_limit.unwrap_or(settings.cull_limit()))
             .with_size_limit_bytes(self.size_limit_bytes.unwrap_or(settings.size_limit_bytes()))
             .with_min_file_size_bytes(self.min_file_size_bytes.unwrap_or(settings.min_file_size_bytes()))
+    }
+}
+
+/// Opens a file to read it, and nothing that a reader would have to wait for.
+fn open_file(path: &str) -> io::Result<File> {
+    let waits_for_nobody = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = File::options().read(true).custom_flags(waits_for_nobody).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
     }
 }

@@ -161,13 +161,14 @@ fn or_read<T>(opened: Result<T, OpenError>, read: impl FnOnce() -> Result<T, Ope
 }
 
 /// What is open, by name, and the directories that it was opened in.
-struct Handles<N, H>(HashMap<N, (H, PathBuf, Option<Identity>)>);
+struct Handles<N, H>(HashMap<N, (H, PathBuf, Identity)>);
 
-/// A directory, told from another in its place: what is open in it keeps its inode from being used again.
-type Identity = (u64, u64);
+/// A directory and the files of the stores in it, told from others in their places: what is open keeps its inode from being used
+/// again. `None`: there is no such file.
+type Identity = Vec<Option<(u64, u64)>>;
 
 impl<N: Eq + Hash, H: Clone> Handles<N, H> {
-    /// What is open under a name. If its directory was removed or replaced since, what is written to it would be lost in
+    /// What is open under a name. If its directory or files were removed or replaced since, what is written to them would be lost in
     /// silence: it is let go instead, and the next request opens what is there then.
     fn get(&mut self, name: &N) -> Result<Option<H>, Fault> {
         let Some((handle, dir, opened)) = self.0.get(name) else { return Ok(None) };
@@ -175,7 +176,7 @@ impl<N: Eq + Hash, H: Clone> Handles<N, H> {
             return Ok(Some(handle.clone()));
         }
         let message = format!(
-            "{} was removed or replaced while this shell had it open: nothing was done, ask again for what is there now",
+            "{} or files in it were removed or replaced while this shell had it open: nothing was done, ask again for what is there now",
             dir.display()
         );
         self.0.remove(name);
@@ -196,9 +197,18 @@ impl<N, H> Default for Handles<N, H> {
     }
 }
 
-/// `None`: there is no such directory.
-fn identity(dir: &Path) -> Option<Identity> {
-    dir.metadata().ok().map(|found| (found.dev(), found.ino()))
+/// The files by which a store is this store, of each engine.
+const STORE: [&str; 3] = ["data.mdb", "lock.mdb", "sled/db"];
+
+fn identity(dir: &Path) -> Identity {
+    // A cache in shards has a store in each; their names are counted up from 000.
+    let shards = (0..).map(|shard| dir.join(format!("{shard:03}"))).take_while(|shard| shard.is_dir());
+    let stores = std::iter::once(dir.to_path_buf()).chain(shards);
+    let files = stores.flat_map(|store| STORE.map(|file| store.join(file)));
+    std::iter::once(dir.to_path_buf())
+        .chain(files)
+        .map(|file| file.metadata().ok().map(|found| (found.dev(), found.ino())))
+        .collect()
 }
 
 /// The lock that a request names.
