@@ -166,7 +166,8 @@ fn a_shard_without_room_makes_room_and_the_transaction_runs_again() {
             })
             .unwrap();
     }
-    assert!(runs.get() > 20, "64 KiB were not enough");
+    // Only LMDB has maps, and 64 KiB were not enough.
+    assert_eq!(runs.get() > 20, cfg!(feature = "lmdb"));
     assert_eq!(cache.len().unwrap(), 20 * 4 * 8);
     assert_eq!(cache.check(false).unwrap(), []);
 }
