@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use alluvium_disk_kv_cache::{
-    Cache, CacheError, CacheOptions, CollectionError, FanoutCache, OpenCacheError, OpenError, QueueSettings, Sharing,
-    Store, StoreError, WorkQueue,
+    Cache, CacheError, CacheOptions, Clock, CollectionError, FanoutCache, OpenCacheError, OpenError, QueueSettings,
+    Sharing, Store, StoreError, SystemClock, WorkQueue,
 };
 
 use crate::child::{self, TABLES, quick};
@@ -333,8 +333,19 @@ impl Mounted {
     }
 
     fn remount(&self, how: &str) {
-        let status = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(self.path()).status();
-        assert!(status.unwrap().success());
+        let done = || {
+            let status = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(self.path()).status();
+            status.unwrap().success()
+        };
+        // A child that another test forks meanwhile has what is open here open too, until it ends.
+        let tried = (0..50).any(|_| {
+            let done = done();
+            if !done {
+                SystemClock.sleep(Duration::from_millis(100));
+            }
+            done
+        });
+        assert!(tried, "remount,{how}");
     }
 }
 
