@@ -113,7 +113,15 @@ pub(crate) fn pointer(inside_out: &[Step]) -> String {
         match step {
             Step::Key(key) => {
                 let (shown, rest) = split_shown(key);
-                pointer.push_str(&shown.replace('~', "~0").replace('/', "~1"));
+                // A terminal may act on what a document was given for a key.
+                for character in shown.chars() {
+                    match character {
+                        '~' => pointer.push_str("~0"),
+                        '/' => pointer.push_str("~1"),
+                        control if control.is_control() => pointer.extend(control.escape_default()),
+                        shown => pointer.push(shown),
+                    }
+                }
                 pointer.push_str(if rest.is_empty() { "" } else { "…" });
             }
             Step::Index(index) => pointer.push_str(&index.to_string()),

@@ -42,10 +42,13 @@ macro_rules! id {
 
             const EXPECTED: &'static str = concat!("a hyphenated lower-case UUID of version ", $version);
 
-            /// Wraps a drawn UUID, which has to be of [this version](Self::ALGORITHM): the text of another is not read
-            /// back.
+            /// Wraps a drawn UUID.
+            ///
+            /// # Panics
+            /// When it is not of [this version](Self::ALGORITHM): the text of another would not be read back.
             #[must_use]
             pub const fn from_uuid(uuid: Uuid) -> Self {
+                assert!(uuid.get_version_num() == $version, "a UUID of another version was drawn");
                 Self(uuid)
             }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::sync::LazyLock;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
@@ -175,6 +176,11 @@ impl<'de> Visitor<'de> for Reader<'_, 'de> {
         let reader = self.deeper()?;
         let mut entries = Vec::new();
         while let Some(key) = object.next_key_seed(Key)? {
+            if entries.is_empty() && key == NUMBER && numbers_are_objects() {
+                let text: Cow<'de, str> = object.next_value_seed(Key)?;
+                self.state.count_number();
+                return self.state.accept(number::of_text(&text));
+            }
             match object.next_value_seed(reader) {
                 Ok(value) => entries.push((key, value)),
                 Err(error) => {
@@ -185,6 +191,34 @@ impl<'de> Visitor<'de> for Reader<'_, 'de> {
         }
         self.state.accept(Node::object(entries))
     }
+}
+
+/// The key under which serde_json hands numbers over with its feature `arbitrary_precision`.
+const NUMBER: &str = "$serde_json::private::Number";
+
+/// Whether something in this build has turned that feature on: cargo has one set of features for all who use a crate.
+fn numbers_are_objects() -> bool {
+    struct Shape;
+
+    impl<'de> Visitor<'de> for Shape {
+        type Value = bool;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number")
+        }
+
+        fn visit_u64<E: Error>(self, _: u64) -> Result<bool, E> {
+            Ok(false)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<bool, A::Error> {
+            Ok(true)
+        }
+    }
+
+    static ARE_OBJECTS: LazyLock<bool> =
+        LazyLock::new(|| serde_json::Deserializer::from_str("1").deserialize_any(Shape).unwrap_or(true));
+    *ARE_OBJECTS
 }
 
 /// A key, borrowed where it holds no escape.

@@ -69,6 +69,18 @@ pub(super) fn spelled<'de>(text: &str, value: f64) -> Result<Node<'de>, Fault> {
     Node::float(value)
 }
 
+/// The node of a number of which there is only the spelling.
+pub(super) fn of_text<'de>(text: &str) -> Result<Node<'de>, Fault> {
+    if let Ok(value) = text.parse::<i128>() {
+        return integer(value);
+    }
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() => spelled(text, value),
+        Ok(_) => Err(out_of_range(text)),
+        Err(_) => Err(Fault::new(ErrorCode::Malformed, "a number", cut(text))),
+    }
+}
+
 /// The node of an integer, or what is wrong with it.
 pub(super) fn integer<'de>(value: i128) -> Result<Node<'de>, Fault> {
     match i64::try_from(value) {

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
-#[cfg(feature = "toml")]
 #[path = "../../../../fuzz/check.rs"]
 mod fuzz_check;
 
