@@ -1,6 +1,6 @@
 //! From a declaration to SQL.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_contracts::{ColumnSpec, DatasetFormat, DatasetSpec, SourcePath};
 use serde_json::{Map, Value};
@@ -65,7 +65,10 @@ fn sayable(spec: &DatasetSpec) -> DatasetSpec {
     let mut said = DatasetSpec::new(spec.format, path);
     let is_delta = spec.format == DatasetFormat::Delta;
     // Of a Delta table the partition columns are among the others, and in SQL they stand apart.
-    if !is_delta && are_sayable(&spec.partition_columns) {
+    // The parser tells them by their names alone; a declaration may be read before it is refused for having two of one.
+    let names: BTreeSet<_> = spec.partition_columns.iter().map(|column| &column.name).collect();
+    let distinct = names.len() == spec.partition_columns.len();
+    if !is_delta && distinct && are_sayable(&spec.partition_columns) {
         said.partition_columns.clone_from(&spec.partition_columns);
     }
     let collides = |column: &ColumnSpec| said.partition_columns.iter().any(|other| other.name == column.name);
