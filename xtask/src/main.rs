@@ -55,7 +55,7 @@ enum Task {
     Bench(bench::Args),
     /// Read what a run writes with foreign readers: Python's deltalake and jsonschema.
     Interop(interop::Args),
-    /// Compare random pipelines with and without their caches, for as long as asked; `soak kv`: kill writers of key-value stores.
+    /// Run long what the check runs for seconds: `cache`, `kv`, `write`.
     Soak(soak::Args),
 }
 

@@ -9,22 +9,34 @@ use crate::cargo::{self, WHOLE_WORKSPACE};
 
 /// Arguments of `cargo xtask soak`.
 #[derive(clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
     #[command(subcommand)]
-    what: Option<What>,
-    /// Random pipelines of the differential test, four edits each.
-    #[arg(long, value_name = "N", default_value_t = 5_000)]
-    cases: u32,
+    what: What,
 }
 
-/// What else there is to run long.
+/// What there is to run long.
 #[derive(clap::Subcommand)]
 enum What {
+    /// Compare random pipelines with and without their caches, and kill processes that compute the same views.
+    Cache(CacheArgs),
     /// Kill processes that write stores, caches and collections, and see that nothing is lost or left.
     Kv(KvArgs),
     /// Race processes that write one table: appends, then with overwrites, merges and a maintainer, then killing some.
     Write(WriteArgs),
+}
+
+/// Arguments of `cargo xtask soak cache`.
+#[derive(clap::Args)]
+struct CacheArgs {
+    /// Random pipelines of the differential test, four edits each.
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    cases: u32,
+    /// Processes to kill, eight at a time on one pipeline.
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    kills: u64,
+    /// Which pipelines and edits, and when kills hit; a failure prints it. Default: others each time.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 }
 
 /// Arguments of `cargo xtask soak kv`.
@@ -52,20 +64,25 @@ struct WriteArgs {
     kills: u32,
 }
 
-/// Run what is asked for: without a subcommand, compare pipelines with and without their caches; a difference is printed
-/// with the smallest pipeline that shows it.
+/// Run what is asked for.
 pub fn run(root: &Path, args: &Args) -> Result<()> {
     match &args.what {
-        None => differential(root, args.cases),
-        Some(What::Kv(args)) => kv(root, args),
-        Some(What::Write(args)) => write(root, args),
+        What::Cache(args) => cache(root, args),
+        What::Kv(args) => kv(root, args),
+        What::Write(args) => write(root, args),
     }
 }
 
-fn differential(root: &Path, cases: u32) -> Result<()> {
+/// A difference is printed with the smallest pipeline that shows it.
+fn cache(root: &Path, args: &CacheArgs) -> Result<()> {
+    let seed = args.seed.unwrap_or_else(|| RandomState::new().hash_one(args.cases));
+    eprintln!("{} cases and {} kills, repeated by --seed {seed}", args.cases, args.kills);
     let mut command = cargo::cargo(root);
-    command.arg("test").args(WHOLE_WORKSPACE).args(["--test", "suite", "differential", "--", "--nocapture"]);
-    command.env("ALLUVIUM_DIFFERENTIAL_CASES", cases.to_string());
+    command.arg("test").args(WHOLE_WORKSPACE).args(["--test", "suite", "differential::", "owners::"]);
+    command.args(["--", "--nocapture", "--test-threads=1"]);
+    command.env("ALLUVIUM_DIFFERENTIAL_CASES", args.cases.to_string());
+    command.env("ALLUVIUM_DIFFERENTIAL_SEED", seed.to_string());
+    command.env("ALLUVIUM_KILLS", args.kills.to_string()).env("ALLUVIUM_KILL_SEED", seed.to_string());
     cargo::run(&mut command)
 }
 

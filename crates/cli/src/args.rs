@@ -149,6 +149,9 @@ pub struct RunArgs {
     /// Compute the selected views (all, without --select) and publish their outputs, whatever the caches hold
     #[arg(long)]
     pub fresh: bool,
+    /// Compute this share of the hits all the same, and compare; an exact entry that differs is set aside
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=100))]
+    pub shadow: u8,
     /// After a failure, go on with what does not depend on it
     #[arg(long)]
     pub keep_going: bool,

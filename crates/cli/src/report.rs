@@ -35,6 +35,7 @@ pub fn run(document: &RunDocument, style: &Style) -> String {
         rows: document.outputs.iter().map(output_row).collect(),
     };
     let mut parts = vec![views.render(style), outputs.render(style)];
+    parts.push(shadows(&document.views));
     parts.push(document.notices.iter().map(|notice| format!("note: {notice}\n")).collect());
     parts.push(summary(document));
     join(parts)
@@ -184,6 +185,15 @@ fn summary(document: &RunDocument) -> String {
         tally("output", document.outputs.iter().map(|output| output.result.as_str())),
         document.run_id,
     )
+}
+
+/// What comparing hits came to; nothing where none was compared.
+fn shadows(views: &[ViewReport]) -> String {
+    let compared: Vec<&str> = views.iter().filter_map(|view| Some(view.shadow?.as_str())).collect();
+    match compared.as_slice() {
+        [] => String::new(),
+        compared => format!("computed all the same and compared: {}\n", tally("hit", compared.iter().copied())),
+    }
 }
 
 /// `3 views (1 hit, 2 write)`

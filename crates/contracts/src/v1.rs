@@ -41,7 +41,8 @@ pub use dataset::{
 pub use diagnostics::{DiagnosticsEvent, DiagnosticsEventKind, Severity};
 pub use doctor::{CheckStatus, DoctorCheck, DoctorDocument, DoctorRoot, UnreplayableRun};
 pub use documents::{
-    OutputReport, OutputResult, PlanDocument, PlannedOutput, PlannedView, RunDocument, RunResult, ViewReport,
+    OutputReport, OutputResult, PlanDocument, PlannedOutput, PlannedView, RunDocument, RunResult, ShadowResult,
+    ViewReport,
 };
 pub use entries::{
     CacheEntryDetail, CacheEntryDocument, CacheExport, CacheListing, CacheRebuild, CacheRemoval, CacheVerification,

@@ -43,6 +43,7 @@ mod published;
 mod reading;
 mod retention;
 mod rows_digest;
+mod shadow;
 mod verify;
 
 pub use cache::{BeforePublish, DeltaCache, Lookup, WriteRequest, Written};
@@ -56,3 +57,4 @@ pub use provider::ComputedView;
 pub use published::LostValue;
 pub use reading::Reading;
 pub use rows_digest::{RowsDigester, rows_digest};
+pub use shadow::Shadow;

@@ -471,7 +471,7 @@ impl DeltaCache {
     }
 }
 
-async fn scan(
+pub(crate) async fn scan(
     session: &Session,
     source: &dyn TableProvider,
     view: &str,

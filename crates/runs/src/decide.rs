@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alluvium_contracts::{
-    CacheOutcome, CachePolicy, LineageSummary, MissExplanation, OutputResult, PlanDocument, PlannedOutput, PlannedView,
-    Stability, ViewResult,
+    CacheOutcome, CachePolicy, ContentDigest, LineageSummary, MissExplanation, OutputResult, PlanDocument, PlannedOutput,
+    PlannedView, RunId, Stability, ViewResult,
 };
 use alluvium_datasets::{ChangedError, Dataset, PinnedDataset};
 use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published, Reading};
@@ -41,6 +41,8 @@ pub(crate) struct ViewDecision {
     pub(crate) state: State,
     /// To be computed whatever the caches hold.
     pub(crate) fresh: bool,
+    /// A hit that is computed all the same, to be compared.
+    pub(crate) shadow: bool,
     pub(crate) tags: Vec<String>,
     /// The sources that its computation reads in this run: its own, and those of upstream views without an entry.
     live: BTreeSet<String>,
@@ -81,7 +83,7 @@ struct Anew<'a> {
 impl Anew<'_> {
     /// Nothing: a query takes what is there.
     const NOTHING: Anew<'static> = Anew {
-        options: &RunOptions { select: Vec::new(), fresh: false, keep_going: false, parent: None },
+        options: &RunOptions { select: Vec::new(), fresh: false, keep_going: false, shadow_percent: 0, parent: None },
         done: &Outcomes { views: BTreeMap::new(), outputs: BTreeMap::new(), artifacts: BTreeMap::new() },
     };
 
@@ -153,6 +155,16 @@ impl Decisions {
         }
         decisions.rest_idle();
         Ok(decisions)
+    }
+
+    /// Chooses the share of hits that are computed all the same. Which ones follows from the run and the view's name.
+    pub(crate) fn with_shadows(mut self, run_id: RunId, percent: u8) -> Self {
+        for (name, decision) in &mut self.views {
+            let lot = ContentDigest::of(format!("{run_id} {name}").as_bytes());
+            let lot = lot.as_bytes().iter().fold(0_u64, |lot, byte| (lot << 8) | u64::from(*byte)) % 100;
+            decision.shadow = matches!(decision.state, State::Hit(..)) && lot < u64::from(percent);
+        }
+        self
     }
 
     /// Whether any source that a computation of `view` reads has changed since it was pinned.
@@ -298,7 +310,7 @@ impl Decisions {
         let fresh = anew.view(view);
         let state = self.state(pipeline, &bundle, policy, fresh)?;
         let live = self.live_sources(&bundle);
-        let decision = ViewDecision { bundle, policy, reference, state, fresh, tags, live };
+        let decision = ViewDecision { bundle, policy, reference, state, fresh, shadow: false, tags, live };
         if decision.rewrites_unstable() {
             for output in self.outputs.values_mut().filter(|output| output.view == view) {
                 output.renew("its view is computed again, and is unstable");

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use alluvium_contracts::{ArtifactId, CachePolicy, LedgerEvent, OutputReport, OutputResult, RunId, ViewResult};
-use alluvium_delta_cache::{CacheError, OutputState, PublishRequest, Published, WriteRequest, Written};
+use alluvium_contracts::{
+    ArtifactId, CacheKey, CachePolicy, LedgerEvent, OutputReport, OutputResult, RunId, ShadowResult, ViewResult,
+};
+use alluvium_delta_cache::{CacheError, Entry, OutputState, PublishRequest, Published, Shadow, WriteRequest, Written};
 use alluvium_ledgers::LedgerError;
 use alluvium_telemetry::{end_span, view_span};
 use datafusion::catalog::TableProvider;
@@ -144,7 +146,7 @@ impl Attempt<'_> {
                 self.decisions.outputs_of(name).all(|(_, output)| matches!(output.state, OutputState::Hit(_)));
             let is_settled = match &decision.state {
                 State::Idle => true,
-                State::Hit(..) | State::HitOutput(_) | State::HitMemory(_) => outputs_are_published,
+                State::Hit(..) | State::HitOutput(_) | State::HitMemory(_) => outputs_are_published && !decision.shadow,
                 State::Compute { .. } => false,
             };
             if !is_settled {
@@ -230,14 +232,26 @@ impl Attempt<'_> {
             .order
             .iter()
             .filter(|view| pending.contains(*view))
-            .filter(|view| !self.is_computed(view) || self.decisions.graph.upstream(view).all(is_done))
+            .filter(|view| !self.is_computed(view) || self.is_grounded(view, &is_done))
             .take(limit)
             .cloned()
             .collect()
     }
 
+    /// Whether a view is computed in this run, for its rows or to be compared.
     fn is_computed(&self, view: &str) -> bool {
-        self.decisions.views.get(view).is_some_and(|decision| matches!(decision.state, State::Compute { .. }))
+        let decision = self.decisions.views.get(view);
+        decision.is_some_and(|decision| decision.shadow || matches!(decision.state, State::Compute { .. }))
+    }
+
+    /// Whether all that a computation of `view` scans is there: through views that are computed inside their readers, too.
+    fn is_grounded(&self, view: &str, is_done: &dyn Fn(&String) -> bool) -> bool {
+        let is_idle =
+            |view: &str| self.decisions.views.get(view).is_some_and(|decision| matches!(decision.state, State::Idle));
+        self.decisions
+            .graph
+            .upstream(view)
+            .all(|upstream| is_done(upstream) && (!is_idle(upstream) || self.is_grounded(upstream, is_done)))
     }
 
     /// What was never started: below a failure, or after it.
@@ -317,7 +331,10 @@ impl Attempt<'_> {
     /// Serves or computes one view and binds its rows.
     async fn view(&self, decision: &ViewDecision) -> Result<ViewOutcome, CacheError> {
         let State::Compute { reason, .. } = &decision.state else {
-            return self.serve(decision);
+            return match &decision.state {
+                State::Hit(entry, _) if decision.shadow => self.shadowed(decision, entry).await,
+                _ => self.serve(decision),
+            };
         };
         let Pipeline { cache, .. } = self.pipeline;
         let session = &self.decisions.session;
@@ -344,30 +361,7 @@ impl Attempt<'_> {
                 };
                 Ok(outcome.with_rows(rows))
             }
-            (Some(key), CachePolicy::DeltaStaging) => {
-                let request = WriteRequest {
-                    bundle,
-                    key,
-                    run_id: self.run_id,
-                    fresh: decision.fresh,
-                    tags: &decision.tags,
-                    reading: &self.decisions.reading,
-                };
-                let (entry, outcome) = match cache.write(session, request, &before_publish).await? {
-                    Written::Computed(entry, written) => {
-                        (entry, ViewOutcome::of_operation(decision, &written, Some(reason.clone())))
-                    }
-                    Written::Shared(entry, read) => {
-                        let reason = "computed meanwhile under the same key: by another process, or for a view that says the same";
-                        let mut outcome = ViewOutcome::of_operation(decision, &read, Some(reason.to_owned()));
-                        // Waiting for it was part of the view's time.
-                        outcome.report.duration_ms = watch.elapsed_ms();
-                        (entry, outcome)
-                    }
-                };
-                decision.reference.bind(cache.provider(&entry, bundle.published().arrow())?);
-                Ok(outcome.with_entry(&entry))
-            }
+            (Some(key), CachePolicy::DeltaStaging) => self.write(decision, key, decision.fresh, reason.clone()).await,
             (Some(_), CachePolicy::DeltaOutput) => {
                 // Declared with exactly one output, which the project's loading has checked.
                 let Some((_, output)) = self.decisions.outputs_of(bundle.name()).next() else {
@@ -381,6 +375,91 @@ impl Attempt<'_> {
                 Ok(outcome.with_published(&published, &output.target.declared_path))
             }
         }
+    }
+
+    /// Writes the entry of a view, or takes the one that somebody else wrote meanwhile, and binds its rows.
+    async fn write(
+        &self,
+        decision: &ViewDecision,
+        key: CacheKey,
+        fresh: bool,
+        reason: String,
+    ) -> Result<ViewOutcome, CacheError> {
+        let Pipeline { cache, .. } = self.pipeline;
+        let bundle = &decision.bundle;
+        let watch = self.pipeline.seam.stopwatch();
+        let before_publish = || self.decisions.recheck(bundle.name());
+        let request = WriteRequest {
+            bundle,
+            key,
+            run_id: self.run_id,
+            fresh,
+            tags: &decision.tags,
+            reading: &self.decisions.reading,
+        };
+        let (entry, outcome) = match cache.write(&self.decisions.session, request, &before_publish).await? {
+            Written::Computed(entry, written) => (entry, ViewOutcome::of_operation(decision, &written, Some(reason))),
+            Written::Shared(entry, read) => {
+                let reason =
+                    "computed meanwhile under the same key: by another process, or for a view that says the same";
+                let mut outcome = ViewOutcome::of_operation(decision, &read, Some(reason.to_owned()));
+                // Waiting for it was part of the view's time.
+                outcome.report.duration_ms = watch.elapsed_ms();
+                (entry, outcome)
+            }
+        };
+        decision.reference.bind(cache.provider(&entry, bundle.published().arrow())?);
+        Ok(outcome.with_entry(&entry))
+    }
+
+    /// Computes a hit to compare it, and serves it if it holds what it should; writes it anew if not.
+    async fn shadowed(&self, decision: &ViewDecision, entry: &Entry) -> Result<ViewOutcome, CacheError> {
+        let Decisions { session, reading, .. } = self.decisions;
+        let bundle = &decision.bundle;
+        let watch = self.pipeline.seam.stopwatch();
+        let before_publish = || self.decisions.recheck(bundle.name());
+        let shadow = self.pipeline.cache.shadow(session, bundle, entry, reading, &before_publish).await;
+        let (shadow, reason) = match shadow {
+            Ok(Shadow::Agrees) => (Some(ShadowResult::Agrees), None),
+            Ok(Shadow::Unstable) => {
+                let reason = "computed all the same it has other rows, as an unstable view may";
+                (Some(ShadowResult::Unstable), Some(reason.to_owned()))
+            }
+            Ok(Shadow::Differs(how)) => {
+                let reason = self.distrust(bundle.name(), &how);
+                let mut outcome = self.write(decision, entry.key, true, reason).await?;
+                outcome.report.shadow = Some(ShadowResult::Differs);
+                return Ok(outcome);
+            }
+            // Says nothing about the entry.
+            Err(error @ CacheError::Compute { .. }) => {
+                (None, Some(format!("its shadow computation failed, and its entry stands: {}", chain(&error))))
+            }
+            Err(error) => return Err(error),
+        };
+        let mut outcome = self.serve(decision)?;
+        outcome.report.shadow = shadow;
+        outcome.report.reason = reason;
+        outcome.report.duration_ms = watch.elapsed_ms();
+        Ok(outcome)
+    }
+
+    /// What is to be told of an exact entry that held other rows than its view: what was computed from it, too.
+    fn distrust(&self, view: &str, how: &str) -> String {
+        let readers = self.decisions.graph.readers();
+        let (mut below, mut next) = (BTreeSet::new(), vec![view]);
+        while let Some(view) = next.pop() {
+            next.extend(readers.get(view).into_iter().flatten().filter(|reader| below.insert(**reader)));
+        }
+        let below: Vec<&str> = below.into_iter().filter(|reader| !self.is_computed(reader)).collect();
+        let consequence = match below.as_slice() {
+            [] => String::new(),
+            below => format!(
+                "; entries that were computed from it may be wrong too, `--fresh` with `--select` computes them: {}",
+                below.join(", ")
+            ),
+        };
+        format!("its entry had {how}{consequence}")
     }
 
     /// Binds the rows that are there already.
@@ -408,8 +487,9 @@ impl Attempt<'_> {
                 }
                 None => Ok(hit(outcome)),
             },
-            // Nothing reads an idle view; one that is to be computed is not served.
+            // Only what is computed to be compared reads an idle view; one that is to be computed is not served.
             State::Compute { .. } | State::Idle => {
+                decision.reference.bind(cache.computed(bundle));
                 Ok(ViewOutcome::new(decision, ViewResult::Computed, Some(IDLE.to_owned()), 0.0))
             }
         }
@@ -448,9 +528,15 @@ impl Attempt<'_> {
             outcome.file_count = view.file_count;
             return Some(outcome);
         }
-        if let OutputState::Hit(published) = &output.state {
+        // What was published from an entry that is not trusted any more is published anew.
+        let distrusted = view.report.shadow == Some(ShadowResult::Differs);
+        if let OutputState::Hit(published) = &output.state
+            && !distrusted
+        {
             return Some(output_hit(output, published));
         }
+        let reason =
+            reason.or_else(|| distrusted.then(|| "its view's entry held other rows than it should".to_owned()));
         let source = Arc::clone(&decision.reference) as Arc<dyn TableProvider>;
         let before_publish = || match decision.is_kept() {
             // The rows come from an entry, whose key says what they are, whatever has become of the sources since.
@@ -458,6 +544,7 @@ impl Attempt<'_> {
             false => self.decisions.recheck(decision.bundle.name()),
         };
         let request = self.publication(output, decision, Some(source));
+        let request = PublishRequest { fresh: request.fresh || distrusted, ..request };
         match self.pipeline.cache.publish(&self.decisions.session, request, &before_publish).await {
             Ok(published) => {
                 let mut outcome = output_hit(output, &published);

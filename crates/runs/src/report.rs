@@ -63,6 +63,7 @@ impl ViewOutcome {
                     ViewResult::Write | ViewResult::Computed | ViewResult::Error => decision.explanation().cloned(),
                     ViewResult::Hit | ViewResult::Skipped => None,
                 },
+                shadow: None,
             },
             schema_hash: decision.bundle.published().hash(),
             cache_path: None,

@@ -24,6 +24,9 @@ pub struct RunOptions {
     pub fresh: bool,
     /// Go on with what does not depend on a view that failed.
     pub keep_going: bool,
+    /// The share of hits, in percent, that are computed all the same and compared: 0 to 100. Which ones is another choice each
+    /// run.
+    pub shadow_percent: u8,
     /// The place in a trace that the run continues. Without one it begins a trace whose id is its own.
     pub parent: Option<TraceContext>,
 }
@@ -69,7 +72,8 @@ impl Pipeline {
         let started_unix_ms = self.seam.unix_ms();
         // A pipeline that is wrong is refused before there is a run.
         let mut outcomes = Outcomes::default();
-        let mut decisions = Decisions::take(self, &options, &outcomes).await?;
+        let mut decisions =
+            Decisions::take(self, &options, &outcomes).await?.with_shadows(run_id, options.shadow_percent);
         self.ledgers.close_killed_runs()?;
         let profile_name = self.project.spec().profile.name.as_deref();
         let mut manifest = self.manifest(run_id, started_unix_ms, &decisions);
@@ -94,7 +98,7 @@ impl Pipeline {
                     // Pinned anew; what the first attempt published under a key that still holds is a hit now.
                     match Decisions::take(self, &options, &outcomes).await {
                         Ok(anew) => {
-                            decisions = anew;
+                            decisions = anew.with_shadows(run_id, options.shadow_percent);
                             manifest = self.manifest(run_id, started_unix_ms, &decisions);
                         }
                         // The run began, so it ends as a run: with what it did, and why it could do no more.

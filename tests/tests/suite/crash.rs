@@ -30,7 +30,7 @@ const POINTS: &[&str] = &[
     "ledger.drain.after_commit",
 ];
 
-fn lab() -> Lab {
+pub fn lab() -> Lab {
     let lab = Lab::new(
         r#"
 [sources.events]
@@ -58,11 +58,19 @@ async fn crash_child() {
     let (Ok(project), Ok(point)) = (std::env::var(PROJECT), std::env::var(POINT)) else {
         return;
     };
-    let (name, hit) = point.split_once('#').unwrap();
+    let mut words = point.split('#');
+    let (name, hit) = (words.next().unwrap(), words.next().unwrap());
     let hit: u32 = hit.parse().unwrap();
+    let is_stopped = words.next() == Some("stop");
     let count = std::sync::atomic::AtomicU32::new(0);
     fail::cfg_callback(name, move || {
         if count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1 == hit {
+            if is_stopped {
+                // Of this thread, so that it does not get a step further while another one takes the signal.
+                // SAFETY: a signal to this very thread, whose process goes on here when it is woken.
+                unsafe { libc::raise(libc::SIGSTOP) };
+                return;
+            }
             // SAFETY: a signal to this process itself, which does not survive it.
             unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
             loop {
@@ -71,17 +79,20 @@ async fn crash_child() {
         }
     })
     .unwrap();
-    run(&Lab::open_at(Path::new(&project))).await;
+    println!("{:#?}", run(&Lab::open_at(Path::new(&project))).await);
+}
+
+/// A process that runs the project, and at the n-th time that it comes to a fail point (`NAME#N`) dies of it, or is
+/// stopped (`NAME#N#stop`).
+pub fn child(lab: &Lab, point: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "crash::crash_child", "--nocapture"]).env(PROJECT, lab.dir()).env(POINT, point);
+    command
 }
 
 /// Whether the child died at the point; it may never have come to it that often.
 fn crashes(lab: &Lab, point: &str, hit: u32) -> bool {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::crash_child", "--nocapture"])
-        .env(PROJECT, lab.dir())
-        .env(POINT, format!("{point}#{hit}"))
-        .output()
-        .unwrap();
+    let output = child(lab, &format!("{point}#{hit}")).output().unwrap();
     match output.status.signal() {
         Some(signal) => {
             assert_eq!(signal, libc::SIGKILL);
@@ -147,18 +158,9 @@ async fn killed_anywhere_the_next_run_is_right() {
 #[tokio::test(flavor = "multi_thread")]
 async fn several_processes_compute_each_view_once() {
     let lab = lab();
-    let children: Vec<_> = (0..6)
-        .map(|_| {
-            Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "crash::crash_child", "--nocapture"])
-                .env(PROJECT, lab.dir())
-                .env(POINT, "no such point#1")
-                .stdout(std::process::Stdio::null())
-                .stderr(std::process::Stdio::null())
-                .spawn()
-                .unwrap()
-        })
-        .collect();
+    let null = std::process::Stdio::null;
+    let children: Vec<_> =
+        (0..8).map(|_| child(&lab, "no such point#1").stdout(null()).stderr(null()).spawn().unwrap()).collect();
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
@@ -172,11 +174,11 @@ async fn several_processes_compute_each_view_once() {
     +-----------+-------------+--------+---+
     | view_name | output_name | result | n |
     +-----------+-------------+--------+---+
-    | first     |             | hit    | 5 |
+    | first     |             | hit    | 7 |
     | first     |             | write  | 1 |
-    | second    | second      | hit    | 5 |
+    | second    | second      | hit    | 7 |
     | second    | second      | write  | 1 |
-    | second    |             | hit    | 5 |
+    | second    |             | hit    | 7 |
     | second    |             | write  | 1 |
     +-----------+-------------+--------+---+
     ");

@@ -6,17 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
-use alluvium_contracts::{CacheKey, CachePolicy, OutputResult, RunDocument, RunResult, ViewResult};
+use alluvium_contracts::{CacheKey, CachePolicy, ContentDigest, OutputResult, RunDocument, RunResult, ViewResult};
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 use crate::lab::{Lab, answer, run};
 
-/// Cases of four edits each; `ALLUVIUM_DIFFERENTIAL_CASES` asks for more.
+/// Cases of four edits each; `ALLUVIUM_DIFFERENTIAL_CASES` asks for more, and `ALLUVIUM_DIFFERENTIAL_SEED` for the same
+/// again.
 const CASES: u32 = 25;
 
 #[derive(Debug, Clone)]
@@ -426,12 +429,19 @@ fn edit() -> impl Strategy<Value = Edit> {
 
 #[test]
 fn with_and_without_caches_the_rows_are_the_same() {
-    let cases = std::env::var("ALLUVIUM_DIFFERENTIAL_CASES").ok().map_or(CASES, |cases| cases.parse().unwrap());
+    let setting = |name: &str| std::env::var(name).ok();
+    let cases = setting("ALLUVIUM_DIFFERENTIAL_CASES").map_or(CASES, |cases| cases.parse().unwrap());
+    let seed: u64 = setting("ALLUVIUM_DIFFERENTIAL_SEED")
+        .map_or_else(|| RandomState::new().hash_one(cases), |seed| seed.parse().unwrap());
+    println!("{cases} cases, repeated by ALLUVIUM_DIFFERENTIAL_SEED={seed}");
     // A case takes a second: shrinking stops early enough to be waited for.
     let config =
         ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 100, ..ProptestConfig::default() };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    proptest!(config, |(model in model(), edits in prop::collection::vec(edit(), 4))| {
-        runtime.block_on(differ(model, &edits))?;
-    });
+    let drawn = ContentDigest::of(&seed.to_be_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, drawn.as_bytes());
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let strategy = (model(), prop::collection::vec(edit(), 4));
+    let outcome = runner.run(&strategy, |(model, edits)| runtime.block_on(differ(model, &edits)));
+    outcome.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
 }

@@ -150,7 +150,7 @@ pub fn later() -> Seam {
 }
 
 #[derive(Debug)]
-struct Later;
+pub struct Later;
 
 #[expect(clippy::disallowed_methods, reason = "a clock of the test's own")]
 impl Clock for Later {
@@ -165,7 +165,7 @@ impl Clock for Later {
 }
 
 #[derive(Debug)]
-struct Drawn;
+pub struct Drawn;
 
 #[expect(clippy::disallowed_methods, reason = "ids of the test's own")]
 impl Ids for Drawn {

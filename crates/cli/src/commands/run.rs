@@ -22,6 +22,7 @@ pub fn run(args: &RunArgs, telemetry: &Telemetry, terminal: &Terminal) -> Result
         select: args.select.clone(),
         fresh: args.fresh,
         keep_going: args.keep_going,
+        shadow_percent: args.shadow,
         parent: args.traceparent.clone().or_else(TraceContext::from_environment),
     };
     let show: Box<dyn Show> = if telemetry.is_quiet() {

@@ -21,6 +21,7 @@ pub fn view(name: &str, result: ViewResult, reason: Option<&str>) -> ViewReport 
         stability: None,
         reason: reason.map(str::to_owned),
         explanation: None,
+        shadow: None,
     }
 }
 

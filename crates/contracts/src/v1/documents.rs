@@ -56,6 +56,7 @@ impl Contract for RunDocument {
                 stability: Some(Stability::Exact),
                 reason: Some("source flights: version 41 → 42".to_owned()),
                 explanation: Some(MissExplanation::example()),
+                shadow: None,
             }],
             outputs: vec![OutputReport {
                 name: "daily".to_owned(),
@@ -116,7 +117,21 @@ pub struct ViewReport {
     /// Why its key was not found: what differs from the nearest earlier entry. None for a view that was not looked up or
     /// was found.
     pub explanation: Option<MissExplanation>,
+    /// What computing it all the same came to, where it was a hit that `--shadow` chose.
+    pub shadow: Option<ShadowResult>,
 }
+
+words!(
+    /// What a shadow computation of a hit came to.
+    ShadowResult {
+        /// The entry holds the rows that the view has.
+        Agrees => "agrees",
+        /// It holds others, as an unstable view may.
+        Unstable => "unstable",
+        /// It holds others though the view is exact: it was set aside, and the view computed anew.
+        Differs => "differs",
+    }
+);
 
 words!(
     /// What became of an output in a run.
