@@ -6,7 +6,7 @@ use std::sync::Arc;
 use alluvium_contracts::{
     ArtifactId, CacheKey, CachePolicy, LedgerEvent, OutputReport, OutputResult, RunId, ShadowResult, ViewResult,
 };
-use alluvium_delta_cache::{CacheError, Entry, OutputState, PublishRequest, Published, Shadow, WriteRequest, Written};
+use alluvium_delta_cache::{CacheError, OutputState, PublishRequest, Published, WriteRequest, Written};
 use alluvium_ledgers::LedgerError;
 use alluvium_telemetry::{end_span, view_span};
 use datafusion::catalog::TableProvider;
@@ -239,7 +239,7 @@ impl Attempt<'_> {
     }
 
     /// Whether a view is computed in this run, for its rows or to be compared.
-    fn is_computed(&self, view: &str) -> bool {
+    pub(crate) fn is_computed(&self, view: &str) -> bool {
         let decision = self.decisions.views.get(view);
         decision.is_some_and(|decision| decision.shadow || matches!(decision.state, State::Compute { .. }))
     }
@@ -378,7 +378,7 @@ impl Attempt<'_> {
     }
 
     /// Writes the entry of a view, or takes the one that somebody else wrote meanwhile, and binds its rows.
-    async fn write(
+    pub(crate) async fn write(
         &self,
         decision: &ViewDecision,
         key: CacheKey,
@@ -412,58 +412,8 @@ impl Attempt<'_> {
         Ok(outcome.with_entry(&entry))
     }
 
-    /// Computes a hit to compare it, and serves it if it holds what it should; writes it anew if not.
-    async fn shadowed(&self, decision: &ViewDecision, entry: &Entry) -> Result<ViewOutcome, CacheError> {
-        let Decisions { session, reading, .. } = self.decisions;
-        let bundle = &decision.bundle;
-        let watch = self.pipeline.seam.stopwatch();
-        let before_publish = || self.decisions.recheck(bundle.name());
-        let shadow = self.pipeline.cache.shadow(session, bundle, entry, reading, &before_publish).await;
-        let (shadow, reason) = match shadow {
-            Ok(Shadow::Agrees) => (Some(ShadowResult::Agrees), None),
-            Ok(Shadow::Unstable) => {
-                let reason = "computed all the same it has other rows, as an unstable view may";
-                (Some(ShadowResult::Unstable), Some(reason.to_owned()))
-            }
-            Ok(Shadow::Differs(how)) => {
-                let reason = self.distrust(bundle.name(), &how);
-                let mut outcome = self.write(decision, entry.key, true, reason).await?;
-                outcome.report.shadow = Some(ShadowResult::Differs);
-                return Ok(outcome);
-            }
-            // Says nothing about the entry.
-            Err(error @ CacheError::Compute { .. }) => {
-                (None, Some(format!("its shadow computation failed, and its entry stands: {}", chain(&error))))
-            }
-            Err(error) => return Err(error),
-        };
-        let mut outcome = self.serve(decision)?;
-        outcome.report.shadow = shadow;
-        outcome.report.reason = reason;
-        outcome.report.duration_ms = watch.elapsed_ms();
-        Ok(outcome)
-    }
-
-    /// What is to be told of an exact entry that held other rows than its view: what was computed from it, too.
-    fn distrust(&self, view: &str, how: &str) -> String {
-        let readers = self.decisions.graph.readers();
-        let (mut below, mut next) = (BTreeSet::new(), vec![view]);
-        while let Some(view) = next.pop() {
-            next.extend(readers.get(view).into_iter().flatten().filter(|reader| below.insert(**reader)));
-        }
-        let below: Vec<&str> = below.into_iter().filter(|reader| !self.is_computed(reader)).collect();
-        let consequence = match below.as_slice() {
-            [] => String::new(),
-            below => format!(
-                "; entries that were computed from it may be wrong too, `--fresh` with `--select` computes them: {}",
-                below.join(", ")
-            ),
-        };
-        format!("its entry had {how}{consequence}")
-    }
-
     /// Binds the rows that are there already.
-    fn serve(&self, decision: &ViewDecision) -> Result<ViewOutcome, CacheError> {
+    pub(crate) fn serve(&self, decision: &ViewDecision) -> Result<ViewOutcome, CacheError> {
         let cache = &self.pipeline.cache;
         let bundle = &decision.bundle;
         let hit = |outcome| ViewOutcome::of_operation(decision, outcome, None);

@@ -34,6 +34,7 @@ mod query;
 mod report;
 mod run;
 mod scaffold;
+mod shadow;
 mod sinks;
 
 pub use alluvium_delta_cache::{CacheError, DeltaCache, GcRequest, Selection};
