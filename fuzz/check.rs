@@ -1,8 +1,7 @@
 //! What must hold for any bytes: the check of every fuzz target, and of the test that replays their corpus.
 
 use alluvium_contracts::{
-    Encoding, ErrorReport, Limits, TranscodeError, canonical_json, canonical_messagepack, contracts, decode,
-    decode_toml, validate, validate_toml,
+    Encoding, ErrorReport, Limits, TranscodeError, canonical_json, canonical_messagepack, contracts, decode, validate,
 };
 use serde_json::Value;
 
@@ -43,30 +42,5 @@ pub fn check(bytes: &[u8], encoding: Encoding) {
         let json = contract.transcode(&packed, Encoding::MessagePack, Encoding::Json).expect("ours decodes");
         let back = contract.transcode(&json, Encoding::Json, Encoding::MessagePack).expect("ours decodes");
         assert_eq!(back, packed, "{}", contract.kind);
-    }
-}
-
-/// Decodes `bytes` as TOML. What decodes says the same in JSON, of whatever contract it is.
-pub fn check_toml(bytes: &[u8]) {
-    let value = match decode_toml::<Value>(bytes) {
-        Ok(value) => value,
-        Err(report) => {
-            assert!(is_small(&report), "{report}");
-            assert!(validate_toml(bytes, None).is_err(), "only one way to read it refuses");
-            return;
-        }
-    };
-    let json = canonical_json(&value).expect("what decodes has a canonical form");
-    let again: Value = decode(&json, Encoding::Json, Limits::default()).expect("a canonical form decodes");
-    assert_eq!(again, value);
-    for contract in contracts() {
-        match (validate_toml(bytes, Some(contract.kind)), validate(&json, Some(contract.kind))) {
-            (Ok(toml), Ok(json)) => assert_eq!(toml, json, "{}", contract.kind),
-            (Err(toml), Err(json)) => {
-                assert!(is_small(&toml) && toml.line.is_some(), "{toml}");
-                assert_eq!(toml.code, json.code, "{}: {toml}; {json}", contract.kind);
-            }
-            (toml, json) => panic!("{}: {toml:?}; {json:?}", contract.kind),
-        }
     }
 }

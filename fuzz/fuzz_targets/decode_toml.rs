@@ -3,5 +3,7 @@
 
 #[path = "../check.rs"]
 mod check;
+#[path = "../check_toml.rs"]
+mod check_toml;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| check::check_toml(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| check_toml::check_toml(bytes));

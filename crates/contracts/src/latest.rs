@@ -3,5 +3,26 @@
 //! A family that gains a second version changes its lines here, and nothing else.
 
 pub use crate::v1::{
-    AppTransaction, CacheArtifact, CacheCommitMetadata, CacheEntryDetail, CacheEntryDocument, CacheExport, CacheInventoryEntry, CacheListing, CacheOperation, CacheOutcome, CachePolicy, CacheRebuild, CacheRemoval, CacheRunSummary, CacheScope, CacheSnapshotEntry, CacheVerification, CachedEntry, CachedFile, CdfCursor, CdfOptions, CdfRange, CheckStatus, ColumnInfluence, ColumnLineage, ColumnMapping, ColumnRef, ColumnSpec, ColumnTransformation, ColumnWriterProperties, CommitMetadataError, ComponentChange, Compression, ConstraintSpec, DatasetCache, DatasetFormat, DatasetSpec, DeltaFeature, DeltaInput, DeltaInputPin, DeltaScanOptions, DeltaSchemaPolicy, DeltaStatsDecision, DeltaWritePolicy, DiagnosticsEvent, DiagnosticsEventKind, DirectInput, DoctorCheck, DoctorDocument, DoctorRoot, EngineCache, EngineCachePreset, EngineCachesSpec, EntryState, ErrorCode, ErrorReport, EvictionPolicy, EvolutionSpec, FeatureReport, FeatureResult, FeatureSpec, FieldReport, FieldSpec, FilePin, ForeignCommit, GateMode, Identity, IndirectInput, InputKind, KvCacheSpec, KvCheck, KvEntryDamage, KvKeys, KvProblem, KvProblemKind, KvRemoval, KvRemovalReason, KvSpec, KvStats, KvStoreSpec, LedgerEvent, LeftDirectory, LineageDocument, LineageSummary, LookupResult, MaintenanceEvent, MaintenanceOperation, MaintenancePolicy, MaintenanceResult, MemoryPoolKind, MissExplanation, NameError, OrderingKey, OrderingSpec, OutputReport, OutputResult, OutputSpec, ParquetSpec, PipelineSpec, PlanBundleArtifact, PlanComponents, PlanDocument, PlanEncoding, PlannedOutput, PlannedView, Preset, ProfileSpec, ProtocolReport, RemovalResult, RemovedEntry, ReplayDocument, ReplayInput, ReplayInputState, ReplayResult, ReplayedView, RunArtifact, RunCommit, RunDifference, RunDocument, RunList, RunManifest, RunOutput, RunRecord, RunResult, RunView, SchemaMode, SemanticColumnResult, SemanticColumnSpec, SemanticStatus, SemanticValidation, Severity, ShadowResult, SourceFormat, SourcePath, SourceSpec, SqlPolicy, Stability, StatisticsLevel, StatsColumn, StatsPolicy, StatsReason, TableCommit, TableDocument, TableHistory, TableMaintenance, TableProtocol, TableVerification, UnreplayableRun, VerifiedEntry, VerifyResult, ViewCacheArtifact, ViewLineage, ViewReport, ViewResult, ViewSpec, WriteMode, WriteOutcome, WriteReport, WriterPropertiesPolicy, WrittenFile, validate_name,
+    AppTransaction, CacheArtifact, CacheCommitMetadata, CacheEntryDetail, CacheEntryDocument, CacheExport,
+    CacheInventoryEntry, CacheListing, CacheOperation, CacheOutcome, CachePolicy, CacheRebuild, CacheRemoval,
+    CacheRunSummary, CacheScope, CacheSnapshotEntry, CacheVerification, CachedEntry, CachedFile, CdfCursor, CdfOptions,
+    CdfRange, CheckStatus, ColumnInfluence, ColumnLineage, ColumnMapping, ColumnRef, ColumnSpec, ColumnTransformation,
+    ColumnWriterProperties, CommitMetadataError, ComponentChange, Compression, ConstraintSpec, DatasetCache,
+    DatasetFormat, DatasetSpec, DeltaFeature, DeltaInput, DeltaInputPin, DeltaScanOptions, DeltaSchemaPolicy,
+    DeltaStatsDecision, DeltaWritePolicy, DiagnosticsEvent, DiagnosticsEventKind, DirectInput, DoctorCheck,
+    DoctorDocument, DoctorRoot, EngineCache, EngineCachePreset, EngineCachesSpec, EntryState, ErrorCode, ErrorReport,
+    EvictionPolicy, EvolutionSpec, FeatureReport, FeatureResult, FeatureSpec, FieldReport, FieldSpec, FilePin,
+    ForeignCommit, GateMode, Identity, IndirectInput, InputKind, KvCacheSpec, KvCheck, KvEntryDamage, KvKeys,
+    KvProblem, KvProblemKind, KvRemoval, KvRemovalReason, KvSpec, KvStats, KvStoreSpec, LedgerEvent, LeftDirectory,
+    LineageDocument, LineageSummary, LookupResult, MaintenanceEvent, MaintenanceOperation, MaintenancePolicy,
+    MaintenanceResult, MemoryPoolKind, MissExplanation, NameError, OrderingKey, OrderingSpec, OutputReport,
+    OutputResult, OutputSpec, ParquetSpec, PipelineSpec, PlanBundleArtifact, PlanComponents, PlanDocument,
+    PlanEncoding, PlannedOutput, PlannedView, Preset, ProfileSpec, ProtocolReport, RemovalResult, RemovedEntry,
+    ReplayDocument, ReplayInput, ReplayInputState, ReplayResult, ReplayedView, RunArtifact, RunCommit, RunDifference,
+    RunDocument, RunList, RunManifest, RunOutput, RunRecord, RunResult, RunView, SchemaMode, SemanticColumnResult,
+    SemanticColumnSpec, SemanticStatus, SemanticValidation, Severity, ShadowResult, SourceFormat, SourcePath,
+    SourceSpec, SqlPolicy, Stability, StatisticsLevel, StatsColumn, StatsPolicy, StatsReason, TableCommit,
+    TableDocument, TableHistory, TableMaintenance, TableProtocol, TableVerification, UnreplayableRun, VerifiedEntry,
+    VerifyResult, ViewCacheArtifact, ViewLineage, ViewReport, ViewResult, ViewSpec, WriteMode, WriteOutcome,
+    WriteReport, WriterPropertiesPolicy, WrittenFile, validate_name,
 };

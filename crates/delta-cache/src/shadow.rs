@@ -1,16 +1,11 @@
 //! Shadow computations: a hit is computed all the same, and its entry has to hold the same rows.
 //!
-//! Rows are compared as a multiset: each is hashed, and the hashes are added up, so that neither their order nor their
-//! spread over files and partitions counts. Values are compared bit by bit: NaN with NaN, and -0.0 not with 0.0.
+//! Rows are compared by a digest that neither their order nor their spread over files and partitions moves.
 
-use std::sync::Arc;
-
-use alluvium_contracts::{CacheOperation, ContentDigest, Stability};
+use alluvium_contracts::{CacheOperation, Stability};
 use alluvium_plans::PlanBundle;
 use alluvium_profile::Session;
 use alluvium_telemetry::carry;
-use arrow::datatypes::SchemaRef;
-use arrow::row::{RowConverter, SortField};
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_plan::SendableRecordBatchStream;
@@ -24,6 +19,7 @@ use crate::materialize;
 use crate::operation::Subject;
 use crate::output::scan;
 use crate::reading::Reading;
+use crate::rows_digest::RowsDigester;
 
 /// What a shadow computation came to.
 #[must_use]
@@ -89,92 +85,38 @@ impl DeltaCache {
     ) -> Result<Option<String>, CacheError> {
         let schema = bundle.published().arrow();
         let streams = materialize::streams(session, bundle).await.map_err(compute(bundle.name()))?;
-        let computed = rows_of(streams, schema).await.map_err(compute(bundle.name()))?;
+        let computed = rows_of(streams).await.map_err(compute(bundle.name()))?;
         before_publish().map_err(|source| CacheError::SourceChanged { name: bundle.name().to_owned(), source })?;
         let provider = self.provider(entry, schema)?;
         let held = match scan(session, provider.as_ref(), bundle.name()).await {
-            Ok(streams) => rows_of(streams, schema).await,
+            Ok(streams) => rows_of(streams).await,
             Err(error) => return Err(error),
         };
         Ok(match held {
-            Ok(held) if held == computed => None,
-            Ok(held) if held.count == computed.count => {
-                Some(format!("{} rows, as its view has, and other values in some", held.count))
+            Ok(held) if held.finish() == computed.finish() => None,
+            Ok(held) if held.rows() == computed.rows() => {
+                Some(format!("{} rows, as its view has, and other values in some", held.rows()))
             }
-            Ok(held) => Some(format!("{} rows, where its view has {}", held.count, computed.count)),
+            Ok(held) => Some(format!("{} rows, where its view has {}", held.rows(), computed.rows())),
             Err(error) => Some(format!("its rows cannot be read: {error}")),
         })
     }
 }
 
-/// Rows without their order: their number, and the sum of their hashes in four lanes that wrap.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Rows {
-    count: u64,
-    sum: [u64; 4],
-}
-
-impl Rows {
-    fn add(&mut self, row: &[u8]) {
-        self.count += 1;
-        let digest = ContentDigest::of(row);
-        for (lane, bytes) in self.sum.iter_mut().zip(digest.as_bytes().chunks_exact(8)) {
-            let hash = bytes.iter().fold(0_u64, |hash, byte| (hash << 8) | u64::from(*byte));
-            *lane = lane.wrapping_add(hash);
-        }
-    }
-
-    fn join(self, other: Self) -> Self {
-        let mut sum = self.sum;
-        for (lane, more) in sum.iter_mut().zip(other.sum) {
-            *lane = lane.wrapping_add(more);
-        }
-        Self { count: self.count + other.count, sum }
-    }
-}
-
 /// The rows of all streams, which are polled at once: the partitions of a join wait for each other.
-async fn rows_of(streams: Vec<SendableRecordBatchStream>, schema: &SchemaRef) -> Result<Rows> {
-    let tasks: Vec<_> =
-        streams.into_iter().map(|stream| SpawnedTask::spawn(carry(rows_of_one(stream, Arc::clone(schema))))).collect();
-    let mut rows = Rows::default();
+async fn rows_of(streams: Vec<SendableRecordBatchStream>) -> Result<RowsDigester> {
+    let tasks: Vec<_> = streams.into_iter().map(|stream| SpawnedTask::spawn(carry(rows_of_one(stream)))).collect();
+    let mut rows = RowsDigester::default();
     for task in tasks {
-        rows = rows.join(task.join().await.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??);
+        rows.join(&task.join().await.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??);
     }
     Ok(rows)
 }
 
-async fn rows_of_one(mut stream: SendableRecordBatchStream, schema: SchemaRef) -> Result<Rows> {
-    let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
-    let converter = RowConverter::new(fields.collect())?;
-    let mut rows = Rows::default();
+async fn rows_of_one(mut stream: SendableRecordBatchStream) -> Result<RowsDigester> {
+    let mut rows = RowsDigester::default();
     while let Some(batch) = stream.try_next().await? {
-        if schema.fields().is_empty() {
-            (0..batch.num_rows()).for_each(|_| rows.add(&[]));
-            continue;
-        }
-        let encoded = converter.convert_columns(batch.columns())?;
-        encoded.iter().for_each(|row| rows.add(row.data()));
+        rows.update(&batch)?;
     }
     Ok(rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rows(rows: &[&[u8]]) -> Rows {
-        let mut all = Rows::default();
-        rows.iter().for_each(|row| all.add(row));
-        all
-    }
-
-    #[test]
-    fn neither_order_nor_spread_counts_and_every_copy_does() {
-        let whole = rows(&[b"a", b"b", b"b"]);
-        assert_eq!(rows(&[b"b", b"a", b"b"]), whole);
-        assert_eq!(rows(&[b"b"]).join(rows(&[b"b", b"a"])), whole);
-        assert_ne!(rows(&[b"a", b"a", b"b"]), whole);
-        assert_ne!(rows(&[b"a", b"b"]), whole);
-    }
 }

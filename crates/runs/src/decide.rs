@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alluvium_contracts::{
-    CacheOutcome, CachePolicy, ContentDigest, LineageSummary, MissExplanation, OutputResult, PlanDocument, PlannedOutput,
-    PlannedView, RunId, Stability, ViewResult,
+    CacheOutcome, CachePolicy, ContentDigest, LineageSummary, MissExplanation, OutputResult, PlanDocument,
+    PlannedOutput, PlannedView, RunId, Stability, ViewResult,
 };
 use alluvium_datasets::{ChangedError, Dataset, PinnedDataset};
 use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published, Reading};

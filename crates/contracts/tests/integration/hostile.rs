@@ -332,11 +332,11 @@ proptest! {
 /// What the fuzz targets of `fuzz/` check, over the corpus that lies there: once here, with plain `cargo test`.
 #[test]
 fn the_fuzz_corpus_is_replayed() {
-    use crate::fuzz_check::check;
+    use crate::check::check;
     replay("decode_json", |bytes| check(bytes, Encoding::Json));
     replay("decode_messagepack", |bytes| check(bytes, Encoding::MessagePack));
     #[cfg(feature = "toml")]
-    replay("decode_toml", crate::fuzz_check::check_toml);
+    replay("decode_toml", crate::check_toml::check_toml);
 }
 
 fn replay(target: &str, check: impl Fn(&[u8])) {

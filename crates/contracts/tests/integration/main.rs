@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 #[path = "../../../../fuzz/check.rs"]
-mod fuzz_check;
+mod check;
+#[cfg(feature = "toml")]
+#[path = "../../../../fuzz/check_toml.rs"]
+mod check_toml;
 
 mod evolution;
 mod fields;

@@ -6,8 +6,9 @@ use alluvium_contracts::{
 use proptest::prelude::*;
 use serde_json::Value;
 
+use crate::check::is_small;
+use crate::check_toml::check_toml;
 use crate::example;
-use crate::fuzz_check::{check_toml, is_small};
 use crate::instances::instances;
 
 fn wrong(text: &str) -> ErrorReport {
