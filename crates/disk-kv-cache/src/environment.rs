@@ -238,6 +238,8 @@ impl Environment {
     /// Fails too if LMDB's data file, which never gets shorter, did: what is mapped beyond its end kills the process.
     pub(crate) fn in_place(&self) -> Result<(), StoreError> {
         let path = || self.path.clone();
+        // Before the look: what others see meanwhile may be longer than what is seen here.
+        let needed_bytes = self.longest_bytes.load(Ordering::Acquire);
         let bytes = match fs::symlink_metadata(self.path.join(self.kind.files().data)) {
             Ok(data) if Identity::from(&data) == self.identity => data.len(),
             _ => return Err(StoreError::Replaced { path: path() }),
@@ -249,10 +251,10 @@ impl Environment {
             return Err(StoreError::Replaced { path: path() });
         }
         if self.kind == EngineKind::Lmdb {
-            let needed_bytes = self.longest_bytes.fetch_max(bytes, Ordering::Relaxed);
             if bytes < needed_bytes {
                 return Err(StoreError::Damaged { path: path(), damage: Damage::TooShort { bytes, needed_bytes } });
             }
+            self.longest_bytes.fetch_max(bytes, Ordering::Release);
         }
         Ok(())
     }

@@ -141,14 +141,7 @@ impl Inner {
         for problem in problems.drain(..) {
             let still = match &problem {
                 Problem::Entry { key, damage: EntryDamage::MissingFile | EntryDamage::File } => {
-                    self.store.read(|txn| {
-                        let found = txn.get(ENTRIES, key.as_bytes())?;
-                        let row = found.and_then(|bytes| Row::read(key.as_bytes(), bytes).ok());
-                        Ok::<_, CacheError>(match row.map(|row| row.content) {
-                            Some(Content::File(file)) => file_damage(self, file)?.is_some(),
-                            _ => false,
-                        })
-                    })?
+                    self.is_file_damaged(key)?
                 }
                 _ => true,
             };
@@ -158,6 +151,32 @@ impl Inner {
         }
         *problems = confirmed;
         Ok(())
+    }
+
+    /// Whether the file of an entry is damaged or gone, and not only replaced while it was looked at: a file goes after the commit that
+    /// replaced it, so one that was gone before a transaction began in which the entry still has it is missing.
+    fn is_file_damaged(&self, key: &KeyBuf) -> Result<bool, CacheError> {
+        let mut suspect = None;
+        loop {
+            let file = self.store.read(|txn| {
+                let found = txn.get(ENTRIES, key.as_bytes())?;
+                let row = found.and_then(|bytes| Row::read(key.as_bytes(), bytes).ok());
+                Ok::<_, CacheError>(match row.map(|row| row.content) {
+                    Some(Content::File(file)) => Some(file),
+                    _ => None,
+                })
+            })?;
+            let Some(file) = file else {
+                return Ok(false);
+            };
+            if suspect == Some(file) {
+                return Ok(true);
+            }
+            if file_damage(self, file)?.is_none() {
+                return Ok(false);
+            }
+            suspect = Some(file);
+        }
     }
 }
 
