@@ -6,7 +6,7 @@
 //! replaced does not.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::mem::{self, ManuallyDrop};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -18,14 +18,12 @@ use crate::directory::{self, Directory, Identity};
 use crate::engine::{Engine, EngineKind, Examined, MAX_TABLES, Nest, Place, Table};
 use crate::fork::Generation;
 use crate::holders::Holders;
+use crate::in_place::InPlace;
 use crate::quarantine::{self, Recovered};
-use crate::{Damage, Durability, OnDamage, OpenError, Settings, Sharing, StoreError, clock, mark};
+use crate::{Damage, Durability, OnDamage, OpenError, Settings, Sharing, StoreError, mark};
 
 /// How long an environment that is being closed by another thread may take.
 const CLOSING: Duration = Duration::from_secs(60);
-
-/// How long a read may be answered from files that are no longer in their place, in milliseconds.
-const LOOK_MILLIS: u64 = 100;
 
 static OPEN: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -41,9 +39,7 @@ pub(crate) struct Environment {
     generation: Generation,
     path: PathBuf,
     identity: Identity,
-    /// The files by which processes know of each other, as they were when this was opened. Somebody who finds none makes others, and
-    /// knows nothing of this process.
-    shared: Vec<(PathBuf, Identity)>,
+    in_place: InPlace,
     kind: EngineKind,
     directory: Arc<Directory>,
     /// `None`: opened for reading only.
@@ -55,10 +51,6 @@ pub(crate) struct Environment {
     known_tables: RwLock<HashMap<&'static str, Table>>,
     /// Held while tables are opened.
     opening: Mutex<()>,
-    /// When a read last looked whether the files are in place.
-    looked_millis: AtomicU64,
-    /// The longest that the data file was seen to be, in bytes.
-    longest_bytes: AtomicU64,
     closed: Arc<Closed>,
 }
 
@@ -156,12 +148,8 @@ impl Environment {
             mark::unsync(&path).map_err(io("take back the mark of a synced store"))?;
         }
         let lock = kind.files().lock.map(|lock| path.join(lock));
-        let shared = holders.files().map(Path::to_path_buf).chain(lock).filter_map(|file| {
-            // Not there: on a read-only file system nobody needs it.
-            let identity = Identity::from(&fs::symlink_metadata(&file).ok()?);
-            Some((file, identity))
-        });
-        let shared = shared.collect();
+        let shared = holders.files().map(Path::to_path_buf).chain(lock);
+        let in_place = InPlace::now(&path, &directory, kind, data, shared).map_err(io("look at its files"))?;
         drop(locked);
         let closed = Arc::new(Closed::default());
         let environment = Arc::new(Environment {
@@ -170,7 +158,7 @@ impl Environment {
             generation: Generation::current(),
             path,
             identity: data.identity,
-            shared,
+            in_place,
             kind,
             directory,
             settings: settings.cloned(),
@@ -179,8 +167,6 @@ impl Environment {
             holders,
             known_tables: RwLock::default(),
             opening: Mutex::default(),
-            looked_millis: AtomicU64::new(clock::coarse_millis()),
-            longest_bytes: AtomicU64::new(data.bytes),
             closed: Arc::clone(&closed),
         });
         open.push(Registered {
@@ -233,41 +219,9 @@ impl Environment {
         Nest::enter(self.id).ok_or_else(|| StoreError::Nested { path: self.path.clone() })
     }
 
-    /// Fails unless the files that are open are those at the store's path: others would not see what is written to them, or would
-    /// write beside it.
-    /// Fails too if LMDB's data file, which never gets shorter, did: what is mapped beyond its end kills the process.
-    pub(crate) fn in_place(&self) -> Result<(), StoreError> {
-        let path = || self.path.clone();
-        // Before the look: what others see meanwhile may be longer than what is seen here.
-        let needed_bytes = self.longest_bytes.load(Ordering::Acquire);
-        let bytes = match fs::symlink_metadata(self.path.join(self.kind.files().data)) {
-            Ok(data) if Identity::from(&data) == self.identity => data.len(),
-            _ => return Err(StoreError::Replaced { path: path() }),
-        };
-        let is_there = |(file, opened): &(PathBuf, Identity)| {
-            fs::symlink_metadata(file).is_ok_and(|found| Identity::from(&found) == *opened)
-        };
-        if !self.shared.iter().all(is_there) {
-            return Err(StoreError::Replaced { path: path() });
-        }
-        if self.kind == EngineKind::Lmdb {
-            if bytes < needed_bytes {
-                return Err(StoreError::Damaged { path: path(), damage: Damage::TooShort { bytes, needed_bytes } });
-            }
-            self.longest_bytes.fetch_max(bytes, Ordering::Release);
-        }
-        Ok(())
-    }
-
-    /// As [`in_place`](Environment::in_place), but looks only if nobody has lately: for reads, which it would slow down.
-    pub(crate) fn lately_in_place(&self) -> Result<(), StoreError> {
-        let now = clock::coarse_millis();
-        if now.wrapping_sub(self.looked_millis.load(Ordering::Relaxed)) < LOOK_MILLIS {
-            return Ok(());
-        }
-        self.in_place()?;
-        self.looked_millis.store(now, Ordering::Relaxed);
-        Ok(())
+    /// Whether the files that are open are those at the store's path.
+    pub(crate) fn in_place(&self) -> &InPlace {
+        &self.in_place
     }
 
     /// Opens tables by name, and makes those that are missing if `create`.
@@ -331,7 +285,7 @@ impl Environment {
             return;
         };
         // What took the place of these files is not what was closed.
-        if !self.holders.are_only_these() || self.in_place().is_err() {
+        if !self.holders.are_only_these() || self.in_place.look().is_err() {
             return;
         }
         let synced = settings.durability() == Durability::System;

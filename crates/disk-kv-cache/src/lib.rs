@@ -20,6 +20,7 @@ mod eviction;
 mod fanout;
 mod fork;
 mod holders;
+mod in_place;
 mod index;
 mod key;
 mod layout;

@@ -96,7 +96,7 @@ impl Store {
     /// replaced, and those of the system and the engine.
     pub fn read<T, E: From<StoreError>>(&self, f: impl FnOnce(&ReadTxn<'_>) -> Result<T, E>) -> Result<T, E> {
         let nest = self.environment.nest()?;
-        self.environment.lately_in_place()?;
+        self.environment.in_place().look_lately()?;
         let txn = self.environment.engine().read(nest.in_another)?;
         f(&ReadTxn::new(txn, &self.tables, self.path()))
     }
@@ -140,7 +140,7 @@ impl Store {
             return Err(StoreError::ReadOnly { path: self.path().to_path_buf() });
         }
         let nest = self.environment.nest()?;
-        self.environment.in_place()?;
+        self.environment.in_place().look()?;
         let txn = self.environment.engine().write(nest.in_another)?;
         Ok(Begun { txn: WriteTxn::new(txn, &self.tables, self.path()), _nest: nest })
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use alluvium_disk_kv_cache::{Durability, OpenError, Order, Settings, Store, StoreError};
+use alluvium_disk_kv_cache::{Clock as _, Durability, OpenError, Order, Settings, Store, StoreError, SystemClock};
 
 use crate::child::{self, TABLES, increment, number, quick, say};
 
@@ -141,12 +141,17 @@ fn without_the_lock_file_two_processes_never_write_beside_each_other() {
         .filter(|name| name == "lock.mdb" || name.starts_with("holders-") || name.starts_with("writers-"))
         .collect();
     assert_eq!(shared.len(), 3, "{shared:?}");
-    for name in shared {
-        let (file, aside) = (dir.path().join(&name), dir.path().join("aside"));
-        std::fs::rename(&file, &aside).unwrap();
-        assert!(matches!(put(2), Err(StoreError::Replaced { .. })), "{name}");
-        std::fs::rename(&aside, &file).unwrap();
-        put(3).unwrap();
+    // While the directory's time stamp is young, and when it has become a witness.
+    for rest_millis in [0, 10, 49, 51, 80, 80] {
+        for name in &shared {
+            let (file, aside) = (dir.path().join(name), dir.path().join("aside"));
+            SystemClock.sleep(Duration::from_millis(rest_millis));
+            put(2).unwrap();
+            std::fs::rename(&file, &aside).unwrap();
+            assert!(matches!(put(3), Err(StoreError::Replaced { .. })), "{name} after {rest_millis} ms");
+            std::fs::rename(&aside, &file).unwrap();
+            put(4).unwrap();
+        }
     }
 }
 
