@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use alluvium_contracts::{
-    AppTransaction, DecimalI64, DeltaStatsDecision, DeltaWritePolicy, FieldSpec, OrderingKey, TableCommit,
-    TableDocument, TableHistory,
+    AppTransaction, DecimalI64, DeltaStatsDecision, FieldSpec, OrderingKey, TableCommit, TableDocument, TableHistory,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -17,7 +16,7 @@ use crate::policy::{FEATURES, POLICY_PROPERTY, ResolvedWritePolicy, feature_is_o
 use crate::read::{open, order_of};
 use crate::report::stats_columns;
 use crate::schema::table_schema;
-use crate::stored::stored_policy;
+use crate::stored::{read_policy, stored_policy};
 use crate::table::Loaded;
 use crate::table_actions::protocol_of;
 use crate::write::row_count;
@@ -74,6 +73,7 @@ pub async fn inspect_table(table_dir: &Path, version: Option<u64>) -> Result<Tab
             .filter_map(|(key, sql)| Some((key.strip_prefix("delta.constraints.")?.to_owned(), sql.clone())))
             .collect(),
         write_policy: properties.get(POLICY_PROPERTY).and_then(|text| serde_json::from_str(text).ok()),
+        write_policy_unread: properties.get(POLICY_PROPERTY).map(|text| read_policy(text).unread).unwrap_or_default(),
         properties,
         commit_metadata: match commit_metadata(table_dir, delta_version) {
             // A checkpoint can outlive the commit that it was written of.
@@ -143,8 +143,8 @@ pub(crate) fn ordering(order: Option<Vec<String>>) -> Vec<OrderingKey> {
 }
 
 fn target_bytes(properties: &BTreeMap<String, String>) -> u64 {
-    let stored = properties.get(POLICY_PROPERTY).and_then(|text| serde_json::from_str::<DeltaWritePolicy>(text).ok());
-    stored.unwrap_or_default().target_file_size_bytes
+    let stored = properties.get(POLICY_PROPERTY).map(|text| read_policy(text)).unwrap_or_default();
+    stored.policy.target_file_size_bytes
 }
 
 /// What the log says of the files of a version.

@@ -158,6 +158,7 @@ fn show(document: &TableDocument, style: &Style) -> String {
             "read-only",
             document.unwritable.as_ref().map(|what| format!("this build cannot write {what}")).unwrap_or_default(),
         ),
+        ("not followed", unread(document)),
     ]);
     let columns = Table {
         columns: vec![Column::text("column"), Column::text("type"), Column::text("null")],
@@ -176,6 +177,15 @@ fn show(document: &TableDocument, style: &Style) -> String {
         text.push_str(&format!("\n{}", facts(properties)));
     }
     text
+}
+
+/// What a newer build asked for in the stored write policy, and this one does not know.
+fn unread(document: &TableDocument) -> String {
+    let parts = document.write_policy_unread.iter().map(|pointer| match pointer.as_str() {
+        "" => "the stored write policy",
+        pointer => pointer.trim_start_matches('/'),
+    });
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 fn history(document: &TableHistory, style: &Style) -> String {

@@ -56,6 +56,9 @@ pub struct TableDocument {
     pub properties: BTreeMap<String, String>,
     /// The write policy that is stored with the table, for later writers and for maintenance.
     pub write_policy: Option<Value>,
+    /// JSON pointers into that policy of what this build does not know, and so does not follow: a newer one wrote it. The
+    /// empty pointer means the whole of it.
+    pub write_policy_unread: Vec<String>,
     /// What the writer of the version said of it, without the engine's own keys.
     pub commit_metadata: BTreeMap<String, Value>,
 }
@@ -98,6 +101,7 @@ impl Contract for TableDocument {
             constraints: BTreeMap::from([("sane_delay".to_owned(), "delay > -1440".to_owned())]),
             properties: BTreeMap::from([("delta.constraints.sane_delay".to_owned(), "delay > -1440".to_owned())]),
             write_policy: Some(json!({"zorder_by": ["flight_date"]})),
+            write_policy_unread: Vec::new(),
             commit_metadata: BTreeMap::from([("cache_operation".to_owned(), json!("write"))]),
         }
     }

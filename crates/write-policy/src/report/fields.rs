@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::footers::Footers;
 use crate::policy::{POLICY_PROPERTY, Protocol, ResolvedWritePolicy, feature_is_on};
+use crate::stored::read_policy;
 
 /// What was read back of one commit and its table.
 pub(crate) struct Observed<'a> {
@@ -195,9 +196,8 @@ fn features(resolved: &ResolvedWritePolicy, observed: &Observed<'_>) -> Vec<Fiel
 
 /// What is stored with the table for maintenance to come.
 fn maintenance(policy: &DeltaWritePolicy, observed: &Observed<'_>) -> Vec<FieldReport> {
-    let stored = observed.configuration.get(POLICY_PROPERTY).and_then(|text| serde_json::from_str(text).ok());
-    let stored: DeltaWritePolicy = stored.unwrap_or_default();
-    let (requested, stored) = (json!(policy.maintenance), json!(stored.maintenance));
+    let stored = observed.configuration.get(POLICY_PROPERTY).map(|text| read_policy(text)).unwrap_or_default();
+    let (requested, stored) = (json!(policy.maintenance), json!(stored.policy.maintenance));
     let fields = requested.as_object().cloned().unwrap_or_default();
     let reports = fields.into_iter().map(|(name, requested)| {
         let honoured = stored[&name] == requested;

@@ -6,6 +6,8 @@ use alluvium_contracts::{CheckStatus, ColumnRef, DeltaFeature, LineageSummary, T
 use serde_json::json;
 
 use super::*;
+use crate::read::open;
+use crate::stored::stored_policy;
 use crate::{ReadError, ReaderColumn, inspect_table, pending_stats, table_history, verify_table};
 
 fn constrained() -> DeltaWritePolicy {
@@ -48,6 +50,24 @@ async fn a_table_is_shown_as_it_lies_there() {
     assert!(shown.features.is_empty() && shown.order.is_empty() && shown.write_policy.is_none(), "{shown:?}");
     let beyond = inspect_table(plain.path(), Some(2)).await;
     assert!(matches!(beyond, Err(ReadError::NoSuchVersion { version: 2, .. })), "{beyond:?}");
+}
+
+#[tokio::test]
+async fn what_a_newer_build_stored_with_a_table_is_followed_as_far_as_it_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = DeltaWritePolicy { zorder_by: vec!["n".to_owned()], ..DeltaWritePolicy::default() };
+    land(dir.path(), &policy, vec![batch(&[(Some("a"), 1)])]).await;
+    let commit = dir.path().join("_delta_log/00000000000000000000.json");
+    let ours = fs::read_to_string(&commit).unwrap();
+    let newer = ours.replacen(r#"\"zorder_by\":"#, r#"\"clustering\":\"liquid\",\"zorder_by\":"#, 1);
+    assert_ne!(newer, ours);
+    fs::write(&commit, newer).unwrap();
+
+    let shown = inspect_table(dir.path(), None).await.unwrap();
+    assert_eq!(shown.write_policy_unread, ["/clustering"]);
+    assert_eq!(shown.write_policy.unwrap()["clustering"], "liquid");
+    let loaded = open(dir.path()).unwrap().load(Some(0)).await.unwrap();
+    assert_eq!(stored_policy(&loaded.state).0.zorder_by, ["n"]);
 }
 
 #[tokio::test]
