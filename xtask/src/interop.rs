@@ -1,5 +1,5 @@
-//! A run's files and signals, and written tables, in the hands of foreign readers: Python's `deltalake`, `pyarrow`,
-//! `jsonschema` and `opentelemetry-proto`, in a venv of their own.
+//! A run's files and signals, written tables, the answers to TPC-H's queries and to what Ibis and SQLGlot emit, in the hands
+//! of others: Python's `deltalake`, `pyarrow`, `jsonschema`, `opentelemetry-proto` and `duckdb`, in a venv of their own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,10 +11,13 @@ use crate::{cargo, project, python};
 
 /// What is installed, with versions.
 const REQUIREMENTS: &str = "xtask/interop/requirements.txt";
-/// What reads the files, and what receives the signals.
-const SCRIPTS: [&str; 2] = ["xtask/interop/read.py", "xtask/interop/otlp_run.py"];
+/// What reads the files, what receives the signals, and what asks in SQL of others.
+const SCRIPTS: [&str; 3] = ["xtask/interop/read.py", "xtask/interop/otlp_run.py", "xtask/interop/dialects.py"];
 /// What reads the tables that write policies made.
 const WRITE_POLICY: &str = "xtask/interop/write_policy.py";
+
+/// What compares the answers to TPC-H's queries, and where those are.
+const TPCH: [&str; 2] = ["xtask/interop/tpch.py", "tests/tpch"];
 
 /// Arguments of `cargo xtask interop`.
 #[derive(clap::Args)]
@@ -43,7 +46,18 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
         project::plain_environment(&mut command);
         cargo::run(&mut command)?;
     }
+    answer_tpch(root, &python, binary.binary())?;
     read_tables(root, &python, binary.binary())
+}
+
+/// All of TPC-H as one pipeline, over Parquet and over Delta.
+fn answer_tpch(root: &Path, python: &Path, binary: &Path) -> Result<()> {
+    let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let [script, queries] = TPCH.map(|path| root.join(path));
+    let mut command = Command::new(python);
+    command.arg("-B").arg(script).arg(binary).arg(queries).arg(scratch.path());
+    project::plain_environment(&mut command);
+    cargo::run(&mut command)
 }
 
 /// One table for each field of a write policy, made by a pipeline, and one for each mode.

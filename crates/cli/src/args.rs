@@ -200,7 +200,8 @@ pub struct SqlArgs {
     /// How rows are printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = RowFormat::Table)]
     pub format: RowFormat,
-    /// The dialect that the query is written in, such as postgresql, duckdb or bigquery
+    /// Whose grammar the query is written in, such as postgresql, duckdb or bigquery; functions and
+    /// operators are the engine's in each
     #[arg(long, value_name = "DIALECT", default_value = "generic")]
     pub dialect: String,
 }
