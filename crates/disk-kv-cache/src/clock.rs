@@ -141,6 +141,22 @@ pub(crate) fn coarse_millis() -> u64 {
     }
 }
 
+/// Nanoseconds since 1970-01-01 UTC by the clock that stamps files: what is stamped from now on has this time or a later one.
+/// Where that clock is not known it is the wall clock, and stamps may be a tick before it.
+pub(crate) fn stamp_nanos() -> u64 {
+    #[cfg(target_os = "linux")]
+    {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the pointer is to a value that outlives the call. It cannot fail: every Linux has this clock.
+        unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut now) };
+        u64::try_from(now.tv_sec).unwrap_or_default() * 1_000_000_000 + now.tv_nsec as u64
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        SystemClock.unix_nanos()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -139,11 +139,6 @@ impl Directory {
         Ok(Locked(self))
     }
 
-    /// That of the directory that was opened, wherever it lies by now.
-    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
-        self.0.metadata()
-    }
-
     /// Syncs the names in it.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.0.sync_all()

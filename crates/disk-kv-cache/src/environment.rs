@@ -149,7 +149,7 @@ impl Environment {
         }
         let lock = kind.files().lock.map(|lock| path.join(lock));
         let shared = holders.files().map(Path::to_path_buf).chain(lock);
-        let in_place = InPlace::now(&path, &directory, kind, data, shared).map_err(io("look at its files"))?;
+        let in_place = InPlace::now(&path, kind, data, shared).map_err(io("look at its files"))?;
         drop(locked);
         let closed = Arc::new(Closed::default());
         let environment = Arc::new(Environment {
@@ -285,7 +285,7 @@ impl Environment {
             return;
         };
         // What took the place of these files is not what was closed.
-        if !self.holders.are_only_these() || self.in_place.look().is_err() {
+        if !self.holders.are_only_these() || self.in_place.look().and_then(|()| self.in_place.measure()).is_err() {
             return;
         }
         let synced = settings.durability() == Durability::System;

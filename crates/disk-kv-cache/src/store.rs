@@ -140,8 +140,12 @@ impl Store {
             return Err(StoreError::ReadOnly { path: self.path().to_path_buf() });
         }
         let nest = self.environment.nest()?;
-        self.environment.in_place().look()?;
+        let in_place = self.environment.in_place();
+        // Before the map is read.
+        in_place.measure()?;
         let txn = self.environment.engine().write(nest.in_another)?;
+        // With the turn to write: while it was waited for, others may have opened what took the files' place.
+        in_place.look()?;
         Ok(Begun { txn: WriteTxn::new(txn, &self.tables, self.path()), _nest: nest })
     }
 

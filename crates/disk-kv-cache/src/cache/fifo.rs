@@ -25,7 +25,7 @@ impl Side {
     }
 }
 
-/// The encoded keys of a queue: those of all tuples `(prefix, integer, …)`.
+/// The encoded keys in which those of a queue lie: of all tuples `(prefix, integer, …)`.
 struct Range {
     start: Vec<u8>,
     end: Vec<u8>,
@@ -53,7 +53,7 @@ impl View<'_, '_> {
     /// # Errors
     /// As there.
     pub fn peek(&self, prefix: &str, side: Side) -> Result<Option<(KeyBuf, Item)>, CacheError> {
-        self.first_in(Range::new(prefix).bounds(), side.order())
+        self.first_in(Range::new(prefix).bounds(), side.order(), |key| number_of(key).is_some())
     }
 }
 
@@ -65,14 +65,11 @@ impl Transaction<'_, '_> {
     pub fn push(&mut self, prefix: &str, value: &[u8], side: Side, options: &SetOptions) -> Result<KeyBuf, CacheError> {
         let range = Range::new(prefix);
         // Expired entries count too: a number that is taken is taken.
-        let last = match self.head(&range, side)? {
-            None => None,
-            Some(key) => key.decode::<(String, i64)>().ok(),
-        };
-        let number = match (last, side) {
+        let head = self.head(&range, side)?.and_then(|key| number_of(key.as_bytes()));
+        let number = match (head, side) {
             (None, _) => Some(0),
-            (Some((_, last)), Side::Back) => last.checked_add(1),
-            (Some((_, first)), Side::Front) => first.checked_sub(1),
+            (Some(last), Side::Back) => last.checked_add(1),
+            (Some(first), Side::Front) => first.checked_sub(1),
         };
         let number = number.ok_or_else(|| CacheError::QueueFull { prefix: prefix.to_owned() })?;
         let key = (prefix, number).to_key();
@@ -97,8 +94,18 @@ impl Transaction<'_, '_> {
 
     /// The key at an end of a queue, expired or not.
     fn head(&self, range: &Range, side: Side) -> Result<Option<KeyBuf>, CacheError> {
-        let mut entries = self.rows.txn().scan(super::tables::ENTRIES, range.bounds(), side.order())?;
-        let first = entries.next().transpose()?;
-        Ok(first.map(|(key, _)| KeyBuf::trusted(key.to_vec())))
+        for entry in self.rows.txn().scan(super::tables::ENTRIES, range.bounds(), side.order())? {
+            let (key, _) = entry?;
+            if number_of(key).is_some() {
+                return Ok(Some(KeyBuf::trusted(key.to_vec())));
+            }
+        }
+        Ok(None)
     }
+}
+
+/// The number of a key that is in a queue. Others lie between those: longer tuples, and integers beyond 64 bits; they are
+/// nobody's but their user's.
+fn number_of(key: &[u8]) -> Option<i64> {
+    Some(KeyBuf::trusted(key.to_vec()).decode::<(String, i64)>().ok()?.1)
 }

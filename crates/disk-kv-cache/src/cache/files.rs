@@ -23,11 +23,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use twox_hash::XxHash3_64;
+
+use crate::directory::Identity;
 
 /// The directory's name.
 pub(crate) const VALUES: &str = "values";
@@ -105,15 +107,22 @@ pub(crate) enum ReadError {
 #[derive(Debug)]
 pub(crate) struct ValueFiles {
     path: PathBuf,
-    /// Opened when first needed, and made when first written to.
-    dir: OnceLock<OwnedFd>,
+    /// Opened when first needed, and made when first written to; opened again when another has taken its place.
+    dir: Mutex<Option<Opened>>,
     /// Whether files and names are synced to the device.
     sync: bool,
 }
 
+/// The directory, and what tells it from every other.
+#[derive(Debug, Clone)]
+struct Opened {
+    dir: Arc<OwnedFd>,
+    identity: Identity,
+}
+
 impl ValueFiles {
     pub(crate) fn new(store: &Path, sync: bool) -> Arc<ValueFiles> {
-        Arc::new(ValueFiles { path: store.join(VALUES), dir: OnceLock::new(), sync })
+        Arc::new(ValueFiles { path: store.join(VALUES), dir: Mutex::default(), sync })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -130,7 +139,7 @@ impl ValueFiles {
             let name = FileName::new();
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let temporary = format!("{name}{TEMPORARY}");
-            let file = openat(dir, &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(io::Error::from)?;
+            let file = openat(&*dir, &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(io::Error::from)?;
             let new = NewFile {
                 files: Arc::clone(self),
                 file: File::from(file),
@@ -149,11 +158,11 @@ impl ValueFiles {
         }
         let name = new.reference.name.to_string();
         if let Some(temporary) = &new.linked {
-            renameat(dir, temporary, dir, &name).map_err(io::Error::from)?;
+            renameat(&*dir, temporary, &*dir, &name).map_err(io::Error::from)?;
         }
         new.linked = Some(name);
         if self.sync {
-            rustix::fs::fsync(dir).map_err(io::Error::from)?;
+            rustix::fs::fsync(&*dir).map_err(io::Error::from)?;
         }
         Ok(new)
     }
@@ -163,7 +172,7 @@ impl ValueFiles {
         let Some(dir) = self.dir().map_err(ReadError::Io)? else {
             return Err(ReadError::Missing);
         };
-        let file = open_file(dir, &reference.name.to_string())?;
+        let file = open_file(&dir, &reference.name.to_string())?;
         Ok(FileReader { file, reference, read: 0, block: Vec::new(), lent: 0 })
     }
 
@@ -177,7 +186,7 @@ impl ValueFiles {
     /// Removes a file; one that is gone already is fine.
     pub(crate) fn remove(&self, name: FileName) -> io::Result<()> {
         match self.dir()? {
-            Some(dir) => unlink(dir, &name.to_string()),
+            Some(dir) => unlink(&dir, &name.to_string()),
             None => Ok(()),
         }
     }
@@ -195,7 +204,7 @@ impl ValueFiles {
             return Ok(Vec::new());
         };
         let mut listed = Vec::new();
-        for entry in Dir::read_from(dir).map_err(io::Error::from)? {
+        for entry in Dir::read_from(&*dir).map_err(io::Error::from)? {
             let entry = entry.map_err(io::Error::from)?;
             let Ok(name) = entry.file_name().to_str() else { continue };
             // What has another name is not ours to judge.
@@ -210,7 +219,7 @@ impl ValueFiles {
             if kept.contains(&file) && !name.ends_with(TEMPORARY) {
                 continue;
             }
-            let held = match open_file(dir, &name) {
+            let held = match open_file(&dir, &name) {
                 Ok(found) => match found.try_lock() {
                     Ok(()) => Some(found),
                     // Its writer lives.
@@ -227,8 +236,8 @@ impl ValueFiles {
                 continue;
             }
             if remove {
-                match unlink(dir, &name) {
-                    Err(error) if error.kind() == io::ErrorKind::IsADirectory => clear_away(dir, &name)?,
+                match unlink(&dir, &name) {
+                    Err(error) if error.kind() == io::ErrorKind::IsADirectory => clear_away(&dir, &name)?,
                     other => other?,
                 }
             }
@@ -238,20 +247,30 @@ impl ValueFiles {
         Ok(orphans)
     }
 
-    /// The open directory, if there is one.
-    fn dir(&self) -> io::Result<Option<&OwnedFd>> {
-        if let Some(dir) = self.dir.get() {
-            return Ok(Some(dir));
+    /// The directory that is there now, if there is one. Never one that was moved away: others would look for its files at
+    /// the path, and take those that they do not find for lost.
+    fn dir(&self) -> io::Result<Option<Arc<OwnedFd>>> {
+        let mut opened = self.dir.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = match std::fs::symlink_metadata(&self.path) {
+            Ok(there) => Identity::from(&there),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                *opened = None;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(opened) = opened.as_ref().filter(|opened| opened.identity == there) {
+            return Ok(Some(Arc::clone(&opened.dir)));
         }
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-        match openat(CWD, &self.path, flags, Mode::empty()) {
-            Ok(dir) => Ok(Some(self.dir.get_or_init(|| dir))),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let dir = File::from(openat(CWD, &self.path, flags, Mode::empty())?);
+        let identity = Identity::from(&dir.metadata()?);
+        let dir = Arc::new(OwnedFd::from(dir));
+        *opened = Some(Opened { dir: Arc::clone(&dir), identity });
+        Ok(Some(dir))
     }
 
-    fn dir_or_new(&self) -> io::Result<&OwnedFd> {
+    fn dir_or_new(&self) -> io::Result<Arc<OwnedFd>> {
         if let Some(dir) = self.dir()? {
             return Ok(dir);
         }
@@ -326,7 +345,7 @@ impl Drop for NewFile {
     fn drop(&mut self) {
         if let (Some(name), Ok(Some(dir))) = (&self.linked, self.files.dir()) {
             // If it cannot be removed now, the next sweep does.
-            let _ = unlink(dir, name);
+            let _ = unlink(&dir, name);
         }
     }
 }

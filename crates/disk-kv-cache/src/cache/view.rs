@@ -83,7 +83,7 @@ impl<'a, 't> View<'a, 't> {
     /// # Errors
     /// As [`get`](View::get).
     pub fn peek_item(&self, order: Order) -> Result<Option<(KeyBuf, Item)>, CacheError> {
-        self.first_in((Bound::Unbounded, Bound::Unbounded), order)
+        self.first_in((Bound::Unbounded, Bound::Unbounded), order, |_| true)
     }
 
     /// The keys with a tag, in no particular order; those that have expired are left out.
@@ -118,14 +118,18 @@ impl<'a, 't> View<'a, 't> {
         Ok(self.txn.is_empty(ENTRIES)?)
     }
 
-    /// The live entry with the first key in a range of encoded keys.
+    /// The live entry with the first key in a range of encoded keys that is `wanted`.
     pub(crate) fn first_in(
         &self,
         range: (Bound<&[u8]>, Bound<&[u8]>),
         order: Order,
+        wanted: impl Fn(&[u8]) -> bool,
     ) -> Result<Option<(KeyBuf, Item)>, CacheError> {
         for entry in self.txn.scan(ENTRIES, range, order)? {
             let (key, bytes) = entry?;
+            if !wanted(key) {
+                continue;
+            }
             if let Some(item) = self.item_of(key, bytes)? {
                 return Ok(Some((KeyBuf::trusted(key.to_vec()), item)));
             }

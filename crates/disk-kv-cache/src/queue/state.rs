@@ -74,10 +74,41 @@ fn slot(id: JobId, place: Place) -> (&'static str, Vec<u8>) {
     }
 }
 
+/// The state of a job, if there is one. A damaged one must not stand in the way of all others: where the job is, other
+/// tables tell, and for the rest it is as good as new. Whoever has it leased is not known any more, so it is handed out again.
 pub(super) fn state(txn: &ReadTxn<'_>, id: JobId) -> Result<Option<State>, CollectionError> {
     let key = id.0.to_be_bytes();
     let Some(sealed) = txn.get(STATES, &key)? else { return Ok(None) };
-    Ok(Some(State::from_bytes(open(STATES, &key, sealed)?)?))
+    match open(STATES, &key, sealed) {
+        Ok(bytes) => Ok(Some(State::from_bytes(bytes)?)),
+        Err(CollectionError::Corrupt { .. }) => {
+            let place = place(txn, id)?.ok_or_else(|| corrupt(STATES, &key))?;
+            let reason = Some("its state was damaged".to_owned());
+            Ok(Some(State { attempts: 0, put_at_unix_ms: 0, place, reason }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Where a job is, by the tables of the places.
+fn place(txn: &ReadTxn<'_>, id: JobId) -> Result<Option<Place>, CollectionError> {
+    for place in [Place::Ready, Place::Dead] {
+        let (table, key) = slot(id, place);
+        if txn.get(table, &key)?.is_some() {
+            return Ok(Some(place));
+        }
+    }
+    for table in [LEASED, DELAYED] {
+        for entry in txn.scan(table, .., Order::Ascending)? {
+            let (until_unix_ms, found) = timed(table, entry?.0)?;
+            if found == id {
+                // No lease has the token 0.
+                let leased = Place::Leased { until_unix_ms, token: 0 };
+                return Ok(Some(if table == LEASED { leased } else { Place::Delayed { until_unix_ms } }));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The state of a job that another table speaks of.

@@ -325,6 +325,38 @@ fn a_damaged_job_becomes_a_dead_letter_and_one_of_another_type_stays() {
 }
 
 #[test]
+fn a_damaged_state_stands_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, clock) = timed(dir.path());
+    let store = Store::open(dir.path(), &["queue_states"], quick()).unwrap();
+    let damage = |id: JobId| {
+        store.write::<_, StoreError>(|txn| txn.put("queue_states", &id.0.to_be_bytes(), b"garbage")).unwrap();
+    };
+    let (ready, leased) = (queue.put(&1).unwrap(), queue.put(&2).unwrap());
+    let dead = queue.put(&3).unwrap();
+    let delayed = queue.put_after(&4, Duration::from_secs(60)).unwrap();
+    let hour = Duration::from_secs(3_600);
+    let held: Vec<_> = (0..3).map(|_| queue.lease(hour).unwrap().unwrap()).collect();
+    assert_eq!(queue.nack(&held[0], Retry::Now, Some("again")).unwrap(), Held::Yes);
+    assert_eq!(queue.nack(&held[2], Retry::Never, Some("bad")).unwrap(), Held::Yes);
+    for id in [ready, leased, dead, delayed] {
+        damage(id);
+    }
+    let job = queue.lease(hour).unwrap().unwrap();
+    assert_eq!((job.id, job.attempt), (ready, 1), "as good as new");
+    assert_eq!(queue.ack(&job).unwrap(), Held::Yes);
+    // Nobody knows whose it is, so it comes back when its lease ends.
+    assert_eq!(queue.ack(&held[1]).unwrap(), Held::No);
+    clock.advance(hour * 2);
+    let back: Vec<_> = (0..2).map(|_| queue.lease(hour).unwrap().unwrap().id).collect();
+    assert_eq!(back, [leased, delayed]);
+    assert!(queue.requeue(dead).unwrap());
+    assert_eq!(queue.lease(hour).unwrap().unwrap().value, 3);
+    damage(delayed);
+    assert!(queue.remove(delayed).unwrap());
+}
+
+#[test]
 fn waiting_ends_with_a_job_or_with_patience() {
     let dir = tempfile::tempdir().unwrap();
     let (queue, _) = timed(dir.path());

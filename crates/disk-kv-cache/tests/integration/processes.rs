@@ -156,6 +156,33 @@ fn without_the_lock_file_two_processes_never_write_beside_each_other() {
 }
 
 #[test]
+fn a_writer_that_waited_looks_again_when_it_is_its_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let store = Store::open(&path, TABLES, quick()).unwrap();
+    increment(&store, b"sum").unwrap();
+    let (begun, waiting) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            store
+                .write::<_, StoreError>(|_| {
+                    begun.wait();
+                    waiting.wait();
+                    // The other waits for its turn by now, and everything is taken from under both.
+                    SystemClock.sleep(Duration::from_millis(200));
+                    std::fs::rename(&path, dir.path().join("aside")).unwrap();
+                    Ok(())
+                })
+                .unwrap();
+        });
+        begun.wait();
+        waiting.wait();
+        let waited = increment(&store, b"sum");
+        assert!(matches!(waited, Err(StoreError::Replaced { .. })), "{waited:?}");
+    });
+}
+
+#[test]
 fn a_killed_reader_does_not_keep_the_file_growing() {
     let dir = tempfile::tempdir().unwrap();
     // Room for a few versions of the value, but not for all that a reader would keep alive.

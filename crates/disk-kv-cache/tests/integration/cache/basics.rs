@@ -17,6 +17,28 @@ fn ttl(ttl: Duration) -> SetOptions {
 }
 
 #[test]
+fn keys_that_lie_between_those_of_a_queue_are_left_alone() {
+    let f = Fixture::new(settings());
+    let queue = |side| f.cache.peek("jobs", side).unwrap().map(|(_, item)| item.value);
+    let others = [("jobs", 5, "x").to_key(), ("jobs", u64::MAX).to_key(), ("jobs", i128::MIN).to_key()];
+    for key in &others {
+        f.cache.set(key, b"mine").unwrap();
+    }
+    assert_eq!(queue(Side::Back), None);
+    for (value, side) in [("b", Side::Back), ("c", Side::Back), ("a", Side::Front)] {
+        f.cache.push("jobs", value.as_bytes(), side, &SetOptions::new()).unwrap();
+    }
+    assert_eq!((queue(Side::Front).unwrap(), queue(Side::Back).unwrap()), (b"a".to_vec(), b"c".to_vec()));
+    for value in ["c", "b", "a"] {
+        assert_eq!(f.cache.pull("jobs", Side::Back).unwrap().unwrap().1.value, value.as_bytes());
+    }
+    assert!(f.cache.pull("jobs", Side::Back).unwrap().is_none());
+    for key in &others {
+        assert_eq!(f.cache.get(key).unwrap().unwrap(), b"mine");
+    }
+}
+
+#[test]
 fn values_in_rows_and_in_files_come_back() {
     let f = Fixture::new(settings());
     for bytes in [0, 1, FILE_BYTES - 1, FILE_BYTES, FILE_BYTES * 200] {

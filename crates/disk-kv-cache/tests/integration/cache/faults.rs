@@ -284,6 +284,23 @@ fn a_hostile_values_directory_does_no_harm() {
 }
 
 #[test]
+fn a_values_directory_that_took_another_ones_place_is_the_one_from_then_on() {
+    let f = Fixture::new(settings());
+    f.cache.set("before", &large(1)).unwrap();
+    let values = f.dir.path().join("values");
+    fs::rename(&values, f.dir.path().join("aside")).unwrap();
+    f.cache.set("after", &large(2)).unwrap();
+    assert_eq!(files(f.dir.path()), 1, "it is written where others look for it");
+    let others = options(&f.clock).with_settings(settings()).open(f.dir.path()).unwrap();
+    assert_eq!(others.get("after").unwrap().unwrap(), large(2));
+    assert!(matches!(f.cache.get("before"), Err(CacheError::Damaged { .. })));
+    // Back again: nothing of it was lost.
+    fs::rename(&values, f.dir.path().join("newer")).unwrap();
+    fs::rename(f.dir.path().join("aside"), &values).unwrap();
+    assert_eq!(f.cache.get("before").unwrap().unwrap(), large(1));
+}
+
+#[test]
 fn check_takes_no_file_of_a_live_writer_for_an_orphan() {
     let f = Fixture::new(settings());
     let done = AtomicBool::new(false);

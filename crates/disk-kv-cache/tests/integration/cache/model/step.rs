@@ -21,6 +21,10 @@ impl Key for K {
             0 => "".encode_into(out),
             1 => b"\0".as_slice().encode_into(out),
             2 => (QUEUE, 0).encode_into(out),
+            // Between the keys of the queue, and none of its.
+            3 => (QUEUE, 0, "x").encode_into(out),
+            4 => (QUEUE, i128::from(i64::MAX) + 1).encode_into(out),
+            5 => (QUEUE, i128::from(i64::MIN) - 1, 7).encode_into(out),
             n => i32::from(n).encode_into(out),
         }
     }
