@@ -49,6 +49,7 @@ pub fn contracts() -> Vec<ContractEntry> {
     use Written::{In, NotYet};
     // `cargo xtask contracts` holds against the sources that what is written in the workspace is `In`, and nothing else.
     vec![
+        entry::<AdapterChoice>(In("diagnostics of a run")),
         entry::<CacheArtifact>(In("the ledger `cache_artifacts_v1`")),
         entry::<CacheCommitMetadata>(In("the `commitInfo` of commits to entries, outputs and ledgers")),
         entry::<CacheEntryDocument>(In("`alluvium cache show --format json`")),
@@ -58,6 +59,7 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<CacheOutcome>(In("memory: spans, metrics and ledger rows are made of it")),
         entry::<CacheRebuild>(In("`alluvium cache rebuild-index --format json`")),
         entry::<CacheRemoval>(In("`alluvium cache evict|gc --format json`")),
+        entry::<CacheRootReport>(In("diagnostics of a run")),
         entry::<CacheRunSummary>(In("the ledger `datafusion_cache_run_summary_v1`; diagnostics")),
         entry::<CacheSnapshotEntry>(NotYet("the ledger of snapshots of the engine's caches")),
         entry::<CacheVerification>(In("`alluvium cache verify --format json`")),
@@ -83,11 +85,12 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<KvStats>(In("`alluvium kv DIR stats --format json`; diagnostics")),
         entry::<LineageDocument>(In("`alluvium lineage --format json`")),
         entry::<LineageSummary>(In("plan bundles and lineage documents")),
-        entry::<MaintenanceEvent>(In("table maintenance documents")),
+        entry::<MaintenanceEvent>(In("table maintenance documents; diagnostics of a run")),
         entry::<MissExplanation>(In("plan documents; the ledger `cache_artifacts_v1`")),
         entry::<PipelineSpec>(In("`alluvium.toml`")),
         entry::<PlanBundleArtifact>(In("the ledger `cache_artifacts_v1`; what `Pipeline::bundles` answers")),
         entry::<PlanDocument>(In("`alluvium plan --format json`")),
+        entry::<PreparedStatementUse>(In("diagnostics of a session, and so of a run")),
         entry::<ProtocolReport>(In("write reports")),
         entry::<ReplayDocument>(In("`alluvium runs replay --format json`; the ledger `cache_artifacts_v1`")),
         entry::<RunDifference>(In("`alluvium runs diff --format json`")),
@@ -95,6 +98,7 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<RunList>(In("`alluvium runs ls --format json`")),
         entry::<RunManifest>(In("the ledger `run_manifest_v1`")),
         entry::<RunRecord>(In("`alluvium runs show --format json`")),
+        entry::<ScanConfiguration>(In("diagnostics of a run")),
         entry::<SemanticColumnSpec>(NotYet("the crate of semantic types")),
         entry::<SemanticValidation>(NotYet("the crate of semantic types")),
         entry::<TableDocument>(In("`alluvium table show --format json`")),

@@ -38,7 +38,10 @@ pub use dataset::{
     CdfCursor, CdfOptions, ColumnSpec, ConstraintSpec, DatasetCache, DatasetFormat, DatasetSpec, DeltaScanOptions,
     EvolutionSpec, OrderingSpec,
 };
-pub use diagnostics::{DiagnosticsEvent, DiagnosticsEventKind, Severity};
+pub use diagnostics::{
+    AdaptedColumn, AdaptedFiles, AdapterChoice, CacheRootOrigin, CacheRootReport, ColumnAdaptation, DiagnosticsEvent,
+    DiagnosticsEventKind, PreparedAction, PreparedStatementUse, ScanConfiguration, SchemaAdapter, Severity,
+};
 pub use doctor::{CheckStatus, DoctorCheck, DoctorDocument, DoctorRoot, UnreplayableRun};
 pub use documents::{
     OutputReport, OutputResult, PlanDocument, PlannedOutput, PlannedView, RunDocument, RunResult, ShadowResult,

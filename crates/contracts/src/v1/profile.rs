@@ -51,6 +51,8 @@ pub struct ProfileSpec {
     pub sql_policy: Option<SqlPolicy>,
     /// Where diagnostics go: `none`, `memory`, `otel` or `file:PATH`. Default: `none`.
     pub diagnostics: Option<String>,
+    /// Whether each operator of a query has a span of its own, where traces are recorded. Default: false.
+    pub query_spans: Option<bool>,
     /// How Parquet files are read.
     pub parquet: ParquetSpec,
     /// What the engine remembers of files while a session lives.

@@ -104,7 +104,7 @@ fn no_two_numbers_share_an_identity() {
     let document = |number: &str| {
         format!(
             r#"{{"kind": "diagnostics_event", "version": 1, "payload": {{"name": "x", "event_kind": "event",
-                "severity": "info", "event_time_unix_ms": 0, "payload": {{"a": [true, {{"n": {number}}}]}}}}}}"#
+                "severity": "info", "event_time_unix_ms": 0, "version": 1, "payload": {{"a": [true, {{"n": {number}}}]}}}}}}"#
         )
     };
     for (kept, refused) in [

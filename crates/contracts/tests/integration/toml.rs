@@ -36,7 +36,7 @@ fn no_two_numbers_share_an_identity() {
     let document = |number: &str| {
         format!(
             "kind = \"diagnostics_event\"\nversion = 1\n[payload]\nname = \"x\"\nevent_kind = \"event\"\n\
-             severity = \"info\"\nevent_time_unix_ms = 0\n[payload.payload]\na = [true, {{ n = {number} }}]\n"
+             severity = \"info\"\nevent_time_unix_ms = 0\nversion = 1\n[payload.payload]\na = [true, {{ n = {number} }}]\n"
         )
     };
     let identity = |number: &str| validate_toml(document(number).as_bytes(), None).unwrap().artifact_id;
@@ -85,7 +85,7 @@ fn no_two_numbers_share_an_identity() {
     }
     // In JSON and in TOML, in one identity.
     let json = br#"{"kind": "diagnostics_event", "version": 1, "payload": {"name": "x", "event_kind": "event",
-        "severity": "info", "event_time_unix_ms": 0, "payload": {"a": [true, {"n": 0.1}]}}}"#;
+        "severity": "info", "event_time_unix_ms": 0, "version": 1, "payload": {"a": [true, {"n": 0.1}]}}}"#;
     assert_eq!(identity("0.1"), validate(json, None).unwrap().artifact_id);
 }
 
