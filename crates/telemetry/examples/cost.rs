@@ -1,4 +1,5 @@
-//! What a cache span costs: without a receiver, and recorded by the SDK. Prints medians in nanoseconds.
+//! What a cache span costs: without a receiver, and recorded by the SDK. Prints medians in nanoseconds, as one JSON object
+//! that `cargo xtask bench telemetry` reads.
 //!
 //! ```sh
 //! cargo run --release -p alluvium-telemetry --features sdk --example cost
@@ -51,20 +52,19 @@ impl PushMetricExporter for Nowhere {
 fn main() {
     let seam = Seam::system();
     let silent = CacheMetrics::global();
-    println!("no exporter       {:>6} ns", median(&seam, silent));
+    let silent_ns = median(&seam, silent);
 
     let sdk = SdkBuilder::new(seam.clone(), "0").with_span_exporter(Nowhere).with_metric_exporter(Nowhere).build();
-    if let Some(metrics) = sdk.cache_metrics() {
-        println!("metrics           {:>6} ns", median(&seam, &metrics));
-        let subscriber = tracing_subscriber::registry().with(sdk.layer());
-        let both = tracing::subscriber::with_default(subscriber, || median(&seam, &metrics));
-        println!("spans and metrics {both:>6} ns");
-    }
+    let metrics = sdk.cache_metrics().unwrap_or_else(|| CacheMetrics::global().clone());
+    let counted_ns = median(&seam, &metrics);
+    let subscriber = tracing_subscriber::registry().with(sdk.layer());
+    let recorded_ns = tracing::subscriber::with_default(subscriber, || median(&seam, &metrics));
     sdk.shutdown();
+    println!("{}", serde_json::json!({ "silent_ns": silent_ns, "counted_ns": counted_ns, "recorded_ns": recorded_ns }));
 }
 
 /// The median over all measurements of the time that one operation takes in a run.
-fn median(seam: &Seam, metrics: &CacheMetrics) -> u128 {
+fn median(seam: &Seam, metrics: &CacheMetrics) -> u64 {
     let run = RunSpan::begin(seam, seam.run_id(), None);
     let _inside = run.enter();
     let start = CacheStart {
@@ -74,13 +74,13 @@ fn median(seam: &Seam, metrics: &CacheMetrics) -> u128 {
         name: "route_delays",
         cache_key: Some(CacheKey::of(b"route_delays")),
     };
-    let mut times: Vec<u128> = (0..ROUNDS)
+    let mut times: Vec<u64> = (0..ROUNDS)
         .map(|_| {
             let watch = seam.stopwatch();
             for _ in 0..BATCH {
                 std::hint::black_box(CacheSpan::start(metrics, seam, start).hit(Some(4_096)));
             }
-            watch.elapsed().as_nanos() / u128::from(BATCH)
+            u64::try_from(watch.elapsed().as_nanos()).unwrap_or(u64::MAX) / u64::from(BATCH)
         })
         .collect();
     times.sort_unstable();

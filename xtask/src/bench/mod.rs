@@ -48,7 +48,7 @@ enum What {
     Contracts(contracts::Args),
     /// Measure alluvium-disk-kv-cache and its rivals, and write docs/benchmarks-kv.md.
     Kv(kv::Args),
-    /// Measure what telemetry costs an all-hit run, and print it.
+    /// Measure what telemetry costs a run and an operation, and write its section of docs/benchmarks.md.
     Telemetry(telemetry::Args),
     /// Measure alluvium-write-policy and other writers, and write docs/benchmarks-write.md.
     Write(write::Args),

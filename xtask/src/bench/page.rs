@@ -169,11 +169,13 @@ Measured on {}; {}.
     )
 }
 
-fn row(what: &str, goal: &str, measured: &str, verdict: &str) -> String {
+/// A row of a table of figures: `what` begins it, up to the goal.
+pub fn row(what: &str, goal: &str, measured: &str, verdict: &str) -> String {
     format!("{what} {goal} | {measured} | {verdict} |")
 }
 
-fn verdict(figure: f64, goal: f64, decimals: usize, unit: &str) -> String {
+/// Whether a figure is within its goal, or by how much it is not.
+pub fn verdict(figure: f64, goal: f64, decimals: usize, unit: &str) -> String {
     if figure <= goal {
         "met".to_owned()
     } else if figure.is_nan() {
@@ -188,7 +190,8 @@ fn seconds(times: &Times) -> String {
     format!("{:.2} s ({fastest:.2}–{slowest:.2})", times.median())
 }
 
-fn milliseconds(times: &Times) -> String {
+/// The median, with the fastest and the slowest.
+pub fn milliseconds(times: &Times) -> String {
     let (fastest, slowest) = times.range();
     format!("{:.1} ms ({:.1}–{:.1})", 1_000.0 * times.median(), 1_000.0 * fastest, 1_000.0 * slowest)
 }

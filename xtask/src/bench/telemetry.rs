@@ -1,18 +1,29 @@
-//! What telemetry costs a run in which nothing has changed: the same run without it, with a trace file, and with a
-//! collector on the same machine that takes everything.
+//! The section "Telemetry" of docs/benchmarks.md: what telemetry costs a run in which nothing has changed (the same run
+//! without it, with a trace file, and with a collector on the same machine that takes everything), and what it costs one
+//! cache operation.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 
 use super::measure::{Bench, Times};
+use super::page::{Machine, milliseconds, put_section, row, verdict};
+use crate::cargo;
+use crate::metadata::Metadata;
 use crate::project::Alluvium;
-use crate::{cargo, metadata};
 
 /// A run with telemetry takes at most this many times as long as one without.
-const GOAL: f64 = 1.05;
+const RUN_RATIO: f64 = 1.05;
+
+/// Most microseconds that a cache operation is measured for while nobody listens, and while it is recorded.
+const SILENT_US: f64 = 1.0;
+const RECORDED_US: f64 = 5.0;
+
+/// The heading of the section, by which it is found again.
+const HEADING: &str = "## Telemetry";
 
 /// Arguments of `cargo xtask bench telemetry`.
 #[derive(clap::Args)]
@@ -20,46 +31,125 @@ pub struct Args {
     /// How often each thing is measured.
     #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Measure this `alluvium` instead of building one.
+    /// Measure this `alluvium` instead of building one; the section is only printed.
     #[arg(long, value_name = "PATH")]
     alluvium: Option<PathBuf>,
+    /// The page whose section is written.
+    #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]
+    out: PathBuf,
 }
 
-/// Measures, and prints a line a way of telling.
+/// What the example `cost` of alluvium-telemetry prints: medians of one operation.
+#[derive(Deserialize)]
+struct Cost {
+    silent_ns: u32,
+    counted_ns: u32,
+    recorded_ns: u32,
+}
+
+/// All-hit runs.
+struct Runs {
+    off: Times,
+    trace_file: Times,
+    collector: Times,
+}
+
+/// Measures, prints the section, and puts it into the page of the workspace at `root`.
 pub fn run(root: &Path, args: &Args) -> Result<()> {
+    let metadata = Metadata::load(root)?;
     let binary = match &args.alluvium {
         Some(binary) => binary.clone(),
-        None => build(root)?,
+        None => build(root, &metadata)?,
     };
-    let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let trace = scratch.path().join("trace.json");
-    let collector = Collector::start()?;
-    let ways: [(&str, Vec<&str>); 3] = [
-        ("off", Vec::new()),
-        ("trace file", vec!["--trace-file", trace.to_str().context("a temporary path that is not UTF-8")?]),
-        ("collector", vec!["--otlp", &collector.url]),
-    ];
-    let bench = Bench { root, alluvium: Alluvium::new(&binary)?, plain: PathBuf::new(), runs: args.runs };
-    let times = bench.all_hit_with(&ways.each_ref().map(|(_, arguments)| arguments.as_slice()))?;
-    let off = times.first().map_or(f64::NAN, Times::median);
-    for ((name, _), times) in ways.iter().zip(&times) {
-        let (median, (fastest, slowest)) = (times.median(), times.range());
-        let ratio = median / off;
-        let verdict = if ratio <= GOAL { "met" } else { "missed" };
-        println!(
-            "{name:10}  {:6.1} ms ({:.1}–{:.1})  {ratio:.3} ×  {verdict}",
-            1_000.0 * median,
-            1_000.0 * fastest,
-            1_000.0 * slowest
-        );
+    let section = render(&runs(root, &binary, args.runs)?, &cost(root)?, &Machine::of(root, &metadata)?);
+    print!("{section}");
+    if args.alluvium.is_some() {
+        return Ok(());
     }
-    Ok(())
+    let page = root.join(&args.out);
+    let earlier = std::fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
+    std::fs::write(&page, put_section(&earlier, HEADING, &section))
+        .with_context(|| format!("cannot write {}", page.display()))
 }
 
-fn build(root: &Path) -> Result<PathBuf> {
+fn runs(root: &Path, binary: &Path, count: u32) -> Result<Runs> {
+    let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let trace = scratch.path().join("trace.json");
+    let trace = trace.to_str().context("a temporary path that is not UTF-8")?;
+    let collector = Collector::start()?;
+    let bench = Bench { root, alluvium: Alluvium::new(binary)?, plain: PathBuf::new(), runs: count };
+    let times = bench.all_hit_with(&[&[], &["--trace-file", trace], &["--otlp", &collector.url]])?;
+    let [off, trace_file, collector] =
+        <[Times; 3]>::try_from(times).map_err(|_| anyhow::anyhow!("three ways were not measured"))?;
+    Ok(Runs { off, trace_file, collector })
+}
+
+fn cost(root: &Path) -> Result<Cost> {
+    let mut example = cargo::cargo(root);
+    example.args([
+        "run",
+        "--release",
+        "--locked",
+        "-p",
+        "alluvium-telemetry",
+        "--features",
+        "sdk",
+        "--example",
+        "cost",
+    ]);
+    serde_json::from_slice(&cargo::read(&mut example)?).context("the example `cost` printed something else")
+}
+
+fn render(runs: &Runs, cost: &Cost, machine: &Machine) -> String {
+    let of_run = |what: &str, times: &Times| {
+        let ratio = times.median() / runs.off.median();
+        row(
+            &format!("| all-hit run of `examples/flights` {what}, its time over that of one without |"),
+            &format!("≤ {RUN_RATIO} ×"),
+            &format!("{ratio:.3} ×: {} against {}", milliseconds(times), milliseconds(&runs.off)),
+            &verdict(ratio, RUN_RATIO, 3, "×"),
+        )
+    };
+    let of_operation = |what: &str, ns: u32, goal: f64| {
+        let us = f64::from(ns) / 1_000.0;
+        row(
+            &format!("| a cache operation {what} |"),
+            &format!("≤ {goal} µs"),
+            &format!("{us:.2} µs"),
+            &verdict(us, goal, 2, "µs"),
+        )
+    };
+    let rows = [
+        of_run("with a collector", &runs.collector),
+        of_run("with a trace file", &runs.trace_file),
+        of_operation("that nobody listens to", cost.silent_ns, SILENT_US),
+        of_operation("that is counted", cost.counted_ns, RECORDED_US),
+        of_operation("that is counted and whose span is recorded", cost.recorded_ns, RECORDED_US),
+    ];
+    format!(
+        "\
+{HEADING}
+
+Written by `cargo xtask bench telemetry`. The collector is on the same machine and takes traces, metrics and logs.
+
+| what | goal | measured | verdict |
+|---|---|---|---|
+{}
+
+Medians of {} runs in turn, with the fastest and the slowest, and of the example `cost` of `alluvium-telemetry`, whose
+exporters keep nothing.
+
+Measured on {}.
+",
+        rows.join("\n"),
+        runs.off.count(),
+        machine.describe(),
+    )
+}
+
+fn build(root: &Path, metadata: &Metadata) -> Result<PathBuf> {
     cargo::run(cargo::cargo(root).args(["build", "--release", "--locked", "-p", "alluvium-cli"]))?;
-    let target = metadata::Metadata::load(root)?.target_directory;
-    Ok(target.join("release").join(format!("alluvium{}", std::env::consts::EXE_SUFFIX)))
+    Ok(metadata.target_directory.join("release").join(format!("alluvium{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// Answers every request with 200, on a thread a connection.
@@ -108,6 +198,28 @@ fn answer(stream: TcpStream) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_goal_is_met_or_missed_by_a_figure() {
+        let times = |seconds: f64| [seconds, seconds + 0.002, seconds - 0.001].into_iter().collect();
+        let runs = Runs { off: times(0.032), trace_file: times(0.0332), collector: times(0.034) };
+        let cost = Cost { silent_ns: 640, counted_ns: 1_200, recorded_ns: 5_450 };
+        let section = render(&runs, &cost, &Machine::for_tests());
+        let verdicts: Vec<&str> = section.lines().filter(|line| line.starts_with("| a")).collect();
+        assert_eq!(
+            verdicts,
+            [
+                "| all-hit run of `examples/flights` with a collector, its time over that of one without | ≤ 1.05 × | \
+                 1.063 ×: 34.0 ms (33.0–36.0) against 32.0 ms (31.0–34.0) | missed by 0.013 × |",
+                "| all-hit run of `examples/flights` with a trace file, its time over that of one without | ≤ 1.05 × | \
+                 1.038 ×: 33.2 ms (32.2–35.2) against 32.0 ms (31.0–34.0) | met |",
+                "| a cache operation that nobody listens to | ≤ 1 µs | 0.64 µs | met |",
+                "| a cache operation that is counted | ≤ 5 µs | 1.20 µs | met |",
+                "| a cache operation that is counted and whose span is recorded | ≤ 5 µs | 5.45 µs | missed by 0.45 µs |",
+            ]
+        );
+        assert!(section.contains("Medians of 3 runs in turn"), "{section}");
+    }
 
     #[test]
     fn the_collector_answers_request_after_request() {
