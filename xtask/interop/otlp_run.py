@@ -103,7 +103,9 @@ def everything_arrives(checks, project, protocol, collector_of):
         [summary] = project.sql(f"select * from alluvium.cache_runs where run_id = '{run_id}'")
         checks.that(about + "views by metric and summary", points[("view", *operation)], summary[f"{expected}_count"])
         written = sum(row["size_bytes"] for row in rows if row["result"] == "write")
-        checks.that(about + "bytes", sum(p.as_int for p in received.points("alluvium.cache.io")), written)
+        io = [(attributes(point.attributes), point.as_int) for point in received.points("alluvium.cache.io")]
+        in_rows = sum(size for pairs, size in io if pairs["cache.scope"] != "ledger")
+        checks.that(about + "bytes", in_rows, written)
         views = {pairs["view_name"]: pairs["result"] for name, pairs, _ in spans if name == "view"}
         in_ledger = {row["view_name"]: row["result"] for row in rows if row["cache_scope"] == "view"}
         checks.that(about + "a span a view", views, in_ledger)
@@ -120,7 +122,7 @@ def everything_arrives(checks, project, protocol, collector_of):
 
         records = received.records()
         names = {record.event_name for record in records}
-        told = {"cache_root", "scan_configuration", "kv_stats", "cache_run_summary"}
+        told = {"cache_root_report", "scan_configuration", "adapter_choice", "prepared_statement_use", "kv_stats", "cache_run_summary"}
         checks.holds(about + "diagnostics", told <= names, f"arrived {names}")
         checks.that(about + "logs belong to the trace", {r.trace_id.hex() for r in records}, {root.trace_id.hex()})
         checks.that(about + "resource", {r.get("service.name") for r in received.resources()}, {"alluvium"})

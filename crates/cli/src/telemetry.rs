@@ -42,7 +42,7 @@ impl Telemetry {
         let diagnostics = diagnostics(Diagnostics::new(seam, redactor), &settings, sdk.as_ref())?;
         match &sdk {
             Some(sdk) => {
-                sdk.install_metrics();
+                sdk.install();
                 tracing_subscriber::registry().with(log).with(sdk.layer()).init();
             }
             None => tracing_subscriber::registry().with(log).init(),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use alluvium_contracts::{ConstraintSpec, DatasetFormat, PinDigest};
+use alluvium_contracts::{AdapterChoice, ConstraintSpec, DatasetFormat, PinDigest};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
@@ -14,6 +14,7 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 
+use crate::adapter;
 use crate::delta::DeltaPin;
 use crate::file_table::{FileTable, Projection};
 use crate::infer::unpanicked;
@@ -36,6 +37,7 @@ pub struct PinnedDataset {
 #[derive(Debug)]
 struct Inner {
     name: String,
+    format: DatasetFormat,
     schema: SchemaRef,
     digest: PinDigest,
     components: BTreeMap<String, String>,
@@ -48,7 +50,14 @@ struct Inner {
 #[derive(Debug)]
 enum Content {
     Files { table: FileTable, counters: Arc<Counters> },
-    Delta { pin: DeltaPin, provider: Arc<dyn TableProvider> },
+    Delta { pin: DeltaPin, shaped: ShapedDelta },
+}
+
+/// A Delta table by the columns that are declared.
+#[derive(Debug)]
+pub(crate) struct ShapedDelta {
+    pub(crate) provider: Arc<dyn TableProvider>,
+    pub(crate) adapter: AdapterChoice,
 }
 
 /// What of a pin does not come from its content.
@@ -95,14 +104,13 @@ impl PinnedDataset {
         Self::new(described, schema, digest, components, Content::Files { table, counters }, None)
     }
 
-    /// `provider` has the columns that the shape makes of the table's.
     pub(crate) fn of_delta(
         described: Described<'_>,
         pin: DeltaPin,
-        provider: Arc<dyn TableProvider>,
+        shaped: ShapedDelta,
         changes: Option<Changes>,
     ) -> Self {
-        let schema = described.schema(&provider.schema());
+        let schema = described.schema(&shaped.provider.schema());
         let (commit, commit_digest) = pin.content.component();
         // The version as text: canonical JSON has no integers of its size.
         let content = serde_json::json!({
@@ -122,7 +130,7 @@ impl PinnedDataset {
         components.insert("delta table".to_owned(), pin.table_id.clone());
         components.insert("delta version".to_owned(), pin.version.to_string());
         components.insert(commit.to_owned(), commit_digest);
-        Self::new(described, schema, digest, components, Content::Delta { pin, provider }, changes)
+        Self::new(described, schema, digest, components, Content::Delta { pin, shaped }, changes)
     }
 
     fn new(
@@ -133,9 +141,9 @@ impl PinnedDataset {
         content: Content,
         changes: Option<Changes>,
     ) -> Self {
-        let Described { name, projection, constraints, .. } = described;
+        let Described { name, format, projection, constraints, .. } = described;
         let name = name.to_owned();
-        let inner = Inner { name, schema, digest, components, content, projection, constraints, changes };
+        let inner = Inner { name, format, schema, digest, components, content, projection, constraints, changes };
         Self { inner: Arc::new(inner) }
     }
 
@@ -143,6 +151,24 @@ impl PinnedDataset {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// The format.
+    #[must_use]
+    pub fn format(&self) -> DatasetFormat {
+        self.inner.format
+    }
+
+    /// How the columns of its files become those that it is read by, before `projection_exprs`. No value is in it.
+    #[must_use]
+    pub fn adapter(&self) -> AdapterChoice {
+        match &self.inner.content {
+            Content::Files { table, .. } => {
+                let groups = table.layout.groups.iter().map(|group| (group.files.len(), group));
+                adapter::choice(&self.inner.name, &table.layout.schema, groups)
+            }
+            Content::Delta { shaped, .. } => shaped.adapter.clone(),
+        }
     }
 
     /// The full schema: that of the provider.
@@ -184,7 +210,7 @@ impl PinnedDataset {
                     .map_err(|source| PinError::Store { dataset: self.inner.name.clone(), source: Box::new(source) })?;
                 table.provider(&watch)
             }
-            Content::Delta { provider, .. } => Arc::clone(provider),
+            Content::Delta { shaped, .. } => Arc::clone(&shaped.provider),
         };
         Ok(match &self.inner.projection {
             Some(projection) => projection.over(provider),

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use alluvium_contracts::{ContentDigest, DatasetFormat};
 use alluvium_disk_kv_cache::StoreError;
-use alluvium_telemetry::Seam;
+use alluvium_telemetry::{Seam, carry_fn};
 use arrow::datatypes::{Field, SchemaRef};
-use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SessionState;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -16,8 +15,9 @@ use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 
+use crate::adapter;
 use crate::changes::Changes;
-use crate::dataset::Described;
+use crate::dataset::{Described, ShapedDelta};
 use crate::file_table::{FileTable, Projection};
 use crate::infer::Inference;
 use crate::layout::{Found, Layout, ShapeError};
@@ -126,15 +126,15 @@ impl Pinner {
             }
             Read::Delta(read) => {
                 let pin = delta::pin(name, read).await?;
-                let provider =
-                    shaped_delta(shape, &pin).map_err(|source| PinError::Shape { dataset: name.to_owned(), source })?;
+                let shaped = shaped_delta(name, shape, &pin)
+                    .map_err(|source| PinError::Shape { dataset: name.to_owned(), source })?;
                 let changes = match &dataset.cdf {
                     None => None,
                     Some(options) => Changes::resolve(name, &pin, options, dataset.cursor.as_ref())
                         .await
                         .map_err(|source| PinError::Changes { dataset: name.to_owned(), source: Box::new(source) })?,
                 };
-                Ok(PinnedDataset::of_delta(described(&provider.schema())?, pin, provider, changes))
+                Ok(PinnedDataset::of_delta(described(&shaped.provider.schema())?, pin, shaped, changes))
             }
         }
     }
@@ -184,7 +184,7 @@ fn projected(
 }
 
 /// A Delta table by the declared columns: its files count as one group, since the log says what their columns are.
-fn shaped_delta(shape: &Shape, pin: &delta::DeltaPin) -> Result<Arc<dyn TableProvider>, ShapeError> {
+fn shaped_delta(name: &str, shape: &Shape, pin: &delta::DeltaPin) -> Result<ShapedDelta, ShapeError> {
     let schema = pin.provider.schema();
     if !shape.partitions.is_empty() {
         let text = |field: &Field| format!("{}: {}", field.name(), field.data_type());
@@ -195,16 +195,24 @@ fn shaped_delta(shape: &Shape, pin: &delta::DeltaPin) -> Result<Arc<dyn TablePro
             return Err(ShapeError::Partitions { declared, found });
         }
     }
+    let as_it_is =
+        || ShapedDelta { provider: Arc::clone(&pin.provider), adapter: adapter::as_it_is(name, pin.file_count) };
     if !shape.is_by_file() {
-        return Ok(Arc::clone(&pin.provider));
+        return Ok(as_it_is());
     }
     let found = Found { schema, files: Vec::new(), path: pin.root.clone() };
     let mut layout = Layout::of(&shape.unpartitioned(), &[found])?;
-    Ok(match layout.groups.pop().and_then(|group| group.columns) {
-        None => Arc::clone(&pin.provider),
-        Some(columns) => {
-            Arc::new(Shaped::new(layout.schema, vec![Input { provider: Arc::clone(&pin.provider), columns }]))
-        }
+    let Some(group) = layout.groups.pop() else {
+        return Ok(as_it_is());
+    };
+    let adapter = adapter::choice(name, &layout.schema, [(pin.file_count, &group)]);
+    let provider = Arc::clone(&pin.provider);
+    Ok(ShapedDelta {
+        provider: match group.columns {
+            None => provider,
+            Some(columns) => Arc::new(Shaped::new(layout.schema, vec![Input { provider, columns }])),
+        },
+        adapter,
     })
 }
 
@@ -444,14 +452,28 @@ impl FileSource<'_> {
     }
 }
 
-/// Runs what blocks off the async threads.
+/// Runs what blocks off the async threads, as part of the same run.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    match tokio::task::spawn_blocking(carry_fn(work)).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // Blocking work is never aborted, except unstarted when the runtime shuts down; then nobody polls this.
             Err(_) => std::future::pending().await,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alluvium_telemetry::{RunContext, RunSpan};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn blocking_work_belongs_to_the_run() {
+        let seam = Seam::system();
+        let run = RunSpan::begin(&seam, seam.run_id(), None);
+        assert_eq!(run.scope(blocking(RunContext::current)).await.as_ref(), Some(run.context()));
     }
 }

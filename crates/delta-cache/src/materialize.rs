@@ -7,7 +7,7 @@ use alluvium_profile::Session;
 use alluvium_telemetry::carry;
 use datafusion::common::Result;
 use datafusion::datasource::MemTable;
-use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream, execute_stream_partitioned};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use futures::TryStreamExt as _;
 
 use crate::published::PublishExec;
@@ -15,7 +15,7 @@ use crate::published::PublishExec;
 /// Starts the execution of a view: one stream a partition, in published batches. All of them have to be polled at once:
 /// the partitions of a join wait for each other.
 pub(crate) async fn streams(session: &Session, bundle: &PlanBundle) -> Result<Vec<SendableRecordBatchStream>> {
-    execute_stream_partitioned(published(session, bundle).await?, session.context().task_ctx())
+    session.execute_partitioned(published(session, bundle).await?)
 }
 
 /// Executes a view into memory; returns the table and its rows.
@@ -38,7 +38,7 @@ pub(crate) async fn in_memory(session: &Session, bundle: &PlanBundle) -> Result<
 
 /// Executes a view for its errors and its number of rows alone.
 pub(crate) async fn count(session: &Session, bundle: &PlanBundle) -> Result<u64> {
-    let stream = execute_stream(published(session, bundle).await?, session.context().task_ctx())?;
+    let stream = session.execute_merged(published(session, bundle).await?)?;
     stream.try_fold(0, async |rows, batch| Ok(rows + batch.num_rows() as u64)).await
 }
 

@@ -20,7 +20,7 @@ use alluvium_write_policy::{
 };
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream_partitioned};
+use datafusion::physical_plan::SendableRecordBatchStream;
 use fail::fail_point;
 use tracing::Instrument as _;
 
@@ -478,7 +478,7 @@ pub(crate) async fn scan(
 ) -> Result<Vec<SendableRecordBatchStream>, CacheError> {
     let state = session.context().state();
     let exec = source.scan(&state, None, &[], None).await.map_err(compute(view))?;
-    execute_stream_partitioned(exec, session.context().task_ctx()).map_err(compute(view))
+    session.execute_partitioned(exec).map_err(compute(view))
 }
 
 fn metadata(

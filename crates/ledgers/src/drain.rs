@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use alluvium_contracts::{
-    CacheCommitMetadata, CacheOperation, CachePolicy, CacheScope, LedgerEvent, LookupResult, RunId,
+    CacheCommitMetadata, CacheOperation, CachePolicy, CacheScope, LedgerEvent, LookupResult, MaintenanceEvent, RunId,
 };
-use alluvium_telemetry::Seam;
 use alluvium_write_policy::AppendOutcome;
 use arrow::array::RecordBatch;
 use deltalake_core::DeltaTable;
+use tracing::Instrument as _;
 
+use crate::operation::{self, Meter};
 use crate::queue::{self, Queue, Queued};
 use crate::rows::{self, Row};
 use crate::table::{self, Access, Found};
@@ -22,7 +23,7 @@ use crate::upkeep;
 use crate::{Ledger, LedgerError};
 
 /// What a drain did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct DrainReport {
     /// Rows committed, by ledger; a ledger without new rows is not named.
@@ -33,6 +34,8 @@ pub struct DrainReport {
     pub kept: u64,
     /// Events that decode as no row of a ledger; they were put aside in the queue store.
     pub rejected: u64,
+    /// What maintenance did, where it was due.
+    pub maintenance: Vec<MaintenanceEvent>,
     /// What a person should know: damage that was set aside, events kept or rejected.
     pub notices: Vec<String>,
 }
@@ -45,7 +48,12 @@ struct Moving {
 }
 
 /// Drains `queue` into the tables under `dir`, and reports what it did even where it fails. The caller holds the drain lock.
-pub(crate) async fn drain(queue: &Queue, dir: &Path, seam: &Seam, report: &mut DrainReport) -> Result<(), LedgerError> {
+pub(crate) async fn drain(
+    queue: &Queue,
+    dir: &Path,
+    meter: &Meter,
+    report: &mut DrainReport,
+) -> Result<(), LedgerError> {
     let (moving, rejected) = sort(queue.events()?);
     if !rejected.is_empty() {
         let sequences: Vec<u64> = rejected.iter().map(|(sequence, _)| *sequence).collect();
@@ -61,8 +69,8 @@ pub(crate) async fn drain(queue: &Queue, dir: &Path, seam: &Seam, report: &mut D
     let mut failed = None;
     for (ledger, events) in moving {
         let dir = dir.join(ledger.dir_name());
-        match drain_one(queue, ledger, &dir, &events, report).await {
-            Ok(Some(version)) => upkeep::after(&dir, version, seam).await,
+        match drain_one(queue, ledger, &dir, &events, meter, report).await {
+            Ok(Some(version)) => report.maintenance.extend(upkeep::after(&dir, version, &meter.seam).await),
             Ok(None) => {}
             Err(error @ LedgerError::NewerFormat { .. }) => {
                 report.kept += events.len() as u64;
@@ -80,13 +88,14 @@ pub(crate) async fn open(
     ledger: Ledger,
     dir: &Path,
     access: Access,
+    meter: &Meter,
     notices: &mut Vec<String>,
 ) -> Result<Option<Box<DeltaTable>>, LedgerError> {
     match table::look(ledger, dir, queue.is_made(ledger)?, access).await? {
         Found::Absent => Ok(None),
         Found::Sound(table) => Ok(Some(table)),
         Found::Damaged(why) => {
-            let aside = table::set_aside(dir)?;
+            let aside = meter.measure(CacheOperation::Evict, ledger.sql_name(), || table::set_aside(dir))?;
             // After the renaming: killed between the two, the next to look finds nothing where something should be, and
             // says so.
             queue.unmake(ledger)?;
@@ -106,10 +115,11 @@ async fn drain_one(
     ledger: Ledger,
     dir: &Path,
     events: &[Moving],
+    meter: &Meter,
     report: &mut DrainReport,
 ) -> Result<Option<u64>, LedgerError> {
     let app_id = format!("alluvium-outbox-{}", queue.id());
-    let applied = match open(queue, ledger, dir, Access::Append, &mut report.notices).await? {
+    let applied = match open(queue, ledger, dir, Access::Append, meter, &mut report.notices).await? {
         None => 0,
         Some(table) => applied(ledger, dir, &table, &app_id).await?,
     };
@@ -119,10 +129,19 @@ async fn drain_one(
         let batch = rows::batch(ledger.schema(), fresh.iter().map(|event| &event.row))
             .map_err(|source| LedgerError::Assemble { ledger, source })?;
         fail::fail_point!("ledger.drain.before_commit");
-        let outcome = commit(ledger, dir, batch, last, &app_id).await?;
+        let writing = meter.begin(CacheOperation::Write, ledger.sql_name());
+        let span = writing.span().clone();
+        let committed = commit(ledger, dir, batch, last, &app_id).instrument(span).await.map(|outcome| match outcome {
+            AppendOutcome::Committed(committed) => Some(committed),
+            // As good as committed: the app transaction says that these very events are in the table.
+            AppendOutcome::AlreadyApplied => None,
+        });
+        let files = committed.iter().flatten().flat_map(|committed| &committed.files);
+        let bytes = files.map(|file| file.size_bytes).sum();
+        operation::end(writing, committed.as_ref().map(Option::is_some), Some(bytes));
+        let committed = committed?;
         fail::fail_point!("ledger.drain.after_commit");
-        // Already applied is as good as applied: the app transaction says that these very events are in the table.
-        if let AppendOutcome::Committed(committed) = outcome {
+        if let Some(committed) = committed {
             version = Some(committed.version);
             report.rows.insert(ledger, fresh.len() as u64);
             report.commits += 1;

@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alluvium_contracts::{CacheRunSummary, LedgerEvent, RunId, RunManifest};
+use alluvium_contracts::{CacheOperation, CacheRunSummary, LedgerEvent, RunId, RunManifest};
 use alluvium_disk_kv_cache::Store;
-use alluvium_telemetry::Seam;
+use alluvium_telemetry::{CacheMetrics, Seam};
 use datafusion::catalog::TableProvider;
+use deltalake_core::DeltaTable;
+use tracing::Instrument as _;
 
 use crate::drain::{self, DrainReport};
 use crate::lock::{DrainLock, RunFiles};
+use crate::operation::{self, Meter};
 use crate::queue::Queue;
 use crate::run::{self, RunGuard};
 use crate::table::{self, Access, Found};
@@ -21,6 +24,7 @@ use crate::{Ledger, LedgerError};
 pub struct Ledgers {
     shared: Arc<Shared>,
     drain_wait: Duration,
+    meter: Meter,
 }
 
 #[derive(Debug)]
@@ -28,7 +32,6 @@ struct Shared {
     dir: PathBuf,
     queue: Queue,
     run_files: RunFiles,
-    seam: Seam,
     notices: Mutex<Vec<String>>,
 }
 
@@ -46,11 +49,11 @@ impl Ledgers {
             shared: Arc::new(Shared {
                 queue: Queue::open(queue, &seam)?,
                 run_files: RunFiles::new(root.join("run_locks")),
-                seam,
                 notices: Mutex::default(),
                 dir,
             }),
             drain_wait: Duration::from_secs(30),
+            meter: Meter { seam, metrics: CacheMetrics::global().clone() },
         })
     }
 
@@ -58,6 +61,13 @@ impl Ledgers {
     #[must_use]
     pub fn with_drain_wait(mut self, wait: Duration) -> Ledgers {
         self.drain_wait = wait;
+        self
+    }
+
+    /// Counts operations on ledgers by `metrics` instead of those of the process: for a process that has several.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: CacheMetrics) -> Ledgers {
+        self.meter.metrics = metrics;
         self
     }
 
@@ -72,8 +82,8 @@ impl Ledgers {
         profile_name: Option<&str>,
         manifest: Option<&RunManifest>,
     ) -> Result<RunGuard, LedgerError> {
-        let Shared { queue, run_files, seam, .. } = &*self.shared;
-        run::begin(queue, run_files, seam, run_id, profile_name, manifest)
+        let Shared { queue, run_files, .. } = &*self.shared;
+        run::begin(queue, run_files, &self.meter.seam, run_id, profile_name, manifest)
     }
 
     /// Records events in one transaction, with consecutive sequence numbers, and counts those of scope `view` in the rows of
@@ -104,8 +114,8 @@ impl Ledgers {
     /// # Errors
     /// [`LedgerError::Io`], [`LedgerError::Store`]; runs that were closed before the failure stay closed.
     pub fn close_killed_runs(&self) -> Result<Vec<RunId>, LedgerError> {
-        let Shared { queue, run_files, seam, .. } = &*self.shared;
-        let (closed, notices) = run::close_killed(queue, run_files, seam)?;
+        let Shared { queue, run_files, .. } = &*self.shared;
+        let (closed, notices) = run::close_killed(queue, run_files, &self.meter.seam)?;
         self.notice(notices);
         Ok(closed)
     }
@@ -131,10 +141,10 @@ impl Ledgers {
         if self.pending()? == 0 {
             return Ok(DrainReport::default());
         }
-        let Shared { dir, queue, seam, .. } = &*self.shared;
+        let Shared { dir, queue, .. } = &*self.shared;
         let _lock = self.drain_lock().await?;
         let mut report = DrainReport::default();
-        let drained = drain::drain(queue, dir, seam, &mut report).await;
+        let drained = drain::drain(queue, dir, &self.meter, &mut report).await;
         if let Err(error) = drained {
             self.notice(report.notices);
             return Err(error);
@@ -154,24 +164,31 @@ impl Ledgers {
     /// [`LedgerError::NewerFormat`]; [`LedgerError::Unreadable`] and [`LedgerError::Io`] where the system refuses;
     /// [`LedgerError::Busy`] if a damaged ledger cannot be set aside because somebody is draining.
     pub async fn table(&self, ledger: Ledger) -> Result<Arc<dyn TableProvider>, LedgerError> {
-        let queue = &self.shared.queue;
         let dir = self.shared.dir.join(ledger.dir_name());
-        let found = match table::look(ledger, &dir, queue.is_made(ledger)?, Access::Read).await? {
+        let reading = self.meter.begin(CacheOperation::Read, ledger.sql_name());
+        let found = self.look(ledger, &dir).instrument(reading.span().clone()).await;
+        operation::end_lookup(reading, found.as_ref().map(Option::is_some));
+        match found? {
+            Some(table) => table::provider(ledger, &dir, &table),
+            None => Ok(table::empty(ledger)),
+        }
+    }
+
+    /// The newest version; `None` if there is none, or none any more.
+    async fn look(&self, ledger: Ledger, dir: &Path) -> Result<Option<Box<DeltaTable>>, LedgerError> {
+        let queue = &self.shared.queue;
+        Ok(match table::look(ledger, dir, queue.is_made(ledger)?, Access::Read).await? {
             Found::Absent => None,
             Found::Sound(table) => Some(table),
             Found::Damaged(_) => {
                 // Look again when no drainer is at work: what looked like damage may have been a commit under way.
                 let _lock = self.drain_lock().await?;
                 let mut notices = Vec::new();
-                let found = drain::open(queue, ledger, &dir, Access::Read, &mut notices).await;
+                let found = drain::open(queue, ledger, dir, Access::Read, &self.meter, &mut notices).await;
                 self.notice(notices);
                 found?
             }
-        };
-        match found {
-            Some(table) => table::provider(ledger, &dir, &table),
-            None => Ok(table::empty(ledger)),
-        }
+        })
     }
 
     /// What [`table`](Ledgers::table) and [`close_killed_runs`](Ledgers::close_killed_runs) found that a person should know,
@@ -188,7 +205,7 @@ impl Ledgers {
     }
 
     async fn drain_lock(&self) -> Result<DrainLock, LedgerError> {
-        DrainLock::acquire(&self.shared.dir, self.drain_wait, &self.shared.seam).await
+        DrainLock::acquire(&self.shared.dir, self.drain_wait, &self.meter).await
     }
 
     fn notice(&self, notices: Vec<String>) {

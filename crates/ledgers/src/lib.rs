@@ -6,6 +6,7 @@ mod error;
 mod ledger;
 mod ledgers;
 mod lock;
+mod operation;
 mod queue;
 mod rows;
 mod run;

@@ -5,9 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use alluvium_contracts::CacheOperation;
 use alluvium_telemetry::Seam;
 
 use crate::LedgerError;
+use crate::operation::{self, Meter};
 
 /// The lock of the one drainer. Dropping it unlocks.
 #[derive(Debug)]
@@ -19,16 +21,23 @@ const LAST_RETRY: Duration = Duration::from_millis(100);
 
 impl DrainLock {
     /// Waits for other drainers, of this process or any other, but not longer than `bound`.
-    pub(crate) async fn acquire(dir: &Path, bound: Duration, seam: &Seam) -> Result<DrainLock, LedgerError> {
+    pub(crate) async fn acquire(dir: &Path, bound: Duration, meter: &Meter) -> Result<DrainLock, LedgerError> {
         fs::create_dir_all(dir).map_err(LedgerError::io(dir, "create"))?;
         let path = dir.join(".drain.lock");
         let file = open_or_create(&path).map_err(LedgerError::io(&path, "open"))?;
+        if try_lock(&file).map_err(LedgerError::io(&path, "lock"))? {
+            return Ok(DrainLock(file));
+        }
+        let waiting = meter.begin(CacheOperation::LeaseWait, "ledgers");
+        let locked = Self::wait(file, path, bound, &meter.seam).await;
+        operation::end(waiting, locked.as_ref().map(|_| true), None);
+        locked
+    }
+
+    async fn wait(file: File, path: PathBuf, bound: Duration, seam: &Seam) -> Result<DrainLock, LedgerError> {
         let watch = seam.stopwatch();
         let mut pause = FIRST_RETRY;
         loop {
-            if try_lock(&file).map_err(LedgerError::io(&path, "lock"))? {
-                return Ok(DrainLock(file));
-            }
             let left = bound.saturating_sub(watch.elapsed());
             if left.is_zero() {
                 let waited_ms = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
@@ -36,6 +45,9 @@ impl DrainLock {
             }
             tokio::time::sleep(pause.min(left)).await;
             pause = (pause * 2).min(LAST_RETRY);
+            if try_lock(&file).map_err(LedgerError::io(&path, "lock"))? {
+                return Ok(DrainLock(file));
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use alluvium_contracts::{DeltaWritePolicy, MaintenancePolicy};
+use alluvium_contracts::{DeltaWritePolicy, MaintenanceEvent, MaintenancePolicy};
 use alluvium_telemetry::Seam;
 use alluvium_write_policy::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError};
 
@@ -28,17 +28,19 @@ pub(crate) fn policy() -> DeltaWritePolicy {
     }
 }
 
-/// Upkeep after the commit that made `version`, where it is due. The caller holds the drain lock. A failure is logged and
+/// Upkeep after the commit that made `version`, where it is due, and what it did. The caller holds the drain lock. A failure is logged and
 /// tried again at the next interval: the rows are committed already, and a ledger without upkeep is slower, not wrong.
-pub(crate) async fn after(dir: &Path, version: u64, seam: &Seam) {
+pub(crate) async fn after(dir: &Path, version: u64, seam: &Seam) -> Vec<MaintenanceEvent> {
     if version % u64::from(INTERVAL_COMMITS) != u64::from(INTERVAL_COMMITS) - 1 {
-        return;
+        return Vec::new();
     }
     let done = async { Maintenance::begin(dir, seam.clone())?.run_due().await };
     match done.await {
-        Ok(_) | Err(MaintenanceError::Busy { .. }) => {}
+        Ok(events) => events,
+        Err(MaintenanceError::Busy { .. }) => Vec::new(),
         Err(error) => {
             tracing::warn!(target: "alluvium.ledgers", error = &error as &dyn std::error::Error, "ledger upkeep in {} failed", dir.display());
+            Vec::new()
         }
     }
 }

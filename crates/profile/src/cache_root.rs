@@ -274,6 +274,11 @@ impl CacheRoot {
         &self.kv
     }
 
+    /// The kinds whose stores are open here.
+    pub fn open_kinds(&self) -> impl Iterator<Item = KvKind> {
+        KvKind::ALL.into_iter().filter(|kind| self.stores[*kind as usize].opened.get().is_some())
+    }
+
     /// How each kind that is there is used; hits and misses of those whose cache is open here. Reads every row of the
     /// stores: for people and reports, not for a hot path.
     ///

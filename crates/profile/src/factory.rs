@@ -17,6 +17,7 @@ use object_store::ObjectStore;
 use url::Url;
 
 use crate::builtins::Builtins;
+use crate::engine_tasks::carry_runs;
 use crate::extension::{SessionExtension, SessionParts, Slot};
 use crate::planner::CombinedPlanner;
 use crate::prepared::{Entry, Registry};
@@ -172,6 +173,7 @@ impl SessionFactory {
                 return Err(SessionError::Setting { setting, value: 0, rule: "it is at least 1" });
             }
         }
+        carry_runs();
         let parts = self.parts()?;
         let prepared = Registry::default();
         for (name, sql) in &parts.prepared {
@@ -217,7 +219,7 @@ impl SessionFactory {
         for (name, function) in parts.table_functions {
             context.register_udtf(&name, function);
         }
-        Ok(Session::new(context, builtins, self.profile.sql_policy(), prepared, self.diagnostics.clone()))
+        Ok(Session::new(context, builtins, &self.profile, prepared, self.diagnostics.clone()))
     }
 
     /// What fills the slots, in their order.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{LazyLock, PoisonError, RwLock};
 
-use alluvium_contracts::SqlPolicy;
+use alluvium_contracts::{PreparedAction, PreparedStatementUse, SqlPolicy};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 
@@ -86,6 +86,19 @@ pub struct PreparedStatement {
     pub prepared_under: SqlPolicy,
     /// Whether it comes with every session and cannot be taken away.
     pub is_system: bool,
+}
+
+impl PreparedStatement {
+    /// What diagnostics tell of it.
+    #[must_use]
+    pub fn used(&self, action: PreparedAction) -> PreparedStatementUse {
+        PreparedStatementUse {
+            name: self.name.clone(),
+            action,
+            parameter_types: self.parameters.iter().map(DataType::to_string).collect(),
+            sql_policy: self.prepared_under,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -149,6 +149,12 @@ impl RuntimeProfile {
         })
     }
 
+    /// Whether each operator of a query has a span of its own, where traces are recorded.
+    #[must_use]
+    pub fn query_spans(&self) -> bool {
+        self.resolved.query_spans.unwrap_or(false)
+    }
+
     /// What the engine remembers of files.
     pub(crate) fn engine_caches(&self) -> EngineCaches {
         let caches = &self.resolved.engine_caches;
@@ -196,6 +202,7 @@ impl RuntimeProfile {
         resolved.information_schema.get_or_insert(true);
         resolved.sql_policy.get_or_insert(SqlPolicy::ReadOnly);
         resolved.diagnostics.get_or_insert_with(|| NO_DIAGNOSTICS.to_owned());
+        resolved.query_spans.get_or_insert(false);
         resolved.parquet.pushdown_filters.get_or_insert(false);
         resolved.parquet.reorder_filters.get_or_insert(false);
         resolved.parquet.metadata_size_hint_bytes.get_or_insert(512 << 10);

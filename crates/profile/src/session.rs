@@ -18,6 +18,7 @@ use crate::builtins::Builtins;
 use crate::prepared::{PreparedStatement, Registry};
 use crate::query::Query;
 use crate::query_error::QueryError;
+use crate::runtime_profile::RuntimeProfile;
 use crate::statement::Parsed;
 use crate::{now, settings, statement};
 
@@ -31,6 +32,7 @@ pub struct Session {
     /// Those that were installed with the session, by name.
     table_functions: Arc<BTreeSet<String>>,
     policy: SqlPolicy,
+    pub(crate) query_spans: bool,
     pub(crate) prepared: Arc<Registry>,
     pub(crate) diagnostics: Option<Diagnostics>,
 }
@@ -50,7 +52,7 @@ impl Session {
     pub(crate) fn new(
         context: SessionContext,
         builtins: Builtins,
-        policy: SqlPolicy,
+        profile: &RuntimeProfile,
         prepared: Registry,
         diagnostics: Option<Diagnostics>,
     ) -> Self {
@@ -59,7 +61,8 @@ impl Session {
             context,
             builtins: Arc::new(builtins),
             table_functions: Arc::new(table_functions),
-            policy,
+            policy: profile.sql_policy(),
+            query_spans: profile.query_spans(),
             prepared: Arc::new(prepared),
             diagnostics,
         }

@@ -1,18 +1,15 @@
 //! PREPARE, EXECUTE and DEALLOCATE.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use alluvium_contracts::{Severity, SqlPolicy};
-use alluvium_telemetry::vocabulary::event::PREPARED_STATEMENT;
+use alluvium_contracts::{PreparedAction, Severity, SqlPolicy};
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::arrow::datatypes::{FieldRef, Schema};
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{DFSchema, ParamValues, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, Prepare, Statement};
 use datafusion::prelude::DataFrame;
-use serde_json::Value;
 
 use crate::prepared::{Entry, PreparedStatement};
 use crate::query_error::QueryError;
@@ -30,7 +27,7 @@ impl Session {
             prepared_under: self.sql_policy(),
             is_system: false,
         };
-        self.tell("prepare", &described);
+        self.tell(PreparedAction::Prepare, &described);
         self.prepared.insert(Entry { described, parsed })?;
         self.nothing()
     }
@@ -73,7 +70,7 @@ impl Session {
         let values = ParamValues::List(values.collect::<Result<_, _>>()?);
         let plan =
             Arc::unwrap_or_clone(input).with_param_values(values).map_err(|error| QueryError::plan(error, None))?;
-        self.tell("execute", &described);
+        self.tell(PreparedAction::Execute, &described);
         match crate::statement::needed_by_plan(&plan) {
             SqlPolicy::ReadOnly => Ok(DataFrame::new(self.context().state(), self.analyzed(plan, None)?)),
             _ => self.run_plan(plan).await,
@@ -105,19 +102,9 @@ impl Session {
         self.context().read_empty().map_err(|error| QueryError::plan(error, None))
     }
 
-    /// Texts stay out: they may hold what is secret.
-    fn tell(&self, action: &str, statement: &PreparedStatement) {
-        let Some(diagnostics) = &self.diagnostics else {
-            return;
-        };
-        let parameters = statement.parameters.iter().map(DataType::to_string).map(Value::from).collect();
-        let properties = [
-            ("action", Value::from(action)),
-            ("name", Value::from(statement.name.clone())),
-            ("parameters", Value::Array(parameters)),
-            ("policy", Value::from(statement.prepared_under.as_str())),
-        ];
-        let properties = properties.map(|(name, value)| (name.to_owned(), value));
-        diagnostics.event(&PREPARED_STATEMENT, Severity::Info, BTreeMap::from(properties));
+    fn tell(&self, action: PreparedAction, statement: &PreparedStatement) {
+        if let Some(diagnostics) = &self.diagnostics {
+            diagnostics.event(&statement.used(action), Severity::Info);
+        }
     }
 }

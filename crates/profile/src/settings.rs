@@ -139,6 +139,7 @@ pub const NEUTRAL_PROFILE_SETTINGS: &[(&str, &str)] = &[
     ("parquet.pushdown_filters", LATE_FILTER),
     ("parquet.reorder_filters", LATE_FILTER),
     ("preset", "stands for values of other settings, which count by themselves"),
+    ("query_spans", "says whether what operators measure anyway is told"),
     ("spill_directory", PLACE),
     ("spill_limit_bytes", FINISH),
     ("sql_policy", "decides whether a statement runs; a view is one query under every policy"),

@@ -1,40 +1,49 @@
-//! What a run tells a diagnostics sink: where the caches lie, how sources are read, how full the stores are, how it ended.
+//! What a run tells a diagnostics sink: where the caches lie, how sources are read and their columns adapted, which statements
+//! are prepared, what maintenance did, how full the stores are, how it ended.
 //!
 //! Nothing here is gathered unless a sink listens, and nothing here fails a run.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use alluvium_contracts::{CacheRunSummary, Severity};
+use alluvium_contracts::{
+    CacheRootReport, CacheRunSummary, MaintenanceEvent, MaintenanceResult, PreparedAction, RunId, ScanConfiguration,
+    Severity,
+};
 use alluvium_datasets::PinnedDataset;
-use alluvium_profile::KvKind;
-use alluvium_telemetry::vocabulary::event;
-use serde_json::{Value, json};
 
 use crate::decide::Decisions;
 use crate::pipeline::Pipeline;
 
-/// The kinds of stores that a pipeline opens. Describing one opens none that was not.
-const OPENED: [KvKind; 4] = [KvKind::Index, KvKind::Queue, KvKind::Runtime, KvKind::Schema];
-
 impl Pipeline {
-    /// What is known when everything is decided: the root, and how each source is read.
+    /// What is known when everything is decided.
     pub(crate) fn tell_decisions(&self, decisions: &Decisions) {
         if !self.diagnostics.is_enabled() {
             return;
         }
-        self.diagnostics.event(
-            &event::CACHE_ROOT,
-            Severity::Info,
-            properties([
-                ("root_id", json!(self.root.id())),
-                ("path", json!(self.root.path().to_string_lossy())),
-                ("named_by", json!(self.root_named_by)),
-                ("kv_kinds", json!(OPENED.map(KvKind::as_str))),
-            ]),
-        );
+        let mut kv_kinds: Vec<String> = self.root.open_kinds().map(|kind| kind.as_str().to_owned()).collect();
+        kv_kinds.sort_unstable();
+        let root = CacheRootReport {
+            root_id: self.root.id(),
+            path: self.root.path().to_string_lossy().into_owned(),
+            named_by: self.root_named_by,
+            kv_kinds,
+        };
+        self.diagnostics.event(&root, Severity::Info);
         for pin in decisions.pins() {
-            self.diagnostics.event(&event::SCAN_CONFIGURATION, Severity::Info, scan_configuration(pin));
+            self.diagnostics.event(&scan_configuration(pin), Severity::Info);
+            self.diagnostics.event(&pin.adapter(), Severity::Info);
+        }
+        for statement in decisions.session.prepared_statements() {
+            self.diagnostics.event(&statement.used(PreparedAction::Installed), Severity::Info);
+        }
+    }
+
+    /// What maintenance of the ledgers did in the run.
+    pub(crate) fn tell_maintenance(&self, run_id: RunId, done: Vec<MaintenanceEvent>) {
+        for event in done {
+            let severity = if event.result == MaintenanceResult::Error { Severity::Warn } else { Severity::Info };
+            self.diagnostics.event(&MaintenanceEvent { run_id: Some(run_id), ..event }, severity);
         }
     }
 
@@ -57,22 +66,16 @@ impl Pipeline {
 }
 
 /// The options of a pin are all resolved ones, defaults included.
-fn scan_configuration(pin: &PinnedDataset) -> BTreeMap<String, Value> {
-    let components = pin.components();
-    let options: BTreeMap<&str, &str> =
-        components.iter().filter_map(|(name, value)| Some((name.strip_prefix("option ")?, value.as_str()))).collect();
-    properties([
-        ("name", json!(pin.name())),
-        ("format", json!(components.get("format"))),
-        ("options", json!(options)),
-        ("columns", json!(pin.schema().fields().len())),
-        ("files", json!(pin.file_count())),
-        ("bytes", json!(pin.size_bytes())),
-        ("delta_version", json!(pin.delta_version())),
-        ("pin", json!(pin.digest())),
-    ])
-}
-
-fn properties<const N: usize>(pairs: [(&str, Value); N]) -> BTreeMap<String, Value> {
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+fn scan_configuration(pin: &PinnedDataset) -> ScanConfiguration {
+    let option = |(name, value): (&String, &String)| Some((name.strip_prefix("option ")?.to_owned(), value.clone()));
+    ScanConfiguration {
+        dataset_name: pin.name().to_owned(),
+        format: pin.format(),
+        options: pin.components().iter().filter_map(option).collect::<BTreeMap<_, _>>(),
+        column_count: pin.schema().fields().len() as u64,
+        file_count: pin.file_count() as u64,
+        size_bytes: pin.size_bytes(),
+        delta_version: pin.delta_version(),
+        pin: pin.digest(),
+    }
 }

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alluvium_contracts::{OutputResult, PlanDocument};
+use alluvium_contracts::{CacheRootOrigin, OutputResult, PlanDocument};
 use alluvium_datasets::{PinCounters, PinMemo, Pinner};
 use alluvium_delta_cache::{CacheError, DeltaCache};
 use alluvium_ledgers::{LedgerError, Ledgers};
@@ -70,8 +70,7 @@ pub struct Pipeline {
     pub(crate) pinner: Pinner,
     pub(crate) diagnostics: Diagnostics,
     pub(crate) root: Arc<CacheRoot>,
-    /// Who named the root: `flag`, `environment`, `pipeline_file` or `default`.
-    pub(crate) root_named_by: &'static str,
+    pub(crate) root_named_by: CacheRootOrigin,
 }
 
 /// A pipeline cannot be opened.
@@ -128,21 +127,22 @@ impl Pipeline {
     pub fn open(project: Project, options: OpenOptions) -> Result<Self, OpenError> {
         let (profile, path) = options.profile(&project)?;
         let root_named_by = match () {
-            () if options.cache_root.is_some() => "flag",
-            () if options.env_cache_root.as_ref().is_some_and(|path| !path.is_empty()) => "environment",
+            () if options.cache_root.is_some() => CacheRootOrigin::Flag,
+            () if options.env_cache_root.as_ref().is_some_and(|path| !path.is_empty()) => CacheRootOrigin::Environment,
             () => match profile.origin("cache_output_root") {
-                SettingOrigin::File => "pipeline_file",
-                SettingOrigin::Environment => "environment",
-                _ => "default",
+                SettingOrigin::File => CacheRootOrigin::PipelineFile,
+                SettingOrigin::Environment => CacheRootOrigin::Environment,
+                _ => CacheRootOrigin::Default,
             },
         };
         outside(&path, &project)?;
         let seam = options.seam.unwrap_or_else(Seam::system);
         let root = Arc::new(CacheRoot::open_with(&path, profile.kv_settings(), &seam)?);
         let memo = PinMemo::new(root.kv(KvKind::Runtime)?.clone(), root.kv(KvKind::Schema)?.clone());
-        let ledgers = Ledgers::open(root.ledgers(), root.kv(KvKind::Queue)?.clone(), seam.clone())?;
+        let mut ledgers = Ledgers::open(root.ledgers(), root.kv(KvKind::Queue)?.clone(), seam.clone())?;
         let mut cache = DeltaCache::open(Arc::clone(&root), seam.clone())?;
         if let Some(metrics) = options.metrics {
+            ledgers = ledgers.with_metrics(metrics.clone());
             cache = cache.with_metrics(metrics);
         }
         // A caller that listens comes before the profile.

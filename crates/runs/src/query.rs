@@ -76,8 +76,7 @@ impl Pipeline {
         fail_point!("query.decided");
         let frame = session.execute(query).await.map_err(wrong)?;
         let exec = frame.create_physical_plan().await.map_err(RunError::execute)?;
-        let batches =
-            datafusion::physical_plan::execute_stream(exec, session.context().task_ctx()).map_err(RunError::execute)?;
+        let batches = session.execute_merged(exec).map_err(RunError::execute)?;
         let schema = batches.schema();
         let reading = Arc::clone(&decisions.reading);
         let kept = batches.inspect(move |_| {

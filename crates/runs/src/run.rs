@@ -171,7 +171,10 @@ impl Pipeline {
         if wrote || self.ledgers.pending()? > OUTBOX_PATIENCE {
             // What cannot be drained now stays in the outbox; the run's own work is done and stands.
             match self.ledgers.drain().await {
-                Ok(report) => document.notices.extend(report.notices),
+                Ok(report) => {
+                    document.notices.extend(report.notices);
+                    self.tell_maintenance(document.run_id, report.maintenance);
+                }
                 Err(error) => document.notices.push(format!(
                     "the ledgers could not be written, their rows wait in the outbox: {}",
                     chain(&error)

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         builder = builder.with_trace_file(path)?;
     }
     let sdk = builder.build();
-    sdk.install_metrics();
+    sdk.install();
     tracing_subscriber::registry().with(sdk.layer()).init();
     let set_up_ms = setting_up.elapsed_ms();
 

@@ -26,7 +26,6 @@ pub use limits::DiagnosticsLimits;
 pub use memory::MemorySink;
 pub use otel::OtelLogsSink;
 
-use crate::vocabulary::Word;
 use crate::{Redactor, RunContext, Seam, TraceContext};
 
 /// Where events go. A sink never blocks for long, and never panics on purpose; one that does is survived.
@@ -35,7 +34,8 @@ pub trait DiagnosticsSink: fmt::Debug + Send + Sync {
     fn emit(&self, event: &DiagnosticsEvent);
 }
 
-/// Emits events and artifacts to sinks. Cloning is cheap, and clones count together.
+/// Tells sinks of events and artifacts. Each is a payload with a contract, which names it and its version. Cloning is cheap,
+/// and clones count together.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -96,56 +96,47 @@ impl Diagnostics {
         self.counts.dropped.load(Ordering::Relaxed)
     }
 
-    /// Emits an artifact: a payload with a contract, which names it. `artifact_id` says where it is stored, if it is.
+    /// Tells of a document that was made. `artifact_id` says where it is stored, if it is.
     pub fn artifact<T: Contract>(&self, payload: &T, artifact_id: Option<ArtifactId>) {
+        self.hand_on(payload, DiagnosticsEventKind::Artifact, Severity::Info, artifact_id);
+    }
+
+    /// Tells of something that happened, or was found so.
+    pub fn event<T: Contract>(&self, payload: &T, severity: Severity) {
+        self.hand_on(payload, DiagnosticsEventKind::Event, severity, None);
+    }
+
+    fn hand_on<T: Contract>(
+        &self,
+        payload: &T,
+        event_kind: DiagnosticsEventKind,
+        severity: Severity,
+        artifact_id: Option<ArtifactId>,
+    ) {
         if !self.is_enabled() {
             return;
         }
-        let encoded = serde_json::to_value(payload).ok().map(|value| match value {
-            Value::Object(map) => map.into_iter().collect(),
-            other => BTreeMap::from([("value".to_owned(), other)]),
-        });
-        self.hand_on(encoded, |event| DiagnosticsEvent {
-            name: T::KIND.to_owned(),
-            event_kind: DiagnosticsEventKind::Artifact,
-            version: Some(T::VERSION),
-            artifact_id,
-            ..event
-        });
-    }
-
-    /// Emits an event of the [`vocabulary`](crate::vocabulary::EVENTS) with its properties.
-    pub fn event(&self, name: &Word, severity: Severity, properties: BTreeMap<String, Value>) {
-        if self.is_enabled() {
-            self.hand_on(Some(properties), |event| DiagnosticsEvent { name: name.name.to_owned(), severity, ..event });
-        }
-    }
-
-    fn hand_on(
-        &self,
-        payload: Option<BTreeMap<String, Value>>,
-        describe: impl FnOnce(DiagnosticsEvent) -> DiagnosticsEvent,
-    ) {
         let within = self.counts.emitted.fetch_add(1, Ordering::Relaxed) < self.limits.max_events;
-        let Some(payload) = payload.filter(|_| within) else {
+        let encoded = within.then(|| serde_json::to_value(payload).ok()).flatten();
+        let Some(payload) = encoded else {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         };
         let run = RunContext::current();
         let active = Context::map_current(|context| TraceContext::from_span_context(context.span().span_context()));
         let trace = active.or_else(|| run.as_ref().map(|run| run.trace().clone()));
-        let event = describe(DiagnosticsEvent {
-            name: String::new(),
-            event_kind: DiagnosticsEventKind::Event,
-            severity: Severity::Info,
+        let event = DiagnosticsEvent {
+            name: T::KIND.to_owned(),
+            event_kind,
+            severity,
             event_time_unix_ms: self.seam.unix_ms(),
             run_id: run.map(|run| run.run_id()),
             trace_id: trace.as_ref().map(|trace| trace.trace_id().to_string()),
             span_id: trace.as_ref().map(|trace| trace.span_id().to_string()),
-            version: None,
-            artifact_id: None,
+            version: T::VERSION,
+            artifact_id,
             payload: self.leaving(payload),
-        });
+        };
         for sink in &self.sinks {
             // Foreign code: its panic must not become the run's.
             if catch_unwind(AssertUnwindSafe(|| sink.emit(&event))).is_err() {
@@ -155,13 +146,12 @@ impl Diagnostics {
     }
 
     /// A payload as it leaves: redacted first, so that no secret is cut in two and then not known for one.
-    fn leaving(&self, payload: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
-        let mut payload = Value::Object(payload.into_iter().collect());
+    fn leaving(&self, mut payload: Value) -> BTreeMap<String, Value> {
         self.redactor.json(&mut payload);
         self.limits.cut(&mut payload);
         match payload {
             Value::Object(map) => map.into_iter().collect(),
-            _ => BTreeMap::new(),
+            other => BTreeMap::from([("value".to_owned(), other)]),
         }
     }
 }

@@ -40,6 +40,7 @@ mod cache_span;
 mod diagnostics;
 mod metrics;
 mod outcome;
+mod query_trace;
 mod redact;
 mod run;
 #[cfg(feature = "sdk")]
@@ -56,6 +57,7 @@ pub use diagnostics::{
 };
 pub use metrics::CacheMetrics;
 pub use outcome::record;
+pub use query_trace::{Operator, QueryTrace};
 pub use redact::{PathPolicy, REDACTED, Redactor};
 pub use run::{RunContext, RunGuard, RunSpan, carry, carry_fn};
 pub use seam::{Clock, Ids, Seam, Stopwatch};

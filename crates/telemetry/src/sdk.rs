@@ -224,11 +224,15 @@ pub struct Sdk {
 }
 
 impl Sdk {
-    /// Makes the meter provider the process's, so that [`CacheMetrics::global`] counts to it. Call it before the first
-    /// cache operation.
-    pub fn install_metrics(&self) {
+    /// Makes these providers the process's, so that [`CacheMetrics::global`] counts to them and
+    /// [`QueryTrace`](crate::QueryTrace) finds its tracer. Call it before the first cache operation. Spans of `tracing` need
+    /// the [`layer`](Self::layer).
+    pub fn install(&self) {
         if let Some(meter) = &self.meter {
             global::set_meter_provider(meter.clone());
+        }
+        if let Some(tracer) = &self.tracer {
+            global::set_tracer_provider(tracer.clone());
         }
     }
 

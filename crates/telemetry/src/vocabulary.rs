@@ -10,7 +10,7 @@ mod page;
 mod tables;
 
 pub use page::page;
-pub use tables::{ATTRIBUTES, ERROR_TYPES, EVENTS, METRICS, RESOURCE_ATTRIBUTES, SPANS};
+pub use tables::{ATTRIBUTES, DIAGNOSTICS, ERROR_TYPES, METRICS, OPERATOR_SPAN, RESOURCE_ATTRIBUTES, SPANS};
 
 /// The instrumentation scope of everything that Alluvium emits, and the prefix of its `tracing` targets.
 pub const SCOPE: &str = "alluvium";
@@ -33,7 +33,7 @@ pub mod attribute {
     pub const CACHE_RESULT: &str = "cache.result";
     /// A class of the error, where there was one.
     pub const ERROR_TYPE: &str = "error.type";
-    /// The name of the view, dataset, artifact or output.
+    /// The name of the view, dataset, artifact, output or ledger.
     pub const CACHE_NAME: &str = "cache.name";
     /// The key of the content.
     pub const CACHE_KEY: &str = "cache_key";
@@ -53,6 +53,14 @@ pub mod attribute {
     pub const PLAN_HASH: &str = "plan_hash";
     /// The text of a query; its literals leave as `?`.
     pub const DB_QUERY_TEXT: &str = "db.query.text";
+    /// Rows that an operator gave.
+    pub const OPERATOR_ROWS: &str = "operator.rows";
+    /// Time that it computed, over all its partitions, in milliseconds.
+    pub const OPERATOR_COMPUTE_MS: &str = "operator.compute_ms";
+    /// Bytes that it read from files.
+    pub const OPERATOR_SCANNED_BYTES: &str = "operator.scanned_bytes";
+    /// Bytes that it spilled.
+    pub const OPERATOR_SPILLED_BYTES: &str = "operator.spilled_bytes";
     /// Where a diagnostics artifact is stored.
     pub const ARTIFACT_ID: &str = "artifact_id";
     /// The JSON of a diagnostics event.
@@ -73,22 +81,6 @@ pub mod metric {
     pub const ENTRIES: &str = "alluvium.cache.entry.count";
 }
 
-/// Diagnostics events that have no contract of their own.
-pub mod event {
-    use super::Word;
-
-    /// Where the caches lie, and why there.
-    pub const CACHE_ROOT: Word = Word { name: "cache_root", meaning: "Where the caches lie, and who said so." };
-    /// How a dataset is read.
-    pub const SCAN_CONFIGURATION: Word =
-        Word { name: "scan_configuration", meaning: "How a dataset is read: format, options, files." };
-    /// How a schema is adapted.
-    pub const ADAPTER_CHOICE: Word =
-        Word { name: "adapter_choice", meaning: "How a file's schema is adapted to its dataset's." };
-    /// A statement that was prepared.
-    pub const PREPARED_STATEMENT: Word = Word { name: "prepared_statement", meaning: "A statement that was prepared." };
-}
-
 /// Names of spans.
 pub mod span {
     /// One execution of a pipeline.
@@ -99,13 +91,13 @@ pub mod span {
     pub const PLAN: &str = "plan";
     /// A lookup.
     pub const READ: &str = "cache.read";
-    /// A new entry, or a commit to an output.
+    /// A new entry, or a commit to an output or a ledger.
     pub const WRITE: &str = "cache.write";
-    /// An entry taken away.
+    /// An entry taken away, or a damaged ledger set aside.
     pub const EVICT: &str = "cache.evict";
     /// A snapshot of the engine's caches.
     pub const SNAPSHOT: &str = "cache.snapshot";
-    /// Waiting for another process that computes the same key.
+    /// Waiting for another process that computes the same key, or drains the ledgers.
     pub const LEASE_WAIT: &str = "cache.lease_wait";
     /// A rehash of an entry's files.
     pub const VERIFY: &str = "cache.verify";
@@ -242,6 +234,7 @@ mod tests {
         let names: BTreeSet<_> = ATTRIBUTES.iter().map(|attribute| attribute.name).collect();
         assert_eq!(names.len(), ATTRIBUTES.len(), "an attribute is listed twice");
         let used = SPANS.iter().flat_map(|span| span.attributes).chain(METRICS.iter().flat_map(|m| m.attributes));
+        let used = used.chain(OPERATOR_SPAN);
         for name in used {
             assert!(names.contains(name), "{name} is used and not listed");
         }

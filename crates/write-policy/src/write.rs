@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alluvium_contracts::ContentDigest;
+use alluvium_telemetry::carry;
 use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -245,7 +246,7 @@ async fn write_streams(
             if plan.grouped { policy.partition_by().to_vec() } else { Vec::new() },
         );
         let cancelled = cancelled.clone();
-        tasks.spawn(async move { task.run(stream, cancelled).await.map(|adds| (index, adds)) });
+        tasks.spawn(carry(async move { task.run(stream, cancelled).await.map(|adds| (index, adds)) }));
     }
     let mut written = Vec::new();
     let mut failure = None;

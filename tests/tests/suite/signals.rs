@@ -76,6 +76,11 @@ impl Signals {
         Self { sdk, spans, metrics, logs, memory: Arc::default(), lines, trace }
     }
 
+    /// Makes the providers those of the process, for what does not go through `tracing`.
+    pub fn install(&self) {
+        self.sdk.install();
+    }
+
     /// How a pipeline is opened whose runs are recorded.
     pub fn options(&self) -> OpenOptions {
         let diagnostics = Diagnostics::new(later(), Redactor::default())

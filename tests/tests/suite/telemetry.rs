@@ -1,17 +1,22 @@
 //! The signals of whole runs: their contract as snapshots, their agreement with the ledgers, and what they must not say.
 
-use alluvium_contracts::{Contract, Envelope, KvStats, RunDocument, RunResult};
-use alluvium_runs::{Pipeline, RunOptions, Silent};
+use alluvium_contracts::{
+    AdapterChoice, CacheRootReport, CacheRunSummary, Contract, DatasetFormat, DiagnosticsEvent, Envelope, KvStats,
+    PreparedAction, PreparedStatementUse, RunDocument, RunResult, ScanConfiguration, SchemaAdapter,
+};
+use alluvium_runs::{OpenOptions, Pipeline, RunOptions, Silent};
 use alluvium_telemetry::TraceContext;
+use alluvium_telemetry::vocabulary::{DIAGNOSTICS, OPERATOR_SPAN, SPANS};
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::Int64Type;
+use opentelemetry_sdk::trace::SpanData;
 use serde_json::Value;
 
 use crate::lab::{Lab, batches, results, try_run};
 use crate::signals::Signals;
 
-/// A view under every policy, one that fails and one below it, and an output of its own.
-const TOML: &str = r#"
+/// A view under every policy, and an output of its own.
+const SOUND: &str = r#"
 [sources.events]
 format = "parquet"
 path = "data/events.parquet"
@@ -31,12 +36,6 @@ cache = "memory"
 sql = "select s, count(*) as n from clean group by s"
 cache = "delta_output"
 
-[views.broken]
-sql = "select k / (k - k) as k from clean"
-
-[views.below]
-sql = "select k from broken"
-
 [outputs.counted]
 view = "counted"
 path = "out/counted"
@@ -46,8 +45,21 @@ view = "clean"
 path = "out/copy"
 "#;
 
+/// One that fails and one below it.
+const BROKEN: &str = r#"
+[views.broken]
+sql = "select k / (k - k) as k from clean"
+
+[views.below]
+sql = "select k from broken"
+"#;
+
 fn lab() -> Lab {
-    let lab = Lab::new(TOML);
+    lab_of(&format!("{SOUND}{BROKEN}"))
+}
+
+fn lab_of(toml: &str) -> Lab {
+    let lab = Lab::new(toml);
     lab.parquet("data/events.parquet", &[(1, "a"), (2, "b"), (3, "b"), (4, "c")]);
     lab
 }
@@ -81,7 +93,7 @@ async fn golden_signals_of_a_run_that_writes_and_of_one_that_hits() {
         if let Some(document) = document {
             let run_id = document.run_id.as_uuid().simple().to_string();
             assert_eq!(root.span_context.trace_id().to_string(), run_id);
-            let of_run = |span: &opentelemetry_sdk::trace::SpanData| {
+            let of_run = |span: &SpanData| {
                 let run_id = document.run_id.to_string();
                 span.attributes.iter().any(|pair| pair.key.as_str() == "run_id" && pair.value.as_str() == run_id)
             };
@@ -102,62 +114,159 @@ async fn each_run_tells_its_diagnostics() {
     let document = run_recorded(&lab, &signals, going_on()).await;
     let events = signals.diagnostics();
     let names: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();
-    let stores = [KvStats::KIND; 4];
-    assert_eq!(names, [&["cache_root", "scan_configuration"], &stores[..], &["cache_run_summary"]].concat());
+    let of_sources = [CacheRootReport::KIND, ScanConfiguration::KIND, AdapterChoice::KIND];
+    let (statements, stores) = ([PreparedStatementUse::KIND; 6], [KvStats::KIND; 4]);
+    assert_eq!(names, [&of_sources[..], &statements, &stores, &[CacheRunSummary::KIND]].concat());
+    assert!(names.iter().all(|name| DIAGNOSTICS.iter().any(|word| word.name == *name)), "{names:?}");
     assert!(events.iter().all(|event| event.run_id == Some(document.run_id) && event.trace_id.is_some()));
-    let scan = &events[1].payload;
-    assert_eq!((&scan["name"], &scan["format"], &scan["files"]), (&"events".into(), &"parquet".into(), &1.into()));
+    // What was redacted is still what its contract says.
+    for event in &events {
+        let document = serde_json::json!({ "kind": event.name, "version": event.version, "payload": event.payload });
+        let valid = alluvium_contracts::validate(document.to_string().as_bytes(), Some(&event.name));
+        assert!(valid.is_ok(), "{valid:?}: {document}");
+    }
+    let scan: ScanConfiguration = payload(&events[1]);
+    assert_eq!((scan.dataset_name.as_str(), scan.format, scan.file_count), ("events", DatasetFormat::Parquet, 1));
+    let adapter: AdapterChoice = payload(&events[2]);
+    assert_eq!((adapter.adapter, adapter.groups.len()), (SchemaAdapter::Engine, 1));
+    let statement: PreparedStatementUse = payload(&events[3]);
+    assert_eq!((statement.name.as_str(), statement.action), ("caches", PreparedAction::Installed));
     let root = &events[0].payload;
     assert_eq!(root["named_by"], "default");
+    assert_eq!(root["kv_kinds"], serde_json::json!(["index", "queue", "runtime", "schema"]));
     assert!(root["path"].as_str().unwrap().starts_with("path#"), "{root:?}");
     let index = events.iter().find(|event| event.payload.get("kind") == Some(&"index".into())).unwrap();
     assert!(index.payload["entry_count"].as_u64().unwrap() > 0 && index.payload["volume_bytes"].as_u64().unwrap() > 0);
 }
 
-/// The run summary, the inventory and the metrics, over a run that writes and over one that hits.
+/// The run summary, the inventory and the metrics: over a first run, over one that hits, and over one that fails.
 #[tokio::test]
 async fn summary_metrics_and_ledger_have_the_same_totals() {
-    let lab = lab();
-    for expected in [(0, 2), (2, 0)] {
+    let lab = lab_of(SOUND);
+    for (hits, writes, errors) in [(0, 2, 0), (2, 0, 0), (2, 0, 1)] {
+        if errors > 0 {
+            lab.write("alluvium.toml", &format!("{SOUND}{BROKEN}"));
+        }
         let signals = Signals::new();
         let document = run_recorded(&lab, &signals, going_on()).await;
-        let pipeline = lab.open();
-        let run = format!("run_id = '{}'", document.run_id);
-        let count = async |sql: String| number(&pipeline, &sql).await;
-        let of_views = |result: &str| {
-            format!(
-                "select count(*) from alluvium.cache_inventory where {run} and cache_scope = 'view' and result = '{result}'"
-            )
-        };
-        let operations = |pairs: &[&str]| signals.total("alluvium.cache.operations", pairs);
-
-        let hits = operations(&["cache.scope=view", "cache.operation=read", "cache.result=hit"]);
-        let writes = operations(&["cache.scope=view", "cache.operation=write", "cache.result=ok"])
-            - operations(&["cache.scope=view", "cache.policy=memory", "cache.operation=write"]);
-        let errors = operations(&["cache.scope=view", "cache.operation=write", "cache.result=error"]);
-        for (result, column, metric) in
-            [("hit", "hit_count", hits), ("write", "write_count", writes), ("error", "error_count", errors)]
-        {
-            let summary = count(format!("select {column} from alluvium.cache_runs where {run}")).await;
-            let ledger = count(of_views(result)).await;
-            assert_eq!((summary, ledger), (metric, metric), "{result}: {:?}", results(&document));
-        }
-        assert_eq!((hits, writes, errors), (expected.0, expected.1, 1), "{:?}", results(&document));
-
-        // Bytes: of every row that says `write`, once where the output is its view's entry.
-        let written = count(format!(
-            "select coalesce(sum(size_bytes), 0) from alluvium.cache_inventory \
-             where {run} and result = 'write' and not (cache_scope = 'output' and view_name = 'counted')"
-        ))
-        .await;
-        assert_eq!(signals.total("alluvium.cache.io", &["cache.operation=write"]), written);
-
-        // And each signal agrees with the others, operation by operation.
-        let spans = signals.spans();
-        let ended = spans.iter().filter(|span| span.attributes.iter().any(|pair| pair.key.as_str() == "cache.result"));
-        let ended = ended.count() as u64;
-        assert_eq!((operations(&[]), signals.total("alluvium.cache.operation.duration", &[])), (ended, ended));
+        let expected = if errors > 0 { RunResult::Failed } else { RunResult::Succeeded };
+        assert_eq!(document.result, expected);
+        totals_agree(&lab, &signals, &document, [hits, writes, errors]).await;
     }
+}
+
+async fn totals_agree(lab: &Lab, signals: &Signals, document: &RunDocument, expected: [u64; 3]) {
+    let pipeline = lab.open();
+    let run = format!("run_id = '{}'", document.run_id);
+    let count = async |sql: String| number(&pipeline, &sql).await;
+    let of_views = |result: &str| {
+        format!(
+            "select count(*) from alluvium.cache_inventory where {run} and cache_scope = 'view' and result = '{result}'"
+        )
+    };
+    let operations = |pairs: &[&str]| signals.total("alluvium.cache.operations", pairs);
+
+    let hits = operations(&["cache.scope=view", "cache.operation=read", "cache.result=hit"]);
+    let writes = operations(&["cache.scope=view", "cache.operation=write", "cache.result=ok"])
+        - operations(&["cache.scope=view", "cache.policy=memory", "cache.operation=write"]);
+    let errors = operations(&["cache.scope=view", "cache.operation=write", "cache.result=error"]);
+    for (result, column, metric) in
+        [("hit", "hit_count", hits), ("write", "write_count", writes), ("error", "error_count", errors)]
+    {
+        let summary = count(format!("select {column} from alluvium.cache_runs where {run}")).await;
+        let ledger = count(of_views(result)).await;
+        assert_eq!((summary, ledger), (metric, metric), "{result}: {:?}", results(document));
+    }
+    assert_eq!([hits, writes, errors], expected, "{:?}", results(document));
+
+    // Bytes: of every row that says `write`, once where the output is its view's entry. The ledgers' own are in no row.
+    let written = count(format!(
+        "select coalesce(sum(size_bytes), 0) from alluvium.cache_inventory \
+         where {run} and result = 'write' and not (cache_scope = 'output' and view_name = 'counted')"
+    ))
+    .await;
+    let bytes = |scope| signals.total("alluvium.cache.io", &["cache.operation=write", scope]);
+    assert_eq!(bytes("cache.scope=view") + bytes("cache.scope=output"), written);
+
+    // And each signal agrees with the others, operation by operation.
+    let spans = signals.spans();
+    let ended = spans.iter().filter(|span| span.attributes.iter().any(|pair| pair.key.as_str() == "cache.result"));
+    let ended = ended.count() as u64;
+    assert_eq!((operations(&[]), signals.total("alluvium.cache.operation.duration", &[])), (ended, ended));
+}
+
+/// A ledger is a cache scope like any other, though no ledger tells of it.
+#[tokio::test]
+async fn what_is_done_to_ledgers_is_measured() {
+    let lab = lab_of(SOUND);
+    lab.run().await;
+    let inventory = lab.path(".alluvium/cache_ledgers/datafusion_view_cache_inventory_v1");
+    std::fs::remove_dir_all(inventory.join("_delta_log")).unwrap();
+
+    let signals = Signals::new();
+    let ledgers = ["cache.scope=ledger"];
+    signals
+        .record(async {
+            let pipeline = Lab::open_with(lab.dir(), signals.options());
+            batches(&pipeline, "select * from alluvium.cache_inventory").await;
+            try_run(&pipeline, RunOptions { fresh: true, ..RunOptions::default() }, &Silent).await.unwrap();
+            batches(&pipeline, "select * from alluvium.cache_runs").await;
+        })
+        .await;
+    let of = |more: &[&str]| signals.total("alluvium.cache.operations", &[&ledgers, more].concat());
+    assert_eq!(of(&["cache.operation=evict", "cache.result=ok"]), 1, "the damaged one is set aside");
+    assert_eq!(of(&["cache.operation=read", "cache.result=miss"]), 1, "and then there is none");
+    assert_eq!(of(&["cache.operation=read", "cache.result=hit"]), 7, "a query looks each of the four up");
+    assert_eq!(of(&["cache.operation=write", "cache.result=ok"]), 3, "its plan bundles are kept already");
+    assert!(signals.total("alluvium.cache.io", &ledgers) > 1_000);
+}
+
+/// The operators of a query, asked for by the profile: they change no key and say nothing of the query.
+#[tokio::test]
+async fn operators_have_spans_where_the_profile_asks_for_them() {
+    let lab = lab_of(SOUND);
+    let keys = lab.keys().await;
+    let signals = Signals::new();
+    signals.install();
+    let environment = vec![("ALLUVIUM_PROFILE_QUERY_SPANS".into(), "true".into())];
+    let document = signals
+        .record(async {
+            let pipeline = Lab::open_with(lab.dir(), OpenOptions { environment, ..signals.options() });
+            try_run(&pipeline, RunOptions::default(), &Silent).await.unwrap()
+        })
+        .await;
+    assert_eq!(document.result, RunResult::Succeeded);
+
+    let spans = signals.spans();
+    let is_ours = |span: &SpanData| SPANS.iter().any(|known| known.name == span.name);
+    let operators: Vec<_> = spans.iter().filter(|span| !is_ours(span)).collect();
+    let named = |name: &str| operators.iter().filter(|span| span.name == name).count();
+    assert!(named("FilterExec") > 0 && named("DataSourceExec") > 0 && named("AggregateExec") > 0, "{}", signals.tree());
+    for span in &operators {
+        let keys: Vec<&str> = span.attributes.iter().map(|pair| pair.key.as_str()).collect();
+        assert!(
+            keys.iter().all(|key| OPERATOR_SPAN.contains(key)) && keys.contains(&"run_id"),
+            "{}: {keys:?}",
+            span.name
+        );
+        let mut above = *span;
+        while let Some(parent) = spans.iter().find(|one| one.span_context.span_id() == above.parent_span_id) {
+            above = parent;
+            if is_ours(above) {
+                break;
+            }
+        }
+        assert!(["cache.write", "view"].contains(&above.name.as_ref()), "{} is below {}", span.name, above.name);
+    }
+    let rows = |span: &SpanData| {
+        span.attributes.iter().any(|pair| format!("{}={}", pair.key, pair.value) == "operator.rows=3")
+    };
+    assert!(operators.iter().any(|span| span.name == "FilterExec" && rows(span)), "three rows pass k > 1");
+
+    // Without them the same keys, and so hits.
+    assert_eq!(lab.keys().await, keys);
+    let again = lab.run().await;
+    assert!(results(&again).contains(&"clean: hit".to_owned()), "{:?}", results(&again));
 }
 
 #[tokio::test]
@@ -244,10 +353,20 @@ path = "out/secret-place"
     let ledgers = crate::lab::answer(&pipeline, "select * from alluvium.cache_inventory").await
         + &crate::lab::answer(&pipeline, "select * from alluvium.cache_runs").await;
     assert!(printed.contains("[redacted]") && ledgers.contains("[redacted]"), "the reasons had something to redact");
+    // What a person writes into SQL is kept as it stands, for replay; what the data held is not.
+    let mut documents = String::new();
+    for ledger in ["run_manifests", "cache_artifacts"] {
+        documents += &crate::lab::answer(&pipeline, &format!("select * from alluvium.{ledger}")).await;
+    }
+    assert!(documents.len() > 1_000 && !documents.contains("hunter2"), "{documents}");
     for secret in CREDENTIALS {
         assert!(!printed.contains(secret), "{secret} is printed: {printed}");
         assert!(!ledgers.contains(secret), "{secret} is in the ledgers: {ledgers}");
     }
+}
+
+fn payload<T: Contract>(event: &DiagnosticsEvent) -> T {
+    serde_json::from_value(serde_json::json!(event.payload)).unwrap()
 }
 
 async fn number(pipeline: &Pipeline, sql: &str) -> u64 {

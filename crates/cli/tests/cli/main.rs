@@ -6,6 +6,7 @@ mod cache;
 mod faults;
 mod kv;
 mod table;
+mod telemetry;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -260,7 +261,7 @@ fn a_run_tells_as_much_as_it_is_asked_to() {
     assert!(run.status.success(), "{run:?}");
     let events = fs::read_to_string(&file).unwrap();
     let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(events.iter().any(|event| event["payload"]["name"] == "cache_root"), "{events:?}");
+    assert!(events.iter().any(|event| event["payload"]["name"] == "cache_root_report"), "{events:?}");
     for event in &events {
         assert_eq!(event["payload"]["trace_id"], "0af7651916cd43dd8448eb211c80319c", "TRACEPARENT is continued");
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alluvium_contracts::DatasetFormat::{self, Csv, Json, Parquet};
-use alluvium_contracts::{DatasetSpec, EvolutionSpec};
+use alluvium_contracts::{AdaptedColumn, ColumnAdaptation, DatasetSpec, EvolutionSpec, SchemaAdapter};
 use alluvium_datasets::Dataset;
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
 use datafusion::prelude::SessionConfig;
@@ -65,9 +65,12 @@ async fn a_default_stands_where_the_column_is_missing_and_nowhere_else() {
 async fn a_missing_column_without_default_is_null_to_every_filter() {
     let project = Project::with(eager());
     let mut spec = defaults(&project);
+    let adaptation = async |spec: &DatasetSpec| project.pin_spec(spec).await.adapter().groups[0].columns[0].adaptation;
+    assert_eq!(adaptation(&spec).await, ColumnAdaptation::Default);
     spec.evolution = Some(EvolutionSpec::default());
     assert_eq!(project.answer(&spec, "select k from t where c is null").await, "| k |\n| 1 |\n| 2 |\n| 3 |\n| 4 |");
     assert_eq!(project.answer(&spec, "select count(c) as n from t").await, "| n |\n| 2 |");
+    assert_eq!(adaptation(&spec).await, ColumnAdaptation::Null);
 }
 
 #[tokio::test]
@@ -87,6 +90,20 @@ async fn columns_are_renamed_cast_and_left_out() {
         ..dataset(Parquet, "d")
     };
     assert_eq!(project.answer(&spec, "select * from t").await, "| delay |\n|       |\n| 1.0   |\n| 2.5   |\n| 4.25  |");
+    let choice = project.pin_spec(&spec).await.adapter();
+    assert_eq!(choice.adapter, SchemaAdapter::Expressions);
+    let column = |name: &str, data_type: &str| AdaptedColumn {
+        name: "delay".to_owned(),
+        adaptation: ColumnAdaptation::Cast,
+        file_column: Some(name.to_owned()),
+        file_type: Some(data_type.to_owned()),
+        data_type: "Float64".to_owned(),
+    };
+    let adapted: Vec<_> = choice.groups.iter().map(|group| (group.file_count, group.columns.clone())).collect();
+    assert_eq!(
+        adapted,
+        [(1, vec![column("dep_delay", "Int32")]), (1, Vec::new()), (1, vec![column("delay", "Utf8View")])]
+    );
     assert_eq!(project.answer(&spec, "select delay from t where delay = 1").await, "| delay |\n| 1.0   |");
     assert_eq!(project.answer(&spec, "select delay from t where delay > 2").await, "| delay |\n| 2.5   |\n| 4.25  |");
 

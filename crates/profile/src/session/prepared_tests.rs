@@ -125,8 +125,8 @@ async fn what_is_prepared_and_executed_is_told_without_its_text() {
     rows(&session, "execute p(1)").await.unwrap();
     let events = memory.events();
     let told: Vec<_> = events.iter().map(|e| (e.name.as_str(), e.payload["action"].as_str().unwrap())).collect();
-    assert_eq!(told, [("prepared_statement", "prepare"), ("prepared_statement", "execute")]);
-    assert_eq!(events[0].payload["parameters"], serde_json::json!(["Int64"]));
+    assert_eq!(told, [("prepared_statement_use", "prepare"), ("prepared_statement_use", "execute")]);
+    assert_eq!(events[0].payload["parameter_types"], serde_json::json!(["Int64"]));
     assert!(!format!("{events:?}").contains("hunter2"));
 }
 

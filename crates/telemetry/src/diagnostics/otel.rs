@@ -41,9 +41,7 @@ impl<L: Logger + Send + Sync> DiagnosticsSink for OtelLogsSink<L> {
         if let Ok(payload) = serde_json::to_string(&event.payload) {
             record.add_attribute(attribute::PAYLOAD, payload);
         }
-        if let Some(version) = event.version {
-            record.add_attribute(attribute::PAYLOAD_VERSION, i64::from(version));
-        }
+        record.add_attribute(attribute::PAYLOAD_VERSION, i64::from(event.version));
         if let Some(artifact_id) = event.artifact_id {
             record.add_attribute(attribute::ARTIFACT_ID, artifact_id.to_string());
         }
@@ -59,8 +57,7 @@ impl<L: Logger + Send + Sync> DiagnosticsSink for OtelLogsSink<L> {
 
 /// The API wants a name that is part of the program. A contract of somebody else's is named in the body.
 fn event_name(name: &str) -> &'static str {
-    let listed = vocabulary::EVENTS.iter().map(|event| event.name).find(|known| *known == name);
-    listed.or_else(|| contract(name).map(|known| known.kind)).unwrap_or(DiagnosticsEvent::KIND)
+    contract(name).map_or(DiagnosticsEvent::KIND, |known| known.kind)
 }
 
 fn place(event: &DiagnosticsEvent) -> Option<(TraceId, SpanId)> {

@@ -48,7 +48,7 @@ fn an_event_knows_its_contract_run_and_trace() {
     }
     diagnostics.artifact(&note("outside"), None);
     let events = memory.events();
-    assert_eq!((events[0].name.as_str(), events[0].version), ("note", Some(3)));
+    assert_eq!((events[0].name.as_str(), events[0].version), ("note", 3));
     assert_eq!(events[0].event_kind, DiagnosticsEventKind::Artifact);
     assert_eq!(events[0].run_id, Some(run.context().run_id()));
     assert_eq!(events[0].trace_id, Some(run.context().trace().trace_id().to_string()));
@@ -131,14 +131,19 @@ fn event() -> DiagnosticsEvent {
 }
 
 #[test]
-fn an_event_has_a_name_of_the_vocabulary_and_properties() {
+fn what_happened_is_an_event_with_its_severity_and_its_contracts_version() {
     let (diagnostics, memory) = to_memory(DiagnosticsLimits::default());
-    let properties = BTreeMap::from([("sql".to_owned(), json!("SELECT 'hunter2'"))]);
-    diagnostics.event(&crate::vocabulary::event::PREPARED_STATEMENT, Severity::Warn, properties);
+    diagnostics.event(&note("x"), Severity::Warn);
     let event = memory.events().remove(0);
-    assert_eq!((event.name.as_str(), event.event_kind), ("prepared_statement", DiagnosticsEventKind::Event));
-    assert_eq!((event.severity, event.version), (Severity::Warn, None));
-    assert_eq!(event.payload["sql"], "SELECT ?");
+    assert_eq!((event.name.as_str(), event.event_kind), ("note", DiagnosticsEventKind::Event));
+    assert_eq!((event.severity, event.version), (Severity::Warn, 3));
+}
+
+#[test]
+fn every_kind_of_the_vocabulary_has_a_contract() {
+    for word in crate::vocabulary::DIAGNOSTICS {
+        assert!(alluvium_contracts::contract(word.name).is_some(), "{}", word.name);
+    }
 }
 
 #[test]

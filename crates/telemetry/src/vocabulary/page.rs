@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::{
-    ATTRIBUTES, Content, DURATION_BUCKETS_S, ERROR_TYPES, EVENTS, MAX_SERIES, METRICS, On, RESOURCE_ATTRIBUTES, SPANS,
-    Word,
+    ATTRIBUTES, Content, DIAGNOSTICS, DURATION_BUCKETS_S, ERROR_TYPES, MAX_SERIES, METRICS, OPERATOR_SPAN, On,
+    RESOURCE_ATTRIBUTES, SPANS, Word,
 };
 
 /// The text of `docs/observability/vocabulary.md`.
@@ -23,6 +23,15 @@ pub fn page() -> String {
     }
     page.push_str("\nThe status of a span is `Error` where `error.type` is set, and unset otherwise.\n");
 
+    // Writing to a String cannot fail.
+    let _ = write!(
+        page,
+        "\nWith `query_spans` of `[profile]` each operator of a query has a span too, called as the engine calls the operator\n\
+         (`FilterExec`) and made when the query has ended: {}. An operator's text, its expressions and file names stay in\n\
+         the process.\n",
+        codes(OPERATOR_SPAN)
+    );
+
     section(&mut page, "Metrics", &["metric", "instrument", "unit", "meaning", "attributes"]);
     for metric in METRICS {
         let cells =
@@ -30,7 +39,6 @@ pub fn page() -> String {
         row(&mut page, &cells);
     }
     let buckets: Vec<String> = DURATION_BUCKETS_S.iter().map(ToString::to_string).collect();
-    // Writing to a String cannot fail.
     let _ = write!(
         page,
         "\nA metric makes at most {MAX_SERIES} series; what would make more is counted under `otel.metric.overflow`.\n\
@@ -56,10 +64,10 @@ pub fn page() -> String {
 
     words(&mut page, "Errors", "`error.type`", ERROR_TYPES);
     words(&mut page, "Resource", "attribute", RESOURCE_ATTRIBUTES);
-    words(&mut page, "Diagnostics", "event", EVENTS);
+    words(&mut page, "Diagnostics", "kind", DIAGNOSTICS);
     page.push_str(
-        "\nAn artifact is named after the kind of its contract, such as `kv_stats`, and its payload has the schema of\n\
-         that kind in `docs/contracts`. An event of this table has properties without one.\n",
+        "\nAn event is named after the kind of its payload's contract, whose schema is in `docs/contracts`, and carries that\n\
+         contract's version.\n",
     );
     page
 }

@@ -1,8 +1,11 @@
 //! The tables of the vocabulary.
 
-use alluvium_contracts::{CacheOperation, CachePolicy, CacheScope, LookupResult};
+use alluvium_contracts::{
+    AdapterChoice, CacheOperation, CachePolicy, CacheRootReport, CacheRunSummary, CacheScope, Contract, KvStats,
+    LookupResult, MaintenanceEvent, PreparedStatementUse, ScanConfiguration,
+};
 
-use super::{Attribute, Content, Metric, On, SpanName, Word, attribute, event, metric, span};
+use super::{Attribute, Content, Metric, On, SpanName, Word, attribute, metric, span};
 
 macro_rules! words {
     ($($word:expr),+ $(,)?) => { &[$($word.as_str()),+] };
@@ -53,7 +56,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     bounded(attribute::CACHE_POLICY, "What becomes of a result.", POLICIES),
     bounded(attribute::CACHE_RESULT, "How it ended: a lookup as hit, miss or error; the rest as ok or error.", RESULTS),
     bounded(attribute::ERROR_TYPE, "The class of the error; absent where there was none.", &ERROR_NAMES),
-    open(attribute::CACHE_NAME, Content::Name, "The view, dataset, artifact or output."),
+    open(attribute::CACHE_NAME, Content::Name, "The view, dataset, artifact, output or ledger."),
     open(attribute::CACHE_KEY, Content::Id, "The cache key, as in the inventory and in commits."),
     open(attribute::CACHE_PATH, Content::Path, "Where the entry lies."),
     open(attribute::CACHE_BYTES, Content::Number, "Bytes read or written."),
@@ -63,6 +66,10 @@ pub const ATTRIBUTES: &[Attribute] = &[
     open(attribute::RESULT, Content::Name, "How the run or the view ended, in the words of the ledgers."),
     open(attribute::PLAN_HASH, Content::Id, "The plan fingerprint, as in commits."),
     open(attribute::DB_QUERY_TEXT, Content::Sql, "A query, with `?` for each literal."),
+    open(attribute::OPERATOR_ROWS, Content::Number, "Rows that an operator gave."),
+    open(attribute::OPERATOR_COMPUTE_MS, Content::Number, "Time that an operator computed, over all its partitions."),
+    open(attribute::OPERATOR_SCANNED_BYTES, Content::Number, "Bytes that an operator read from files."),
+    open(attribute::OPERATOR_SPILLED_BYTES, Content::Number, "Bytes that an operator spilled."),
     open(attribute::ARTIFACT_ID, Content::Id, "Where a diagnostics artifact is stored."),
     open(attribute::PAYLOAD, Content::Text, "The JSON of a diagnostics event; redacted value by value before."),
     open(attribute::PAYLOAD_VERSION, Content::Number, "The version of that JSON's shape."),
@@ -93,7 +100,7 @@ const fn cache_span(name: &'static str, meaning: &'static str) -> SpanName {
     SpanName { name, meaning, attributes: CACHE_SPAN }
 }
 
-/// Every span.
+/// Every span but those of operators.
 pub const SPANS: &[SpanName] = &[
     SpanName {
         name: span::RUN,
@@ -117,12 +124,21 @@ pub const SPANS: &[SpanName] = &[
         ],
     },
     cache_span(span::READ, "A lookup."),
-    cache_span(span::WRITE, "A new entry, or a commit to an output."),
-    cache_span(span::EVICT, "An entry taken away."),
+    cache_span(span::WRITE, "A new entry, or a commit to an output or a ledger."),
+    cache_span(span::EVICT, "An entry taken away, or a damaged ledger set aside."),
     cache_span(span::SNAPSHOT, "A snapshot of the engine's caches."),
-    cache_span(span::LEASE_WAIT, "Waiting for another process that computes the same key."),
+    cache_span(span::LEASE_WAIT, "Waiting for another process that computes the same key, or drains the ledgers."),
     cache_span(span::VERIFY, "A rehash of an entry's files."),
     cache_span(span::GC, "A collection of condemned entries."),
+];
+
+/// What the span of an operator carries. It is called as the engine calls the operator, so there is no list of names.
+pub const OPERATOR_SPAN: &[&str] = &[
+    attribute::RUN_ID,
+    attribute::OPERATOR_ROWS,
+    attribute::OPERATOR_COMPUTE_MS,
+    attribute::OPERATOR_SCANNED_BYTES,
+    attribute::OPERATOR_SPILLED_BYTES,
 ];
 
 /// Every metric.
@@ -183,6 +199,18 @@ pub const ERROR_TYPES: &[Word] = &[
     Word { name: super::OTHER_ERROR, meaning: "Any other." },
 ];
 
-/// Diagnostics events that have no contract of their own. Artifacts are named after the kind of theirs.
-pub const EVENTS: &[Word] =
-    &[event::CACHE_ROOT, event::SCAN_CONFIGURATION, event::ADAPTER_CHOICE, event::PREPARED_STATEMENT];
+/// What runs tell in their diagnostics, by the kinds of the payloads' contracts. What an embedding program tells beside is named
+/// after its contract too.
+pub const DIAGNOSTICS: &[Word] = &[
+    told::<CacheRootReport>(),
+    told::<ScanConfiguration>(),
+    told::<AdapterChoice>(),
+    told::<PreparedStatementUse>(),
+    told::<MaintenanceEvent>(),
+    told::<KvStats>(),
+    told::<CacheRunSummary>(),
+];
+
+const fn told<T: Contract>() -> Word {
+    Word { name: T::KIND, meaning: T::DOC }
+}

@@ -9,5 +9,6 @@ mod contract;
 mod layer;
 #[cfg(feature = "otlp-http")]
 mod outage;
+mod queries;
 mod secrets;
 mod support;

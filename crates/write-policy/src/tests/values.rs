@@ -1,5 +1,8 @@
 //! Awkward values, types and directories.
 
+use std::sync::Mutex;
+
+use alluvium_telemetry::{RunContext, RunSpan, Seam};
 use arrow::array::{BooleanArray, Date32Array, Decimal128Array, TimestampMicrosecondArray};
 use arrow::datatypes::TimeUnit;
 
@@ -134,6 +137,21 @@ async fn a_partition_value_too_long_for_a_directory_is_told_from_a_full_disk() {
     let result = write_files(dir.path(), schema(), vec![rows], &by_s()).await;
     assert!(matches!(result, Err(WriteError::NameTooLong { .. })), "{result:?}");
     assert_eq!(data_files(dir.path()), Vec::<PathBuf>::new());
+}
+
+/// Rows are asked for in tasks of the writer's own.
+#[tokio::test]
+async fn what_makes_the_rows_belongs_to_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let seam = Seam::system();
+    let run = RunSpan::begin(&seam, seam.run_id(), None);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&seen);
+    let batches =
+        stream(vec![batch(&[(Some("a"), 1)])]).inspect(move |_| noted.lock().unwrap().push(RunContext::current()));
+    let rows = Box::pin(RecordBatchStreamAdapter::new(schema(), batches));
+    run.scope(write_files(dir.path(), schema(), vec![rows], &by_s())).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), [Some(run.context().clone())]);
 }
 
 #[tokio::test]

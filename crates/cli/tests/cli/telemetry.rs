@@ -1,0 +1,223 @@
+//! What leaves the process, and what it keeps: to a collector before a stopped run ends, and nowhere a credential.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use crate::{alluvium, endless, ends, send, spawn};
+
+/// A collector that takes everything: the path and the body of each request.
+type Requests = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
+fn collector() -> (String, Requests) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let requests = Requests::default();
+    let kept = Arc::clone(&requests);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let kept = Arc::clone(&kept);
+            // A connection that breaks off is the sender's business.
+            std::thread::spawn(move || answer(stream, &kept).unwrap_or_default());
+        }
+    });
+    (url, requests)
+}
+
+fn answer(stream: TcpStream, kept: &Requests) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut writer = stream;
+    loop {
+        let (mut lines, mut bytes) = (Vec::new(), 0);
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            if let Some(length) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                bytes = length.trim().parse().unwrap();
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+            lines.push(line);
+        }
+        let mut body = vec![0; bytes];
+        reader.read_exact(&mut body)?;
+        let path = lines[0].split(' ').nth(1).unwrap().to_owned();
+        kept.lock().unwrap().push((path, body));
+        writer.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n")?;
+    }
+}
+
+/// All that was sent, with whatever is no text taken for blanks.
+fn sent(requests: &Requests) -> String {
+    let requests = requests.lock().unwrap();
+    requests.iter().map(|(_, body)| String::from_utf8_lossy(body).into_owned()).collect()
+}
+
+#[test]
+fn a_run_that_is_stopped_sends_what_it_has_before_it_ends() {
+    let (url, requests) = collector();
+    let (_keep, dir) = endless();
+    let mut child = alluvium_to(&url, &["run", &dir, "--otlp", &url]);
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    told.read_line(&mut String::new()).unwrap();
+    send("-TERM", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let paths: BTreeSet<String> = requests.lock().unwrap().iter().map(|(path, _)| path.clone()).collect();
+    assert_eq!(paths, ["/v1/logs", "/v1/metrics", "/v1/traces"].map(str::to_owned).into());
+    let sent = sent(&requests);
+    assert!(sent.contains("interrupted") && sent.contains("cache_run_summary"), "{sent}");
+}
+
+#[test]
+fn the_standard_variables_say_who_sends_and_that_nobody_does() {
+    let (url, requests) = collector();
+    let (_keep, shop) = crate::project();
+    let disabled =
+        alluvium().args(["run", &shop]).env("OTEL_EXPORTER_OTLP_ENDPOINT", &url).env("OTEL_SDK_DISABLED", "true");
+    assert!(disabled.output().unwrap().status.success());
+    assert!(requests.lock().unwrap().is_empty(), "disabled is disabled");
+    let named = alluvium()
+        .args(["run", &shop, "--fresh"])
+        .env("NO_PROXY", "127.0.0.1")
+        .env("ALLUVIUM_OTLP_FLUSH_MS", "20000")
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &url)
+        .env("OTEL_METRICS_EXPORTER", "none")
+        .env("OTEL_SERVICE_NAME", "nightly-shop")
+        .env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=rehearsal")
+        .output()
+        .unwrap();
+    assert!(named.status.success(), "{named:?}");
+    for (path, body) in requests.lock().unwrap().iter() {
+        assert_ne!(path, "/v1/metrics");
+        let body = String::from_utf8_lossy(body);
+        for word in
+            ["nightly-shop", "service.version", "service.instance.id", "deployment.environment.name", "rehearsal"]
+        {
+            assert!(body.contains(word), "{word} is not in a request to {path}");
+        }
+    }
+    assert!(requests.lock().unwrap().len() >= 2);
+}
+
+fn alluvium_to(url: &str, arguments: &[&str]) -> std::process::Child {
+    // Not a busy machine is under test: the collector is waited for as long as it takes.
+    assert!(url.starts_with("http://127.0.0.1:"));
+    alluvium()
+        .args(arguments)
+        .env("NO_PROXY", "127.0.0.1")
+        .env("ALLUVIUM_OTLP_FLUSH_MS", "20000")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Credentials by their looks and by the words before them.
+const CREDENTIALS: [&str; 2] = ["hunter2", "AKIAIOSFODNN7EXAMPLE"];
+
+/// Every document that the binary prints about a project, every ledger, its logs at their loudest, its diagnostics and what it
+/// sends: credentials of the data, which engine errors repeat, are in none of them.
+#[test]
+fn planted_credentials_are_in_no_document_ledger_log_or_signal() {
+    let (url, requests) = collector();
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    write("people.csv", "name,note\nlovelace,password=hunter2\nAKIAIOSFODNN7EXAMPLE,s3://ada:hunter2@bucket/x\n");
+    write(
+        "alluvium.toml",
+        r#"
+[sources.people]
+format = "csv"
+path = "people.csv"
+
+[views.chosen]
+sql = "select name, note from people"
+
+[views.cast]
+sql = "select cast(note as int) as n from chosen"
+
+[views.token]
+sql = "select cast(name as int) as n from chosen where name like 'AKIA%'"
+
+[outputs.chosen]
+view = "chosen"
+path = "out/chosen"
+"#,
+    );
+    let project = dir.path().to_str().unwrap();
+    let events = dir.path().join("events.jsonl");
+    let run = |more: &[&str], variables: &[(&str, &str)]| {
+        let mut command = alluvium();
+        command.args(["run", project, "--keep-going", "--format", "json"]).args(more);
+        let output = command.envs(variables.iter().copied()).env("NO_PROXY", "127.0.0.1").output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    };
+    let file = format!("file:{}", events.display());
+    let mut told = vec![
+        ("run".to_owned(), run(&["-vvv"], &[("ALLUVIUM_PROFILE_QUERY_SPANS", "true")])),
+        ("run to a file".to_owned(), run(&["--shadow", "100"], &[("ALLUVIUM_DIAGNOSTICS", &file)])),
+        ("run to a collector".to_owned(), run(&["--otlp", &url, "-vv"], &[("ALLUVIUM_OTLP_FLUSH_MS", "20000")])),
+    ];
+    told.push(("diagnostics".to_owned(), fs::read_to_string(&events).unwrap()));
+    told.push(("collector".to_owned(), sent(&requests)));
+
+    let (listed, _) = ends(0, &["runs", "ls", project, "--format", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let runs: Vec<&str> =
+        document["payload"]["runs"].as_array().unwrap().iter().map(|run| run["run_id"].as_str().unwrap()).collect();
+    let json = |command: &[&str]| {
+        let arguments = [command, &["--format", "json"]].concat();
+        let output = alluvium().args(&arguments).output().unwrap();
+        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(out.len() > 20, "{arguments:?} printed something to leak: {out}{err}");
+        (arguments.join(" "), out + &err)
+    };
+    for command in [
+        &["plan", project][..],
+        &["lineage", project, "chosen.name"],
+        &["runs", "ls", project],
+        &["runs", "show", runs[0], "-C", project],
+        &["runs", "diff", runs[0], runs[1], "-C", project],
+        &["runs", "replay", runs[0], "-C", project],
+        &["cache", "ls", "-C", project],
+        &["cache", "show", "chosen", "-C", project],
+        &["cache", "verify", "-C", project],
+        &["cache", "export", "chosen", &format!("{project}/copy"), "-C", project],
+        &["cache", "rebuild-index", "-C", project],
+        &["cache", "gc", "--dry-run", "-C", project],
+        &["table", "show", &format!("{project}/out/chosen")],
+        &["table", "history", &format!("{project}/out/chosen")],
+        &["doctor", project],
+    ] {
+        told.push(json(command));
+    }
+    for ledger in ["cache_inventory", "cache_runs", "run_manifests", "cache_artifacts"] {
+        let query = format!("select * from alluvium.{ledger}");
+        told.push((ledger.to_owned(), ends(0, &["sql", project, &query, "--format", "json"]).0));
+    }
+    told.push(("commits of the output".to_owned(), commits(&dir.path().join("out/chosen"))));
+    assert!(told.iter().any(|(_, text)| text.contains("[redacted]")), "there was something to redact");
+    for (place, text) in &told {
+        for secret in CREDENTIALS {
+            if let Some(at) = text.find(secret) {
+                let from = text.floor_char_boundary(at.saturating_sub(200));
+                panic!("{secret} is in {place}: {}", &text[from..text.floor_char_boundary(at + 100)]);
+            }
+        }
+    }
+}
+
+/// The `commitInfo` lines of a table: statistics of its files hold values of the data, which are the table's own.
+fn commits(table: &Path) -> String {
+    let logs = fs::read_dir(table.join("_delta_log")).unwrap().map(|entry| entry.unwrap().path());
+    let logs = logs.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    let text: String = logs.map(|path| fs::read_to_string(path).unwrap()).collect();
+    text.lines().filter(|line| line.contains("commitInfo")).collect()
+}
