@@ -1,9 +1,13 @@
 //! The signals of whole runs: their contract as snapshots, their agreement with the ledgers, and what they must not say.
 
+use std::time::Duration;
+
 use alluvium_contracts::{
     AdapterChoice, CacheRootReport, CacheRunSummary, Contract, DatasetFormat, DiagnosticsEvent, Envelope, KvStats,
     PreparedAction, PreparedStatementUse, RunDocument, RunResult, ScanConfiguration, SchemaAdapter,
 };
+use alluvium_ledgers::{LedgerError, Ledgers};
+use alluvium_profile::{CacheRoot, KvKind};
 use alluvium_runs::{OpenOptions, Pipeline, RunOptions, Silent};
 use alluvium_telemetry::TraceContext;
 use alluvium_telemetry::vocabulary::{DIAGNOSTICS, OPERATOR_SPAN, SPANS};
@@ -12,7 +16,7 @@ use arrow::datatypes::Int64Type;
 use opentelemetry_sdk::trace::SpanData;
 use serde_json::Value;
 
-use crate::lab::{Lab, batches, results, try_run};
+use crate::lab::{Lab, batches, later, results, try_run};
 use crate::signals::Signals;
 
 /// A view under every policy, and an output of its own.
@@ -200,6 +204,8 @@ async fn totals_agree(lab: &Lab, signals: &Signals, document: &RunDocument, expe
 async fn what_is_done_to_ledgers_is_measured() {
     let lab = lab_of(SOUND);
     lab.run().await;
+    // One that hits leaves its events in the outbox.
+    lab.run().await;
     let inventory = lab.path(".alluvium/cache_ledgers/datafusion_view_cache_inventory_v1");
     std::fs::remove_dir_all(inventory.join("_delta_log")).unwrap();
 
@@ -208,17 +214,29 @@ async fn what_is_done_to_ledgers_is_measured() {
     signals
         .record(async {
             let pipeline = Lab::open_with(lab.dir(), signals.options());
+            drained_by_somebody_else(&lab, &signals).await;
             batches(&pipeline, "select * from alluvium.cache_inventory").await;
             try_run(&pipeline, RunOptions { fresh: true, ..RunOptions::default() }, &Silent).await.unwrap();
             batches(&pipeline, "select * from alluvium.cache_runs").await;
         })
         .await;
     let of = |more: &[&str]| signals.total("alluvium.cache.operations", &[&ledgers, more].concat());
+    assert_eq!(of(&["cache.operation=lease_wait", "cache.result=error", "error.type=ledger"]), 1);
     assert_eq!(of(&["cache.operation=evict", "cache.result=ok"]), 1, "the damaged one is set aside");
     assert_eq!(of(&["cache.operation=read", "cache.result=miss"]), 1, "and then there is none");
     assert_eq!(of(&["cache.operation=read", "cache.result=hit"]), 7, "a query looks each of the four up");
     assert_eq!(of(&["cache.operation=write", "cache.result=ok"]), 3, "its plan bundles are kept already");
     assert!(signals.total("alluvium.cache.io", &ledgers) > 1_000);
+}
+
+/// Waits for a drainer that does not finish.
+async fn drained_by_somebody_else(lab: &Lab, signals: &Signals) {
+    let root = CacheRoot::open(&lab.path(".alluvium"), &later()).unwrap();
+    let ledgers = Ledgers::open(root.ledgers(), root.kv(KvKind::Queue).unwrap().clone(), later()).unwrap();
+    let ledgers = ledgers.with_metrics(signals.options().metrics.unwrap()).with_drain_wait(Duration::from_millis(5));
+    let lock = std::fs::File::create(ledgers.path().join(".drain.lock")).unwrap();
+    lock.lock().unwrap();
+    assert!(matches!(ledgers.drain().await, Err(LedgerError::Busy { .. })));
 }
 
 /// The operators of a query, asked for by the profile: they change no key and say nothing of the query.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::time::Duration;
 
-use alluvium_contracts::{CacheInventoryEntry, LedgerEvent};
+use alluvium_contracts::{CacheInventoryEntry, LedgerEvent, MaintenanceOperation, MaintenanceResult};
 use alluvium_disk_kv_cache::{Order, StoreError};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::physical_plan::empty::EmptyExec;
@@ -284,9 +284,15 @@ async fn a_long_history_is_kept_in_few_files_behind_a_checkpoint() {
     let root = Root::new();
     let ledgers = root.ledgers();
     let names: Vec<String> = (0..40).map(|number| format!("v{number:02}")).collect();
+    let mut done = Vec::new();
     for name in &names {
         ledgers.record(&[event(root.seam.run_id(), name)]).unwrap();
-        assert_eq!(ledgers.drain().await.unwrap().notices, Vec::<String>::new());
+        let report = ledgers.drain().await.unwrap();
+        assert_eq!(report.notices, Vec::<String>::new());
+        done.extend(report.maintenance.into_iter().map(|event| (event.operation, event.result)));
+    }
+    for operation in [MaintenanceOperation::Compact, MaintenanceOperation::Checkpoint] {
+        assert!(done.contains(&(operation, MaintenanceResult::Ok)), "{done:?}");
     }
     assert_eq!(views(&ledgers).await, names);
 
