@@ -11,7 +11,7 @@ use crate::metadata::Metadata;
 
 /// The layer of every member. A member depends on members of strictly lower layers only.
 ///
-/// The two crates that the design names and no issue has built yet are in the table already.
+/// The crate that the design names and no issue has built yet is in the table already.
 const LAYERS: &[(&str, u8)] = &[
     ("alluvium-contracts", 0),
     ("alluvium-disk-kv-cache", 0),

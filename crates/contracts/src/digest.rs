@@ -145,6 +145,10 @@ digest!(
     SubstraitHash, "b3", |bytes| blake3::hash(bytes).into()
 );
 digest!(
+    /// The digest of what a function says of itself: names, arguments, results, volatility, version.
+    FunctionHash, "b3", |bytes| blake3::hash(bytes).into()
+);
+digest!(
     /// The digest of a table's rows, whatever their order and layout.
     RowsDigest, "b3", |bytes| blake3::hash(bytes).into()
 );

@@ -67,8 +67,8 @@ pub use decimal::{DecimalI64, DecimalParseError, DecimalU64};
 pub use decode::decode_toml;
 pub use decode::{Encoding, Limits, decode, decode_json, decode_messagepack};
 pub use digest::{
-    ArtifactId, CacheKey, ContentDigest, DigestParseError, LayoutHash, PinDigest, PlanFingerprint, PlanSignature,
-    ProfileHash, RowsDigest, SchemaHash, SqlPolicyHash, SubstraitHash,
+    ArtifactId, CacheKey, ContentDigest, DigestParseError, FunctionHash, LayoutHash, PinDigest, PlanFingerprint,
+    PlanSignature, ProfileHash, RowsDigest, SchemaHash, SqlPolicyHash, SubstraitHash,
 };
 pub use envelope::{Contract, Envelope, EnvelopeError, Form, UnknownFields};
 pub use ids::{EntryId, IdParseError, RootId, RunId, StoreId};

@@ -98,7 +98,7 @@ pub async fn plan_view(
         PublishedSchema::of(plan.schema()).map_err(|source| PlanError::Publish { view: view.to_owned(), source })?;
     let canonical = canonicalize(&plan);
     let leaves = Leaves::of(&canonical, inputs);
-    let functions = functions::judge(&canonical.functions, session.builtins());
+    let functions = functions::judge(&canonical.functions, session);
 
     let settings = session.semantic_settings();
     let engine = engine_versions();

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use alluvium_profile::Builtins;
+use alluvium_functions::Function;
+use alluvium_profile::Session;
 use datafusion::logical_expr::Volatility;
 
-use crate::canonical::UsedFunction;
+/// The version of what came with the engine. No declared version reads like it: those end in a number.
+const BUILT_IN: &str = "built-in";
 
 /// The functions of a plan, with what they contribute to its identity.
 #[derive(Debug, Default)]
@@ -16,17 +18,21 @@ pub(crate) struct FunctionIdentity {
     pub(crate) denials: Vec<String>,
 }
 
-/// Judges every used function. A built-in's version is the engine's, which is hashed beside it; a foreign function has
-/// none to declare yet and is denied by name.
-pub(crate) fn judge(functions: &[UsedFunction], builtins: &Builtins) -> FunctionIdentity {
+/// Judges every used function. A built-in's version is the engine's, which is hashed beside it; what was installed with a
+/// version is known by that, and by who defines it; any other is denied by name.
+pub(crate) fn judge(functions: &[Function], session: &Session) -> FunctionIdentity {
+    let builtins = session.builtins();
     let mut identity = FunctionIdentity::default();
     for function in functions {
-        let (kind, name, volatility, builtin) = match function {
-            UsedFunction::Scalar(f) => ("scalar", f.name(), f.signature().volatility, builtins.is_builtin_scalar(f)),
-            UsedFunction::Aggregate(f) => {
-                ("aggregate", f.name(), f.signature().volatility, builtins.is_builtin_aggregate(f))
-            }
-            UsedFunction::Window(f) => ("window", f.name(), f.signature().volatility, builtins.is_builtin_window(f)),
+        let name = function.name();
+        let (kind, volatility, builtin) = match function {
+            Function::Scalar(f) => ("scalar", f.signature().volatility, builtins.is_builtin_scalar(f)),
+            Function::Aggregate(f) => ("aggregate", f.signature().volatility, builtins.is_builtin_aggregate(f)),
+            Function::Window(f) => ("window", f.signature().volatility, builtins.is_builtin_window(f)),
+        };
+        let version = match builtin {
+            true => Some(BUILT_IN.to_owned()),
+            false => session.function_versions().of(function).map(ToString::to_string),
         };
         let denial = match volatility {
             _ if kind == "scalar" && name == "arrow_field" => {
@@ -35,7 +41,7 @@ pub(crate) fn judge(functions: &[UsedFunction], builtins: &Builtins) -> Function
             }
             Volatility::Volatile => Some(format!("{name}() is volatile: every call may give another value")),
             Volatility::Stable => Some(format!("{name}() is stable: its value depends on when the query runs")),
-            Volatility::Immutable if !builtin => {
+            Volatility::Immutable if version.is_none() => {
                 Some(format!("the function {name}() is no built-in and declares no version"))
             }
             Volatility::Immutable => None,
@@ -44,9 +50,12 @@ pub(crate) fn judge(functions: &[UsedFunction], builtins: &Builtins) -> Function
             Some(denial) if !identity.denials.contains(&denial) => identity.denials.push(denial),
             Some(_) => {}
             None => {
-                identity.versions.insert(format!("{kind} {name}"), "built-in".to_owned());
+                identity.versions.extend(version.map(|version| (format!("{kind} {name}"), version)));
             }
         }
     }
     identity
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use alluvium_contracts::{FieldSpec, SchemaHash, canonical_json};
+use arrow_schema::extension::{EXTENSION_TYPE_METADATA_KEY, EXTENSION_TYPE_NAME_KEY};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::common::DFSchema;
 
@@ -69,7 +70,7 @@ impl PublishedSchema {
                 return Err(PublishError::Collision { name: name.clone() });
             }
             let published = representable(field.data_type(), name)?;
-            fields.push(Arc::new(Field::new(name, published, true).with_metadata(field.metadata().clone())));
+            fields.push(Arc::new(Field::new(name, published, true).with_metadata(metadata(field))));
         }
         if fields.is_empty() {
             return Err(PublishError::Empty);
@@ -119,6 +120,16 @@ impl PublishedSchema {
     pub fn hash(&self) -> SchemaHash {
         SchemaHash::of(self.canonical().as_bytes())
     }
+}
+
+/// The metadata of a column. An extension type without a name is how one is taken away: here it goes.
+fn metadata(field: &Field) -> HashMap<String, String> {
+    let mut metadata = field.metadata().clone();
+    if field.extension_type_name() == Some("") {
+        metadata.remove(EXTENSION_TYPE_NAME_KEY);
+        metadata.remove(EXTENSION_TYPE_METADATA_KEY);
+    }
+    metadata
 }
 
 fn representable(data_type: &DataType, column: &str) -> Result<DataType, PublishError> {

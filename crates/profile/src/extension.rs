@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use alluvium_functions::{Function, VersionedFunction};
 use datafusion::catalog::{CatalogProvider, TableFunctionImpl, TableProviderFactory};
 use datafusion::execution::session_state::CacheFactory;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
@@ -11,6 +12,8 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_planner::ExtensionPlanner;
 use object_store::ObjectStore;
 use url::Url;
+
+use crate::function_versions::FunctionVersions;
 
 /// The places of a session that can be filled, in the order in which they are.
 ///
@@ -23,7 +26,7 @@ pub enum Slot {
     ObjectStores,
     /// Catalogs beside the default one.
     Catalogs,
-    /// Functions, and planners of their nodes.
+    /// Functions, and planners of their nodes. Those of `alluvium-functions` are in place before it.
     Functions,
     /// Factories of tables, and planners of their nodes. The session's own Delta planner is in place before it.
     DeltaTables,
@@ -33,7 +36,7 @@ pub enum Slot {
     ExpressionAdapter,
     /// Statements that are there from the start. The system queries are in place before it.
     PreparedStatements,
-    /// Table functions that tell of the session.
+    /// Table functions that tell of the session. `function_catalog()` is in place before it.
     Introspection,
     /// What `DataFrame::cache` does.
     CacheFactory,
@@ -97,9 +100,8 @@ pub trait SessionExtension: fmt::Debug + Send + Sync {
 pub struct SessionParts {
     pub(crate) object_stores: Vec<(Url, Arc<dyn ObjectStore>)>,
     pub(crate) catalogs: Vec<(String, Arc<dyn CatalogProvider>)>,
-    pub(crate) scalar_functions: Vec<Arc<ScalarUDF>>,
-    pub(crate) aggregate_functions: Vec<Arc<AggregateUDF>>,
-    pub(crate) window_functions: Vec<Arc<WindowUDF>>,
+    pub(crate) functions: Vec<Function>,
+    pub(crate) versions: FunctionVersions,
     pub(crate) table_functions: Vec<(String, Arc<dyn TableFunctionImpl>)>,
     pub(crate) extension_planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
     pub(crate) table_factories: Vec<(String, Arc<dyn TableProviderFactory>)>,
@@ -119,19 +121,26 @@ impl SessionParts {
         self.catalogs.push((name.into(), catalog));
     }
 
-    /// A function of values.
+    /// A function that says which definition of it this is, so that what calls it can be cached: the version is part of the
+    /// identity. It stands for the function's whole behaviour, so whoever changes a result raises it.
+    pub fn versioned_function(&mut self, function: VersionedFunction) {
+        self.functions.push(function.function().clone());
+        self.versions.insert(function);
+    }
+
+    /// A function of values without a version: what calls it is not cached.
     pub fn scalar_function(&mut self, function: Arc<ScalarUDF>) {
-        self.scalar_functions.push(function);
+        self.functions.push(Function::Scalar(function));
     }
 
-    /// A function of groups.
+    /// A function of groups without a version: what calls it is not cached.
     pub fn aggregate_function(&mut self, function: Arc<AggregateUDF>) {
-        self.aggregate_functions.push(function);
+        self.functions.push(Function::Aggregate(function));
     }
 
-    /// A function of windows.
+    /// A function of windows without a version: what calls it is not cached.
     pub fn window_function(&mut self, function: Arc<WindowUDF>) {
-        self.window_functions.push(function);
+        self.functions.push(Function::Window(function));
     }
 
     /// A function of FROM. Whoever installs one vouches for what it reads: every SQL policy lets it through.

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
 use alluvium_contracts::MemoryPoolKind;
+use alluvium_functions::Function;
 use alluvium_telemetry::Diagnostics;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
@@ -19,11 +20,13 @@ use url::Url;
 use crate::builtins::Builtins;
 use crate::engine_tasks::carry_runs;
 use crate::extension::{SessionExtension, SessionParts, Slot};
+use crate::function_catalog::{self, CatalogFunction};
 use crate::planner::CombinedPlanner;
 use crate::prepared::{Entry, Registry};
 use crate::query_error::QueryError;
 use crate::runtime_profile::RuntimeProfile;
-use crate::session::Session;
+use crate::semantic_unions::SemanticUnions;
+use crate::session::{Session, SessionFunctions};
 use crate::settings::session_config;
 
 /// How many operators an out-of-memory error names.
@@ -192,6 +195,7 @@ impl SessionFactory {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_query_planner(Arc::new(CombinedPlanner::new(parts.extension_planners)));
+        builder = builder.with_analyzer_rule(Arc::new(SemanticUnions));
         for rule in parts.physical_rules {
             builder = builder.with_physical_optimizer_rule(rule);
         }
@@ -207,19 +211,19 @@ impl SessionFactory {
         for (name, catalog) in parts.catalogs {
             context.register_catalog(name, catalog);
         }
-        for function in parts.scalar_functions {
-            context.register_udf(Arc::unwrap_or_clone(function));
+        for function in parts.functions {
+            match function {
+                Function::Scalar(function) => context.register_udf(Arc::unwrap_or_clone(function)),
+                Function::Aggregate(function) => context.register_udaf(Arc::unwrap_or_clone(function)),
+                Function::Window(function) => context.register_udwf(Arc::unwrap_or_clone(function)),
+            }
         }
-        for function in parts.aggregate_functions {
-            context.register_udaf(Arc::unwrap_or_clone(function));
-        }
-        for function in parts.window_functions {
-            context.register_udwf(Arc::unwrap_or_clone(function));
-        }
+        let functions = Arc::new(SessionFunctions { builtins, versions: parts.versions });
+        context.register_udtf(function_catalog::NAME, Arc::new(CatalogFunction(Arc::clone(&functions))));
         for (name, function) in parts.table_functions {
             context.register_udtf(&name, function);
         }
-        Ok(Session::new(context, builtins, &self.profile, prepared, self.diagnostics.clone()))
+        Ok(Session::new(context, functions, &self.profile, prepared, self.diagnostics.clone()))
     }
 
     /// What fills the slots, in their order.
@@ -231,6 +235,7 @@ impl SessionFactory {
         let mut parts = SessionParts::default();
         // Without it no Delta write can be planned.
         parts.extension_planner(DeltaExtensionPlanner::new());
+        alluvium_functions::functions().iter().cloned().for_each(|function| parts.versioned_function(function));
         for extension in &self.extensions {
             let slot = extension.slot();
             extension.install(&mut parts).map_err(|source| SessionError::Extension { slot, source })?;

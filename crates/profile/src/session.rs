@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 
 use crate::builtins::Builtins;
+use crate::function_versions::FunctionVersions;
 use crate::prepared::{PreparedStatement, Registry};
 use crate::query::Query;
 use crate::query_error::QueryError;
@@ -28,13 +29,21 @@ const INFORMATION_SCHEMA: &str = "information_schema";
 #[derive(Clone)]
 pub struct Session {
     context: SessionContext,
-    builtins: Arc<Builtins>,
+    functions: Arc<SessionFunctions>,
     /// Those that were installed with the session, by name.
     table_functions: Arc<BTreeSet<String>>,
     policy: SqlPolicy,
     pub(crate) query_spans: bool,
     pub(crate) prepared: Arc<Registry>,
     pub(crate) diagnostics: Option<Diagnostics>,
+}
+
+/// What a session knows of its functions.
+#[derive(Debug)]
+pub(crate) struct SessionFunctions {
+    /// Those before any extension's.
+    pub(crate) builtins: Builtins,
+    pub(crate) versions: FunctionVersions,
 }
 
 /// A query that was planned and not run.
@@ -48,10 +57,10 @@ pub struct PlannedQuery {
 }
 
 impl Session {
-    /// Called before anything foreign can be registered. `builtins` are the functions before any extension's.
+    /// Called before anything foreign can be registered.
     pub(crate) fn new(
         context: SessionContext,
-        builtins: Builtins,
+        functions: Arc<SessionFunctions>,
         profile: &RuntimeProfile,
         prepared: Registry,
         diagnostics: Option<Diagnostics>,
@@ -59,7 +68,7 @@ impl Session {
         let table_functions = context.state_ref().read().table_functions().keys().cloned().collect();
         Self {
             context,
-            builtins: Arc::new(builtins),
+            functions,
             table_functions: Arc::new(table_functions),
             policy: profile.sql_policy(),
             query_spans: profile.query_spans(),
@@ -181,7 +190,17 @@ impl Session {
     /// The functions this session had before anything foreign was registered.
     #[must_use]
     pub fn builtins(&self) -> &Builtins {
-        &self.builtins
+        &self.functions.builtins
+    }
+
+    /// The functions that were installed with a version: those of `alluvium-functions`, and what extensions brought.
+    #[must_use]
+    pub fn function_versions(&self) -> &FunctionVersions {
+        &self.functions.versions
+    }
+
+    pub(crate) fn functions(&self) -> &SessionFunctions {
+        &self.functions
     }
 
     /// One statement that calls no table function but those that were installed with the session.

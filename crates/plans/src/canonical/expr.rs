@@ -1,12 +1,13 @@
 //! The canonical text of an expression.
 
+use alluvium_functions::Function;
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::expr::{
     AggregateFunctionParams, NullTreatment, Sort, WindowFunctionDefinition, WindowFunctionParams,
 };
 use datafusion::logical_expr::{Expr, GroupingSet, ScalarUDF, Subquery, Volatility, WindowFrame, WindowFrameBound};
 
-use super::{UsedFunction, Walk};
+use super::Walk;
 
 impl Walk {
     #[expect(deprecated, reason = "a match without a wildcard arm has to name the deprecated variant too")]
@@ -96,14 +97,14 @@ impl Walk {
             Expr::ScalarFunction(call) => {
                 self.open("scalar");
                 self.scalar_function(&call.func);
-                self.found.functions.push(UsedFunction::Scalar(call.func.clone()));
+                self.found.functions.push(Function::Scalar(call.func.clone()));
                 self.exprs(&call.args, input);
                 self.close();
             }
             Expr::AggregateFunction(call) => {
                 self.open("aggregate");
                 self.quoted(call.func.name());
-                self.found.functions.push(UsedFunction::Aggregate(call.func.clone()));
+                self.found.functions.push(Function::Aggregate(call.func.clone()));
                 self.aggregate_params(&call.params, input);
                 self.close();
             }
@@ -113,12 +114,12 @@ impl Walk {
                     WindowFunctionDefinition::AggregateUDF(function) => {
                         self.word("aggregate");
                         self.quoted(function.name());
-                        self.found.functions.push(UsedFunction::Aggregate(function.clone()));
+                        self.found.functions.push(Function::Aggregate(function.clone()));
                     }
                     WindowFunctionDefinition::WindowUDF(function) => {
                         self.word("window");
                         self.quoted(function.name());
-                        self.found.functions.push(UsedFunction::Window(function.clone()));
+                        self.found.functions.push(Function::Window(function.clone()));
                     }
                 }
                 self.window_params(&call.params, input);

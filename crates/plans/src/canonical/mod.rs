@@ -15,10 +15,10 @@ mod types;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
+use alluvium_functions::Function;
 use datafusion::common::{DFSchema, DFSchemaRef};
-use datafusion::logical_expr::{AggregateUDF, LogicalPlan, ScalarUDF, TableScan, WindowUDF};
+use datafusion::logical_expr::{LogicalPlan, TableScan};
 
 pub(crate) use plan::is_work_table;
 pub(crate) use types::data_type;
@@ -29,17 +29,9 @@ pub(crate) struct Canonical {
     pub(crate) text: String,
     /// Every leaf that is no part of the query itself.
     pub(crate) scans: Vec<TableScan>,
-    pub(crate) functions: Vec<UsedFunction>,
+    pub(crate) functions: Vec<Function>,
     /// What has no canonical form.
     pub(crate) denials: Vec<String>,
-}
-
-/// A function that the plan calls.
-#[derive(Debug, Clone)]
-pub(crate) enum UsedFunction {
-    Scalar(Arc<ScalarUDF>),
-    Aggregate(Arc<AggregateUDF>),
-    Window(Arc<WindowUDF>),
 }
 
 /// Writes the canonical text of an analyzed `plan`.

@@ -1,0 +1,162 @@
+//! Functions that are no built-ins, and what they do to an identity.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+
+use alluvium_contracts::{CacheKey, ProfileSpec};
+use alluvium_functions::VersionedFunction;
+use alluvium_profile::{RuntimeProfile, Session, SessionExtension, SessionFactory, SessionParts, Slot};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::functions_aggregate::sum::sum_udaf;
+use datafusion::functions_window::rank::rank_udwf;
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+
+use crate::{PlanBundle, explain, one_line, plan_view};
+
+/// Brings functions, with a version each or without.
+#[derive(Debug)]
+struct Brings {
+    versioned: Vec<VersionedFunction>,
+    unversioned: Vec<Arc<ScalarUDF>>,
+}
+
+impl SessionExtension for Brings {
+    fn slot(&self) -> Slot {
+        Slot::Functions
+    }
+
+    fn install(&self, parts: &mut SessionParts) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.versioned.iter().cloned().for_each(|function| parts.versioned_function(function));
+        self.unversioned.iter().cloned().for_each(|function| parts.scalar_function(function));
+        Ok(())
+    }
+}
+
+fn session(versioned: Vec<VersionedFunction>, unversioned: Vec<Arc<ScalarUDF>>) -> Session {
+    let profile = RuntimeProfile::from(&ProfileSpec::default());
+    SessionFactory::new(profile).with_extension(Arc::new(Brings { versioned, unversioned })).build().unwrap()
+}
+
+/// A function of one text, that answers `answer`.
+fn function(name: &str, volatility: Volatility, answer: &'static str) -> Arc<ScalarUDF> {
+    let answers = Arc::new(move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::from(answer))));
+    Arc::new(create_udf(name, vec![DataType::Utf8], DataType::Utf8, volatility, answers))
+}
+
+fn immutable(name: &str) -> Arc<ScalarUDF> {
+    function(name, Volatility::Immutable, "x")
+}
+
+async fn plan(session: &Session, sql: &str) -> PlanBundle {
+    plan_view(session, "v", sql, &BTreeMap::new()).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+}
+
+async fn key(session: &Session, sql: &str) -> Option<CacheKey> {
+    plan(session, sql).await.cache_key()
+}
+
+const SHOUT: &str = "select shout(x) as y from (values ('a')) as t(x)";
+
+#[tokio::test]
+async fn a_function_with_a_version_is_known_and_one_without_is_denied() {
+    let known = plan(&session(vec![VersionedFunction::scalar("acme", 3, immutable("shout"))], vec![]), SHOUT).await;
+    assert!(known.cache_key().is_some(), "{:?}", known.identity());
+    assert_eq!(known.components()["function scalar shout"], "acme v3");
+    let unknown = plan(&session(vec![], vec![immutable("shout")]), SHOUT).await;
+    assert_eq!(unknown.cache_key(), None);
+    assert_eq!(unknown.identity().reasons, ["the function shout() is no built-in and declares no version"]);
+}
+
+#[tokio::test]
+async fn another_version_and_another_provider_are_other_identities() {
+    let of =
+        |provider: &str, number| session(vec![VersionedFunction::scalar(provider, number, immutable("shout"))], vec![]);
+    let first = plan(&of("acme", 1), SHOUT).await;
+    let again = plan(&of("acme", 1), SHOUT).await;
+    assert_eq!(
+        (first.cache_key(), first.identity().plan_fingerprint),
+        (again.cache_key(), again.identity().plan_fingerprint)
+    );
+    let raised = plan(&of("acme", 2), SHOUT).await;
+    let other = plan(&of("emca", 1), SHOUT).await;
+    // Names that run into the number.
+    let tricky = plan(&of("acme v1", 1), SHOUT).await;
+    let keys = [&first, &raised, &other, &tricky].map(|bundle| bundle.cache_key().unwrap().to_string());
+    assert_eq!(std::collections::BTreeSet::from(keys.clone()).len(), 4, "{keys:?}");
+    let why = explain([(first.cache_key().unwrap(), first.components())], raised.components());
+    assert_eq!(one_line(&why), "function scalar shout: acme v1 → acme v2");
+}
+
+#[tokio::test]
+async fn who_takes_a_name_has_an_identity_of_its_own() {
+    for (name, sql) in [
+        ("upper", "select upper(x) as y from (values ('a')) as t(x)"),
+        ("stable_id", "select stable_id('NodeId') as y"),
+        ("prefixed_hash64", "select prefixed_hash64('a') as y"),
+    ] {
+        let taken = session(vec![VersionedFunction::scalar("acme", 1, immutable(name))], vec![]);
+        let taken = plan(&taken, sql).await;
+        assert_eq!(taken.components()[&format!("function scalar {name}")], "acme v1");
+    }
+    let upper = "select upper(x) as y from (values ('a')) as t(x)";
+    let plain = session(vec![], vec![]);
+    let taken = session(vec![VersionedFunction::scalar("acme", 1, immutable("upper"))], vec![]);
+    assert_ne!(key(&plain, upper).await, key(&taken, upper).await);
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "plays the foreign code that takes a function's name")]
+async fn who_takes_the_name_later_has_not_its_version() {
+    let taken = session(vec![VersionedFunction::scalar("acme", 1, immutable("shout"))], vec![immutable("shout")]);
+    assert_eq!(key(&taken, SHOUT).await, None, "the extension itself brought another one later");
+
+    let taken = session(vec![VersionedFunction::scalar("acme", 1, immutable("shout"))], vec![]);
+    assert!(key(&taken, SHOUT).await.is_some());
+    taken.context().register_udf(function("shout", Volatility::Immutable, "z").as_ref().clone());
+    assert_eq!(key(&taken, SHOUT).await, None, "one of the same name, and not the same");
+
+    let ours = session(vec![], vec![]);
+    ours.context().register_udf(immutable("span_len").as_ref().clone());
+    assert_eq!(key(&ours, "select span_len('a') as y").await, None);
+}
+
+#[tokio::test]
+async fn a_version_makes_no_function_immutable() {
+    for volatility in [Volatility::Stable, Volatility::Volatile] {
+        let moody = session(vec![VersionedFunction::scalar("acme", 1, function("shout", volatility, "x"))], vec![]);
+        assert_eq!(key(&moody, SHOUT).await, None, "{volatility:?}");
+    }
+}
+
+#[tokio::test]
+async fn functions_of_groups_and_windows_have_versions_too() {
+    let sum =
+        |number| VersionedFunction::aggregate("acme", number, sum_udaf().as_ref().clone().with_aliases(["total"]));
+    let rank = |number| VersionedFunction::window("acme", number, rank_udwf().as_ref().clone().with_aliases(["place"]));
+    let sql = "select total(x) as t from (values (1), (2)) as v(x)";
+    let (first, raised) = (session(vec![sum(1)], vec![]), session(vec![sum(2)], vec![]));
+    assert_eq!(plan(&first, sql).await.components()["function aggregate sum"], "acme v1");
+    assert_ne!(key(&first, sql).await.unwrap(), key(&raised, sql).await.unwrap());
+    let sql = "select place() over (order by x) as t from (values (1), (2)) as v(x)";
+    let (first, raised) = (session(vec![rank(1)], vec![]), session(vec![rank(2)], vec![]));
+    assert_eq!(plan(&first, sql).await.components()["function window rank"], "acme v1");
+    assert_ne!(key(&first, sql).await.unwrap(), key(&raised, sql).await.unwrap());
+}
+
+#[tokio::test]
+async fn ours_are_known_in_every_session() {
+    let bundle = plan(
+        &session(vec![], vec![]),
+        "select stable_id('NodeId', x) as node, span_id(x, span_make(1, 2)) as span from (values ('a')) as t(x)",
+    )
+    .await;
+    assert!(bundle.cache_key().is_some(), "{:?}", bundle.identity());
+    for name in ["stable_id", "span_id", "span_make"] {
+        assert_eq!(bundle.components()[&format!("function scalar {name}")], "alluvium v1");
+    }
+    let types: Vec<_> = bundle.published().fields().into_iter().map(|field| field.metadata).collect();
+    assert_eq!(types[0]["ARROW:extension:name"], "NodeId");
+    assert_eq!(types[1]["ARROW:extension:name"], "SpanId");
+}
