@@ -1,16 +1,21 @@
 //! `root.json`: the identity of a cache root, and the lock under which it and damaged stores are replaced.
+//!
+//! The file ends with the digest of all that stands before it, in this format and in every later one. So damage is told
+//! from a newer format, and a bit of the id that flips does not make the id of another root.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use alluvium_contracts::RootId;
+use alluvium_contracts::{ContentDigest, RootId};
 use serde::Serialize;
 
 use crate::root_error::RootError;
 
 /// The format that is written, and the newest that is read.
-const FORMAT_VERSION: u64 = 1;
+const FORMAT_VERSION: u64 = 2;
+/// The format that had no digest yet. It is read as it is.
+const UNSEALED: u64 = 1;
 const NAME: &str = "root.json";
 
 /// What a root's file says.
@@ -53,6 +58,10 @@ impl RootFile {
             Ok(bytes) => bytes,
             Err(source) => return Self::unread(root, path, source),
         };
+        let seal = Seal::of(&bytes);
+        if seal == Seal::Broken {
+            return Ok(Self::Damaged("it is not what its checksum is of".to_owned()));
+        }
         let value: serde_json::Value = match serde_json::from_slice(&bytes) {
             Ok(value) => value,
             Err(error) => return Ok(Self::Damaged(format!("it is not JSON: {error}"))),
@@ -62,7 +71,9 @@ impl RootFile {
             Some(found) if found > FORMAT_VERSION => {
                 return Err(RootError::NewerFormat { path, found, supported: FORMAT_VERSION });
             }
-            Some(FORMAT_VERSION) => {}
+            Some(UNSEALED) => {}
+            Some(FORMAT_VERSION) if seal == Seal::Whole => {}
+            Some(FORMAT_VERSION) => return Ok(Self::Damaged("it has no checksum".to_owned())),
             _ => return Ok(Self::Damaged("it has no valid format_version".to_owned())),
         }
         let Some(Ok(id)) = value.get("id").and_then(serde_json::Value::as_str).map(str::parse) else {
@@ -94,13 +105,46 @@ impl RootFile {
             move |source| RootError::io(root, action, &path, source)
         };
         let content = Content { id: identity.id, format_version: FORMAT_VERSION, kv_root: identity.kv_root.as_deref() };
-        let mut text = serde_json::to_string(&content).map_err(io::Error::from).map_err(io("write", &new))?;
-        text.push('\n');
+        let text = serde_json::to_string(&content).map_err(io::Error::from).map_err(io("write", &new))?;
+        let text = sealed(&text);
         let mut file = File::create(&new).map_err(io("create", &new))?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io("write", &new))?;
         fs::rename(&new, &path).map_err(io("put in place", &path))?;
         sync(root).map_err(io("sync", root))
     }
+}
+
+/// What stands between the content and its digest.
+const SEAL: &str = ",\"checksum\":\"";
+
+/// How the digest at the end of a file fits what stands before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seal {
+    /// There is none.
+    None,
+    Whole,
+    Broken,
+}
+
+impl Seal {
+    fn of(bytes: &[u8]) -> Self {
+        let at = bytes.windows(SEAL.len()).rposition(|window| window == SEAL.as_bytes());
+        match at.and_then(|at| std::str::from_utf8(&bytes[..at]).ok()) {
+            Some(content) if sealed_content(content).as_bytes() == bytes => Self::Whole,
+            Some(_) => Self::Broken,
+            None if at.is_some() => Self::Broken,
+            None => Self::None,
+        }
+    }
+}
+
+/// The text of a file: a JSON object with the digest as its last member.
+fn sealed(object: &str) -> String {
+    sealed_content(object.strip_suffix('}').unwrap_or(object))
+}
+
+fn sealed_content(content: &str) -> String {
+    format!("{content}{SEAL}{}\"}}\n", ContentDigest::of(content.as_bytes()))
 }
 
 /// Held while `root.json` or a store is replaced, by one thread of one process. The kernel lets go of it when the process ends.

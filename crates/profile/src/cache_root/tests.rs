@@ -54,8 +54,39 @@ fn a_root_keeps_its_identity_and_its_stores() {
     }
     assert_eq!(root.notices(), [""; 0]);
     assert_eq!(names(&path), ["kv", "root.json"]);
-    let json: serde_json::Value = serde_json::from_slice(&fs::read(path.join("root.json")).unwrap()).unwrap();
-    assert_eq!(json, serde_json::json!({ "id": id, "format_version": 1 }));
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(path.join("root.json")).unwrap()).unwrap();
+    assert!(json.as_object_mut().unwrap().remove("checksum").unwrap().as_str().unwrap().starts_with("b3:"));
+    assert_eq!(json, serde_json::json!({ "id": id, "format_version": 2 }));
+}
+
+#[test]
+fn no_bit_of_the_root_file_flips_unnoticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let kv_root = dir.path().join("elsewhere");
+    let settings = KvSettings::default().with_root(&kv_root);
+    let root = CacheRoot::open_with(&dir.path().join("root"), settings, &Seam::system()).unwrap();
+    let file = root.path().join("root.json");
+    let whole = fs::read(&file).unwrap();
+    assert!(matches!(RootFile::read(root.path()).unwrap(), RootFile::Is(_)));
+    for bit in 0..whole.len() * 8 {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&file, &flipped).unwrap();
+        let found = RootFile::read(root.path()).unwrap();
+        assert!(matches!(found, RootFile::Damaged(_)), "bit {bit}: {}", String::from_utf8_lossy(&flipped));
+    }
+}
+
+#[test]
+fn a_root_file_from_before_checksums_is_read_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = open(dir.path()).unwrap().id();
+    let file = dir.path().join("root.json");
+    let unsealed = format!(r#"{{"id":"{id}","format_version":1}}"#);
+    fs::write(&file, &unsealed).unwrap();
+    let root = open(dir.path()).unwrap();
+    assert_eq!((root.id(), root.notices().len()), (id, 0));
+    assert_eq!(fs::read_to_string(&file).unwrap(), unsealed);
 }
 
 #[test]
@@ -241,9 +272,9 @@ fn what_is_in_the_way_is_named() {
 
     let newer = dir.path().join("newer");
     fs::create_dir(&newer).unwrap();
-    fs::write(newer.join("root.json"), r#"{"format_version": 2, "something": "else"}"#).unwrap();
+    fs::write(newer.join("root.json"), r#"{"format_version": 3, "something": "else"}"#).unwrap();
     for error in [open(&newer).unwrap_err(), CacheRoot::open_existing(&newer).unwrap_err()] {
-        assert!(matches!(error, RootError::NewerFormat { found: 2, supported: 1, .. }), "{error}");
+        assert!(matches!(error, RootError::NewerFormat { found: 3, supported: 2, .. }), "{error}");
     }
     assert_eq!(names(&newer), ["root.json"]);
 }
