@@ -61,7 +61,7 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<CacheRemoval>(In("`alluvium cache evict|gc --format json`")),
         entry::<CacheRootReport>(In("diagnostics of a run")),
         entry::<CacheRunSummary>(In("the ledger `datafusion_cache_run_summary_v1`; diagnostics")),
-        entry::<CacheSnapshotEntry>(NotYet("the ledger of snapshots of the engine's caches")),
+        entry::<CacheSnapshotEntry>(In("the ledger `datafusion_cache_snapshot_registry_v1`")),
         entry::<CacheVerification>(In("`alluvium cache verify --format json`")),
         entry::<CdfCursor>(In("memory: what a pinned change feed answers; its consumer keeps it")),
         entry::<CdfOptions>(In("`DatasetSpec.cdf`, which a library user declares")),
@@ -105,7 +105,7 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<TableHistory>(In("`alluvium table history --format json`")),
         entry::<TableMaintenance>(In("`alluvium table maintain --format json`")),
         entry::<TableVerification>(In("`alluvium table verify --format json`")),
-        entry::<ViewCacheArtifact>(NotYet("the ledger of artifacts")),
+        entry::<ViewCacheArtifact>(In("the ledger `cache_artifacts_v1`")),
         entry::<WriteReport>(In("memory: what a write answers")),
         entry::<WriterPropertiesPolicy>(In("`[outputs.NAME.write.writer_properties]`")),
     ]

@@ -74,8 +74,8 @@ pub use plan::{
     ComponentChange, Identity, MissExplanation, PlanBundleArtifact, PlanComponents, PlanEncoding, Stability,
 };
 pub use profile::{
-    EngineCachePreset, EngineCachesSpec, FeatureSpec, KvCacheSpec, KvSpec, KvStoreSpec, MemoryPoolKind, ParquetSpec,
-    Preset, ProfileSpec, SqlPolicy,
+    EngineCachePreset, EngineCachesSpec, FeatureSpec, KvCacheSpec, KvSpec, KvStoreSpec, MemoryPoolKind,
+    MetadataSnapshots, ParquetSpec, Preset, ProfileSpec, SqlPolicy,
 };
 pub use semantic::{SemanticColumnResult, SemanticColumnSpec, SemanticStatus, SemanticValidation};
 pub use stats::{DeltaStatsDecision, StatsColumn, StatsReason};

@@ -49,7 +49,7 @@ pub use memo::PinMemo;
 pub use pin::{PinCounters, Pinner};
 pub use pinned_files::{PinnedFile, PinnedFiles, PinnedFilesError};
 pub use projection::ProjectionError;
-pub use register::{RegisterError, Registration, register_dataset, register_dataset_ddl};
+pub use register::{RegisterError, Registration, register_dataset, register_dataset_ddl, register_pinned};
 pub use spec::Dataset;
 pub use spec_error::SpecError;
 pub use stamp::{FileStamp, HashError, hash_file};

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use alluvium_contracts::DatasetCache;
 use alluvium_profile::Session;
 use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::TableReference;
@@ -44,6 +45,15 @@ pub enum RegisterError {
         /// What changed.
         source: Box<ChangedError>,
     },
+    /// It is to be kept on disk, and a registration alone has no place for that.
+    #[error(
+        "the dataset `{dataset}` asks for `cache = \"delta_staging\"`, which needs a cache root: register it through \
+         `DeltaCache::register_dataset` of alluvium-delta-cache, or set `cache` to \"memory\" or \"none\""
+    )]
+    NoCacheRoot {
+        /// The dataset.
+        dataset: String,
+    },
     /// A table of its name is there already.
     #[error("the dataset `{dataset}` could not be registered: a table of this name is there; deregister it first")]
     Exists {
@@ -74,7 +84,7 @@ pub enum Registration {
 /// as `<name>__cdf`, if it declares `cdf`. A table of such a name is an error.
 ///
 /// With `cache = "memory"` it is read once, now, and registered from memory, unless it has more columns than
-/// `cache_max_columns`.
+/// `cache_max_columns`. `cache = "delta_staging"` is refused here: it needs a cache root, which alluvium-delta-cache has.
 ///
 /// The answer is what was registered: its identity, and [`PinnedDataset::recheck`], which belongs between the last row that
 /// was read and whatever is published of it.
@@ -111,7 +121,6 @@ pub async fn register_dataset_ddl(
     register(session, pinner, &dataset, created.existing).await
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place where datasets enter a session")]
 async fn register(
     session: &Session,
     pinner: &Pinner,
@@ -120,6 +129,9 @@ async fn register(
 ) -> Result<Registration, RegisterError> {
     let context = session.context();
     let name = || dataset.name().to_owned();
+    if dataset.cache() == DatasetCache::DeltaStaging {
+        return Err(RegisterError::NoCacheRoot { dataset: name() });
+    }
     let pin_error = |source| RegisterError::Pin { dataset: name(), source: Box::new(source) };
     let session_error = |source| RegisterError::Session { dataset: name(), source: Box::new(source) };
     // A bare string would be parsed as SQL and lose its capitals.
@@ -132,25 +144,61 @@ async fn register(
     }
     let pinned = pinner.pin(context, dataset).await.map_err(pin_error)?;
     let mut provider = pinned.provider().map_err(pin_error)?;
-    if dataset.kept_columns.is_some_and(|most| pinned.schema().fields().len() <= most) {
+    if dataset.cache() == DatasetCache::Memory && pinned.schema().fields().len() <= dataset.cache_max_columns() {
         provider = in_memory(context, provider).await.map_err(session_error)?;
         let changed = |source| RegisterError::Changed { dataset: name(), source: Box::new(source) };
         pinned.recheck().map_err(changed)?;
     }
-    let mut tables = vec![(table, provider)];
+    enter(session, &pinned, provider, existing)?;
+    Ok(Registration::Registered(pinned))
+}
+
+/// Registers what was pinned under exactly its name, scanned by `provider`: a table that stands in for its files, with
+/// their rows and columns. Its changes are registered beside it, if it declares `cdf`. A table of such a name is an error.
+///
+/// # Errors
+/// As the variants of [`RegisterError`] say.
+pub fn register_pinned(
+    session: &Session,
+    pinned: &PinnedDataset,
+    provider: Arc<dyn TableProvider>,
+) -> Result<(), RegisterError> {
+    let table = TableReference::bare(pinned.name());
+    let session_error = |source| RegisterError::Session { dataset: pinned.name().to_owned(), source: Box::new(source) };
+    if session.context().table_exist(table).map_err(session_error)? {
+        return Err(RegisterError::Exists { dataset: pinned.name().to_owned() });
+    }
+    enter(session, pinned, provider, Existing::Refuse)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where datasets enter a session")]
+fn enter(
+    session: &Session,
+    pinned: &PinnedDataset,
+    provider: Arc<dyn TableProvider>,
+    existing: Existing,
+) -> Result<(), RegisterError> {
+    let context = session.context();
+    let name = || pinned.name().to_owned();
+    let session_error = |source| RegisterError::Session { dataset: name(), source: Box::new(source) };
+    // A bare string would be parsed as SQL and lose its capitals.
+    let mut tables = vec![(TableReference::bare(pinned.name()), provider)];
     if let Some(changes) = pinned.changes() {
         let table = TableReference::bare(changes.name());
         if existing != Existing::Replace && context.table_exist(table.clone()).map_err(session_error)? {
             return Err(RegisterError::Exists { dataset: changes.name() });
         }
-        let source = |source| PinError::Changes { dataset: name(), source: Box::new(source) };
-        tables.push((table, changes.provider(context).map_err(|error| pin_error(source(error)))?));
+        let failed = |source| RegisterError::Pin {
+            dataset: name(),
+            source: Box::new(PinError::Changes { dataset: name(), source: Box::new(source) }),
+        };
+        tables.push((table, changes.provider(context).map_err(failed)?));
     }
     for (table, provider) in tables {
         context.deregister_table(table.clone()).map_err(session_error)?;
         context.register_table(table, provider).map_err(session_error)?;
     }
-    Ok(Registration::Registered(pinned))
+    Ok(())
 }
 
 /// All rows, in the partitions in which they were read.

@@ -25,8 +25,8 @@ pub struct Dataset {
     pub(crate) constraints: ConstraintSpec,
     pub(crate) cdf: Option<CdfOptions>,
     pub(crate) cursor: Option<CdfCursor>,
-    /// Up to how many columns it is kept in memory.
-    pub(crate) kept_columns: Option<usize>,
+    cache: DatasetCache,
+    cache_max_columns: usize,
 }
 
 /// What to read, and how.
@@ -91,7 +91,6 @@ impl Dataset {
             },
         };
         check.cdf()?;
-        let max_columns = usize::try_from(spec.cache_max_columns).unwrap_or(usize::MAX);
         Ok(Self {
             name: name.to_owned(),
             read,
@@ -99,7 +98,8 @@ impl Dataset {
             constraints: spec.constraints.clone(),
             cdf: spec.cdf.clone(),
             cursor: None,
-            kept_columns: (spec.cache == DatasetCache::Memory).then_some(max_columns),
+            cache: spec.cache,
+            cache_max_columns: usize::try_from(spec.cache_max_columns).unwrap_or(usize::MAX),
         })
     }
 
@@ -122,6 +122,18 @@ impl Dataset {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where its rows are to be kept when it is registered.
+    #[must_use]
+    pub fn cache(&self) -> DatasetCache {
+        self.cache
+    }
+
+    /// With more columns than these they are not kept.
+    #[must_use]
+    pub fn cache_max_columns(&self) -> usize {
+        self.cache_max_columns
     }
 
     /// The format of the dataset.
@@ -188,11 +200,6 @@ impl<'a> Check<'a> {
             (!is_delta && spec.scan != DeltaScanOptions::default(), "scan", only_delta),
             (!is_delta && spec.cdf.is_some(), "cdf", only_delta),
             (is_delta && !spec.ordering.is_empty(), "ordering", "its log says nothing of the order of rows; remove it"),
-            (
-                spec.cache == DatasetCache::DeltaStaging,
-                "cache",
-                "a registration keeps no tables on disk; a view with `cache = \"delta_staging\"` does",
-            ),
             (
                 spec.cache == DatasetCache::None && spec.cache_max_columns != DEFAULT_MAX_COLUMNS,
                 "cache_max_columns",

@@ -10,21 +10,23 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use alluvium_contracts::{CacheCommitMetadata, CacheKey, CacheOperation, CachePolicy, CacheScope, EntryId};
-use alluvium_plans::PlanBundle;
+use alluvium_contracts::{CacheCommitMetadata, CacheKey, CacheOperation, CachePolicy, EntryId};
 use alluvium_write_policy::{added_files, head_commit};
 use fail::fail_point;
 
-use crate::cache::{DeltaCache, entry_parent};
+use crate::cache::DeltaCache;
+use crate::content::Content;
 use crate::entry::{Check, Entry, EntryFile, check, unseen};
 use crate::error::CacheError;
 use crate::operation::Subject;
+use crate::place::entry_parent;
+use crate::scope::EntryScope;
 
 impl DeltaCache {
-    /// The newest sound entry of the view under this key that lies in the cache without a row in the index; with its row
+    /// The newest sound entry of the content under its key that lies in the cache without a row in the index; with its row
     /// now. `None` also when the index has a row by the time it would be given one.
-    pub(crate) fn adopt(&self, key: CacheKey, bundle: &PlanBundle) -> Result<Option<Arc<Entry>>, CacheError> {
-        let mut found = self.committed(key, bundle)?;
+    pub(crate) fn adopt(&self, content: &Content<'_>) -> Result<Option<Arc<Entry>>, CacheError> {
+        let mut found = self.committed(content)?;
         found.sort_unstable_by_key(|entry| entry.fencing_token);
         while let Some(entry) = found.pop() {
             match self.take_in(entry)? {
@@ -59,9 +61,10 @@ impl DeltaCache {
         Ok(if self.index.adopt(&entry)? { TakenIn::Adopted(Arc::new(entry)) } else { TakenIn::HasRow })
     }
 
-    /// The view's directories that hold one commit, for this key. Their files are as the commits say, not looked at.
-    fn committed(&self, key: CacheKey, bundle: &PlanBundle) -> Result<Vec<Entry>, CacheError> {
-        let parent = entry_parent(bundle.name(), key);
+    /// The content's directories that hold one commit, for its key. Their files are as the commits say, not looked at.
+    fn committed(&self, content: &Content<'_>) -> Result<Vec<Entry>, CacheError> {
+        let Content { scope, name, key, .. } = *content;
+        let parent = entry_parent(scope, name, key);
         let path = self.root.path().join(&parent);
         let ids = match std::fs::read_dir(&path) {
             Ok(ids) => ids,
@@ -70,22 +73,35 @@ impl DeltaCache {
         };
         let ids = ids.flatten().filter_map(|id| id.file_name().to_str()?.parse::<EntryId>().ok());
         // What cannot be read is nobody's entry; it stays where it is.
-        let found = ids.filter_map(|id| self.committed_entry(id, format!("{parent}/{id}"), key).ok());
+        let found = ids.filter_map(|id| self.committed_entry(scope, id, format!("{parent}/{id}"), key).ok());
         let is_it = |entry: &Entry| {
-            entry.view == bundle.name()
-                && entry.schema_hash == bundle.published().hash()
-                && entry.plan_fingerprint == bundle.identity().plan_fingerprint
+            entry.view == name
+                && content.published.is_none_or(|published| published.hash() == entry.schema_hash)
+                && entry.plan_fingerprint == content.plan_fingerprint
         };
         Ok(found.filter(is_it).collect())
     }
 
     /// The entry that the commit of a directory makes; or why it makes none.
-    pub(crate) fn committed_entry(&self, id: EntryId, dir: String, key: CacheKey) -> Result<Entry, String> {
-        self.entry_in(&self.root.path().join(&dir), id, dir, key)
+    pub(crate) fn committed_entry(
+        &self,
+        scope: EntryScope,
+        id: EntryId,
+        dir: String,
+        key: CacheKey,
+    ) -> Result<Entry, String> {
+        self.entry_in(&self.root.path().join(&dir), scope, id, dir, key)
     }
 
     /// [`committed_entry`](Self::committed_entry) of `dir`, whose files lie in `table_dir`.
-    pub(crate) fn entry_in(&self, table_dir: &Path, id: EntryId, dir: String, key: CacheKey) -> Result<Entry, String> {
+    pub(crate) fn entry_in(
+        &self,
+        table_dir: &Path,
+        scope: EntryScope,
+        id: EntryId,
+        dir: String,
+        key: CacheKey,
+    ) -> Result<Entry, String> {
         let head = match head_commit(table_dir) {
             Ok(Some(head)) => head,
             Ok(None) => return Err("it has no commit: whoever wrote it did not finish".to_owned()),
@@ -96,7 +112,7 @@ impl DeltaCache {
             Ok(None) => return Err("its commit is not one of a cache".to_owned()),
             Err(error) => return Err(error.to_string()),
         };
-        let is_entry = head.version == 0 && ours.cache_scope == CacheScope::View && ours.cache_key == Some(key);
+        let is_entry = head.version == 0 && ours.cache_scope == scope.word() && ours.cache_key == Some(key);
         if !is_entry {
             return Err("its commit is not that of an entry of this key".to_owned());
         }
@@ -113,6 +129,7 @@ impl DeltaCache {
         let committed_unix_ms = head.commit_info.get("timestamp").and_then(serde_json::Value::as_i64);
         let whole = || {
             Some(Entry {
+                scope,
                 key,
                 view: ours.name.clone(),
                 id,
@@ -120,7 +137,10 @@ impl DeltaCache {
                 fencing_token: ours.fencing_token?,
                 run_id: ours.run_id,
                 created_unix_ms: committed_unix_ms.unwrap_or_else(|| self.seam.unix_ms()),
-                plan_fingerprint: ours.plan_hash?,
+                plan_fingerprint: match scope {
+                    EntryScope::View => Some(ours.plan_hash?),
+                    EntryScope::Dataset | EntryScope::Artifact => ours.plan_hash,
+                },
                 schema_hash: ours.schema_hash?,
                 stability: ours.stability?,
                 compute_ms: ours.compute_ms?,
@@ -151,7 +171,7 @@ impl<'a> Subject<'a> {
     /// An entry as its row or its commit tells it.
     pub(crate) fn entry(entry: &'a Entry) -> Self {
         Self {
-            scope: CacheScope::View,
+            scope: entry.scope.word(),
             policy: CachePolicy::DeltaStaging,
             name: &entry.view,
             cache_key: Some(entry.key),

@@ -10,12 +10,17 @@ use alluvium_datasets::{FileStamp, HashError, hash_file};
 use alluvium_telemetry::CacheSpan;
 use serde::{Deserialize, Serialize};
 
-/// One cached view: a Delta table of one version, and what it takes to serve it without reading its log.
+use crate::scope::EntryScope;
+
+/// One cached view, dataset or artifact: a Delta table of one version, and what it takes to serve it without reading its log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
+    /// What it is an entry of.
+    #[serde(default)]
+    pub scope: EntryScope,
     /// The key of the rows.
     pub key: CacheKey,
-    /// The view that wrote it. Another view of the same identity may be served by it.
+    /// The view, dataset or artifact that wrote it. Another view of the same identity may be served by it.
     pub view: String,
     /// The name of its fresh directory.
     pub id: EntryId,
@@ -27,8 +32,8 @@ pub struct Entry {
     pub run_id: RunId,
     /// When it was published, in milliseconds since 1970-01-01 UTC.
     pub created_unix_ms: i64,
-    /// The plan fingerprint inside the key.
-    pub plan_fingerprint: PlanFingerprint,
+    /// The plan fingerprint inside the key; none of what no plan computed.
+    pub plan_fingerprint: Option<PlanFingerprint>,
     /// The digest of the published schema.
     pub schema_hash: SchemaHash,
     /// Whether computing it again must give the same rows.

@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use alluvium_datasets::{ChangedError, PinnedFilesError};
+use alluvium_contracts::CacheScope;
+use alluvium_datasets::{ChangedError, PinnedFilesError, RegisterError};
 use alluvium_disk_kv_cache::StoreError;
+use alluvium_plans::PublishError;
 use alluvium_profile::RootError;
 use alluvium_write_policy::{CommitError, PolicyError, ReadError, WriteError};
+use arrow::datatypes::DataType;
 use datafusion::common::DataFusionError;
 
 /// An operation of the cache failed. Nothing that was published before is touched.
@@ -20,6 +23,61 @@ pub enum CacheError {
         /// The engine's error.
         #[source]
         source: Box<DataFusionError>,
+    },
+    /// A dataset could not be read into the cache.
+    #[error(
+        "dataset `{dataset}` could not be read into the cache; `cache = \"none\"` reads it from its files each time"
+    )]
+    Dataset {
+        /// The dataset.
+        dataset: String,
+        /// The engine's error.
+        #[source]
+        source: Box<DataFusionError>,
+    },
+    /// The rows of an artifact could not be computed.
+    #[error("the rows of artifact `{artifact}` could not be computed; nothing was kept")]
+    Artifact {
+        /// The artifact.
+        artifact: String,
+        /// The engine's error.
+        #[source]
+        source: Box<DataFusionError>,
+    },
+    /// A Delta table cannot hold the columns of a dataset or an artifact.
+    #[error(
+        "no Delta table can hold the columns of {scope} `{name}`; rename or cast the column that is named, or keep it in memory"
+    )]
+    Columns {
+        /// `dataset` or `artifact`.
+        scope: CacheScope,
+        /// Its name.
+        name: String,
+        /// Which column.
+        #[source]
+        source: PublishError,
+    },
+    /// A column of a dataset would not come back from a Delta table as it was.
+    #[error(
+        "column `{column}` of dataset `{dataset}` has type {data_type}, which does not come back from a Delta table; declare \
+         another type for it, or set `cache` to \"memory\" or \"none\""
+    )]
+    Irreversible {
+        /// The dataset.
+        dataset: String,
+        /// The column.
+        column: String,
+        /// Its type.
+        data_type: DataType,
+    },
+    /// A dataset could not be pinned or registered.
+    #[error("dataset `{dataset}` could not be registered")]
+    Register {
+        /// The dataset.
+        dataset: String,
+        /// Why.
+        #[source]
+        source: Box<RegisterError>,
     },
     /// A source changed while the view was computed: nothing was published; run again.
     #[error("a source of `{name}` changed while it was read; nothing was published")]
@@ -160,7 +218,10 @@ impl CacheError {
     /// Whether the caller named something that cannot be, rather than the machine or the data being at fault.
     #[must_use]
     pub const fn is_input(&self) -> bool {
-        matches!(self, Self::NoSuchEntry { .. } | Self::Exists { .. })
+        matches!(
+            self,
+            Self::NoSuchEntry { .. } | Self::Exists { .. } | Self::Columns { .. } | Self::Irreversible { .. }
+        )
     }
 
     /// A failure to write files: of the query whose rows they were to hold, or of the writing.
@@ -175,12 +236,12 @@ impl CacheError {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Compute { .. } => "compute",
+            Self::Compute { .. } | Self::Dataset { .. } | Self::Artifact { .. } => "compute",
             Self::SourceChanged { .. } => "source_changed",
             Self::Superseded { .. } => "superseded",
             Self::ForeignCommit { .. } => "foreign_commit",
             Self::Contended { .. } => "contended",
-            Self::Policy { .. } => "policy",
+            Self::Policy { .. } | Self::Columns { .. } | Self::Irreversible { .. } => "policy",
             Self::Write { .. } => "write",
             Self::Commit { .. } => "commit",
             Self::Read { .. } => "read",
@@ -189,6 +250,7 @@ impl CacheError {
             Self::Io { .. } => "io",
             Self::NoSuchEntry { .. } => "no_such_entry",
             Self::Exists { .. } => "exists",
+            Self::Register { .. } => "register",
             Self::Damaged { .. } => "damaged",
             Self::Scan { .. } => "scan",
         }

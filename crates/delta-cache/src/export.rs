@@ -47,7 +47,7 @@ impl DeltaCache {
     }
 
     fn compare_copy(&self, entry: &Entry, copy: &Path) -> Result<(), CacheError> {
-        let committed = self.entry_in(copy, entry.id, entry.dir.clone(), entry.key).map(drop);
+        let committed = self.entry_in(copy, entry.scope, entry.id, entry.dir.clone(), entry.key).map(drop);
         let compared = committed.and_then(|()| rehash(copy, &entry.files).map(drop));
         compared.map_err(|damage| CacheError::Damaged { view: entry.view.clone(), damage })
     }

@@ -2,9 +2,9 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `entries` | the 32 bytes of a cache key | the entry |
+//! | `entries`, `datasets`, `artifacts` | the 32 bytes of a cache key | the entry of a view, a dataset, an artifact |
 //! | `condemned` | an entry's id | an entry that serves no new hit and is to be deleted |
-//! | `latest` | a view's name | keys and components of its newest entries, kept when the entries go |
+//! | `latest` | a view's name; for another scope `SCOPE:NAME` | keys and components of its newest entries, kept when the entries go |
 //! | `outputs` | an output's name and table | its last known publication |
 //! | `tokens` | what is leased | the current fencing token |
 //! | `meta` | `next_token` | the last token drawn, over all that is leased |
@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{Entry, EntryFile};
+use crate::scope::EntryScope;
 
-const ENTRIES: &str = "entries";
 const CONDEMNED: &str = "condemned";
 const LATEST: &str = "latest";
 const OUTPUTS: &str = "outputs";
@@ -48,6 +48,8 @@ pub(crate) struct OutputRow {
 /// An entry, or a directory that no entry is in, on its way out: see [`crate::retention`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Condemned {
+    #[serde(default)]
+    pub(crate) scope: EntryScope,
     pub(crate) id: EntryId,
     pub(crate) key: CacheKey,
     pub(crate) view: String,
@@ -67,18 +69,18 @@ pub(crate) enum Standing {
     Orphan,
 }
 
-/// All rows of `entries`.
+/// All rows of the tables of entries.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     pub(crate) found: Vec<Entry>,
     /// The keys whose rows do not decode, and how those are addressed.
-    pub(crate) damaged: Vec<Vec<u8>>,
+    pub(crate) damaged: Vec<(EntryScope, Vec<u8>)>,
 }
 
 /// How many rows there are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Counts {
-    pub(crate) entries: u64,
+    pub(crate) entries: Vec<(EntryScope, u64)>,
     pub(crate) outputs: u64,
 }
 
@@ -111,14 +113,14 @@ impl Index {
         Self { store }
     }
 
-    pub(crate) fn entry(&self, key: CacheKey) -> Result<Row<Entry>, StoreError> {
-        self.row(ENTRIES, key.as_bytes())
+    pub(crate) fn entry(&self, scope: EntryScope, key: CacheKey) -> Result<Row<Entry>, StoreError> {
+        self.row(scope.table(), key.as_bytes())
     }
 
-    /// The identities that views of this name had, newest first.
-    pub(crate) fn latest(&self, view: &str) -> Result<Vec<Latest>, StoreError> {
+    /// The identities that what has this name had, newest first.
+    pub(crate) fn latest(&self, scope: EntryScope, name: &str) -> Result<Vec<Latest>, StoreError> {
         // Only explains a miss: damage costs the explanation, no more.
-        Ok(match self.row(LATEST, view.as_bytes())? {
+        Ok(match self.row(LATEST, scope.latest_row(name).as_bytes())? {
             Row::Found(latest) => latest,
             Row::Absent | Row::Damaged => Vec::new(),
         })
@@ -132,9 +134,12 @@ impl Index {
         })
     }
 
-    /// How many entries, and how many outputs, it has rows of.
+    /// How many entries of each scope, and how many outputs, it has rows of.
     pub(crate) fn counts(&self) -> Result<Counts, StoreError> {
-        self.store.read(|txn| Ok(Counts { entries: txn.len(ENTRIES)?, outputs: txn.len(OUTPUTS)? }))
+        self.store.read(|txn| {
+            let entries = EntryScope::ALL.into_iter().map(|scope| Ok((scope, txn.len(scope.table())?)));
+            Ok(Counts { entries: entries.collect::<Result<_, StoreError>>()?, outputs: txn.len(OUTPUTS)? })
+        })
     }
 
     /// Draws the next token and makes it the current one of `resource`. Tokens are not below the clock's milliseconds, so
@@ -158,12 +163,12 @@ impl Index {
             if !is_current(txn.get(TOKENS, key)?, entry.fencing_token) {
                 return Ok(Publication::Superseded);
             }
-            let held = txn.get(ENTRIES, key)?.and_then(decode::<Entry>);
+            let held = txn.get(entry.scope.table(), key)?.and_then(decode::<Entry>);
             let is_older = |held: &Entry| held.id == entry.id || held.fencing_token < entry.fencing_token;
             if held.as_ref().map(|held| held.id) != seen && !held.as_ref().is_some_and(is_older) {
                 return Ok(Publication::Superseded);
             }
-            txn.put(ENTRIES, key, &value)?;
+            txn.put(entry.scope.table(), key, &value)?;
             // A collector may have taken its directory for one that nobody finishes.
             txn.delete(CONDEMNED, &id_key(entry.id))?;
             remember(txn, entry)?;
@@ -178,10 +183,10 @@ impl Index {
             if txn.get(CONDEMNED, &id_key(entry.id))?.is_some() {
                 return Ok(false);
             }
-            if txn.get(ENTRIES, entry.key.as_bytes())?.and_then(decode::<Entry>).is_some() {
+            if txn.get(entry.scope.table(), entry.key.as_bytes())?.and_then(decode::<Entry>).is_some() {
                 return Ok(false);
             }
-            txn.put(ENTRIES, entry.key.as_bytes(), &value)?;
+            txn.put(entry.scope.table(), entry.key.as_bytes(), &value)?;
             remember(txn, entry)?;
             Ok(true)
         })
@@ -191,44 +196,49 @@ impl Index {
     pub(crate) fn restamp(&self, entry: &Entry) -> Result<(), StoreError> {
         let value = encode(entry);
         self.store.write(|txn| {
-            let held = txn.get(ENTRIES, entry.key.as_bytes())?.and_then(decode::<Entry>).map(|held| held.id);
+            let table = entry.scope.table();
+            let held = txn.get(table, entry.key.as_bytes())?.and_then(decode::<Entry>).map(|held| held.id);
             if held == Some(entry.id) {
-                txn.put(ENTRIES, entry.key.as_bytes(), &value)?;
+                txn.put(table, entry.key.as_bytes(), &value)?;
             }
             Ok(())
         })
     }
 
     /// Removes the row of `key` if it is still `id`, or still does not decode.
-    pub(crate) fn remove(&self, key: CacheKey, id: Option<EntryId>) -> Result<bool, StoreError> {
+    pub(crate) fn remove(&self, scope: EntryScope, key: CacheKey, id: Option<EntryId>) -> Result<bool, StoreError> {
+        let table = scope.table();
         self.store.write(|txn| {
-            let held = txn.get(ENTRIES, key.as_bytes())?.map(|bytes| decode::<Entry>(bytes).map(|entry| entry.id));
+            let held = txn.get(table, key.as_bytes())?.map(|bytes| decode::<Entry>(bytes).map(|entry| entry.id));
             match held {
-                Some(held) if held == id => txn.delete(ENTRIES, key.as_bytes()),
+                Some(held) if held == id => txn.delete(table, key.as_bytes()),
                 Some(_) | None => Ok(false),
             }
         })
     }
 
-    /// Every row of `entries`.
+    /// Every row of the tables of entries.
     pub(crate) fn entries(&self) -> Result<Entries, StoreError> {
         self.store.read(|txn| {
             let mut entries = Entries::default();
-            for row in txn.scan(ENTRIES, .., Order::Ascending)? {
-                let (key, value) = row?;
-                match decode::<Entry>(value) {
-                    Some(entry) => entries.found.push(entry),
-                    None => entries.damaged.push(key.to_vec()),
+            for scope in EntryScope::ALL {
+                for row in txn.scan(scope.table(), .., Order::Ascending)? {
+                    let (key, value) = row?;
+                    match decode::<Entry>(value) {
+                        Some(entry) => entries.found.push(entry),
+                        None => entries.damaged.push((scope, key.to_vec())),
+                    }
                 }
             }
             Ok(entries)
         })
     }
 
-    /// Removes a row of `entries` that still does not decode.
-    pub(crate) fn drop_damaged(&self, key: &[u8]) -> Result<bool, StoreError> {
-        self.store.write(|txn| match txn.get(ENTRIES, key)? {
-            Some(bytes) if decode::<Entry>(bytes).is_none() => txn.delete(ENTRIES, key),
+    /// Removes the row of an entry that still does not decode.
+    pub(crate) fn drop_damaged(&self, scope: EntryScope, key: &[u8]) -> Result<bool, StoreError> {
+        let table = scope.table();
+        self.store.write(|txn| match txn.get(table, key)? {
+            Some(bytes) if decode::<Entry>(bytes).is_none() => txn.delete(table, key),
             Some(_) | None => Ok(false),
         })
     }
@@ -250,7 +260,8 @@ impl Index {
         self.store.write(|txn| {
             let mut condemned = Vec::new();
             for (one, standing) in doomed {
-                let held = txn.get(ENTRIES, one.key.as_bytes())?.and_then(decode::<Entry>).map(|held| held.id);
+                let table = one.scope.table();
+                let held = txn.get(table, one.key.as_bytes())?.and_then(decode::<Entry>).map(|held| held.id);
                 let stands = match standing {
                     Standing::Entry => held == Some(one.id),
                     Standing::Orphan => held != Some(one.id),
@@ -259,7 +270,7 @@ impl Index {
                     continue;
                 }
                 if *standing == Standing::Entry {
-                    txn.delete(ENTRIES, one.key.as_bytes())?;
+                    txn.delete(table, one.key.as_bytes())?;
                 }
                 txn.put(CONDEMNED, &id_key(one.id), &encode(one))?;
                 condemned.push(one.clone());
@@ -329,11 +340,12 @@ impl Index {
 
 /// Puts the entry's identity before the others of its view's name.
 fn remember(txn: &mut WriteTxn<'_>, entry: &Entry) -> Result<(), StoreError> {
-    let mut latest: Vec<Latest> = txn.get(LATEST, entry.view.as_bytes())?.and_then(decode).unwrap_or_default();
+    let row = entry.scope.latest_row(&entry.view);
+    let mut latest: Vec<Latest> = txn.get(LATEST, row.as_bytes())?.and_then(decode).unwrap_or_default();
     latest.retain(|earlier| earlier.key != entry.key);
     latest.insert(0, Latest { key: entry.key, components: entry.components.clone() });
     latest.truncate(REMEMBERED);
-    txn.put(LATEST, entry.view.as_bytes(), &encode(&latest))
+    txn.put(LATEST, row.as_bytes(), &encode(&latest))
 }
 
 fn id_key(id: EntryId) -> [u8; 16] {

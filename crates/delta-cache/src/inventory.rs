@@ -12,6 +12,7 @@ use crate::entry::Entry;
 use crate::error::CacheError;
 use crate::index::Condemned;
 use crate::orphans::{Fate, Orphan, bytes_below};
+use crate::scope::EntryScope;
 
 impl DeltaCache {
     /// Everything in the cache, by view, of each the newest first. Reads the index and lists directories; no file of an
@@ -30,7 +31,8 @@ impl DeltaCache {
         }));
         entries.sort_by(|one, other| {
             let order = |entry: &CachedEntry| (entry.state, Reverse(entry.created_unix_ms), entry.entry_id);
-            one.view_name.cmp(&other.view_name).then_with(|| order(one).cmp(&order(other)))
+            let name = |entry: &CachedEntry| (entry.view_name.clone(), entry.cache_scope.as_str());
+            name(one).cmp(&name(other)).then_with(|| order(one).cmp(&order(other)))
         });
         Ok(CacheListing {
             cache_root: self.root.path().display().to_string(),
@@ -86,8 +88,8 @@ impl DeltaCache {
     /// How many rows did not decode; they are gone now.
     pub(crate) fn drop_damaged_rows(&self) -> Result<u64, CacheError> {
         let mut dropped = 0;
-        for key in self.index.entries()?.damaged {
-            dropped += u64::from(self.index.drop_damaged(&key)?);
+        for (scope, key) in self.index.entries()?.damaged {
+            dropped += u64::from(self.index.drop_damaged(scope, &key)?);
         }
         Ok(dropped)
     }
@@ -111,11 +113,11 @@ impl DeltaCache {
     }
 
     fn orphan(&self, orphan: Orphan, size_bytes: u64) -> CachedEntry {
-        match self.committed_entry(orphan.id, orphan.dir.clone(), orphan.key) {
+        match self.committed_entry(orphan.scope, orphan.id, orphan.dir.clone(), orphan.key) {
             Ok(entry) => CachedEntry { state: EntryState::Orphan, size_bytes, ..summary(&entry) },
             Err(_) => CachedEntry {
                 cache_key: Some(orphan.key),
-                ..unknown(EntryState::Orphan, orphan.view, orphan.id, orphan.dir, size_bytes)
+                ..unknown(orphan.scope, EntryState::Orphan, orphan.view, orphan.id, orphan.dir, size_bytes)
             },
         }
     }
@@ -123,6 +125,7 @@ impl DeltaCache {
 
 fn summary(entry: &Entry) -> CachedEntry {
     CachedEntry {
+        cache_scope: entry.scope.word(),
         view_name: entry.view.clone(),
         state: EntryState::Live,
         entry_id: entry.id,
@@ -130,7 +133,7 @@ fn summary(entry: &Entry) -> CachedEntry {
         cache_path: entry.dir.clone(),
         delta_version: Some(0),
         schema_hash: Some(entry.schema_hash),
-        plan_fingerprint: Some(entry.plan_fingerprint),
+        plan_fingerprint: entry.plan_fingerprint,
         stability: Some(entry.stability),
         tags: entry.tags.clone(),
         run_id: Some(entry.run_id),
@@ -143,12 +146,13 @@ fn summary(entry: &Entry) -> CachedEntry {
 }
 
 fn condemned(condemned: Condemned) -> CachedEntry {
-    let Condemned { id, key, view, dir, size_bytes, .. } = condemned;
-    CachedEntry { cache_key: Some(key), ..unknown(EntryState::Condemned, view, id, dir, size_bytes) }
+    let Condemned { scope, id, key, view, dir, size_bytes, .. } = condemned;
+    CachedEntry { cache_key: Some(key), ..unknown(scope, EntryState::Condemned, view, id, dir, size_bytes) }
 }
 
 /// An entry of which no more is known than where it lies.
 fn unknown(
+    scope: EntryScope,
     state: EntryState,
     view_name: String,
     entry_id: alluvium_contracts::EntryId,
@@ -156,6 +160,7 @@ fn unknown(
     size_bytes: u64,
 ) -> CachedEntry {
     CachedEntry {
+        cache_scope: scope.word(),
         view_name,
         state,
         entry_id,

@@ -2,25 +2,34 @@
 
 use std::sync::Arc;
 
-use alluvium_plans::PlanBundle;
+use alluvium_plans::PublishedSchema;
 use alluvium_profile::Session;
 use alluvium_telemetry::carry;
 use datafusion::common::Result;
 use datafusion::datasource::MemTable;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use futures::TryStreamExt as _;
 
 use crate::published::PublishExec;
 
-/// Starts the execution of a view: one stream a partition, in published batches. All of them have to be polled at once:
+/// Starts the execution of a plan: one stream a partition, in published batches. All of them have to be polled at once:
 /// the partitions of a join wait for each other.
-pub(crate) async fn streams(session: &Session, bundle: &PlanBundle) -> Result<Vec<SendableRecordBatchStream>> {
-    session.execute_partitioned(published(session, bundle).await?)
+pub(crate) async fn streams(
+    session: &Session,
+    plan: &LogicalPlan,
+    schema: &PublishedSchema,
+) -> Result<Vec<SendableRecordBatchStream>> {
+    session.execute_partitioned(published(session, plan, schema).await?)
 }
 
-/// Executes a view into memory; returns the table and its rows.
-pub(crate) async fn in_memory(session: &Session, bundle: &PlanBundle) -> Result<(MemTable, u64)> {
-    let running = streams(session, bundle)
+/// Executes a plan into memory; returns the table and its rows.
+pub(crate) async fn in_memory(
+    session: &Session,
+    plan: &LogicalPlan,
+    schema: &PublishedSchema,
+) -> Result<(MemTable, u64)> {
+    let running = streams(session, plan, schema)
         .await?
         .into_iter()
         .map(|stream| datafusion::common::runtime::SpawnedTask::spawn(carry(stream.try_collect::<Vec<_>>())));
@@ -33,16 +42,16 @@ pub(crate) async fn in_memory(session: &Session, bundle: &PlanBundle) -> Result<
         partitions.push(batches);
     }
     let rows = partitions.iter().flatten().map(|batch| batch.num_rows() as u64).sum();
-    Ok((MemTable::try_new(Arc::clone(bundle.published().arrow()), partitions)?, rows))
+    Ok((MemTable::try_new(Arc::clone(schema.arrow()), partitions)?, rows))
 }
 
-/// Executes a view for its errors and its number of rows alone.
-pub(crate) async fn count(session: &Session, bundle: &PlanBundle) -> Result<u64> {
-    let stream = session.execute_merged(published(session, bundle).await?)?;
+/// Executes a plan for its errors and its number of rows alone.
+pub(crate) async fn count(session: &Session, plan: &LogicalPlan, schema: &PublishedSchema) -> Result<u64> {
+    let stream = session.execute_merged(published(session, plan, schema).await?)?;
     stream.try_fold(0, async |rows, batch| Ok(rows + batch.num_rows() as u64)).await
 }
 
-async fn published(session: &Session, bundle: &PlanBundle) -> Result<Arc<dyn ExecutionPlan>> {
-    let exec = session.context().state().create_physical_plan(bundle.plan()).await?;
-    Ok(Arc::new(PublishExec::new(exec, Arc::clone(bundle.published().arrow()))))
+async fn published(session: &Session, plan: &LogicalPlan, schema: &PublishedSchema) -> Result<Arc<dyn ExecutionPlan>> {
+    let exec = session.context().state().create_physical_plan(plan).await?;
+    Ok(Arc::new(PublishExec::new(exec, Arc::clone(schema.arrow()))))
 }

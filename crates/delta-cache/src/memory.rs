@@ -1,7 +1,7 @@
-//! Views whose rows stay in memory for the rest of the process.
+//! Rows that stay in memory for the rest of the process.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alluvium_contracts::{CacheKey, CacheOperation, CacheOutcome, CachePolicy};
 use alluvium_plans::PlanBundle;
@@ -13,27 +13,37 @@ use crate::cache::{BeforePublish, DeltaCache, compute};
 use crate::error::CacheError;
 use crate::materialize;
 use crate::operation::Subject;
+use crate::scope::EntryScope;
 
 /// The rows of a view, and how many there are.
 pub type InMemory = (Arc<dyn TableProvider>, u64);
 
 /// The rows that are kept, by key.
 #[derive(Debug, Default)]
-pub(crate) struct Memory(Mutex<HashMap<CacheKey, (Arc<MemTable>, u64)>>);
+pub(crate) struct Memory(Mutex<HashMap<(EntryScope, CacheKey), (Arc<MemTable>, u64)>>);
 
 impl Memory {
-    pub(crate) fn len(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    /// How many tables of a scope are kept.
+    pub(crate) fn len(&self, scope: EntryScope) -> u64 {
+        self.tables().keys().filter(|(of, _)| *of == scope).count() as u64
     }
 
-    fn get(&self, key: CacheKey) -> Option<InMemory> {
-        let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (table, rows) = memory.get(&key)?;
+    pub(crate) fn get(&self, scope: EntryScope, key: CacheKey) -> Option<InMemory> {
+        let tables = self.tables();
+        let (table, rows) = tables.get(&(scope, key))?;
         Some((Arc::clone(table) as Arc<dyn TableProvider>, *rows))
     }
 
-    fn insert(&self, key: CacheKey, table: Arc<MemTable>, rows: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (table, rows));
+    pub(crate) fn insert(&self, scope: EntryScope, key: CacheKey, table: Arc<MemTable>, rows: u64) {
+        self.tables().insert((scope, key), (table, rows));
+    }
+
+    pub(crate) fn remove(&self, scope: EntryScope, key: CacheKey) {
+        self.tables().remove(&(scope, key));
+    }
+
+    fn tables(&self) -> MutexGuard<'_, HashMap<(EntryScope, CacheKey), (Arc<MemTable>, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -63,7 +73,7 @@ impl DeltaCache {
         let computed = self.compute_in_memory(session, bundle, before_publish);
         match tracing::Instrument::instrument(computed, writing.span().clone()).await {
             Ok((table, rows)) => {
-                self.memory.insert(key, Arc::clone(&table), rows);
+                self.memory.insert(EntryScope::View, key, Arc::clone(&table), rows);
                 Ok(((table, rows), Some(writing.ok(None))))
             }
             Err(error) => {
@@ -89,7 +99,7 @@ impl DeltaCache {
     /// The view's rows, if an earlier call kept them in memory. This is how they are taken, and counts as no lookup.
     #[must_use]
     pub fn in_memory(&self, bundle: &PlanBundle) -> Option<InMemory> {
-        self.memory.get(bundle.cache_key()?)
+        self.memory.get(EntryScope::View, bundle.cache_key()?)
     }
 
     async fn compute_in_memory(
@@ -98,7 +108,8 @@ impl DeltaCache {
         bundle: &PlanBundle,
         before_publish: BeforePublish<'_>,
     ) -> Result<(Arc<MemTable>, u64), CacheError> {
-        let (table, rows) = materialize::in_memory(session, bundle).await.map_err(compute(bundle.name()))?;
+        let (table, rows) =
+            materialize::in_memory(session, bundle.plan(), bundle.published()).await.map_err(compute(bundle.name()))?;
         before_publish().map_err(|source| CacheError::SourceChanged { name: bundle.name().to_owned(), source })?;
         Ok((Arc::new(table), rows))
     }

@@ -6,6 +6,7 @@ use alluvium_telemetry::{CacheMetrics, CacheSpan, CacheStart, RunContext, Seam};
 
 use crate::cache::DeltaCache;
 use crate::error::CacheError;
+use crate::scope::EntryScope;
 
 /// What operations are done to: all that a span says of them but which operation it is.
 #[derive(Debug, Clone, Copy)]
@@ -41,15 +42,19 @@ impl DeltaCache {
         subject.begin(operation, &self.metrics, &self.seam)
     }
 
-    /// Brings the count of entries in the metrics up to date: reads the lengths of two tables.
+    /// Brings the count of entries in the metrics up to date: reads the lengths of tables.
     ///
     /// # Errors
     /// [`CacheError::Index`] when the index cannot be read.
     pub fn count_entries(&self) -> Result<(), CacheError> {
         let counts = self.index.counts()?;
-        self.metrics.set_entry_count(CacheScope::View, CachePolicy::DeltaStaging, counts.entries);
+        for (scope, entries) in counts.entries {
+            self.metrics.set_entry_count(scope.word(), CachePolicy::DeltaStaging, entries);
+        }
         self.metrics.set_entry_count(CacheScope::Output, CachePolicy::DeltaOutput, counts.outputs);
-        self.metrics.set_entry_count(CacheScope::View, CachePolicy::Memory, self.memory.len());
+        for scope in EntryScope::ALL {
+            self.metrics.set_entry_count(scope.word(), CachePolicy::Memory, self.memory.len(scope));
+        }
         Ok(())
     }
 }

@@ -12,13 +12,15 @@ use crate::cache::DeltaCache;
 use crate::entry::Entry;
 use crate::error::CacheError;
 use crate::lease::Lease;
+use crate::scope::EntryScope;
 
 /// A directory that no row of the index names.
 #[derive(Debug, Clone)]
 pub(crate) struct Orphan {
+    pub(crate) scope: EntryScope,
     pub(crate) id: EntryId,
     pub(crate) key: CacheKey,
-    /// The view, as its directory is called.
+    /// The view, dataset or artifact, as its directory is called.
     pub(crate) view: String,
     /// Relative to the cache root.
     pub(crate) dir: String,
@@ -56,16 +58,19 @@ impl DeltaCache {
     pub(crate) fn orphans(&self, live: &[Entry]) -> Result<Vec<Orphan>, CacheError> {
         let mut known: BTreeSet<EntryId> = live.iter().map(|entry| entry.id).collect();
         known.extend(self.index.condemned()?.iter().map(|condemned| condemned.id));
-        let root = self.root.view_cache();
         let mut orphans = Vec::new();
-        for parent in names_in(&root)? {
-            // What is not called as entries are is none of ours.
-            let Some((view, key)) = parent.rsplit_once("__") else { continue };
-            let Ok(key) = format!("{}:{key}", CacheKey::ALGORITHM).parse::<CacheKey>() else { continue };
-            for name in names_in(&root.join(&parent))? {
-                let Ok(id) = name.parse::<EntryId>() else { continue };
-                if !known.contains(&id) {
-                    orphans.push(Orphan { id, key, view: view.to_owned(), dir: format!("view_cache/{parent}/{id}") });
+        for scope in EntryScope::ALL {
+            let root = self.root.path().join(scope.dir_name());
+            for parent in names_in(&root)? {
+                // What is not called as entries are is none of ours.
+                let Some((view, key)) = parent.rsplit_once("__") else { continue };
+                let Ok(key) = format!("{}:{key}", CacheKey::ALGORITHM).parse::<CacheKey>() else { continue };
+                for name in names_in(&root.join(&parent))? {
+                    let Ok(id) = name.parse::<EntryId>() else { continue };
+                    if !known.contains(&id) {
+                        let dir = format!("{}/{parent}/{id}", scope.dir_name());
+                        orphans.push(Orphan { scope, id, key, view: view.to_owned(), dir });
+                    }
                 }
             }
         }
@@ -80,22 +85,22 @@ impl DeltaCache {
         live: &[Entry],
         adopt: bool,
     ) -> Result<Vec<(Orphan, Fate)>, CacheError> {
-        let held: BTreeSet<CacheKey> = live.iter().map(|entry| entry.key).collect();
-        let mut by_key: BTreeMap<CacheKey, Vec<Orphan>> = BTreeMap::new();
+        let held: BTreeSet<(EntryScope, CacheKey)> = live.iter().map(|entry| (entry.scope, entry.key)).collect();
+        let mut by_key: BTreeMap<(EntryScope, CacheKey), Vec<Orphan>> = BTreeMap::new();
         for orphan in orphans {
-            by_key.entry(orphan.key).or_default().push(orphan);
+            by_key.entry((orphan.scope, orphan.key)).or_default().push(orphan);
         }
         let mut fates = Vec::new();
-        for (key, orphans) in by_key {
+        for ((scope, key), orphans) in by_key {
             if Lease::is_held(&self.leases(), key.as_bytes()) {
                 fates.extend(orphans.into_iter().map(|orphan| (orphan, Fate::UnderLease)));
                 continue;
             }
-            let mut stands = held.contains(&key);
+            let mut stands = held.contains(&(scope, key));
             let mut committed: Vec<(Orphan, Result<Entry, String>)> = orphans
                 .into_iter()
                 .map(|orphan| {
-                    let entry = self.committed_entry(orphan.id, orphan.dir.clone(), key);
+                    let entry = self.committed_entry(scope, orphan.id, orphan.dir.clone(), key);
                     (orphan, entry)
                 })
                 .collect();

@@ -24,13 +24,14 @@ use datafusion::physical_plan::SendableRecordBatchStream;
 use fail::fail_point;
 use tracing::Instrument as _;
 
-use crate::cache::{BeforePublish, DeltaCache, compute, stamped};
+use crate::cache::{BeforePublish, DeltaCache, compute};
 use crate::entry::{Check, EntryFile, check, unseen};
 use crate::error::CacheError;
 use crate::index::OutputRow;
 use crate::materialize;
 use crate::operation::{Subject, traceparent};
 use crate::rows_digest::digested;
+use crate::write::stamped;
 
 /// How often a publication is tried against others that commit at the same time.
 const ATTEMPTS: u32 = 5;
@@ -326,7 +327,9 @@ impl DeltaCache {
             let watch = self.seam.stopwatch();
             let streams = match &source {
                 Some(source) => scan(session, source.as_ref(), bundle.name()).await?,
-                None => materialize::streams(session, bundle).await.map_err(compute(bundle.name()))?,
+                None => materialize::streams(session, bundle.plan(), bundle.published())
+                    .await
+                    .map_err(compute(bundle.name()))?,
             };
             let (streams, digests) = digested(streams);
             let task = session.context().task_ctx();

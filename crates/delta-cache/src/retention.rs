@@ -8,7 +8,7 @@
 //! 3. *Delete.* When none of those names is locked any more, the directory goes, and after it the row of `condemned`.
 //!
 //! *Invariants*
-//! - A directory under `view_cache` is deleted only while it has a row in `condemned` whose readers are all gone. The one
+//! - An entry's directory is deleted only while it has a row in `condemned` whose readers are all gone. The one
 //!   exception is a directory that its own writer drops because it was never published.
 //! - The row outlives the files: whoever asks whether an entry is condemned, and only then looks at its files, either
 //!   sees that it is or finds them gone.
@@ -19,7 +19,7 @@
 
 use std::collections::BTreeMap;
 
-use alluvium_contracts::{CacheOperation, CachePolicy, CacheRemoval, CacheScope, EntryId, RemovalResult, RemovedEntry};
+use alluvium_contracts::{CacheOperation, CachePolicy, CacheRemoval, EntryId, RemovalResult, RemovedEntry};
 use fail::fail_point;
 
 use crate::cache::DeltaCache;
@@ -39,6 +39,7 @@ pub(crate) type Doomed = (Condemned, Standing);
 impl DeltaCache {
     pub(crate) fn doom_entry(&self, entry: &Entry, reason: String) -> Doomed {
         let condemned = Condemned {
+            scope: entry.scope,
             id: entry.id,
             key: entry.key,
             view: entry.view.clone(),
@@ -54,6 +55,7 @@ impl DeltaCache {
     pub(crate) fn doom_orphan(&self, orphan: Orphan, reason: String) -> Doomed {
         let condemned = Condemned {
             size_bytes: bytes_below(&self.root.path().join(&orphan.dir)),
+            scope: orphan.scope,
             id: orphan.id,
             key: orphan.key,
             view: orphan.view,
@@ -75,6 +77,7 @@ impl DeltaCache {
     ) -> Result<CacheRemoval, CacheError> {
         let live = self.live_bytes()?;
         let removed = |condemned: &Condemned, result| RemovedEntry {
+            cache_scope: condemned.scope.word(),
             view_name: condemned.view.clone(),
             entry_id: condemned.id,
             cache_path: condemned.dir.clone(),
@@ -148,7 +151,7 @@ impl DeltaCache {
     fn delete(&self, condemned: &Condemned) -> Result<(), CacheError> {
         fail_point!("gc.deleting");
         let subject = Subject {
-            scope: CacheScope::View,
+            scope: condemned.scope.word(),
             policy: CachePolicy::DeltaStaging,
             name: &condemned.view,
             cache_key: Some(condemned.key),

@@ -84,7 +84,8 @@ impl DeltaCache {
         before_publish: BeforePublish<'_>,
     ) -> Result<Option<String>, CacheError> {
         let schema = bundle.published().arrow();
-        let streams = materialize::streams(session, bundle).await.map_err(compute(bundle.name()))?;
+        let streams =
+            materialize::streams(session, bundle.plan(), bundle.published()).await.map_err(compute(bundle.name()))?;
         let computed = rows_of(streams).await.map_err(compute(bundle.name()))?;
         before_publish().map_err(|source| CacheError::SourceChanged { name: bundle.name().to_owned(), source })?;
         let provider = self.provider(entry, schema)?;

@@ -16,11 +16,12 @@ impl DeltaCache {
     pub fn verify(&self, views: &[String]) -> Result<CacheVerification, CacheError> {
         let mut entries = self.index.entries()?.found;
         entries.retain(|entry| views.is_empty() || views.contains(&entry.view));
-        entries.sort_by(|one, other| (&one.view, one.id).cmp(&(&other.view, other.id)));
+        entries.sort_by(|one, other| (one.scope, &one.view, one.id).cmp(&(other.scope, &other.view, other.id)));
         let mut verified = Vec::with_capacity(entries.len());
         for entry in entries {
             let damage = self.verify_entry(&entry)?;
             verified.push(VerifiedEntry {
+                cache_scope: entry.scope.word(),
                 view_name: entry.view.clone(),
                 entry_id: entry.id,
                 cache_key: entry.key,
@@ -67,7 +68,7 @@ impl DeltaCache {
     /// The files with today's stamps; or what differs from what the index knows.
     fn compare(&self, entry: &Entry) -> Result<Vec<EntryFile>, String> {
         let committed = self
-            .committed_entry(entry.id, entry.dir.clone(), entry.key)
+            .committed_entry(entry.scope, entry.id, entry.dir.clone(), entry.key)
             .map_err(|why| format!("its Delta log cannot be used: {why}"))?;
         if committed.log_digest != entry.log_digest {
             return Err("its Delta log has other bytes than it was written with".to_owned());

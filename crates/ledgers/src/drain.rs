@@ -235,5 +235,6 @@ fn run_of(event: &LedgerEvent) -> RunId {
         LedgerEvent::CacheRuns(summary) => summary.run_id,
         LedgerEvent::RunManifests(manifest) => manifest.run_id,
         LedgerEvent::CacheArtifacts(artifact) => artifact.run_id,
+        LedgerEvent::CacheSnapshots(snapshot) => snapshot.run_id,
     }
 }

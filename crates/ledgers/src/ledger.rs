@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use alluvium_contracts::{CacheArtifact, CacheInventoryEntry, CacheRunSummary, LedgerEvent, RunManifest};
+use alluvium_contracts::{
+    CacheArtifact, CacheInventoryEntry, CacheRunSummary, CacheSnapshotEntry, LedgerEvent, RunManifest,
+};
 use arrow::datatypes::SchemaRef;
 
 use crate::rows;
@@ -19,13 +21,21 @@ pub enum Ledger {
     RunManifests,
     /// The documents that runs leave behind.
     CacheArtifacts,
+    /// Snapshots of what the engine remembers.
+    CacheSnapshots,
 }
 
 impl Ledger {
     /// Every ledger, in the order in which they are drained.
     #[must_use]
-    pub const fn all() -> [Ledger; 4] {
-        [Ledger::CacheInventory, Ledger::CacheRuns, Ledger::RunManifests, Ledger::CacheArtifacts]
+    pub const fn all() -> [Ledger; 5] {
+        [
+            Ledger::CacheInventory,
+            Ledger::CacheRuns,
+            Ledger::RunManifests,
+            Ledger::CacheArtifacts,
+            Ledger::CacheSnapshots,
+        ]
     }
 
     /// The name of the table under the SQL schema `alluvium`.
@@ -36,6 +46,7 @@ impl Ledger {
             Ledger::CacheRuns => "cache_runs",
             Ledger::RunManifests => "run_manifests",
             Ledger::CacheArtifacts => "cache_artifacts",
+            Ledger::CacheSnapshots => "cache_snapshots",
         }
     }
 
@@ -47,6 +58,7 @@ impl Ledger {
             Ledger::CacheRuns => "datafusion_cache_run_summary_v1",
             Ledger::RunManifests => "run_manifest_v1",
             Ledger::CacheArtifacts => "cache_artifacts_v1",
+            Ledger::CacheSnapshots => "datafusion_cache_snapshot_registry_v1",
         }
     }
 
@@ -60,6 +72,7 @@ impl Ledger {
             Ledger::CacheRuns => rows::schema::<CacheRunSummary>(),
             Ledger::RunManifests => rows::schema::<RunManifest>(),
             Ledger::CacheArtifacts => rows::schema::<CacheArtifact>(),
+            Ledger::CacheSnapshots => rows::schema::<CacheSnapshotEntry>(),
         }
     }
 
@@ -70,6 +83,7 @@ impl Ledger {
             LedgerEvent::CacheRuns(_) => Ledger::CacheRuns,
             LedgerEvent::RunManifests(_) => Ledger::RunManifests,
             LedgerEvent::CacheArtifacts(_) => Ledger::CacheArtifacts,
+            LedgerEvent::CacheSnapshots(_) => Ledger::CacheSnapshots,
         }
     }
 }

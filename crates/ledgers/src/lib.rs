@@ -3,6 +3,7 @@
 
 mod drain;
 mod error;
+mod hits;
 mod ledger;
 mod ledgers;
 mod lock;

@@ -8,6 +8,7 @@
 //! | `meta` | `ledgers/run/` + run id | the row of a run that has not ended, as JSON |
 //! | `meta` | `ledgers/manifest/` + run id | the manifest that such a run began with, as the event that it would be |
 //! | `meta` | `ledgers/bundle/` + artifact id | empty: a plan bundle that was recorded, and is not recorded again |
+//! | `meta` | `ledgers/hits/` + view name | what the newest entries of that name have been worth, as JSON |
 //! | `meta` | `ledgers/made/` + directory name | empty: the ledger has been committed to |
 //! | `meta` | `ledgers/rejected/event/` + sequence number | what stood in `outbox` and does not decode |
 //! | `meta` | `ledgers/rejected/run/` + run id | what stood in `ledgers/run/` and does not decode |
@@ -18,14 +19,15 @@
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{
-    CacheArtifact, CacheInventoryEntry, CacheRunSummary, CacheScope, Contract, Encoding, Envelope, EnvelopeError,
-    LedgerEvent, Limits, OutputResult, PlanBundleArtifact, RunId, RunManifest, RunOutput, RunResult, RunView, StoreId,
-    ViewResult,
+    CacheArtifact, CacheInventoryEntry, CacheRunSummary, CacheScope, CacheSnapshotEntry, Contract, Encoding, Envelope,
+    EnvelopeError, LedgerEvent, Limits, OutputResult, PlanBundleArtifact, RunId, RunManifest, RunOutput, RunResult,
+    RunView, StoreId, ViewResult,
 };
 use alluvium_disk_kv_cache::{Order, ReadTxn, Store, StoreError, WriteTxn};
 use alluvium_telemetry::Seam;
 use serde::{Deserialize, Serialize};
 
+use crate::hits::{self, Hits};
 use crate::{Ledger, LedgerError};
 
 const OUTBOX: &str = "outbox";
@@ -35,6 +37,7 @@ const NEXT_SEQUENCE: &[u8] = b"ledgers/next_sequence";
 const RUN: &str = "ledgers/run/";
 const MANIFEST: &str = "ledgers/manifest/";
 const BUNDLE: &str = "ledgers/bundle/";
+const HITS: &str = "ledgers/hits/";
 const MADE: &str = "ledgers/made/";
 const REJECTED_EVENT: &str = "ledgers/rejected/event/";
 const REJECTED_RUN: &str = "ledgers/rejected/run/";
@@ -134,7 +137,8 @@ impl Queue {
         Ok(self.store.read(|txn| txn.len(OUTBOX))?)
     }
 
-    /// Appends events and counts them in the rows of their runs.
+    /// Appends events, and for each hit or write of a view's entry what that entry has been worth; counts events in the rows
+    /// of their runs.
     pub(crate) fn record(&self, events: &[LedgerEvent]) -> Result<(), LedgerError> {
         if events.is_empty() {
             return Ok(());
@@ -148,6 +152,8 @@ impl Queue {
         }
         self.store.write::<_, LedgerError>(|txn| {
             append(txn, &encoded)?;
+            let worth = worth(txn, inventory.values().flatten().copied())?;
+            append(txn, &encode_all(&worth)?)?;
             for (run_id, entries) in &inventory {
                 // An event of a run that was never begun here is an event all the same. A row that does not decode is left
                 // for `close` to put aside.
@@ -329,6 +335,8 @@ impl RunRow {
                 self.outputs.insert(name.clone(), output);
             }
             (Some(_), None) => {}
+            // A manifest tells of views; what was done for a dataset or an artifact is in the inventory alone.
+            (None, _) if entry.cache_scope != CacheScope::View => {}
             (None, _) => {
                 let view = RunView {
                     name: entry.view_name.clone(),
@@ -393,6 +401,26 @@ impl Counts {
     }
 }
 
+/// Counts the entries that events tell of, and says what each has been worth.
+fn worth<'e>(
+    txn: &mut WriteTxn<'_>,
+    inventory: impl Iterator<Item = &'e CacheInventoryEntry>,
+) -> Result<Vec<LedgerEvent>, LedgerError> {
+    let mut documents = Vec::new();
+    for row in inventory.filter(|row| hits::counts(row)) {
+        let key = format!("{HITS}{}", row.view_name).into_bytes();
+        // Counts that do not decode are lost, and begin again.
+        let known = txn.get(META, &key)?.and_then(|bytes| serde_json::from_slice::<Hits>(bytes).ok());
+        let mut known = known.unwrap_or_default();
+        let Some(artifact) = known.note(row) else { continue };
+        txn.put(META, &key, &serde_json::to_vec(&known).map_err(LedgerError::Encode)?)?;
+        let document = CacheArtifact::of(row.run_id, row.event_time_unix_ms, &row.view_name, artifact);
+        // A duration that is no number has no canonical form; its row says it all the same.
+        documents.extend(document.ok().map(LedgerEvent::CacheArtifacts));
+    }
+    Ok(documents)
+}
+
 /// Decodes what [`Queue::record`] wrote.
 pub(crate) fn decode(bytes: &[u8]) -> Result<LedgerEvent, DecodeError> {
     #[derive(Deserialize)]
@@ -405,6 +433,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<LedgerEvent, DecodeError> {
         CacheRunSummary::KIND => payload(bytes).map(LedgerEvent::CacheRuns),
         RunManifest::KIND => payload(bytes).map(|manifest| LedgerEvent::RunManifests(Box::new(manifest))),
         CacheArtifact::KIND => payload(bytes).map(LedgerEvent::CacheArtifacts),
+        CacheSnapshotEntry::KIND => payload(bytes).map(LedgerEvent::CacheSnapshots),
         _ => Err(DecodeError::Kind(kind)),
     }
 }
@@ -435,6 +464,7 @@ fn encode(event: &LedgerEvent) -> Result<Encoded, LedgerError> {
         LedgerEvent::CacheInventory(entry) => enveloped(entry),
         LedgerEvent::CacheRuns(summary) => enveloped(summary),
         LedgerEvent::RunManifests(manifest) => enveloped(manifest.as_ref()),
+        LedgerEvent::CacheSnapshots(snapshot) => enveloped(snapshot),
         LedgerEvent::CacheArtifacts(artifact) => {
             // Every run has the plans of all its views, and they seldom change.
             if artifact.artifact_kind == PlanBundleArtifact::KIND {

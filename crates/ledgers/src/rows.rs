@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alluvium_contracts::{
-    ArtifactId, CacheArtifact, CacheInventoryEntry, CacheKey, CachePolicy, CacheRunSummary, CacheScope, CdfRange,
-    ContentDigest, DeltaInputPin, FilePin, InputKind, LedgerEvent, OutputResult, PinDigest, PlanFingerprint,
-    PlanSignature, ProfileHash, RowsDigest, RunCommit, RunId, RunManifest, RunOutput, RunResult, RunView, SchemaHash,
-    Stability, ViewResult,
+    ArtifactId, CacheArtifact, CacheInventoryEntry, CacheKey, CachePolicy, CacheRunSummary, CacheScope,
+    CacheSnapshotEntry, CdfRange, ContentDigest, DeltaInputPin, EngineCache, FilePin, InputKind, LedgerEvent,
+    LookupResult, OutputResult, PinDigest, PlanFingerprint, PlanSignature, ProfileHash, RowsDigest, RunCommit, RunId,
+    RunManifest, RunOutput, RunResult, RunView, SchemaHash, Stability, ViewResult,
 };
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -59,6 +59,7 @@ pub(crate) fn row(event: &LedgerEvent) -> Result<Row, RowError> {
         LedgerEvent::CacheRuns(summary) => summary.row(),
         LedgerEvent::RunManifests(manifest) => manifest.row(),
         LedgerEvent::CacheArtifacts(artifact) => artifact.row(),
+        LedgerEvent::CacheSnapshots(snapshot) => snapshot.row(),
     }
 }
 
@@ -115,6 +116,14 @@ impl LedgerRow for CacheRunSummary {
 
 impl LedgerRow for CacheArtifact {
     const LEDGER: Ledger = Ledger::CacheArtifacts;
+
+    fn from_object(row: serde_json::Value) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(row)
+    }
+}
+
+impl LedgerRow for CacheSnapshotEntry {
+    const LEDGER: Ledger = Ledger::CacheSnapshots;
 
     fn from_object(row: serde_json::Value) -> Result<Self, serde_json::Error> {
         serde_json::from_value(row)
@@ -314,6 +323,22 @@ row!(CacheArtifact {
     document: String,
 });
 
+row!(CacheSnapshotEntry {
+    run_id: RunId,
+    event_time_unix_ms: i64,
+    snapshot_name: String,
+    engine_cache: EngineCache,
+    cache_path: String,
+    result: LookupResult,
+    error_type: Option<String>,
+    delta_version: Option<u64>,
+    schema_hash: Option<SchemaHash>,
+    row_count: Option<u64>,
+    cached_bytes: Option<u64>,
+    hit_count: Option<u64>,
+    duration_ms: f64,
+});
+
 macro_rules! text_cells {
     ($($type:ty => $text:expr,)+) => {$(
         impl Cell for $type {
@@ -350,6 +375,8 @@ text_cells! {
     OutputResult => |word| word.as_str().to_owned(),
     Stability => |word| word.as_str().to_owned(),
     RunResult => |word| word.as_str().to_owned(),
+    EngineCache => |word| word.as_str().to_owned(),
+    LookupResult => |word| word.as_str().to_owned(),
 }
 
 impl Cell for i64 {

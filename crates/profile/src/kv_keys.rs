@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use alluvium_contracts::{ContentDigest, PlanFingerprint, ProfileHash, SchemaHash, SqlPolicyHash};
+use alluvium_contracts::{CacheKey, ContentDigest, PlanFingerprint, ProfileHash, SchemaHash, SqlPolicyHash};
 use alluvium_disk_kv_cache::Key;
 
 use crate::kv_kind::KvKind;
@@ -59,6 +59,15 @@ impl KvKey {
     pub fn runtime(dataset: &str, schema: &SchemaHash) -> Self {
         Self::of(KvKind::Runtime, [encoded(dataset), schema.to_string()])
     }
+
+    /// What is known of a runtime artifact of this name and key.
+    #[must_use]
+    pub fn artifact(name: &str, key: &CacheKey) -> Self {
+        Self::of(KvKind::Runtime, ["artifact".to_owned(), encoded(name), key.to_string()])
+    }
+
+    /// What the keys of all artifacts begin with.
+    pub const ARTIFACTS: &str = "runtime:v1:artifact:";
 
     /// The kind that it belongs to.
     #[must_use]
@@ -171,7 +180,9 @@ mod tests {
             KvKey::schema("columns", "public.flights", &profile),
             KvKey::repo_scan("/srv/repo", "include=**/*.rs"),
             KvKey::runtime("flights", &schema),
+            KvKey::artifact("a/b", &CacheKey::of(b"artifact")),
         ];
+        assert!(keys[5].as_str().starts_with(KvKey::ARTIFACTS));
         let tags = [
             KvTag::profile(&profile),
             KvTag::sql_policy(&SqlPolicyHash::of(b"read_only")),

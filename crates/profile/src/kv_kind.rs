@@ -9,7 +9,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum KvKind {
-    /// Which entries exist: `entries`, those `condemned`, the `latest` one of each name, `outputs`; and who may publish
+    /// Which entries exist: `entries` of views, `datasets`, `artifacts`, those `condemned`, the `latest` one of each name, `outputs`; and who may publish
     /// them: fencing `tokens`, in the same store because a publication is one transaction over both.
     Index,
     /// Events on their way to the ledgers: `outbox`; and, in `meta`, the runs that are open.
@@ -69,7 +69,7 @@ impl KvKind {
     #[must_use]
     pub const fn tables(self) -> &'static [&'static str] {
         match self {
-            Self::Index => &["entries", "condemned", "latest", "outputs", "tokens", "meta"],
+            Self::Index => &["entries", "datasets", "artifacts", "condemned", "latest", "outputs", "tokens", "meta"],
             Self::Queue => &["outbox", "meta"],
             Self::Runtime => &["pins", "meta"],
             Self::Schema => &["schemas", "meta"],

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alluvium_contracts::{
-    EngineCachePreset, MemoryPoolKind, Preset, ProfileHash, ProfileSpec, SqlPolicy, SqlPolicyHash, canonical_json,
+    EngineCachePreset, MemoryPoolKind, MetadataSnapshots, Preset, ProfileHash, ProfileSpec, SqlPolicy, SqlPolicyHash,
+    canonical_json,
 };
 use alluvium_telemetry::{DiagnosticsChoice, DiagnosticsChoiceError};
 
@@ -155,6 +156,12 @@ impl RuntimeProfile {
         self.resolved.query_spans.unwrap_or(false)
     }
 
+    /// When what the engine remembers of files is written down.
+    #[must_use]
+    pub fn metadata_snapshots(&self) -> MetadataSnapshots {
+        self.resolved.metadata_snapshots.unwrap_or(MetadataSnapshots::Off)
+    }
+
     /// What the engine remembers of files.
     pub(crate) fn engine_caches(&self) -> EngineCaches {
         let caches = &self.resolved.engine_caches;
@@ -206,6 +213,7 @@ impl RuntimeProfile {
         resolved.parquet.pushdown_filters.get_or_insert(false);
         resolved.parquet.reorder_filters.get_or_insert(false);
         resolved.parquet.metadata_size_hint_bytes.get_or_insert(512 << 10);
+        resolved.metadata_snapshots.get_or_insert(MetadataSnapshots::Off);
         let caches = &mut resolved.engine_caches;
         let preset = EngineCaches::preset(*caches.preset.get_or_insert(EngineCachePreset::Strict));
         caches.metadata_limit_bytes.get_or_insert(preset.metadata_bytes as u64);

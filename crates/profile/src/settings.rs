@@ -133,6 +133,7 @@ pub const NEUTRAL_PROFILE_SETTINGS: &[(&str, &str)] = &[
     ("kv_root", PLACE),
     ("memory_limit_bytes", FINISH),
     ("memory_pool", FINISH),
+    ("metadata_snapshots", "writes down what the engine remembers when a run has ended"),
     ("name", "is shown to people, and read by nobody else"),
     ("parquet.metadata_size_hint_bytes", "guesses a footer's length; a wrong guess costs a second read"),
     ("parquet.predicate_cache_bytes", BUFFER),

@@ -10,7 +10,7 @@ use alluvium_contracts::{
     CacheOutcome, CachePolicy, ContentDigest, LineageSummary, MissExplanation, OutputResult, PlanDocument,
     PlannedOutput, PlannedView, RunId, Stability, ViewResult,
 };
-use alluvium_datasets::{ChangedError, Dataset, PinnedDataset};
+use alluvium_datasets::{ChangedError, PinnedDataset};
 use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published, Reading};
 use alluvium_plans::{Input, PlanBundle, ViewRef, one_line, plan_view};
 use alluvium_profile::{Session, real_path};
@@ -22,6 +22,7 @@ use crate::execute::Outcomes;
 use crate::graph::Graph;
 use crate::pipeline::Pipeline;
 use crate::run::RunOptions;
+use crate::sources::Sources;
 
 /// The decisions of one pass over the selected views, and the session that they were planned in.
 pub(crate) struct Decisions {
@@ -31,7 +32,7 @@ pub(crate) struct Decisions {
     pub(crate) outputs: BTreeMap<String, OutputDecision>,
     /// Keeps every entry that was found from deletion.
     pub(crate) reading: Arc<Reading>,
-    pins: BTreeMap<String, PinnedDataset>,
+    pub(crate) sources: Sources,
 }
 
 pub(crate) struct ViewDecision {
@@ -84,7 +85,12 @@ impl Anew<'_> {
     /// Nothing: a query takes what is there.
     const NOTHING: Anew<'static> = Anew {
         options: &RunOptions { select: Vec::new(), fresh: false, keep_going: false, shadow_percent: 0, parent: None },
-        done: &Outcomes { views: BTreeMap::new(), outputs: BTreeMap::new(), artifacts: BTreeMap::new() },
+        done: &Outcomes {
+            views: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            artifacts: BTreeMap::new(),
+        },
     };
 
     /// Asked for, and not done by an earlier attempt of the run.
@@ -142,11 +148,11 @@ impl Decisions {
         anew: &Anew<'_>,
     ) -> Result<Self, RunError> {
         let mentioned: BTreeSet<&String> = graph.mentions.values().flatten().chain(sources).collect();
-        let pins = pin_sources(pipeline, &session, &mentioned).await?;
+        let sources = Sources::pin(pipeline, &session, &mentioned).await?;
         let reading = Arc::new(pipeline.cache.begin_reading()?);
-        let mut decisions = Self { session, graph, views: BTreeMap::new(), outputs: BTreeMap::new(), reading, pins };
+        let mut decisions = Self { session, graph, views: BTreeMap::new(), outputs: BTreeMap::new(), reading, sources };
         let mut inputs: BTreeMap<String, Input> =
-            decisions.pins.iter().map(|(name, pin)| (name.clone(), Input::Dataset(pin.clone()))).collect();
+            decisions.sources.pins.iter().map(|(name, pin)| (name.clone(), Input::Dataset(pin.clone()))).collect();
         for view in decisions.graph.order.clone() {
             let decision = decisions.decide(pipeline, &view, &inputs, anew).await?;
             let identity = decision.bundle.identity();
@@ -169,14 +175,20 @@ impl Decisions {
 
     /// Whether any source that a computation of `view` reads has changed since it was pinned.
     pub(crate) fn recheck(&self, view: &str) -> Result<(), ChangedError> {
-        let live = self.views.get(view).map(|decision| &decision.live);
-        live.into_iter().flatten().filter_map(|source| self.pins.get(source)).try_for_each(PinnedDataset::recheck)
+        // The rows of a kept source were stated again when they were kept, and stand for its pin whatever becomes of its files.
+        let read = self.live_sources_of(view).filter(|source| !self.sources.is_filled(source));
+        read.filter_map(|source| self.sources.pins.get(source)).try_for_each(PinnedDataset::recheck)
+    }
+
+    /// The sources that a computation of `view` reads in this run.
+    pub(crate) fn live_sources_of(&self, view: &str) -> impl Iterator<Item = &String> {
+        self.views.get(view).map(|decision| &decision.live).into_iter().flatten()
     }
 
     /// Which file is to blame when a computation of `view` failed, if one is: it reads them all.
     pub(crate) async fn unreadable(&self, view: &str) -> Option<String> {
         for source in &self.views.get(view)?.live {
-            let Some(pin) = self.pins.get(source) else {
+            let Some(pin) = self.sources.pins.get(source) else {
                 continue;
             };
             if let Some((path, error)) = pin.first_unreadable(self.session.context()).await {
@@ -193,7 +205,7 @@ impl Decisions {
 
     /// The sources, as they were pinned.
     pub(crate) fn pins(&self) -> impl Iterator<Item = &PinnedDataset> {
-        self.pins.values()
+        self.sources.pins.values()
     }
 
     /// The outputs of a view.
@@ -442,32 +454,6 @@ impl ViewDecision {
     pub(crate) fn is_kept(&self) -> bool {
         self.bundle.cache_key().is_some() && matches!(self.policy, CachePolicy::DeltaStaging | CachePolicy::DeltaOutput)
     }
-}
-
-/// Pins every source that is mentioned, and registers what scans exactly the pinned files.
-async fn pin_sources(
-    pipeline: &Pipeline,
-    session: &Session,
-    mentioned: &BTreeSet<&String>,
-) -> Result<BTreeMap<String, PinnedDataset>, RunError> {
-    let project = &pipeline.project;
-    let mut pins = BTreeMap::new();
-    for (name, source) in &project.spec().sources {
-        if !mentioned.contains(name) {
-            continue;
-        }
-        let place = || project.place("sources", name);
-        let pin_error = |source| RunError::Pin { place: place(), name: name.clone(), source };
-        let spec = Dataset::of_source(name, source, project.dir()).map_err(|source| RunError::Source {
-            place: place(),
-            name: name.clone(),
-            source,
-        })?;
-        let pinned = pipeline.pinner.pin(session.context(), &spec).await.map_err(pin_error)?;
-        register(session, name, pinned.provider().map_err(pin_error)?).map_err(RunError::execute)?;
-        pins.insert(name.clone(), pinned);
-    }
-    Ok(pins)
 }
 
 /// Registers a table under exactly this name: a bare string would be parsed as SQL and lose its capitals.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use alluvium_contracts::{
-    ArtifactId, CacheKey, CachePolicy, LedgerEvent, OutputReport, OutputResult, RunId, ShadowResult, ViewResult,
+    ArtifactId, CacheInventoryEntry, CacheKey, CachePolicy, LedgerEvent, OutputReport, OutputResult, RunId,
+    ShadowResult, ViewResult,
 };
 use alluvium_delta_cache::{CacheError, OutputState, PublishRequest, Published, WriteRequest, Written};
 use alluvium_ledgers::LedgerError;
@@ -27,6 +28,8 @@ use crate::report::{OutputOutcome, ViewOutcome};
 pub(crate) struct Outcomes {
     pub(crate) views: BTreeMap<String, ViewOutcome>,
     pub(crate) outputs: BTreeMap<String, OutputOutcome>,
+    /// What the inventory says of the kept sources whose rows were needed.
+    pub(crate) sources: BTreeMap<String, CacheInventoryEntry>,
     /// The documents that were kept, by what they are and what they are about.
     pub(crate) artifacts: BTreeMap<String, ArtifactId>,
 }
@@ -97,7 +100,7 @@ impl Attempt<'_> {
                 done = running.next() => done,
             };
             let Some(done) = done else { break };
-            let mut events = Vec::new();
+            let mut events = self.decisions.sources.events(outcomes);
             match done.outcome {
                 Some(outcome) => {
                     if outcome.report.result == ViewResult::Error && !self.keep_going {
@@ -313,7 +316,7 @@ impl Attempt<'_> {
             }
             Err(error) => {
                 let mut outcome = failed(decision, &error, watch.elapsed_ms());
-                if matches!(error, CacheError::Compute { .. } | CacheError::Write { .. })
+                if matches!(error, CacheError::Compute { .. } | CacheError::Dataset { .. } | CacheError::Write { .. })
                     && let Some(blame) = self.decisions.unreadable(&view).await
                 {
                     outcome.report.reason = Some(blame);
@@ -339,6 +342,7 @@ impl Attempt<'_> {
         let Pipeline { cache, .. } = self.pipeline;
         let session = &self.decisions.session;
         let bundle = &decision.bundle;
+        self.fill_sources(bundle.name()).await?;
         let watch = self.pipeline.seam.stopwatch();
         let before_publish = || self.decisions.recheck(bundle.name());
         let done = |result| ViewOutcome::new(decision, result, Some(reason.clone()), watch.elapsed_ms());

@@ -19,6 +19,7 @@ mod caches;
 mod decide;
 mod diagnostics;
 mod doctor;
+mod entries;
 mod error;
 mod execute;
 mod graph;
@@ -36,6 +37,7 @@ mod run;
 mod scaffold;
 mod shadow;
 mod sinks;
+mod sources;
 
 pub use alluvium_delta_cache::{CacheError, DeltaCache, GcRequest, Selection};
 pub use alluvium_plans::open_lineage_facet;

@@ -16,6 +16,7 @@ use crate::decide::{Decisions, OutputDecision, State, ViewDecision};
 use crate::execute::Outcomes;
 use crate::pipeline::Pipeline;
 use crate::report::{OutputOutcome, ViewOutcome};
+use crate::sources;
 
 impl Pipeline {
     /// The manifest of a run with these decisions that has done nothing yet: that of a run that was killed at once.
@@ -79,6 +80,10 @@ impl Pipeline {
                 manifest.commits.extend(commit(CacheScope::View, name, path, &table, outcome.delta_version));
             }
             manifest.views.push(run_view(decision, outcome));
+        }
+        for (name, path, version) in sources::written(outcomes) {
+            let table = self.root.path().join(path);
+            manifest.commits.extend(commit(CacheScope::Dataset, name, path, &table, version));
         }
         for (name, outcome) in &outcomes.outputs {
             let Some(decision) = decisions.outputs.get(name) else {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use alluvium_contracts::{CacheRootOrigin, OutputResult, PlanDocument};
 use alluvium_datasets::{PinCounters, PinMemo, Pinner};
-use alluvium_delta_cache::{CacheError, DeltaCache};
+use alluvium_delta_cache::{CacheError, DeltaCache, FrameCache};
 use alluvium_ledgers::{LedgerError, Ledgers};
 use alluvium_profile::{
     CacheRoot, KvKind, ProfileError, RootError, RuntimeProfile, SessionFactory, SettingOrigin, real_path,
@@ -65,7 +65,7 @@ pub struct Pipeline {
     pub(crate) project: Project,
     pub(crate) sessions: SessionFactory,
     pub(crate) seam: Seam,
-    pub(crate) cache: DeltaCache,
+    pub(crate) cache: Arc<DeltaCache>,
     pub(crate) ledgers: Ledgers,
     pub(crate) pinner: Pinner,
     pub(crate) diagnostics: Diagnostics,
@@ -153,9 +153,11 @@ impl Pipeline {
         Ok(Self {
             sessions: match options.sessions {
                 Some(sessions) => sessions,
-                None => SessionFactory::new(profile).with_diagnostics(diagnostics.clone()),
+                None => SessionFactory::new(profile)
+                    .with_extension(Arc::new(FrameCache))
+                    .with_diagnostics(diagnostics.clone()),
             },
-            cache,
+            cache: Arc::new(cache),
             pinner: Pinner::new(Some(memo), seam.clone()),
             ledgers,
             diagnostics,
@@ -183,6 +185,12 @@ impl Pipeline {
             }
         }
         Ok(document)
+    }
+
+    /// The caches that runs use: a library's own artifacts go there too.
+    #[must_use]
+    pub fn cache(&self) -> &Arc<DeltaCache> {
+        &self.cache
     }
 
     /// What pinning has hashed and inferred since the pipeline was opened.

@@ -5,23 +5,27 @@
 //! | `NAME` | a source or view; an output too, where neither has its name |
 //! | `outputs.NAME` | an output, as its table stands |
 //! | `alluvium.NAME` | a ledger |
+//! | `metadata_cache_snapshots.NAME` | the newest snapshot of one of the engine's caches |
+//! | `view_cache.NAME` … | a live entry: see [`entries`](crate::entries) |
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use alluvium_contracts::{SourceFormat, SourcePath, SourceSpec};
 use alluvium_datasets::Dataset;
+use alluvium_delta_cache::SNAPSHOTS;
 use alluvium_ledgers::{Ledger, LedgerView};
 use alluvium_profile::{Query, Session};
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
-use datafusion::common::{DataFusionError, TableReference};
+use datafusion::catalog::{CatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::common::DataFusionError;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use fail::fail_point;
 use futures::StreamExt as _;
 
 use crate::decide::{Decisions, State, register};
+use crate::entries::{self, CACHE_ENTRIES, is_entry_schema};
 use crate::error::RunError;
 use crate::pipeline::Pipeline;
 
@@ -66,12 +70,24 @@ impl Pipeline {
         let wanted = self.wanted(&mentioned);
         let decisions = Decisions::take_named(self, &wanted.views, &wanted.sources).await?;
         let session = &decisions.session;
+        decisions.sources.bind(self, &decisions.reading)?;
         for decision in decisions.views.values() {
             decision.reference.bind(self.rows(&decisions, decision)?);
         }
         self.register_outputs(session, &wanted.outputs).await?;
-        if let Some(views) = &wanted.ledgers {
-            self.register_ledgers(session, views).await?;
+        let ledgers = match wanted.ledgers.is_some() || wanted.entries {
+            true => Some(schema(session, LEDGERS)?),
+            false => None,
+        };
+        if let (Some(views), Some(tables)) = (&wanted.ledgers, &ledgers) {
+            self.register_ledgers(session, tables, views).await?;
+        }
+        if let (true, Some(tables)) = (wanted.entries, &ledgers) {
+            let schemas = self.cache.entry_schemas(&decisions.reading)?;
+            entries::register(catalog(session)?.as_ref(), tables.as_ref(), schemas)?;
+        }
+        if wanted.snapshots {
+            self.register_snapshots(session).await?;
         }
         fail_point!("query.decided");
         let frame = session.execute(query).await.map_err(wrong)?;
@@ -95,6 +111,18 @@ impl Pipeline {
             match schema {
                 "" if spec.views.contains_key(table) => wanted.views.insert(table.to_owned()),
                 "" if spec.sources.contains_key(table) => wanted.sources.insert(table.to_owned()),
+                SNAPSHOTS => {
+                    wanted.snapshots = true;
+                    true
+                }
+                entries if is_entry_schema(entries) => {
+                    wanted.entries = true;
+                    true
+                }
+                LEDGERS if table == CACHE_ENTRIES => {
+                    wanted.entries = true;
+                    true
+                }
                 "" | OUTPUTS if spec.outputs.contains_key(table) => wanted.outputs.insert(table.to_owned()),
                 LEDGERS if Ledger::all().iter().any(|ledger| ledger.sql_name() == table) => {
                     wanted.ledgers.get_or_insert_default();
@@ -108,6 +136,8 @@ impl Pipeline {
                     wanted.sources.extend(spec.sources.keys().cloned());
                     wanted.outputs.extend(spec.outputs.keys().cloned());
                     wanted.ledgers = Some(LedgerView::all().into());
+                    wanted.entries = true;
+                    wanted.snapshots = true;
                     true
                 }
             };
@@ -152,6 +182,16 @@ impl Pipeline {
         Ok(())
     }
 
+    /// The newest snapshot of each of the engine's caches; those never taken are absent.
+    async fn register_snapshots(&self, session: &Session) -> Result<(), RunError> {
+        let tables = schema(session, SNAPSHOTS)?;
+        for (name, dir) in self.cache.snapshot_tables() {
+            let provider = self.delta_table(session, name, &dir.to_string_lossy(), None).await?;
+            tables.register_table(name.to_owned(), provider).map_err(RunError::execute)?;
+        }
+        Ok(())
+    }
+
     /// A table at a version, or as it stands at its head, whoever committed that.
     pub(crate) async fn delta_table(
         &self,
@@ -172,10 +212,14 @@ impl Pipeline {
         self.pinner.pin(session.context(), &spec).await.map_err(pin_error)?.provider().map_err(pin_error)
     }
 
-    async fn register_ledgers(&self, session: &Session, views: &BTreeSet<LedgerView>) -> Result<(), RunError> {
+    async fn register_ledgers(
+        &self,
+        session: &Session,
+        tables: &Arc<dyn SchemaProvider>,
+        views: &BTreeSet<LedgerView>,
+    ) -> Result<(), RunError> {
         self.ledgers.close_killed_runs()?;
         self.ledgers.drain().await?;
-        let tables = schema(session, LEDGERS)?;
         for ledger in Ledger::all() {
             let table = self.ledgers.table(ledger).await?;
             tables.register_table(ledger.sql_name().to_owned(), table).map_err(RunError::execute)?;
@@ -195,20 +239,22 @@ struct Wanted {
     outputs: BTreeSet<String>,
     /// The ledgers, and these views over them.
     ledgers: Option<BTreeSet<LedgerView>>,
+    /// The entries of the caches.
+    entries: bool,
+    /// The snapshots of the engine's caches.
+    snapshots: bool,
 }
 
 /// A new schema of the default catalog.
 fn schema(session: &Session, name: &str) -> Result<Arc<dyn SchemaProvider>, RunError> {
-    let context = session.context();
-    let reference = TableReference::partial(name, "any");
-    let defaults = context.state().config_options().catalog.clone();
-    let resolved = reference.resolve(&defaults.default_catalog, &defaults.default_schema);
     let tables: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());
-    match context.catalog(&resolved.catalog) {
-        Some(catalog) => {
-            catalog.register_schema(name, Arc::clone(&tables)).map_err(RunError::execute)?;
-            Ok(tables)
-        }
-        None => Err(RunError::execute(DataFusionError::Plan(format!("no catalog {}", resolved.catalog)))),
-    }
+    catalog(session)?.register_schema(name, Arc::clone(&tables)).map_err(RunError::execute)?;
+    Ok(tables)
+}
+
+/// The default catalog.
+fn catalog(session: &Session) -> Result<Arc<dyn CatalogProvider>, RunError> {
+    let context = session.context();
+    let name = context.state().config_options().catalog.default_catalog.clone();
+    context.catalog(&name).ok_or_else(|| RunError::execute(DataFusionError::Plan(format!("no catalog {name}"))))
 }

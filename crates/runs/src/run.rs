@@ -1,6 +1,6 @@
 //! The life of a run: begin, decide, carry out, end; and what is left of it in the ledgers.
 
-use alluvium_contracts::{LedgerEvent, OutputResult, RunDocument, RunId, RunResult, ViewResult};
+use alluvium_contracts::{LedgerEvent, MetadataSnapshots, OutputResult, RunDocument, RunId, RunResult, ViewResult};
 use alluvium_telemetry::{RunSpan, TraceContext};
 use tokio::sync::watch;
 
@@ -75,6 +75,7 @@ impl Pipeline {
         let mut decisions =
             Decisions::take(self, &options, &outcomes).await?.with_shadows(run_id, options.shadow_percent);
         self.ledgers.close_killed_runs()?;
+        self.cache.seed_artifacts();
         let profile_name = self.project.spec().profile.name.as_deref();
         let mut manifest = self.manifest(run_id, started_unix_ms, &decisions);
         let guard = self.ledgers.begin_run(run_id, profile_name, Some(&manifest))?;
@@ -117,7 +118,12 @@ impl Pipeline {
         let summary = summary(&document, profile_name, started_unix_ms, self.seam.unix_ms());
         manifest.result = summary.result;
         manifest.finished_unix_ms = summary.finished_unix_ms;
-        self.ledgers.end_run(guard, &summary, &[LedgerEvent::RunManifests(Box::new(manifest))])?;
+        let mut last = vec![LedgerEvent::RunManifests(Box::new(manifest))];
+        if self.sessions.profile().metadata_snapshots() == MetadataSnapshots::OnRunEnd {
+            let taken = self.cache.snapshot_engine_caches(&decisions.session, run_id).await;
+            last.extend(taken.into_iter().map(LedgerEvent::CacheSnapshots));
+        }
+        self.ledgers.end_run(guard, &summary, &last)?;
         let document = self.drain_if_due(document).await?;
         self.tell_end(&summary);
         Ok((document, error_type))

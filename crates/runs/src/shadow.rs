@@ -16,6 +16,7 @@ impl Attempt<'_> {
         let Decisions { session, reading, .. } = self.decisions;
         let bundle = &decision.bundle;
         let watch = self.pipeline.seam.stopwatch();
+        self.fill_sources(bundle.name()).await?;
         let before_publish = || self.decisions.recheck(bundle.name());
         let shadow = self.pipeline.cache.shadow(session, bundle, entry, reading, &before_publish).await;
         let (shadow, reason) = match shadow {

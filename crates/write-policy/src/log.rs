@@ -220,7 +220,7 @@ pub(crate) fn read_commit(table_dir: &Path, version: u64) -> Result<Vec<u8>, Rea
     })
 }
 
-fn commit_path(table_dir: &Path, version: u64) -> std::path::PathBuf {
+pub(crate) fn commit_path(table_dir: &Path, version: u64) -> std::path::PathBuf {
     table_dir.join("_delta_log").join(format!("{version:020}.json"))
 }
 

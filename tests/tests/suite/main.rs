@@ -2,12 +2,15 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod artifacts;
 mod boundary;
 mod caches;
 mod changing;
 mod crash;
 mod damage;
 mod differential;
+mod entry_tables;
+mod frames;
 mod fresh;
 mod history;
 mod identity;
@@ -22,6 +25,7 @@ mod profile;
 mod retention;
 mod shadow;
 mod signals;
+mod sources;
 mod spine;
 mod store;
 mod telemetry;

@@ -90,7 +90,8 @@ fn print<T: Contract>(document: T, format: DocumentFormat, text: impl FnOnce(&T)
 fn listing(document: &CacheListing, style: &Style) -> String {
     let table = Table {
         columns: vec![
-            Column::text("view"),
+            Column::text("name"),
+            Column::text("scope"),
             Column::text("state"),
             Column::number("rows"),
             Column::number("bytes"),
@@ -105,6 +106,7 @@ fn listing(document: &CacheListing, style: &Style) -> String {
             .map(|entry| Row {
                 cells: vec![
                     entry.view_name.clone(),
+                    entry.cache_scope.as_str().to_owned(),
                     entry.state.as_str().to_owned(),
                     entry.row_count.map(human::count).unwrap_or_default(),
                     human::bytes(entry.size_bytes),
@@ -147,7 +149,7 @@ fn entry(detail: &CacheEntryDetail) -> String {
     let CacheEntryDetail { entry, fencing_token, files, components, explanation } = detail;
     let said = |value: Option<String>| value.unwrap_or_default();
     let facts = [
-        ("view", entry.view_name.clone()),
+        (entry.cache_scope.as_str(), entry.view_name.clone()),
         ("entry", entry.entry_id.to_string()),
         ("key", said(entry.cache_key.map(|key| key.to_string()))),
         ("path", entry.cache_path.clone()),
@@ -192,6 +194,7 @@ fn verification(document: &CacheVerification, style: &Style) -> String {
     let rows = document.entries.iter().map(|entry| Row {
         cells: vec![
             entry.view_name.clone(),
+            entry.cache_scope.as_str().to_owned(),
             entry.result.as_str().to_owned(),
             human::bytes(entry.size_bytes),
             entry.entry_id.to_string(),
@@ -203,7 +206,8 @@ fn verification(document: &CacheVerification, style: &Style) -> String {
         remark: entry.damage.clone(),
         details: Vec::new(),
     });
-    let columns = vec![Column::text("view"), Column::text("result"), Column::number("bytes"), Column::text("entry")];
+    let columns = ["name", "scope", "result"].map(Column::text).into_iter();
+    let columns = columns.chain([Column::number("bytes"), Column::text("entry")]).collect();
     let table = Table { columns, rows: rows.collect() };
     let notes: String = document.notices.iter().map(|notice| format!("note: {notice}\n")).collect();
     let sound = document.entries.len() as u64 - document.damaged_count;
@@ -219,6 +223,7 @@ fn removal(document: &CacheRemoval, style: &Style) -> String {
     let rows = document.entries.iter().map(|entry| Row {
         cells: vec![
             entry.view_name.clone(),
+            entry.cache_scope.as_str().to_owned(),
             entry.result.as_str().to_owned(),
             human::bytes(entry.size_bytes),
             entry.entry_id.to_string(),
@@ -230,7 +235,8 @@ fn removal(document: &CacheRemoval, style: &Style) -> String {
         remark: Some(entry.reason.clone()),
         details: Vec::new(),
     });
-    let columns = vec![Column::text("view"), Column::text("removal"), Column::number("bytes"), Column::text("entry")];
+    let columns = ["name", "scope", "removal"].map(Column::text).into_iter();
+    let columns = columns.chain([Column::number("bytes"), Column::text("entry")]).collect();
     let table = Table { columns, rows: rows.collect() };
     let waiting = document.entries.iter().filter(|entry| entry.result == RemovalResult::Condemned).count();
     let waiting = match waiting {
@@ -265,7 +271,7 @@ fn rebuild(document: &CacheRebuild, style: &Style) -> String {
         let view = parent.rsplit_once("__").map_or(parent.as_str(), |(view, _)| view);
         row(view, "left", name(Some(path)), Tone::Idle, Some(left.reason.clone()))
     });
-    let columns = vec![Column::text("view"), Column::text("result"), Column::text("entry")];
+    let columns = vec![Column::text("name"), Column::text("result"), Column::text("entry")];
     let table = Table { columns, rows: adopted.chain(left).collect() };
     let dropped = match document.dropped_count {
         0 => String::new(),

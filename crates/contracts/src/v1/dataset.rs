@@ -139,6 +139,8 @@ impl From<&SourceSpec> for DatasetSpec {
             evolution,
             projection_exprs,
             scan,
+            cache,
+            cache_max_columns,
         } = source.clone();
         Self {
             options,
@@ -150,17 +152,27 @@ impl From<&SourceSpec> for DatasetSpec {
             evolution,
             projection_exprs,
             scan,
+            cache,
+            cache_max_columns,
             ..Self::new(format, path)
         }
     }
 }
 
-fn no_cache() -> DatasetCache {
+pub(crate) fn no_cache() -> DatasetCache {
     DatasetCache::None
 }
 
-fn cache_max_columns() -> u32 {
+pub(crate) fn cache_max_columns() -> u32 {
     64
+}
+
+pub(crate) fn is_no_cache(cache: &DatasetCache) -> bool {
+    *cache == no_cache()
+}
+
+pub(crate) fn is_cache_max_columns(most: &u32) -> bool {
+    *most == cache_max_columns()
 }
 
 /// One declared column. Unknown fields are refused.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::digest::{CacheKey, ContentDigest, PlanFingerprint, SchemaHash};
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::{EntryId, RunId};
+use crate::v1::cache::CacheScope;
 use crate::v1::plan::{MissExplanation, Stability};
 use crate::v1::sample::{self, names};
 use crate::words::words;
@@ -28,7 +29,9 @@ words!(
 /// One entry of a cache root: a Delta table of one version. What an orphan does not tell of itself is null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CachedEntry {
-    /// The view that wrote it.
+    /// What it is an entry of: `view`, `dataset` or `artifact`.
+    pub cache_scope: CacheScope,
+    /// The view, dataset or artifact that wrote it.
     pub view_name: String,
     /// What it is good for.
     pub state: EntryState,
@@ -42,7 +45,7 @@ pub struct CachedEntry {
     pub delta_version: Option<u64>,
     /// The digest of the published schema.
     pub schema_hash: Option<SchemaHash>,
-    /// The plan fingerprint inside the key.
+    /// The plan fingerprint inside the key; none of what no plan computed.
     pub plan_fingerprint: Option<PlanFingerprint>,
     /// Whether computing it again must give the same rows.
     pub stability: Option<Stability>,
@@ -65,6 +68,7 @@ pub struct CachedEntry {
 impl CachedEntry {
     fn example() -> Self {
         Self {
+            cache_scope: CacheScope::View,
             view_name: "daily_delays".to_owned(),
             state: EntryState::Live,
             entry_id: EntryId::from_uuid(Uuid::from_u128(0x1c3f_7a52_8f0e_4b6d_a1c4_0e5d_2b7f_9a61)),
@@ -193,7 +197,9 @@ pub struct CacheVerification {
 /// One entry that was rehashed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerifiedEntry {
-    /// The view that wrote it.
+    /// What it is an entry of: `view`, `dataset` or `artifact`.
+    pub cache_scope: CacheScope,
+    /// The view, dataset or artifact that wrote it.
     pub view_name: String,
     /// The name of its directory.
     pub entry_id: EntryId,
@@ -218,6 +224,7 @@ impl Contract for CacheVerification {
         let entry = CachedEntry::example();
         Self {
             entries: vec![VerifiedEntry {
+                cache_scope: CacheScope::View,
                 view_name: entry.view_name,
                 entry_id: entry.entry_id,
                 cache_key: CacheKey::of(b"daily_delays"),
@@ -261,7 +268,9 @@ pub struct CacheRemoval {
 /// One entry that is removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RemovedEntry {
-    /// The view that wrote it.
+    /// What it is an entry of: `view`, `dataset` or `artifact`.
+    pub cache_scope: CacheScope,
+    /// The view, dataset or artifact that wrote it.
     pub view_name: String,
     /// The name of its directory.
     pub entry_id: EntryId,
@@ -290,6 +299,7 @@ impl Contract for CacheRemoval {
             live_bytes_before: (100 << 20) + 48_213,
             live_bytes_after: 100 << 20,
             entries: vec![RemovedEntry {
+                cache_scope: CacheScope::View,
                 view_name: entry.view_name,
                 entry_id: entry.entry_id,
                 cache_path: entry.cache_path,

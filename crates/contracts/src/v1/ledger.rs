@@ -13,20 +13,20 @@ use crate::v1::manifest::RunManifest;
 use crate::v1::sample;
 use crate::words::words;
 
-/// One row of `alluvium.cache_inventory`: what became of one view or output in one run.
+/// One row of `alluvium.cache_inventory`: what became of one view, output, dataset or artifact in one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CacheInventoryEntry {
     /// The run.
     pub run_id: RunId,
     /// When the row was made, in milliseconds since 1970-01-01 UTC.
     pub event_time_unix_ms: i64,
-    /// `view` or `output`.
+    /// `view`, `output`, `dataset` or `artifact`.
     pub cache_scope: CacheScope,
-    /// The view (for an output, the one that it publishes).
+    /// The view (for an output, the one that it publishes), dataset or artifact.
     pub view_name: String,
     /// The output, where the row is about one.
     pub output_name: Option<String>,
-    /// The view's policy.
+    /// Its policy; for an output, that of its view.
     pub cache_policy: CachePolicy,
     /// What became of it.
     pub result: ViewResult,
@@ -148,7 +148,7 @@ words!(
     }
 );
 
-/// A snapshot of one of the engine's caches, kept as a Delta table: the row of a ledger that nothing writes yet.
+/// One row of `alluvium.cache_snapshots`: a snapshot of one of the engine's caches, kept as a Delta table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CacheSnapshotEntry {
     /// The run at whose end it was taken.
@@ -182,7 +182,7 @@ pub struct CacheSnapshotEntry {
 impl Contract for CacheSnapshotEntry {
     const KIND: &'static str = "cache_snapshot_entry";
     const VERSION: u32 = 1;
-    const DOC: &'static str = "a snapshot of one of the engine's caches, kept as a Delta table";
+    const DOC: &'static str = "a row of alluvium.cache_snapshots";
     const FORM: Form = Form::Bare;
     const UNKNOWN_FIELDS: UnknownFields = UnknownFields::Ignored;
 
@@ -217,4 +217,6 @@ pub enum LedgerEvent {
     RunManifests(Box<RunManifest>),
     /// A row of `cache_artifacts`.
     CacheArtifacts(CacheArtifact),
+    /// A row of `cache_snapshots`.
+    CacheSnapshots(CacheSnapshotEntry),
 }

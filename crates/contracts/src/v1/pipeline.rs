@@ -10,7 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::v1::cache::CachePolicy;
-use crate::v1::dataset::{ColumnSpec, DeltaScanOptions, EvolutionSpec, OrderingSpec};
+use crate::v1::dataset::{
+    ColumnSpec, DatasetCache, DeltaScanOptions, EvolutionSpec, OrderingSpec, cache_max_columns, is_cache_max_columns,
+    is_no_cache, no_cache,
+};
 use crate::v1::profile::{KvCacheSpec, KvSpec, Preset, ProfileSpec, SqlPolicy};
 use crate::v1::sample::names;
 use crate::v1::write::DeltaWritePolicy;
@@ -54,6 +57,7 @@ impl Contract for PipelineSpec {
                 ..EvolutionSpec::default()
             }),
             projection_exprs: names(["flight_date", "delay / 60 as delay"]),
+            cache: DatasetCache::DeltaStaging,
             ..SourceSpec::new(SourceFormat::Csv, paths)
         };
         let airports = SourceSpec {
@@ -134,6 +138,12 @@ pub struct SourceSpec {
     /// How a Delta table is scanned.
     #[serde(default, skip_serializing_if = "DeltaScanOptions::is_default")]
     pub scan: DeltaScanOptions,
+    /// Where its rows are kept once they have been read. Default: `none`.
+    #[serde(default = "no_cache", skip_serializing_if = "is_no_cache")]
+    pub cache: DatasetCache,
+    /// With more columns it is not kept. Default: 64.
+    #[serde(default = "cache_max_columns", skip_serializing_if = "is_cache_max_columns")]
+    pub cache_max_columns: u32,
 }
 
 impl SourceSpec {
@@ -152,6 +162,8 @@ impl SourceSpec {
             evolution: None,
             projection_exprs: Vec::new(),
             scan: DeltaScanOptions::default(),
+            cache: no_cache(),
+            cache_max_columns: cache_max_columns(),
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct ProfileSpec {
     pub parquet: ParquetSpec,
     /// What the engine remembers of files while a session lives.
     pub engine_caches: EngineCachesSpec,
+    /// When what it remembers is written down, as tables. Default: `off`.
+    pub metadata_snapshots: Option<MetadataSnapshots>,
     /// Parts of the engine that can be switched off.
     pub features: FeatureSpec,
     /// The key-value stores, kind by kind.
@@ -125,6 +127,16 @@ words!(
         AlwaysLatest => "always_latest",
         /// Listings never, because pinned lists name the files; statistics and footers as `always_latest`.
         SnapshotPinned => "snapshot_pinned",
+    }
+);
+
+words!(
+    /// When snapshots of the engine's caches are taken.
+    MetadataSnapshots {
+        /// Never.
+        Off => "off",
+        /// When a run ends, of its session.
+        OnRunEnd => "on_run_end",
     }
 );
 

@@ -118,7 +118,9 @@ async fn a_dataset_in_memory_is_read_once_unless_it_is_too_wide() {
     assert_eq!(count("kept").await.unwrap(), 1);
     assert!(count("wide").await.is_err());
     let staged = DatasetSpec { cache: DatasetCache::DeltaStaging, ..spec };
-    assert!(crate::support::undeclarable(&staged).contains("`cache` cannot be honoured"));
+    let staged = Dataset::resolve("staged", &staged, &project.data()).unwrap();
+    let refused = register_dataset(&session, &pinner, &staged).await.unwrap_err().to_string();
+    assert!(refused.contains("`DeltaCache::register_dataset`"), "{refused}");
     let idle = DatasetSpec { cache_max_columns: 3, ..dataset(Csv, "a.csv") };
     assert!(crate::support::undeclarable(&idle).contains("`cache_max_columns` cannot be honoured"));
 }

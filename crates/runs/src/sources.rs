@@ -1,0 +1,133 @@
+//! Sources: pinned when a run or a query begins, and those with a `cache` read from their files once a pin.
+//!
+//! A kept source is planned over like any other, under the pin of its files. Its rows are looked up when something that is
+//! computed scans it, and not before: a run in which every view hits asks for no source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use alluvium_contracts::{CacheInventoryEntry, LedgerEvent, ViewResult};
+use alluvium_datasets::{Dataset, PinnedDataset};
+use alluvium_delta_cache::{CacheError, DatasetRequest, KeptDataset, Reading};
+use alluvium_plans::ViewRef;
+use alluvium_profile::Session;
+use datafusion::catalog::TableProvider;
+use tokio::sync::OnceCell;
+
+use crate::decide::{Decisions, register};
+use crate::error::RunError;
+use crate::execute::{Attempt, Outcomes};
+use crate::pipeline::Pipeline;
+
+/// The sources that something mentions.
+#[derive(Default)]
+pub(crate) struct Sources {
+    pub(crate) pins: BTreeMap<String, PinnedDataset>,
+    /// Those that are to be kept.
+    kept: BTreeMap<String, KeptSource>,
+}
+
+struct KeptSource {
+    dataset: KeptDataset,
+    /// What is registered under its name.
+    reference: Arc<ViewRef>,
+    /// The row of the inventory about it, once its rows are there.
+    filled: OnceCell<CacheInventoryEntry>,
+}
+
+impl Sources {
+    /// Pins every source that is mentioned, and registers what scans exactly the pinned files, or what keeps their rows.
+    pub(crate) async fn pin(
+        pipeline: &Pipeline,
+        session: &Session,
+        mentioned: &BTreeSet<&String>,
+    ) -> Result<Self, RunError> {
+        let project = &pipeline.project;
+        let mut sources = Self::default();
+        for (name, source) in &project.spec().sources {
+            if !mentioned.contains(name) {
+                continue;
+            }
+            let place = || project.place("sources", name);
+            let pin_error = |source| RunError::Pin { place: place(), name: name.clone(), source };
+            let dataset = Dataset::of_source(name, source, project.dir()).map_err(|source| RunError::Source {
+                place: place(),
+                name: name.clone(),
+                source,
+            })?;
+            let pinned = pipeline.pinner.pin(session.context(), &dataset).await.map_err(pin_error)?;
+            let provider: Arc<dyn TableProvider> = match pipeline.cache.kept_dataset(session, &dataset, &pinned)? {
+                Some(dataset) => {
+                    let reference = Arc::new(ViewRef::new(name, Arc::clone(pinned.schema())));
+                    let kept = KeptSource { dataset, reference: Arc::clone(&reference), filled: OnceCell::new() };
+                    sources.kept.insert(name.clone(), kept);
+                    reference
+                }
+                None => pinned.provider().map_err(pin_error)?,
+            };
+            register(session, name, provider).map_err(RunError::execute)?;
+            sources.pins.insert(name.clone(), pinned);
+        }
+        Ok(sources)
+    }
+
+    /// Says where the rows of kept sources are for a query, which publishes nothing: what is not there is read from its files.
+    pub(crate) fn bind(&self, pipeline: &Pipeline, reading: &Reading) -> Result<(), RunError> {
+        for (name, kept) in &self.kept {
+            let provider = match pipeline.cache.lookup_dataset(reading, &kept.dataset)? {
+                Some(rows) => rows.provider(),
+                None => kept.dataset.pinned().provider().map_err(|source| RunError::Pin {
+                    place: pipeline.project.place("sources", name),
+                    name: name.clone(),
+                    source,
+                })?,
+            };
+            kept.reference.bind(provider);
+        }
+        Ok(())
+    }
+
+    /// Whether its rows come from what is kept, so that its files are not read any more.
+    pub(crate) fn is_filled(&self, source: &str) -> bool {
+        self.kept.get(source).is_some_and(|kept| kept.filled.initialized())
+    }
+
+    /// What there is to record of kept sources that `outcomes` does not know.
+    pub(crate) fn events(&self, outcomes: &mut Outcomes) -> Vec<LedgerEvent> {
+        let filled = self.kept.iter().filter_map(|(name, kept)| Some((name, kept.filled.get()?)));
+        let mut events = Vec::new();
+        for (name, row) in filled {
+            // What the first attempt wrote is a hit of the second.
+            if outcomes.sources.get(name).is_some_and(|known| known.cache_key == row.cache_key) {
+                continue;
+            }
+            outcomes.sources.insert(name.clone(), row.clone());
+            events.push(LedgerEvent::CacheInventory(row.clone()));
+        }
+        events
+    }
+}
+
+impl Attempt<'_> {
+    /// Sees that the kept sources which a computation of `view` scans have their rows.
+    pub(crate) async fn fill_sources(&self, view: &str) -> Result<(), CacheError> {
+        let Decisions { session, sources, reading, .. } = self.decisions;
+        for name in self.decisions.live_sources_of(view) {
+            let Some(kept) = sources.kept.get(name) else { continue };
+            let fill = async || {
+                let request = DatasetRequest { dataset: &kept.dataset, run_id: self.run_id, reading };
+                let rows = self.pipeline.cache.dataset(session, request).await?;
+                kept.reference.bind(rows.provider());
+                Ok::<_, CacheError>(rows.inventory(self.run_id, self.pipeline.seam.unix_ms()))
+            };
+            kept.filled.get_or_try_init(fill).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The tables that a run wrote for sources: name, directory relative to the cache root, version.
+pub(crate) fn written(outcomes: &Outcomes) -> impl Iterator<Item = (&String, &String, Option<u64>)> {
+    let written = outcomes.sources.iter().filter(|(_, row)| row.result == ViewResult::Write);
+    written.filter_map(|(name, row)| Some((name, row.cache_path.as_ref()?, row.delta_version)))
+}
