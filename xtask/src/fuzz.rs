@@ -90,13 +90,18 @@ fn scratch(target_dir: &Path, target: &str) -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// What the seed of a contract is called: that of a first version by its kind.
+fn stem(contract: &ContractEntry) -> String {
+    if contract.version == 1 { contract.kind.to_owned() } else { contract.name() }
+}
+
 /// Writes the example of every contract as a seed.
 fn seed(corpus: &Path) -> Result<()> {
     for (target, seed) in TARGETS {
         let dir = corpus.join(target);
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         for contract in contracts() {
-            let path = dir.join(contract.kind);
+            let path = dir.join(stem(&contract));
             std::fs::write(&path, seed(&contract)?).with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
@@ -131,7 +136,7 @@ mod tests {
         for (target, make) in TARGETS {
             assert!(manifest.contains(&format!("name = \"{target}\"")), "{target}");
             for contract in contracts() {
-                let seed = std::fs::read(root.join(CORPUS).join(target).join(contract.kind)).unwrap();
+                let seed = std::fs::read(root.join(CORPUS).join(target).join(stem(&contract))).unwrap();
                 assert_eq!(
                     seed,
                     make(&contract).unwrap(),

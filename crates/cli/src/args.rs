@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -361,7 +361,15 @@ fn given_once(positional: Option<&Path>, project: &ProjectArgs) -> Result<(), (E
 }
 
 fn kinds() -> PossibleValuesParser {
-    PossibleValuesParser::new(alluvium_contracts::contracts().into_iter().map(|contract| contract.kind))
+    // A kind alone is its newest version.
+    let mut names: Vec<PossibleValue> = Vec::new();
+    for contract in alluvium_contracts::contracts() {
+        if names.last().is_none_or(|last| last.get_name() != contract.kind) {
+            names.push(PossibleValue::new(contract.kind));
+        }
+        names.push(PossibleValue::new(contract.name()).hide(true));
+    }
+    PossibleValuesParser::new(names)
 }
 
 impl Cli {

@@ -118,6 +118,7 @@ pub(crate) fn pointer(inside_out: &[Step]) -> String {
                     match character {
                         '~' => pointer.push_str("~0"),
                         '/' => pointer.push_str("~1"),
+                        unseen if unseen.escape_debug().count() > 2 => pointer.extend(unseen.escape_default()),
                         control if control.is_control() => pointer.extend(control.escape_default()),
                         shown => pointer.push(shown),
                     }

@@ -116,7 +116,7 @@ impl<T: Contract> Envelope<T> {
             return Err(EnvelopeError::OtherContract {
                 expected: T::KIND,
                 expected_version: T::VERSION,
-                found: cut(&raw.kind),
+                found: cut(&raw.kind).escape_debug().to_string(),
                 found_version: raw.version,
             });
         }

@@ -1,6 +1,6 @@
 //! The latest version of every contract: what code outside this crate means by a name.
 //!
-//! A family that gains a second version changes its lines here, and nothing else.
+//! A type that gains a second version changes its place here, and has both in the registry.
 
 pub use crate::v1::{
     AdaptedColumn, AdaptedFiles, AdapterChoice, AppTransaction, CacheArtifact, CacheCommitMetadata, CacheEntryDetail,

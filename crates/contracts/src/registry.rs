@@ -6,11 +6,12 @@ use serde::Serialize;
 use crate::canonical::{CanonicalError, canonical_json, canonical_messagepack};
 #[cfg(feature = "toml")]
 use crate::decode::Toml;
-use crate::decode::{Encoding, Limits, Node, cut, read, typed};
+use crate::decode::{Encoding, Limits, Node, quoted, read, typed};
 use crate::digest::ArtifactId;
 use crate::envelope::{Contract, Envelope, Form, Tagged, UnknownFields};
-use crate::latest::*;
 use crate::schema::{page, schema_of};
+// Every version has its own line, and stays when a newer one takes its place in `latest`.
+use crate::v1::*;
 
 /// One contract of the registry.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +44,7 @@ pub enum Written {
     NotYet(&'static str),
 }
 
-/// All contracts, by kind.
+/// All contracts, by kind, and by version where a kind has several.
 #[must_use]
 pub fn contracts() -> Vec<ContractEntry> {
     use Written::{In, NotYet};
@@ -111,10 +112,10 @@ pub fn contracts() -> Vec<ContractEntry> {
     ]
 }
 
-/// The contract of a kind.
+/// The contract of a name: of a kind, which means its newest version, or of one version, as `KIND.vN`.
 #[must_use]
-pub fn contract(kind: &str) -> Option<ContractEntry> {
-    contracts().into_iter().find(|contract| contract.kind == kind)
+pub fn contract(name: &str) -> Option<ContractEntry> {
+    find(&contracts(), name).map(|named| named.entry)
 }
 
 fn entry<T: Contract>(written: Written) -> ContractEntry {
@@ -172,6 +173,12 @@ fn canonical<T: Serialize>(value: &T, encoding: Encoding) -> Result<Vec<u8>, Can
 }
 
 impl ContractEntry {
+    /// Kind and version, as `KIND.vN`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}.v{}", self.kind, self.version)
+    }
+
     /// What a reader may rely on, in one line.
     #[must_use]
     pub const fn compatibility(&self) -> &'static str {
@@ -200,7 +207,7 @@ impl ContractEntry {
     /// The name of the exported schema file.
     #[must_use]
     pub fn file_name(&self) -> String {
-        format!("{}.v{}.schema.json", self.kind, self.version)
+        format!("{}.schema.json", self.name())
     }
 
     /// An example of what is written, in its canonical form.
@@ -250,7 +257,7 @@ impl ContractEntry {
 
     fn check_tag(&self, tagged: &Tagged<'_>) -> Result<(), ErrorReport> {
         let (pointer, expected, found) = if tagged.kind != self.kind {
-            ("/kind", format!("`{}`", self.kind), format!("`{}`", cut(&tagged.kind)))
+            ("/kind", quoted(self.kind), quoted(&tagged.kind))
         } else if tagged.version != self.version {
             ("/version", self.version.to_string(), tagged.version.to_string())
         } else {
@@ -285,18 +292,20 @@ pub struct Validated {
     pub artifact_id: Option<ArtifactId>,
 }
 
-/// Checks a document, in JSON or MessagePack, against the contract that its envelope names, or against `kind`, which
-/// a bare payload needs.
+/// Checks a document, in JSON or MessagePack, against the contract that its envelope names, or against `name`, which
+/// a bare payload needs: a kind, or one version of it as `KIND.vN`. Of a kind alone, an envelope says which version it is,
+/// and a bare payload is of the newest.
 ///
 /// What is checked is the shape: whether the contract's type can be made of the document. What a type cannot say, such as
 /// that a view which an output publishes exists, is for those who act on it.
 ///
 /// # Errors
 /// [`ErrorReport`] with the place, what was expected there, and what was found.
-pub fn validate(bytes: &[u8], kind: Option<&str>) -> Result<Validated, ErrorReport> {
-    let named = named(kind)?;
+pub fn validate(bytes: &[u8], name: Option<&str>) -> Result<Validated, ErrorReport> {
+    let contracts = contracts();
+    let named = named(&contracts, name)?;
     let node = read(bytes, Encoding::of(bytes), Limits::default()).map_err(|report| about(named, report))?;
-    check(node, named)
+    check(&contracts, node, named)
 }
 
 /// Checks a document in TOML as [`validate`] does one in JSON. Its numbers are held to the same rule; a date or time, which
@@ -305,27 +314,69 @@ pub fn validate(bytes: &[u8], kind: Option<&str>) -> Result<Validated, ErrorRepo
 /// # Errors
 /// [`ErrorReport`] with the place, line and column too, what was expected there, and what was found.
 #[cfg(feature = "toml")]
-pub fn validate_toml(bytes: &[u8], kind: Option<&str>) -> Result<Validated, ErrorReport> {
-    let named = named(kind)?;
+pub fn validate_toml(bytes: &[u8], name: Option<&str>) -> Result<Validated, ErrorReport> {
+    let contracts = contracts();
+    let named = named(&contracts, name)?;
     let document = Toml::parse(bytes).map_err(|report| about(named, report))?;
-    let checked = document.node().map_err(|report| about(named, report)).and_then(|node| check(node, named));
+    let node = document.node().map_err(|report| about(named, report));
+    let checked = node.and_then(|node| check(&contracts, node, named));
     checked.map_err(|report| document.locate(report))
 }
 
-/// The contract of a kind that was asked for.
-fn named(kind: Option<&str>) -> Result<Option<ContractEntry>, ErrorReport> {
-    kind.map(|kind| known(kind, "")).transpose()
+/// A contract that was asked for.
+#[derive(Debug, Clone, Copy)]
+struct Named {
+    entry: ContractEntry,
+    /// Whether its version was asked for too.
+    one_version: bool,
 }
 
-fn about(named: Option<ContractEntry>, report: ErrorReport) -> ErrorReport {
+fn find(contracts: &[ContractEntry], name: &str) -> Option<Named> {
+    let exact = contracts.iter().find(|contract| contract.name() == name);
+    let newest =
+        || contracts.iter().filter(|contract| contract.kind == name).max_by_key(|contract| contract.version).copied();
+    match exact {
+        Some(entry) => Some(Named { entry: *entry, one_version: true }),
+        None => newest().map(|entry| Named { entry, one_version: false }),
+    }
+}
+
+fn named(contracts: &[ContractEntry], name: Option<&str>) -> Result<Option<Named>, ErrorReport> {
+    name.map(|name| find(contracts, name).ok_or_else(|| unknown(contracts, name, ""))).transpose()
+}
+
+fn about(named: Option<Named>, report: ErrorReport) -> ErrorReport {
     match named {
-        Some(entry) => report.about(entry.kind),
+        Some(named) => report.about(named.entry.kind),
         None => report,
     }
 }
 
+/// The contract of an envelope, which has to be the one that was asked for.
+fn tagged_as(
+    contracts: &[ContractEntry],
+    tagged: &Tagged<'_>,
+    named: Option<Named>,
+) -> Result<ContractEntry, ErrorReport> {
+    let one_version = named.filter(|named| named.one_version || named.entry.kind != tagged.kind);
+    if let Some(Named { entry, .. }) = one_version {
+        return entry.check_tag(tagged).map(|()| entry);
+    }
+    let versions: Vec<_> = contracts.iter().filter(|contract| contract.kind == tagged.kind).collect();
+    match versions.iter().find(|contract| contract.version == tagged.version) {
+        Some(entry) => Ok(**entry),
+        None if versions.is_empty() => Err(unknown(contracts, &tagged.kind, "/kind")),
+        None => {
+            let expected: Vec<_> = versions.iter().map(|contract| contract.version.to_string()).collect();
+            let (expected, found) = (expected.join(" or "), tagged.version.to_string());
+            let report = ErrorReport::new(ErrorCode::UnknownContract, "/version", expected, found);
+            Err(report.about(versions[0].kind))
+        }
+    }
+}
+
 /// Holds a document against the contract that was asked for, or the one that its envelope names.
-fn check(node: Node<'_>, named: Option<ContractEntry>) -> Result<Validated, ErrorReport> {
+fn check(contracts: &[ContractEntry], node: Node<'_>, named: Option<Named>) -> Result<Validated, ErrorReport> {
     let enveloped = is_envelope(&node);
     let artifact_id = match enveloped {
         // Numbers, keys and depth were checked on reading, so a node always has a canonical form.
@@ -333,17 +384,10 @@ fn check(node: Node<'_>, named: Option<ContractEntry>) -> Result<Validated, Erro
         false => None,
     };
     let (entry, place, payload) = match named {
-        Some(entry) if !enveloped => (entry, Place::Alone, node),
-        Some(entry) => {
+        Some(named) if !enveloped => (named.entry, Place::Alone, node),
+        named => {
             let tagged = Tagged::of(node)?;
-            entry.check_tag(&tagged)?;
-            (entry, Place::InEnvelope, tagged.payload)
-        }
-        None => {
-            let tagged = Tagged::of(node)?;
-            let entry = known(&tagged.kind, "/kind")?;
-            entry.check_tag(&tagged)?;
-            (entry, Place::InEnvelope, tagged.payload)
+            (tagged_as(contracts, &tagged, named)?, Place::InEnvelope, tagged.payload)
         }
     };
     (entry.transcode)(payload, place, Encoding::MessagePack).map_err(|error| {
@@ -358,12 +402,11 @@ fn check(node: Node<'_>, named: Option<ContractEntry>) -> Result<Validated, Erro
     Ok(Validated { kind: entry.kind, version: entry.version, artifact_id })
 }
 
-fn known(kind: &str, pointer: &str) -> Result<ContractEntry, ErrorReport> {
-    contract(kind).ok_or_else(|| {
-        let kinds: Vec<_> = contracts().iter().map(|contract| contract.kind).collect();
-        let expected = format!("one of {}", kinds.join(", "));
-        ErrorReport::new(ErrorCode::UnknownContract, pointer, expected, crate::decode::quoted(kind))
-    })
+fn unknown(contracts: &[ContractEntry], kind: &str, pointer: &str) -> ErrorReport {
+    let mut kinds: Vec<_> = contracts.iter().map(|contract| contract.kind).collect();
+    kinds.dedup();
+    let expected = format!("one of {}", kinds.join(", "));
+    ErrorReport::new(ErrorCode::UnknownContract, pointer, expected, quoted(kind))
 }
 
 fn is_envelope(node: &Node<'_>) -> bool {
@@ -436,3 +479,6 @@ fn index(contracts: &[ContractEntry]) -> String {
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
+
+#[cfg(test)]
+mod tests;

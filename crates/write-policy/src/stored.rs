@@ -2,7 +2,7 @@
 
 use alluvium_contracts::{DeltaFeature, DeltaWritePolicy, decode_json};
 use deltalake_core::table::state::DeltaTableState;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::overrides::WriteOverrides;
 use crate::policy::POLICY_PROPERTY;
@@ -45,38 +45,46 @@ pub(crate) struct Stored {
 /// program, perhaps a newer one, and what such a one added must not cost the table all that was asked for beside it.
 pub(crate) fn read_policy(text: &str) -> Stored {
     let mut unread = Vec::new();
-    let Ok(mut rest) = serde_json::from_str::<Value>(text) else {
-        return Stored { policy: DeltaWritePolicy::default(), unread: vec![String::new()] };
-    };
-    loop {
-        let pointer = match decode_json(rest.to_string().as_bytes()) {
-            Ok(policy) => return Stored { policy, unread },
-            Err(report) => report.pointer,
-        };
-        // Each turn takes one value out, so that there is an end.
-        if !take_out(&mut rest, &pointer) {
-            return Stored { policy: DeltaWritePolicy::default(), unread: vec![String::new()] };
-        }
-        unread.push(pointer);
+    let stored = serde_json::from_str::<Value>(text).ok();
+    let known = stored.and_then(|stored| known(stored, "", &|part| decoded(&part).is_some(), &mut unread));
+    match known.as_ref().and_then(decoded) {
+        Some(policy) => Stored { policy, unread },
+        None => Stored { policy: DeltaWritePolicy::default(), unread: vec![String::new()] },
     }
 }
 
-/// Removes what `pointer` names; false where it names nothing, or the whole.
-fn take_out(document: &mut Value, pointer: &str) -> bool {
-    let Some((parent, name)) = pointer.rsplit_once('/') else {
-        return false;
-    };
-    match document.pointer_mut(parent) {
-        Some(Value::Object(fields)) => fields.remove(&name.replace("~1", "/").replace("~0", "~")).is_some(),
-        Some(Value::Array(items)) => match name.parse::<usize>() {
-            Ok(index) if index < items.len() => {
-                items.remove(index);
-                true
-            }
-            _ => false,
-        },
-        _ => false,
+fn decoded(policy: &Value) -> Option<DeltaWritePolicy> {
+    decode_json(policy.to_string().as_bytes()).ok()
+}
+
+/// What of `value` fits into a policy, where `fits` says so of a part at its place; the rest goes to `unread`.
+///
+/// Every part is asked for by itself, all others being left out: that a field is not known says nothing of the next one.
+fn known(value: Value, pointer: &str, fits: &dyn Fn(Value) -> bool, unread: &mut Vec<String>) -> Option<Value> {
+    if fits(value.clone()) {
+        return Some(value);
     }
+    let known = match value {
+        Value::Object(fields) if fits(json!({})) => {
+            let fields = fields.into_iter().filter_map(|(name, value)| {
+                let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+                let alone = |part| fits(Value::Object(Map::from_iter([(name.clone(), part)])));
+                known(value, &pointer, &alone, unread).map(|known| (name, known))
+            });
+            Value::Object(fields.collect())
+        }
+        Value::Array(items) if fits(json!([])) => {
+            let items = items.into_iter().enumerate().filter_map(|(index, item)| {
+                known(item, &format!("{pointer}/{index}"), &|part| fits(json!([part])), unread)
+            });
+            Value::Array(items.collect())
+        }
+        _ => {
+            unread.push(pointer.to_owned());
+            return None;
+        }
+    };
+    Some(known)
 }
 
 /// The columns of `delta.dataSkippingStatsColumns`: paths between commas, names in backticks where they need them.
@@ -119,11 +127,15 @@ mod tests {
         assert_eq!(policy.enable_features, [DeltaFeature::ChangeDataFeed]);
         assert_eq!(policy.writer_properties.data_page_max_rows, 7);
         assert_eq!(policy.maintenance.checkpoint_interval_commits, Some(3));
-        let mut unread = unread;
-        unread.sort();
         let newer = ["/clustering", "/enable_features/1", "/maintenance/compact_min_files"];
         assert_eq!(unread[..3], newer);
         assert_eq!(unread[3..], ["/writer_properties/compression", "/writer_properties/page_index"]);
+        let odd = format!(r#"{{"zorder_by": ["n"], "{}": 1, "a/b\\u0007~": {{"deep": [1]}}}}"#, "long".repeat(100));
+        let Stored { policy, unread } = read_policy(&odd);
+        assert_eq!(
+            (policy.zorder_by, unread),
+            (vec!["n".to_owned()], vec!["/a~1b\u{7}~0".to_owned(), format!("/{}", "long".repeat(100))])
+        );
         for nothing in ["", "[]", "7", "{", r#""zorder_by""#] {
             assert_eq!(
                 read_policy(nothing),

@@ -6,7 +6,8 @@ use std::io::Read;
 use std::path::Path;
 
 use alluvium_contracts::{
-    Contract, ContractEntry, Encoding, ErrorCode, PipelineSpec, contract, contracts as registry, validate_toml,
+    Contract, ContractEntry, Encoding, ErrorCode, PipelineSpec, UnknownFields, contract, contracts as registry,
+    validate_toml,
 };
 use serde::de::IgnoredAny;
 
@@ -28,10 +29,20 @@ pub fn contracts(command: &ContractsCommand) -> Result<Exit, Failure> {
 }
 
 fn list() -> String {
-    let rows: Vec<_> = registry().into_iter().map(|c| (c.kind, format!("v{}", c.version), c.doc)).collect();
+    let contracts = registry();
+    let rows: Vec<_> = contracts.iter().map(|c| (c.kind, format!("v{}", c.version), c.doc)).collect();
     let kind_width = rows.iter().map(|(kind, ..)| kind.len()).max().unwrap_or_default();
     let version_width = rows.iter().map(|(_, version, _)| version.len()).max().unwrap_or_default();
-    rows.iter().map(|(kind, version, doc)| format!("{kind:kind_width$}  {version:version_width$}  {doc}\n")).collect()
+    let line = |(kind, version, doc): &(_, String, _)| format!("{kind:kind_width$}  {version:version_width$}  {doc}\n");
+    let mut list: String = rows.iter().map(line).collect();
+    // Most are written by programs; those that people write are few enough to be named.
+    for unknown_fields in [UnknownFields::Refused, UnknownFields::Ignored] {
+        let of_it: Vec<_> = contracts.iter().filter(|contract| contract.unknown_fields == unknown_fields).collect();
+        let kinds: Vec<_> = of_it.iter().map(|contract| contract.kind).collect();
+        let whose = if unknown_fields == UnknownFields::Refused { kinds.join(", ") } else { "all others".to_owned() };
+        list.extend(of_it.first().map(|contract| format!("\n{whose}: {}\n", contract.compatibility())));
+    }
+    list
 }
 
 /// The contract of a kind, which the arguments' parser found in the registry.

@@ -15,7 +15,7 @@ fn golden_contracts() {
         let mut settings = insta::Settings::clone_current();
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
-        settings.bind(|| insta::assert_snapshot!(contract.kind, golden(&contract)));
+        settings.bind(|| insta::assert_snapshot!(crate::stem(&contract), golden(&contract)));
     }
 }
 
@@ -41,7 +41,7 @@ fn golden(contract: &ContractEntry) -> String {
     write!(text, "\nschema:\n{schema}\n\nerrors:\n").unwrap();
     for (mistake, document) in mistakes(&example(contract)) {
         let bytes = serde_json::to_vec(&document).unwrap();
-        match validate(&bytes, Some(contract.kind)) {
+        match validate(&bytes, Some(&contract.name())) {
             Ok(_) => writeln!(text, "{mistake}: valid").unwrap(),
             Err(report) => writeln!(text, "{mistake}: {}: {report}", report.code).unwrap(),
         }

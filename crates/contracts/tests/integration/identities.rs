@@ -5,8 +5,9 @@
 //! another, this module would not compile.
 
 use alluvium_contracts::{
-    ArtifactId, CacheKey, ContentDigest, DecimalI64, DecimalU64, EntryId, LayoutHash, PinDigest, PlanFingerprint,
-    PlanSignature, ProfileHash, RootId, RowsDigest, RunId, SchemaHash, SqlPolicyHash, StoreId, SubstraitHash,
+    ArtifactId, CacheKey, ContentDigest, DecimalI64, DecimalU64, EntryId, FunctionHash, LayoutHash, PinDigest,
+    PlanFingerprint, PlanSignature, ProfileHash, RootId, RowsDigest, RunId, SchemaHash, SqlPolicyHash, StoreId,
+    SubstraitHash,
 };
 
 /// Implemented for each identity: twice for one type would be a conflict.
@@ -66,6 +67,7 @@ distinct!(
     DecimalI64,
     DecimalU64,
     EntryId,
+    FunctionHash,
     LayoutHash,
     PinDigest,
     PlanFingerprint,

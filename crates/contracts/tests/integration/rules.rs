@@ -11,9 +11,11 @@ use crate::{example, recode};
 
 #[test]
 fn kinds_are_distinct_sorted_words() {
-    let kinds: Vec<_> = contracts().iter().map(|entry| entry.kind).collect();
+    let kinds: Vec<_> = contracts().iter().map(|entry| (entry.kind, entry.version)).collect();
     let sorted: BTreeSet<_> = kinds.iter().copied().collect();
     assert_eq!(kinds, sorted.into_iter().collect::<Vec<_>>());
+    // A version stays when the next one comes.
+    assert!(kinds.iter().all(|(kind, version)| *version == 1 || kinds.contains(&(*kind, version - 1))), "{kinds:?}");
     for contract in contracts() {
         assert!(contract.kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", contract.kind);
         assert!(contract.version >= 1 && !contract.doc.is_empty() && !contract.doc.ends_with('.'), "{}", contract.kind);

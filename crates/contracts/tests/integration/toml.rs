@@ -68,7 +68,7 @@ fn no_two_numbers_share_an_identity() {
             (ErrorCode::BadNumber, "/payload/payload/a/1/n"),
             "{refused}"
         );
-        assert_eq!((report.line, report.column), (Some(9), Some(18)), "{refused}");
+        assert_eq!((report.line, report.column), (Some(10), Some(18)), "{refused}");
         assert!(kept.is_some());
     }
     for (one, other) in [
