@@ -70,7 +70,7 @@ async fn entries_of_all_scopes_are_in_the_catalog_and_can_be_queried() {
             "select t.table_name from information_schema.tables t join alluvium.cache_entries e
              on t.table_schema = e.table_schema and t.table_name = e.table_name
              where e.delta_version = 0 and e.schema_hash like 'b3:%' and e.row_count > 0
-               and e.cache_path like e.table_schema || '/%'
+               and starts_with(e.cache_path, concat(e.table_schema, '/'))
                and (e.plan_fingerprint is not null) = (e.cache_scope = 'view')",
         )
         .await;

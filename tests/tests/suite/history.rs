@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use alluvium_contracts::{
     CacheArtifact, CacheCommitMetadata, CacheScope, ComponentChange, Contract, InputKind, MissExplanation,
-    OutputResult, PlanBundleArtifact, RunCommit, RunResult, ViewResult,
+    OutputResult, PlanBundleArtifact, RunCommit, RunResult, ViewCacheArtifact, ViewResult,
 };
 use alluvium_ledgers::decode_rows;
 use alluvium_runs::{Pipeline, RunError, RunName};
@@ -118,7 +118,15 @@ async fn what_is_served_is_told_from_what_was_made() {
     let record = pipeline.run_record(&RunName::Latest).await.unwrap();
     assert_eq!(record.summary.run_id, second.run_id);
     assert_eq!(record.entries.len(), 3, "two views and an output");
-    assert!(record.artifacts.is_empty(), "nothing new: {:?}", record.artifacts);
+    let kinds: Vec<_> = record.artifacts.iter().map(|artifact| artifact.artifact_kind.as_str()).collect();
+    assert_eq!(kinds, ["view_cache_artifact"; 2], "no plan is new");
+    let hits: Vec<ViewCacheArtifact> =
+        artifacts(&pipeline).await.iter().filter_map(|artifact| artifact.decode().ok()).collect();
+    let told: Vec<_> = hits.iter().map(|hit| (hit.run_id, hit.hit, hit.hit_count)).collect();
+    let write = (Some(first.run_id), Some(false), 0);
+    let hit = (Some(second.run_id), Some(true), 1);
+    assert_eq!(told, [write, write, hit, hit]);
+    assert!(hits[2..].iter().all(|hit| hit.saved_seconds > 0.0 && hit.cache_path.is_some()), "{hits:?}");
     let manifest = record.manifest.unwrap();
     assert!(manifest.commits.is_empty());
     assert_eq!(manifest.views[0].result, ViewResult::Hit);
@@ -145,6 +153,9 @@ async fn every_document_decodes_by_its_contract_and_a_miss_says_why() {
             }
             MissExplanation::KIND => {
                 explained.push((artifact.name.as_str(), artifact.decode::<MissExplanation>().unwrap()));
+            }
+            ViewCacheArtifact::KIND => {
+                assert_eq!(artifact.decode::<ViewCacheArtifact>().unwrap().view_name, artifact.name);
             }
             other => panic!("{other}"),
         }

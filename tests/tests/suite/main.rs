@@ -9,6 +9,7 @@ mod changing;
 mod crash;
 mod damage;
 mod differential;
+mod engine_snapshots;
 mod entry_tables;
 mod frames;
 mod fresh;

@@ -4,6 +4,7 @@ mod artifacts;
 mod crash;
 mod damage;
 mod drain;
+mod hits;
 mod rows;
 mod runs;
 mod support;

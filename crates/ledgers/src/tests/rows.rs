@@ -1,7 +1,8 @@
 //! Every field of a contract is a column, and survives.
 
 use alluvium_contracts::{
-    CacheInventoryEntry, CacheRunSummary, DeltaInputPin, LedgerEvent, RunManifest, RunOutput, RunResult, ViewResult,
+    CacheInventoryEntry, CacheRunSummary, CacheSnapshotEntry, Contract as _, DeltaInputPin, LedgerEvent, LookupResult,
+    RunManifest, RunOutput, RunResult, ViewResult,
 };
 use alluvium_telemetry::Seam;
 use serde::Serialize;
@@ -44,6 +45,23 @@ fn every_field_of_an_artifact_is_a_column() {
     let run_id = Seam::system().run_id();
     let rows = [bundle(run_id, "a"), bundle(run_id, "b")];
     assert_survive(Ledger::CacheArtifacts, &rows.clone().map(LedgerEvent::CacheArtifacts), &rows);
+}
+
+#[test]
+fn every_field_of_a_snapshot_is_a_column() {
+    let full = CacheSnapshotEntry::example();
+    let failed = CacheSnapshotEntry {
+        result: LookupResult::Error,
+        error_type: Some("commit".to_owned()),
+        delta_version: None,
+        schema_hash: None,
+        row_count: None,
+        cached_bytes: None,
+        hit_count: None,
+        ..full.clone()
+    };
+    let rows = [full, failed];
+    assert_survive(Ledger::CacheSnapshots, &rows.clone().map(LedgerEvent::CacheSnapshots), &rows);
 }
 
 #[test]
