@@ -233,41 +233,49 @@ impl Decisions {
 
     /// The contract document of `plan`.
     pub(crate) fn document(&self) -> PlanDocument {
-        let views = self.graph.order.iter().filter_map(|name| {
-            let decision = self.views.get(name)?;
-            let (result, saved_ms, reason, explanation) = match &decision.state {
-                State::Hit(entry, _) => (ViewResult::Hit, Some(entry.compute_ms), None, None),
-                State::HitOutput(published) => (ViewResult::Hit, published.compute_ms, None, None),
-                State::HitMemory(_) => (ViewResult::Hit, None, None, None),
-                State::Idle => (ViewResult::Computed, None, Some(IDLE.to_owned()), None),
-                State::Compute { reason, explanation } => {
-                    let result = if decision.is_kept() { ViewResult::Write } else { ViewResult::Computed };
-                    (result, None, Some(reason.clone()), explanation.clone())
-                }
-            };
-            Some(PlannedView {
-                name: name.clone(),
-                result,
-                cache_policy: decision.policy,
-                reads: decision.bundle.reads().to_vec(),
-                identity: decision.bundle.identity().clone(),
-                saved_ms,
-                reason,
-                explanation,
-            })
-        });
-        let outputs = self.outputs.iter().map(|(name, output)| {
-            let (result, reason) = match &output.state {
-                OutputState::Hit(_) => (OutputResult::Hit, None),
-                OutputState::Stale { reason, .. } => (OutputResult::Write, Some(reason.clone())),
-                OutputState::Foreign { version } => (
-                    OutputResult::Error,
-                    Some(format!("version {version} was committed by somebody else and foreign_commit = \"error\"")),
-                ),
-            };
-            PlannedOutput { name: name.clone(), view: output.view.clone(), result, reason }
-        });
-        PlanDocument { views: views.collect(), outputs: outputs.collect() }
+        PlanDocument {
+            views: self.graph.order.iter().filter_map(|name| self.planned_view(name)).collect(),
+            outputs: self.outputs.keys().filter_map(|name| self.planned_output(name)).collect(),
+        }
+    }
+
+    /// What is to be done about a view, and why.
+    pub(crate) fn planned_view(&self, name: &str) -> Option<PlannedView> {
+        let decision = self.views.get(name)?;
+        let (result, saved_ms, reason, explanation) = match &decision.state {
+            State::Hit(entry, _) => (ViewResult::Hit, Some(entry.compute_ms), None, None),
+            State::HitOutput(published) => (ViewResult::Hit, published.compute_ms, None, None),
+            State::HitMemory(_) => (ViewResult::Hit, None, None, None),
+            State::Idle => (ViewResult::Computed, None, Some(IDLE.to_owned()), None),
+            State::Compute { reason, explanation } => {
+                let result = if decision.is_kept() { ViewResult::Write } else { ViewResult::Computed };
+                (result, None, Some(reason.clone()), explanation.clone())
+            }
+        };
+        Some(PlannedView {
+            name: name.to_owned(),
+            result,
+            cache_policy: decision.policy,
+            reads: decision.bundle.reads().to_vec(),
+            identity: decision.bundle.identity().clone(),
+            saved_ms,
+            reason,
+            explanation,
+        })
+    }
+
+    /// What is to be done about an output, and why.
+    pub(crate) fn planned_output(&self, name: &str) -> Option<PlannedOutput> {
+        let output = self.outputs.get(name)?;
+        let (result, reason) = match &output.state {
+            OutputState::Hit(_) => (OutputResult::Hit, None),
+            OutputState::Stale { reason, .. } => (OutputResult::Write, Some(reason.clone())),
+            OutputState::Foreign { version } => (
+                OutputResult::Error,
+                Some(format!("version {version} was committed by somebody else and foreign_commit = \"error\"")),
+            ),
+        };
+        Some(PlannedOutput { name: name.to_owned(), view: output.view.clone(), result, reason })
     }
 
     async fn decide(
@@ -448,6 +456,11 @@ impl ViewDecision {
             State::Compute { explanation, .. } => explanation.as_ref(),
             State::Hit(..) | State::HitOutput(_) | State::HitMemory(_) | State::Idle => None,
         }
+    }
+
+    /// Whether publishing its one output is how it is kept.
+    pub(crate) fn is_its_output(&self) -> bool {
+        self.policy == CachePolicy::DeltaOutput && self.is_kept()
     }
 
     /// Whether its rows are kept in a table of their own, so that its readers do not read its sources.

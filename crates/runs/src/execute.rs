@@ -1,27 +1,25 @@
 //! Carrying decisions out: independent views at once, each after what it reads, each output after its view.
+//!
+//! *Invariant:* what became of a view or output is recorded before anything else of the run is done with it: a step is a task of
+//! its own, and a run that is interrupted drops only tasks whose end nobody was told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use alluvium_contracts::{
-    ArtifactId, CacheInventoryEntry, CacheKey, CachePolicy, LedgerEvent, OutputReport, OutputResult, RunId,
-    ShadowResult, ViewResult,
-};
-use alluvium_delta_cache::{CacheError, OutputState, PublishRequest, Published, WriteRequest, Written};
+use alluvium_contracts::{ArtifactId, CacheInventoryEntry, LedgerEvent, OutputResult, RunId, ViewResult};
+use alluvium_delta_cache::OutputState;
 use alluvium_ledgers::LedgerError;
-use alluvium_telemetry::{end_span, view_span};
-use datafusion::catalog::TableProvider;
+use alluvium_telemetry::view_span;
 use fail::fail_point;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
-use tracing::Instrument as _;
 
-use crate::decide::{Decisions, IDLE, OutputDecision, State, ViewDecision};
-use crate::error::chain;
+use crate::decide::{Decisions, State};
+use crate::hooks::RunHooks;
 use crate::manifest;
 use crate::pipeline::Pipeline;
 use crate::progress::{Observer, Progress};
 use crate::report::{OutputOutcome, ViewOutcome};
+use crate::work::{Done, Task, end_view, failed, output_hit};
 
 /// What has become of views and outputs so far, over both attempts of a run.
 #[derive(Debug, Default)]
@@ -51,6 +49,7 @@ pub(crate) struct Attempt<'a> {
     /// Whether a source that changes under us is recomputed afterwards, and so is no failure yet.
     pub(crate) may_retry: bool,
     pub(crate) observer: &'a dyn Observer,
+    pub(crate) hooks: &'a RunHooks<'a>,
 }
 
 /// How an attempt ended.
@@ -62,14 +61,8 @@ pub(crate) enum Ended {
     SourcesChanged,
     /// The caller asked to stop: what has no outcome was not tried.
     Interrupted,
-}
-
-/// What working on one view came to.
-struct Done {
-    view: String,
-    /// None when a source changed and the view is to be planned again.
-    outcome: Option<ViewOutcome>,
-    outputs: Vec<(String, Option<OutputOutcome>)>,
+    /// A hook refused the run before anything was tried.
+    Refused,
 }
 
 impl Attempt<'_> {
@@ -84,50 +77,52 @@ impl Attempt<'_> {
         let limit = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let mut running = FuturesUnordered::new();
         loop {
+            if *cancel.borrow() {
+                return Ok(Ended::Interrupted);
+            }
             if stopped_by.is_none() {
                 for view in self.ready(&pending, outcomes, &unresolved, limit.saturating_sub(running.len())) {
                     pending.remove(&view);
                     self.observer.notify(&Progress::ViewStarted { name: view.clone() });
-                    running.push(self.work(view));
+                    running.push(self.perform(Task::View(view)));
                 }
-            }
-            if running.is_empty() {
-                break;
             }
             let done = tokio::select! {
                 biased;
-                () = cancelled(cancel) => return Ok(Ended::Interrupted),
                 done = running.next() => done,
+                () = cancelled(cancel) => return Ok(Ended::Interrupted),
             };
             let Some(done) = done else { break };
             let mut events = self.decisions.sources.events(outcomes);
-            match done.outcome {
-                Some(outcome) => {
-                    if outcome.report.result == ViewResult::Error && !self.keep_going {
-                        stopped_by = Some(done.view.clone());
+            let mut next = Vec::new();
+            match done {
+                Done::View(worked) => {
+                    if worked.outcome.report.result == ViewResult::Error && !self.keep_going {
+                        stopped_by = Some(worked.name.clone());
                     }
-                    self.finish_view(outcomes, &done.view, outcome, &mut events);
+                    self.finish_view(outcomes, &worked.name, worked.outcome.clone(), &mut events);
+                    next.push(Task::AfterView(worked));
                 }
-                None => {
-                    unresolved.insert(done.view.clone());
+                Done::AfterView(worked) => {
+                    let outputs = self.decisions.outputs_of(&worked.name);
+                    next.extend(outputs.map(|(output, _)| Task::Output(worked.clone(), output.clone())));
                 }
-            }
-            for (output, outcome) in done.outputs {
-                match outcome {
-                    Some(outcome) => {
-                        if outcome.report.result == OutputResult::Error && !self.keep_going {
-                            stopped_by = Some(done.view.clone());
-                        }
-                        self.finish_output(outcomes, output, outcome, &mut events);
+                Done::Output(worked, output, outcome) => {
+                    if outcome.report.result == OutputResult::Error && !self.keep_going {
+                        stopped_by = Some(worked.name.clone());
                     }
-                    None => {
-                        unresolved.insert(done.view.clone());
-                    }
+                    self.finish_output(outcomes, output, outcome.clone(), &mut events);
+                    next.push(Task::AfterOutput(worked, outcome));
+                }
+                Done::AfterOutput => {}
+                Done::SourceChanged(view) => {
+                    unresolved.insert(view);
                 }
             }
             fail_point!("run.event.before");
             self.pipeline.ledgers.record(&events)?;
             fail_point!("run.event.after");
+            running.extend(next.into_iter().map(|task| self.perform(task)));
         }
         drop(running);
         if !unresolved.is_empty() {
@@ -147,12 +142,13 @@ impl Attempt<'_> {
             };
             let outputs_are_published =
                 self.decisions.outputs_of(name).all(|(_, output)| matches!(output.state, OutputState::Hit(_)));
-            let is_settled = match &decision.state {
+            let needs_no_work = match &decision.state {
                 State::Idle => true,
                 State::Hit(..) | State::HitOutput(_) | State::HitMemory(_) => outputs_are_published && !decision.shadow,
                 State::Compute { .. } => false,
             };
-            if !is_settled {
+            // Hooks are asked about everything.
+            if !needs_no_work || !self.hooks.is_empty() {
                 pending.insert(name.clone());
                 continue;
             }
@@ -286,311 +282,18 @@ impl Attempt<'_> {
             end_view(&view_span(name), &outcome);
             self.finish_view(outcomes, name, outcome, &mut events);
             for (output, decided) in self.decisions.outputs_of(name) {
-                let outcome = output_outcome(decided, OutputResult::Skipped, Some(reason.clone()), 0.0);
+                let outcome = OutputOutcome::untried(decided, OutputResult::Skipped, Some(reason.clone()));
                 self.finish_output(outcomes, output.clone(), outcome, &mut events);
             }
         }
         self.pipeline.ledgers.record(&events)
     }
-
-    async fn work(&self, view: String) -> Done {
-        let span = view_span(&view);
-        let done = self.work_on(view).instrument(span.clone()).await;
-        match &done.outcome {
-            Some(outcome) => end_view(&span, outcome),
-            None => end_span(&span, "source_changed", None),
-        }
-        done
-    }
-
-    async fn work_on(&self, view: String) -> Done {
-        let Some(decision) = self.decisions.views.get(&view) else {
-            return Done { view, outcome: None, outputs: Vec::new() };
-        };
-        let watch = self.pipeline.seam.stopwatch();
-        let outcome = match self.view(decision).await {
-            Ok(outcome) => outcome,
-            // A failure over a source that changed meanwhile says nothing about the view.
-            Err(_) if self.may_retry && self.decisions.recheck(&view).is_err() => {
-                return Done { view, outcome: None, outputs: Vec::new() };
-            }
-            Err(error) => {
-                let mut outcome = failed(decision, &error, watch.elapsed_ms());
-                if matches!(error, CacheError::Compute { .. } | CacheError::Dataset { .. } | CacheError::Write { .. })
-                    && let Some(blame) = self.decisions.unreadable(&view).await
-                {
-                    outcome.report.reason = Some(blame);
-                }
-                outcome
-            }
-        };
-        let mut outputs = Vec::new();
-        for (name, decided) in self.decisions.outputs_of(&view) {
-            outputs.push((name.clone(), self.output(decision, decided, &outcome).await));
-        }
-        Done { view, outcome: Some(outcome), outputs }
-    }
-
-    /// Serves or computes one view and binds its rows.
-    async fn view(&self, decision: &ViewDecision) -> Result<ViewOutcome, CacheError> {
-        let State::Compute { reason, .. } = &decision.state else {
-            return match &decision.state {
-                State::Hit(entry, _) if decision.shadow => self.shadowed(decision, entry).await,
-                _ => self.serve(decision),
-            };
-        };
-        let Pipeline { cache, .. } = self.pipeline;
-        let session = &self.decisions.session;
-        let bundle = &decision.bundle;
-        self.fill_sources(bundle.name()).await?;
-        let watch = self.pipeline.seam.stopwatch();
-        let before_publish = || self.decisions.recheck(bundle.name());
-        let done = |result| ViewOutcome::new(decision, result, Some(reason.clone()), watch.elapsed_ms());
-        match (bundle.cache_key(), decision.policy) {
-            (Some(_), CachePolicy::None) => {
-                decision.reference.bind(cache.computed(bundle));
-                let is_end = !self.is_read(bundle.name());
-                let rows = if is_end { Some(cache.count(session, bundle).await?) } else { None };
-                let outcome = done(ViewResult::Computed);
-                Ok(rows.map_or(outcome.clone(), |rows| outcome.with_rows(rows)))
-            }
-            // An uncacheable view is computed once a run, so that all its readers see the same rows.
-            (None, _) | (Some(_), CachePolicy::Memory) => {
-                let memory = cache.memory(session, bundle, decision.fresh, &before_publish).await?;
-                let ((provider, rows), written) = memory;
-                decision.reference.bind(provider);
-                let outcome = match written {
-                    Some(written) => ViewOutcome::of_operation(decision, &written, Some(reason.clone())),
-                    None => done(ViewResult::Computed),
-                };
-                Ok(outcome.with_rows(rows))
-            }
-            (Some(key), CachePolicy::DeltaStaging) => self.write(decision, key, decision.fresh, reason.clone()).await,
-            (Some(_), CachePolicy::DeltaOutput) => {
-                // Declared with exactly one output, which the project's loading has checked.
-                let Some((_, output)) = self.decisions.outputs_of(bundle.name()).next() else {
-                    return Ok(done(ViewResult::Computed));
-                };
-                let request = self.publication(output, decision, None);
-                let published = cache.publish(session, request, &before_publish).await?;
-                let schema = bundle.published().arrow();
-                decision.reference.bind(cache.output_provider(&output.target, &published, schema)?);
-                let outcome = ViewOutcome::of_operation(decision, &published.outcome, Some(reason.clone()));
-                Ok(outcome.with_published(&published, &output.target.declared_path))
-            }
-        }
-    }
-
-    /// Writes the entry of a view, or takes the one that somebody else wrote meanwhile, and binds its rows.
-    pub(crate) async fn write(
-        &self,
-        decision: &ViewDecision,
-        key: CacheKey,
-        fresh: bool,
-        reason: String,
-    ) -> Result<ViewOutcome, CacheError> {
-        let Pipeline { cache, .. } = self.pipeline;
-        let bundle = &decision.bundle;
-        let watch = self.pipeline.seam.stopwatch();
-        let before_publish = || self.decisions.recheck(bundle.name());
-        let request = WriteRequest {
-            bundle,
-            key,
-            run_id: self.run_id,
-            fresh,
-            tags: &decision.tags,
-            reading: &self.decisions.reading,
-        };
-        let (entry, outcome) = match cache.write(&self.decisions.session, request, &before_publish).await? {
-            Written::Computed(entry, written) => (entry, ViewOutcome::of_operation(decision, &written, Some(reason))),
-            Written::Shared(entry, read) => {
-                let reason =
-                    "computed meanwhile under the same key: by another process, or for a view that says the same";
-                let mut outcome = ViewOutcome::of_operation(decision, &read, Some(reason.to_owned()));
-                // Waiting for it was part of the view's time.
-                outcome.report.duration_ms = watch.elapsed_ms();
-                (entry, outcome)
-            }
-        };
-        decision.reference.bind(cache.provider(&entry, bundle.published().arrow())?);
-        Ok(outcome.with_entry(&entry))
-    }
-
-    /// Binds the rows that are there already.
-    pub(crate) fn serve(&self, decision: &ViewDecision) -> Result<ViewOutcome, CacheError> {
-        let cache = &self.pipeline.cache;
-        let bundle = &decision.bundle;
-        let hit = |outcome| ViewOutcome::of_operation(decision, outcome, None);
-        match &decision.state {
-            State::Hit(entry, outcome) => {
-                decision.reference.bind(cache.provider(entry, bundle.published().arrow())?);
-                Ok(hit(outcome).with_entry(entry))
-            }
-            State::HitOutput(published) => match self.decisions.outputs_of(bundle.name()).next() {
-                Some((_, output)) => {
-                    let schema = bundle.published().arrow();
-                    decision.reference.bind(cache.output_provider(&output.target, published, schema)?);
-                    Ok(hit(&published.outcome).with_published(published, &output.target.declared_path))
-                }
-                None => Ok(hit(&published.outcome)),
-            },
-            State::HitMemory(outcome) => match cache.in_memory(bundle) {
-                Some((provider, rows)) => {
-                    decision.reference.bind(provider);
-                    Ok(hit(outcome).with_rows(rows))
-                }
-                None => Ok(hit(outcome)),
-            },
-            // Only what is computed to be compared reads an idle view; one that is to be computed is not served.
-            State::Compute { .. } | State::Idle => {
-                decision.reference.bind(cache.computed(bundle));
-                Ok(ViewOutcome::new(decision, ViewResult::Computed, Some(IDLE.to_owned()), 0.0))
-            }
-        }
-    }
-
-    /// Publishes one output of a view that is done; none when a source changed meanwhile.
-    async fn output(
-        &self,
-        decision: &ViewDecision,
-        output: &OutputDecision,
-        view: &ViewOutcome,
-    ) -> Option<OutputOutcome> {
-        let watch = self.pipeline.seam.stopwatch();
-        let reason = match &output.state {
-            OutputState::Stale { reason, .. } => Some(reason.clone()),
-            OutputState::Hit(_) | OutputState::Foreign { .. } => None,
-        };
-        if matches!(view.report.result, ViewResult::Error | ViewResult::Skipped) {
-            let reason = format!("its view `{}` has no rows", view.report.name);
-            let result =
-                if decision.policy == CachePolicy::DeltaOutput { OutputResult::Error } else { OutputResult::Skipped };
-            let mut outcome = output_outcome(output, result, Some(reason), watch.elapsed_ms());
-            outcome.error_type = view.error_type;
-            return Some(outcome);
-        }
-        if decision.policy == CachePolicy::DeltaOutput && decision.is_kept() {
-            // Publishing the output is how the view was kept.
-            let result = match view.report.result {
-                ViewResult::Write => OutputResult::Write,
-                _ => OutputResult::Hit,
-            };
-            let mut outcome = output_outcome(output, result, reason, view.report.duration_ms);
-            outcome.report.delta_version = view.delta_version;
-            outcome.report.rows = view.report.rows;
-            outcome.size_bytes = view.report.bytes;
-            outcome.file_count = view.file_count;
-            return Some(outcome);
-        }
-        // What was published from an entry that is not trusted any more is published anew.
-        let distrusted = view.report.shadow == Some(ShadowResult::Differs);
-        if let OutputState::Hit(published) = &output.state
-            && !distrusted
-        {
-            return Some(output_hit(output, published));
-        }
-        let reason =
-            reason.or_else(|| distrusted.then(|| "its view's entry held other rows than it should".to_owned()));
-        let source = Arc::clone(&decision.reference) as Arc<dyn TableProvider>;
-        let before_publish = || match decision.is_kept() {
-            // The rows come from an entry, whose key says what they are, whatever has become of the sources since.
-            true => Ok(()),
-            false => self.decisions.recheck(decision.bundle.name()),
-        };
-        let request = self.publication(output, decision, Some(source));
-        let request = PublishRequest { fresh: request.fresh || distrusted, ..request };
-        match self.pipeline.cache.publish(&self.decisions.session, request, &before_publish).await {
-            Ok(published) => {
-                let mut outcome = output_hit(output, &published);
-                if published.is_written() {
-                    outcome.report.result = OutputResult::Write;
-                    outcome.report.reason = reason;
-                }
-                Some(outcome)
-            }
-            Err(_) if self.may_retry && before_publish().is_err() => None,
-            Err(error) => {
-                let reason = Some(chain(&error));
-                let mut outcome = output_outcome(output, OutputResult::Error, reason, watch.elapsed_ms());
-                outcome.error_type = Some(error.kind());
-                Some(outcome)
-            }
-        }
-    }
-
-    fn publication<'r>(
-        &self,
-        output: &'r OutputDecision,
-        view: &'r ViewDecision,
-        source: Option<Arc<dyn TableProvider>>,
-    ) -> PublishRequest<'r> {
-        PublishRequest {
-            target: &output.target,
-            bundle: &view.bundle,
-            source,
-            readers: self.decisions.lineage_of_readers(view.bundle.name()),
-            run_id: self.run_id,
-            fresh: output.fresh,
-        }
-    }
-
-    fn is_read(&self, view: &str) -> bool {
-        self.decisions.graph.readers().contains_key(view) || self.decisions.outputs_of(view).next().is_some()
-    }
 }
 
-async fn cancelled(cancel: &mut watch::Receiver<bool>) {
+/// Waits until the caller asks to stop.
+pub(crate) async fn cancelled(cancel: &mut watch::Receiver<bool>) {
     // A sender that is gone can no longer ask.
     if cancel.wait_for(|asked| *asked).await.is_err() {
         std::future::pending::<()>().await;
-    }
-}
-
-fn failed(decision: &ViewDecision, error: &CacheError, duration_ms: f64) -> ViewOutcome {
-    let mut outcome = ViewOutcome::new(decision, ViewResult::Error, Some(chain(error)), duration_ms);
-    outcome.error_type = Some(error.kind());
-    outcome
-}
-
-fn end_view(span: &tracing::Span, outcome: &ViewOutcome) {
-    end_span(span, outcome.report.result.as_str(), outcome.error_type);
-}
-
-fn output_hit(output: &OutputDecision, published: &Published) -> OutputOutcome {
-    let mut outcome = output_outcome(output, OutputResult::Hit, None, published.outcome.duration_ms);
-    outcome.report.delta_version = Some(published.version);
-    outcome.report.rows = published.row_count;
-    outcome.size_bytes = Some(published.size_bytes);
-    outcome.file_count = Some(published.file_count());
-    outcome
-}
-
-impl OutputOutcome {
-    /// An output that was not tried.
-    pub(crate) fn untried(output: &OutputDecision, result: OutputResult, reason: Option<String>) -> Self {
-        output_outcome(output, result, reason, 0.0)
-    }
-}
-
-fn output_outcome(
-    output: &OutputDecision,
-    result: OutputResult,
-    reason: Option<String>,
-    duration_ms: f64,
-) -> OutputOutcome {
-    OutputOutcome {
-        report: OutputReport {
-            name: output.target.name.clone(),
-            view: output.view.clone(),
-            path: output.target.declared_path.clone(),
-            result,
-            delta_version: None,
-            rows: None,
-            duration_ms,
-            reason,
-        },
-        size_bytes: None,
-        file_count: None,
-        error_type: None,
     }
 }

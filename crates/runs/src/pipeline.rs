@@ -17,6 +17,7 @@ use alluvium_telemetry::{CacheMetrics, Diagnostics, Seam};
 use crate::decide::Decisions;
 use crate::error::RunError;
 use crate::execute::Outcomes;
+use crate::hooks::Hooks;
 use crate::project::Project;
 use crate::project_error::ProjectError;
 use crate::run::RunOptions;
@@ -69,6 +70,7 @@ pub struct Pipeline {
     pub(crate) ledgers: Ledgers,
     pub(crate) pinner: Pinner,
     pub(crate) diagnostics: Diagnostics,
+    pub(crate) hooks: Hooks,
     pub(crate) root: Arc<CacheRoot>,
     pub(crate) root_named_by: CacheRootOrigin,
 }
@@ -161,6 +163,7 @@ impl Pipeline {
             pinner: Pinner::new(Some(memo), seam.clone()),
             ledgers,
             diagnostics,
+            hooks: Hooks::default(),
             root,
             root_named_by,
             seam,

@@ -6,7 +6,8 @@ use tokio::sync::watch;
 
 use crate::decide::Decisions;
 use crate::error::{RunError, chain};
-use crate::execute::{Attempt, Ended, Outcomes};
+use crate::execute::{Attempt, Ended, Outcomes, cancelled};
+use crate::hooks::{HOOK, RunHooks};
 use crate::pipeline::Pipeline;
 use crate::progress::{Observer, Progress};
 use crate::report::{OutputOutcome, ViewOutcome, result_of, summary};
@@ -48,7 +49,8 @@ impl Pipeline {
     ) -> Result<RunDocument, RunError> {
         let run_id = self.seam.run_id();
         let span = RunSpan::begin(&self.seam, run_id, options.parent.clone());
-        match span.scope(self.run_as(run_id, options, observer, cancel)).await {
+        let hooks = RunHooks::new(&self.hooks, span.context().clone());
+        match span.scope(self.run_as(&hooks, options, observer, cancel)).await {
             Ok((document, error_type)) => {
                 span.finish(document.result.as_str(), error_type);
                 Ok(document)
@@ -63,11 +65,12 @@ impl Pipeline {
     /// The run, and the class of its first failure.
     async fn run_as(
         &self,
-        run_id: RunId,
+        hooks: &RunHooks<'_>,
         options: RunOptions,
         observer: &dyn Observer,
         mut cancel: watch::Receiver<bool>,
     ) -> Result<(RunDocument, Option<&'static str>), RunError> {
+        let run_id = hooks.context.run_id();
         let watch = self.seam.stopwatch();
         let started_unix_ms = self.seam.unix_ms();
         // A pipeline that is wrong is refused before there is a run.
@@ -84,7 +87,22 @@ impl Pipeline {
 
         let mut may_retry = true;
         let mut untried = "the run was interrupted".to_owned();
+        let refusal = if hooks.is_empty() {
+            None
+        } else {
+            let plan = decisions.document();
+            tokio::select! {
+                biased;
+                answer = hooks.before_run(&plan) => answer.err(),
+                // The first attempt ends at once.
+                () = cancelled(&mut cancel) => None,
+            }
+        };
         let ended = loop {
+            if let Some(refusal) = &refusal {
+                untried = refusal.to_string();
+                break Ended::Refused;
+            }
             let attempt = Attempt {
                 pipeline: self,
                 decisions: &decisions,
@@ -92,6 +110,7 @@ impl Pipeline {
                 keep_going: options.keep_going,
                 may_retry,
                 observer,
+                hooks,
             };
             match attempt.carry_out(&mut outcomes, &mut cancel).await? {
                 Ended::SourcesChanged if may_retry => {
@@ -112,21 +131,54 @@ impl Pipeline {
                 ended => break ended,
             }
         };
-        let error_type = outcomes.error_type();
+        let error_type = if ended == Ended::Refused { Some(HOOK) } else { outcomes.error_type() };
+        let mut last = self.skip_untried(run_id, &decisions, &mut outcomes, &untried);
         let mut manifest = self.ended(manifest, &decisions, &outcomes);
-        let document = self.document(run_id, &decisions, &mut outcomes, (ended, &untried), watch.elapsed_ms());
+        let document = self.document(run_id, &decisions, &mut outcomes, ended, watch.elapsed_ms());
         let summary = summary(&document, profile_name, started_unix_ms, self.seam.unix_ms());
         manifest.result = summary.result;
         manifest.finished_unix_ms = summary.finished_unix_ms;
-        let mut last = vec![LedgerEvent::RunManifests(Box::new(manifest))];
+        last.push(LedgerEvent::RunManifests(Box::new(manifest)));
         if self.sessions.profile().metadata_snapshots() == MetadataSnapshots::OnRunEnd {
             let taken = self.cache.snapshot_engine_caches(&decisions.session, run_id).await;
             last.extend(taken.into_iter().map(LedgerEvent::CacheSnapshots));
         }
         self.ledgers.end_run(guard, &summary, &last)?;
-        let document = self.drain_if_due(document).await?;
+        let mut document = self.drain_if_due(document).await?;
         self.tell_end(&summary);
+        if !hooks.is_empty() {
+            document.notices.extend(hooks.take_notices());
+            hooks.after_run(&decisions.document(), &document).await;
+            document.notices.extend(hooks.take_notices());
+        }
         Ok((document, error_type))
+    }
+
+    /// Gives an outcome to what has none: it was not tried.
+    fn skip_untried(
+        &self,
+        run_id: RunId,
+        decisions: &Decisions,
+        outcomes: &mut Outcomes,
+        reason: &str,
+    ) -> Vec<LedgerEvent> {
+        let unix_ms = self.seam.unix_ms();
+        let mut events = Vec::new();
+        for (name, decision) in &decisions.views {
+            if !outcomes.views.contains_key(name) {
+                let outcome = ViewOutcome::untried(decision, reason.to_owned());
+                events.push(outcome.event(run_id, unix_ms));
+                outcomes.views.insert(name.clone(), outcome);
+            }
+        }
+        for (name, output) in &decisions.outputs {
+            if let Some(view) = decisions.views.get(&output.view).filter(|_| !outcomes.outputs.contains_key(name)) {
+                let outcome = OutputOutcome::untried(output, OutputResult::Skipped, Some(reason.to_owned()));
+                events.push(outcome.event(run_id, unix_ms, view));
+                outcomes.outputs.insert(name.clone(), outcome);
+            }
+        }
+        events
     }
 
     fn document(
@@ -134,33 +186,18 @@ impl Pipeline {
         run_id: RunId,
         decisions: &Decisions,
         outcomes: &mut Outcomes,
-        (ended, untried): (Ended, &str),
+        ended: Ended,
         duration_ms: f64,
     ) -> RunDocument {
-        let reason = || Some(untried.to_owned());
-        let views: Vec<_> = decisions
-            .graph
-            .order
-            .iter()
-            .filter_map(|name| match outcomes.views.remove(name) {
-                Some(outcome) => Some(outcome.report),
-                None => {
-                    let decision = decisions.views.get(name)?;
-                    Some(ViewOutcome::new(decision, ViewResult::Skipped, reason(), 0.0).report)
-                }
-            })
-            .collect();
-        let outputs: Vec<_> = decisions
-            .outputs
-            .iter()
-            .map(|(name, output)| match outcomes.outputs.remove(name) {
-                Some(outcome) => outcome.report,
-                None => OutputOutcome::untried(output, OutputResult::Skipped, reason()).report,
-            })
-            .collect();
+        let views = decisions.graph.order.iter().filter_map(|name| outcomes.views.remove(name));
+        let views: Vec<_> = views.map(|outcome| outcome.report).collect();
+        let outputs: Vec<_> = std::mem::take(&mut outcomes.outputs).into_values().map(|done| done.report).collect();
         RunDocument {
             run_id,
-            result: result_of(&views, &outputs, ended == Ended::Interrupted),
+            result: match ended {
+                Ended::Refused => RunResult::Failed,
+                _ => result_of(&views, &outputs, ended == Ended::Interrupted),
+            },
             duration_ms,
             // Not `sum`, which gives -0.0 for no hits.
             saved_ms: views.iter().filter_map(|view| view.saved_ms).fold(0.0, |sum, ms| sum + ms),

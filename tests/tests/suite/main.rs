@@ -14,6 +14,7 @@ mod entry_tables;
 mod frames;
 mod fresh;
 mod history;
+mod hooks;
 mod identity;
 mod input;
 mod lab;

@@ -191,6 +191,7 @@ pub const ERROR_TYPES: &[Word] = &[
     Word { name: "damaged", meaning: "An entry's files are not as they were written; it was set aside." },
     Word { name: "shadow_mismatch", meaning: "An exact entry holds other rows than its view; it was set aside." },
     Word { name: "pipeline", meaning: "The pipeline file or its SQL is wrong; nothing was computed." },
+    Word { name: "hook", meaning: "A hook of the host program refused it." },
     Word { name: "pin", meaning: "A source could not be read when it was pinned." },
     Word { name: "session", meaning: "No session of the engine could be made." },
     Word { name: "ledger", meaning: "The ledgers could not be written or read." },
