@@ -64,17 +64,24 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<CacheRunSummary>(In("the ledger `datafusion_cache_run_summary_v1`; diagnostics")),
         entry::<CacheSnapshotEntry>(In("the ledger `datafusion_cache_snapshot_registry_v1`")),
         entry::<CacheVerification>(In("`alluvium cache verify --format json`")),
-        entry::<CdfCursor>(In("memory: what a pinned change feed answers; its consumer keeps it")),
-        entry::<CdfOptions>(In("`DatasetSpec.cdf`, which a library user declares")),
+        entry::<CdfCursor>(In(
+            "memory: what a pinned change feed answers; the queue store of a cache root, for the consumers of pipelines",
+        )),
+        entry::<CdfOptions>(In("`[sources.NAME.cdf]`; `DatasetSpec.cdf`, which a library user declares")),
         entry::<DatasetSpec>(In(
-            "what a library user declares, as a value or as DDL; a pipeline file has the smaller `[sources.NAME]`",
+            "what a library user declares, as a value or as DDL; a pipeline file has the smaller `[sources.NAME]`; the ledger \
+             `cache_artifacts_v1`",
         )),
         entry::<DeltaInputPin>(In("plan bundles and run manifests")),
         entry::<DeltaSchemaPolicy>(NotYet(
             "library users; its fields stand in `delta_write_policy` too, which is what is read",
         )),
-        entry::<DeltaStatsDecision>(In("memory: what a write decides, and `pending_stats` answers")),
-        entry::<DeltaWritePolicy>(In("`[outputs.NAME.write]`; the table property `alluvium.writePolicy`")),
+        entry::<DeltaStatsDecision>(In(
+            "the ledger `cache_artifacts_v1`; what a write decides, and `pending_stats` answers",
+        )),
+        entry::<DeltaWritePolicy>(In(
+            "`[outputs.NAME.write]`; the table property `alluvium.writePolicy`; the ledger `cache_artifacts_v1`",
+        )),
         entry::<DiagnosticsEvent>(In("diagnostics sinks")),
         entry::<DoctorDocument>(In("`alluvium doctor --format json`")),
         entry::<ErrorReport>(In("what decoding answers; `alluvium contracts validate` prints it as text")),
@@ -86,13 +93,15 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<KvStats>(In("`alluvium kv DIR stats --format json`; diagnostics")),
         entry::<LineageDocument>(In("`alluvium lineage --format json`")),
         entry::<LineageSummary>(In("plan bundles and lineage documents")),
-        entry::<MaintenanceEvent>(In("table maintenance documents; diagnostics of a run")),
+        entry::<MaintenanceEvent>(In(
+            "table maintenance documents; the ledger `cache_artifacts_v1`; diagnostics of a run",
+        )),
         entry::<MissExplanation>(In("plan documents; the ledger `cache_artifacts_v1`")),
         entry::<PipelineSpec>(In("`alluvium.toml`")),
         entry::<PlanBundleArtifact>(In("the ledger `cache_artifacts_v1`; what `Pipeline::bundles` answers")),
         entry::<PlanDocument>(In("`alluvium plan --format json`")),
         entry::<PreparedStatementUse>(In("diagnostics of a session, and so of a run")),
-        entry::<ProtocolReport>(In("write reports")),
+        entry::<ProtocolReport>(In("write reports; the ledger `cache_artifacts_v1`")),
         entry::<ReplayDocument>(In("`alluvium runs replay --format json`; the ledger `cache_artifacts_v1`")),
         entry::<RunDifference>(In("`alluvium runs diff --format json`")),
         entry::<RunDocument>(In("`alluvium run --format json`")),
@@ -107,7 +116,7 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<TableMaintenance>(In("`alluvium table maintain --format json`")),
         entry::<TableVerification>(In("`alluvium table verify --format json`")),
         entry::<ViewCacheArtifact>(In("the ledger `cache_artifacts_v1`")),
-        entry::<WriteReport>(In("memory: what a write answers")),
+        entry::<WriteReport>(In("what a write answers; the ledger `cache_artifacts_v1`")),
         entry::<WriterPropertiesPolicy>(In("`[outputs.NAME.write.writer_properties]`")),
     ]
 }

@@ -1,9 +1,10 @@
 //! The changes of a Delta table over a range of versions, which ends where the table is pinned.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alluvium_contracts::{CdfCursor, CdfOptions, RunId};
+use alluvium_contracts::{CdfCursor, CdfOptions, ContentDigest, RunId};
 use chrono::DateTime;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
@@ -15,6 +16,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use crate::ProjectionError;
+use crate::changes_table::ChangesTable;
 use crate::delta::{DeltaPin, commit_path, commit_times};
 use crate::layout::column;
 use crate::projection::RowExpressions;
@@ -37,7 +39,7 @@ pub enum ChangesError {
     /// The cursor is of another table.
     #[error(
         "the cursor of `{consumer}` is of the table {cursor_table}, but `{dataset}` is the table {table} now: begin anew \
-         with `cdf.starting_version`"
+         with `cdf.starting_version` and without a cursor, in a pipeline under another `cdf_consumer`"
     )]
     OtherTable {
         /// The dataset.
@@ -174,6 +176,8 @@ pub struct Changes {
     /// The last version that is behind whoever has read them.
     through: u64,
     through_unix_ms: Option<i64>,
+    /// Of the commits of the range, in order.
+    commits: ContentDigest,
     options: CdfOptions,
 }
 
@@ -216,10 +220,11 @@ impl Changes {
             (false, false) if waits => None,
             (false, false) => return Err(out_of_range),
         };
+        let mut commits = Vec::new();
         if let Some((start, end)) = range {
             log.check_enabled_at(start).await?;
             for version in start..=end {
-                log.check_commit(version)?;
+                commits.extend_from_slice(log.check_commit(version)?.as_bytes());
             }
         }
         // What lies before an empty range has been read.
@@ -232,6 +237,7 @@ impl Changes {
             range,
             through,
             through_unix_ms: committed.and_then(|ns| i64::try_from(ns / 1_000_000).ok()),
+            commits: ContentDigest::of(&commits),
             options: options.clone(),
         }))
     }
@@ -240,6 +246,27 @@ impl Changes {
     #[must_use]
     pub fn name(&self) -> String {
         format!("{}__cdf", self.dataset)
+    }
+
+    /// What is read and how, by name: two with equal components have equal rows. Where a range without changes ends is no part.
+    pub(crate) fn components(&self) -> BTreeMap<String, String> {
+        let mut components = BTreeMap::from([("delta table".to_owned(), self.table_id.clone())]);
+        match self.range {
+            Some((start, end)) => {
+                components.insert("changes".to_owned(), format!("versions {start} to {end}"));
+                components.insert("delta commits".to_owned(), self.commits.to_string());
+            }
+            None => {
+                components.insert("changes".to_owned(), "none".to_owned());
+            }
+        }
+        if let Some(columns) = &self.options.columns {
+            components.insert("option cdf.columns".to_owned(), Value::from(columns.clone()).to_string());
+        }
+        if let Some(predicate) = &self.options.predicate {
+            components.insert("option cdf.predicate".to_owned(), predicate.clone());
+        }
+        components
     }
 
     /// The first and the last version; `None` if there is nothing to read.
@@ -276,7 +303,7 @@ impl Changes {
         let all = DeltaCdfTableProvider::try_new(scan).map_err(engine)?;
         let schema = all.schema();
         let all: Arc<dyn TableProvider> = match self.range {
-            Some(_) => Arc::new(all),
+            Some(_) => Arc::new(ChangesTable(Arc::new(all))),
             None => Arc::new(EmptyTable::new(Arc::clone(&schema))),
         };
         if self.options.predicate.is_none() && self.options.columns.is_none() {
@@ -297,7 +324,7 @@ impl Changes {
             }
             changes = changes.select(columns.iter().map(|name| column(name)).collect::<Vec<_>>()).map_err(plan)?;
         }
-        Ok(changes.into_view())
+        Ok(Arc::new(ChangesTable(changes.into_view())))
     }
 }
 
@@ -369,7 +396,7 @@ impl Log<'_> {
         Ok(i128::from(time.timestamp()) * 1_000_000_000 + i128::from(time.timestamp_subsec_nanos()))
     }
 
-    fn times(&self) -> Result<std::collections::BTreeMap<u64, i128>, ChangesError> {
+    fn times(&self) -> Result<BTreeMap<u64, i128>, ChangesError> {
         let log = self.pin.root.join("_delta_log");
         commit_times(&log).map_err(|source| self.damaged(log.clone(), source))
     }
@@ -402,8 +429,8 @@ impl Log<'_> {
         }
     }
 
-    /// The commit is there, keeps the changes on, and its files are there.
-    fn check_commit(&self, version: u64) -> Result<(), ChangesError> {
+    /// The digest of a commit that is there, keeps the changes on, and whose files are there.
+    fn check_commit(&self, version: u64) -> Result<ContentDigest, ChangesError> {
         let path = commit_path(&self.pin.root, version);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
@@ -432,7 +459,7 @@ impl Log<'_> {
             };
             return Err(ChangesError::Vacuumed { dataset: self.dataset(), version, path });
         }
-        Ok(())
+        Ok(ContentDigest::of(text.as_bytes()))
     }
 
     fn local(&self, path: &str) -> PathBuf {

@@ -49,8 +49,19 @@ struct Inner {
 
 #[derive(Debug)]
 enum Content {
-    Files { table: FileTable, counters: Arc<Counters> },
-    Delta { pin: DeltaPin, shaped: ShapedDelta },
+    Files {
+        table: FileTable,
+        counters: Arc<Counters>,
+    },
+    Delta {
+        pin: DeltaPin,
+        shaped: ShapedDelta,
+    },
+    /// Of the table that is pinned so.
+    Changes {
+        pin: DeltaPin,
+        provider: Arc<dyn TableProvider>,
+    },
 }
 
 /// A Delta table by the columns that are declared.
@@ -133,6 +144,38 @@ impl PinnedDataset {
         Self::new(described, schema, digest, components, Content::Delta { pin, shaped }, changes)
     }
 
+    /// The changes that `cdf` declares as an input of their own, `NAME__cdf`; `None` without any.
+    ///
+    /// Its pin is of the table's id, the versions of the range and their commits, the schema, and the columns and predicate that are
+    /// declared. A range without changes has the same pin wherever it ends.
+    ///
+    /// # Errors
+    /// [`PinError::Changes`] from the columns or the predicate that are declared, otherwise with the engine's word.
+    pub fn changes_input(&self, ctx: &SessionContext) -> Result<Option<Self>, PinError> {
+        let (Some(changes), Content::Delta { pin, .. }) = (self.changes(), &self.inner.content) else {
+            return Ok(None);
+        };
+        let refused = |source| PinError::Changes { dataset: self.inner.name.clone(), source: Box::new(source) };
+        let provider = changes.provider(ctx).map_err(refused)?;
+        let schema = provider.schema();
+        let mut components = changes.components();
+        components.insert("format".to_owned(), DatasetFormat::Delta.as_str().to_owned());
+        components.insert("schema".to_owned(), schema_text(&schema));
+        let identity = serde_json::json!({ "epoch": PIN_EPOCH, "changes": components });
+        let inner = Inner {
+            name: changes.name(),
+            format: DatasetFormat::Delta,
+            schema,
+            digest: PinDigest::of(&identity_bytes(&identity)),
+            components,
+            content: Content::Changes { pin: pin.clone(), provider },
+            projection: None,
+            constraints: ConstraintSpec::default(),
+            changes: self.inner.changes.clone(),
+        };
+        Ok(Some(Self { inner: Arc::new(inner) }))
+    }
+
     fn new(
         described: Described<'_>,
         schema: SchemaRef,
@@ -168,6 +211,8 @@ impl PinnedDataset {
                 adapter::choice(&self.inner.name, &table.layout.schema, groups)
             }
             Content::Delta { shaped, .. } => shaped.adapter.clone(),
+            // Its files are the engine's to find, a version at a time.
+            Content::Changes { .. } => adapter::as_it_is(&self.inner.name, 0),
         }
     }
 
@@ -211,6 +256,7 @@ impl PinnedDataset {
                 table.provider(&watch)
             }
             Content::Delta { shaped, .. } => Arc::clone(&shaped.provider),
+            Content::Changes { provider, .. } => Arc::clone(provider),
         };
         Ok(match &self.inner.projection {
             Some(projection) => projection.over(provider),
@@ -232,7 +278,7 @@ impl PinnedDataset {
                 .files
                 .iter()
                 .try_for_each(|file| file.recheck(counters).map_err(|change| (file.path.clone(), change))),
-            Content::Delta { pin, .. } => pin.recheck(),
+            Content::Delta { pin, .. } | Content::Changes { pin, .. } => pin.recheck(),
         };
         changed.map_err(|(path, change): (PathBuf, Change)| ChangedError {
             dataset: self.inner.name.clone(),
@@ -286,16 +332,17 @@ impl PinnedDataset {
     pub fn delta_version(&self) -> Option<u64> {
         match &self.inner.content {
             Content::Files { .. } => None,
-            Content::Delta { pin, .. } => Some(pin.version),
+            Content::Delta { pin, .. } | Content::Changes { pin, .. } => Some(pin.version),
         }
     }
 
-    /// How many files a scan would read, if nothing were pruned.
+    /// How many files a scan would read, if nothing were pruned; of changes it is not told, and 0.
     #[must_use]
     pub fn file_count(&self) -> usize {
         match &self.inner.content {
             Content::Files { table, .. } => table.files.len(),
             Content::Delta { pin, .. } => pin.file_count,
+            Content::Changes { .. } => 0,
         }
     }
 
@@ -305,6 +352,7 @@ impl PinnedDataset {
         match &self.inner.content {
             Content::Files { table, .. } => table.files.iter().map(|file| file.stamp.size_bytes).sum(),
             Content::Delta { pin, .. } => pin.size_bytes,
+            Content::Changes { .. } => 0,
         }
     }
 }

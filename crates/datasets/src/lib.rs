@@ -3,6 +3,7 @@
 
 mod adapter;
 mod changes;
+mod changes_table;
 mod columns;
 mod conform;
 mod constraints;

@@ -2,7 +2,7 @@
 //! says.
 //!
 //! An entry's worth is the time that one hit saves for each byte that it takes. Under a byte budget those of the least
-//! worth go first, of equals the oldest, until the live entries fit.
+//! worth go first, of equals the oldest, until the live entries fit. Those that a kept run needs stay whatever they are worth.
 
 use std::cmp::Ordering;
 
@@ -62,7 +62,10 @@ impl DeltaCache {
             }
         }
         if let Some(max_bytes) = max_bytes {
-            doomed.extend(over_budget(&mut live, max_bytes).map(|entry| {
+            // What is kept takes its bytes, and others go for it.
+            let kept = self.index.kept()?;
+            let spared = |entry: &Entry| kept.contains_key(&entry.dir);
+            doomed.extend(over_budget(&mut live, max_bytes, &spared).map(|entry| {
                 let saved = format!("over the budget: a hit saves {:.3} ms a kB", worth(entry) * 1000.0);
                 self.doom_entry(entry, saved)
             }));
@@ -72,10 +75,14 @@ impl DeltaCache {
 }
 
 /// The entries that have to go for the others to fit, the least worth first.
-fn over_budget(live: &mut [Entry], max_bytes: u64) -> impl Iterator<Item = &Entry> {
+fn over_budget<'e>(
+    live: &'e mut [Entry],
+    max_bytes: u64,
+    spared: &'e dyn Fn(&Entry) -> bool,
+) -> impl Iterator<Item = &'e Entry> {
     live.sort_by(by_worth);
     let mut left: u64 = live.iter().map(Entry::size_bytes).sum();
-    live.iter().take_while(move |entry| {
+    live.iter().filter(|entry| !spared(entry)).take_while(move |entry| {
         let goes = left > max_bytes;
         left -= entry.size_bytes();
         goes

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `entries`, `datasets`, `artifacts` | the 32 bytes of a cache key | the entry of a view, a dataset, an artifact |
 //! | `condemned` | an entry's id | an entry that serves no new hit and is to be deleted |
+//! | `kept` | the id of a run that is kept | the directories of the entries that its manifest names |
 //! | `latest` | a view's name; for another scope `SCOPE:NAME` | keys and components of its newest entries, kept when the entries go |
 //! | `outputs` | an output's name and table | its last known publication |
 //! | `tokens` | what is leased | the current fencing token |
@@ -12,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_contracts::{CacheKey, EntryId, RunId};
-use alluvium_disk_kv_cache::{Order, Store, StoreError, WriteTxn};
+use alluvium_disk_kv_cache::{Order, ReadTxn, Store, StoreError, WriteTxn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,7 @@ use crate::entry::{Entry, EntryFile};
 use crate::scope::EntryScope;
 
 const CONDEMNED: &str = "condemned";
+const KEPT: &str = "kept";
 const LATEST: &str = "latest";
 const OUTPUTS: &str = "outputs";
 const TOKENS: &str = "tokens";
@@ -255,11 +257,35 @@ impl Index {
         self.store.read(|txn| Ok(txn.get(CONDEMNED, &id_key(id))?.is_some()))
     }
 
-    /// Condemns all of these that still stand as they did; returns those.
+    /// Keeps the entries in these directories for a run, beside what is kept for it already.
+    pub(crate) fn keep(&self, run_id: RunId, dirs: &BTreeSet<String>) -> Result<(), StoreError> {
+        self.store.write(|txn| {
+            let key = run_id.to_string();
+            let mut kept: BTreeSet<String> = txn.get(KEPT, key.as_bytes())?.and_then(decode).unwrap_or_default();
+            kept.extend(dirs.iter().cloned());
+            txn.put(KEPT, key.as_bytes(), &encode(&kept))
+        })
+    }
+
+    /// Keeps nothing for a run any more. `false`: nothing was.
+    pub(crate) fn release(&self, run_id: RunId) -> Result<bool, StoreError> {
+        self.store.write(|txn| txn.delete(KEPT, run_id.to_string().as_bytes()))
+    }
+
+    /// The directories of all that is kept, each with a run for which it is.
+    pub(crate) fn kept(&self) -> Result<BTreeMap<String, RunId>, StoreError> {
+        self.store.read(|txn| kept(txn))
+    }
+
+    /// Condemns all of these that still stand as they did and that no run keeps; returns those.
     pub(crate) fn condemn(&self, doomed: &[(Condemned, Standing)]) -> Result<Vec<Condemned>, StoreError> {
         self.store.write(|txn| {
             let mut condemned = Vec::new();
+            let kept = kept(txn)?;
             for (one, standing) in doomed {
+                if kept.contains_key(&one.dir) {
+                    continue;
+                }
                 let table = one.scope.table();
                 let held = txn.get(table, one.key.as_bytes())?.and_then(decode::<Entry>).map(|held| held.id);
                 let stands = match standing {
@@ -336,6 +362,20 @@ impl Index {
             })
         })
     }
+}
+
+/// A row that does not decode keeps nothing: who kept the run is to keep it again.
+fn kept(txn: &ReadTxn<'_>) -> Result<BTreeMap<String, RunId>, StoreError> {
+    let mut kept = BTreeMap::new();
+    for row in txn.scan(KEPT, .., Order::Ascending)? {
+        let (key, value) = row?;
+        let run_id = std::str::from_utf8(key).ok().and_then(|text| text.parse().ok());
+        let dirs = decode::<BTreeSet<String>>(value);
+        if let (Some(run_id), Some(dirs)) = (run_id, dirs) {
+            kept.extend(dirs.into_iter().map(|dir| (dir, run_id)));
+        }
+    }
+    Ok(kept)
 }
 
 /// Puts the entry's identity before the others of its view's name.

@@ -71,7 +71,7 @@ pub use evict::Selection;
 pub use frame_cache::FrameCache;
 pub use gc::GcRequest;
 pub use memory::InMemory;
-pub use output::{OutputState, OutputTarget, PublishRequest, Published};
+pub use output::{OutputState, OutputTarget, PublicationReport, PublishRequest, Published};
 pub use provider::ComputedView;
 pub use published::LostValue;
 pub use reading::Reading;

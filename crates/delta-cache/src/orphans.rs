@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alluvium_contracts::{CacheKey, EntryId};
+use alluvium_contracts::{CacheKey, EntryId, RunId};
 
 use crate::adopt::TakenIn;
 use crate::cache::DeltaCache;
@@ -122,6 +122,21 @@ impl DeltaCache {
             }
         }
         Ok(fates)
+    }
+
+    /// Every entry that this run committed, whether or not it came to publish it. Reads the index, and the commits of directories that
+    /// have no row there.
+    ///
+    /// # Errors
+    /// [`CacheError::Index`] when the index cannot be read, [`CacheError::Io`] when a directory cannot be listed.
+    pub fn committed_by(&self, run_id: RunId) -> Result<Vec<Entry>, CacheError> {
+        let live = self.index.entries()?.found;
+        let orphans = self.orphans(&live)?.into_iter();
+        // What cannot be read is nobody's.
+        let committed = orphans.filter_map(|orphan| self.committed_entry(orphan.scope, orphan.id, orphan.dir, orphan.key).ok());
+        let mut entries: Vec<Entry> = committed.chain(live).filter(|entry| entry.run_id == run_id).collect();
+        entries.sort_by_key(|entry| entry.created_unix_ms);
+        Ok(entries)
     }
 
     pub(crate) fn leases(&self) -> PathBuf {

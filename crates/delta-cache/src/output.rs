@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use alluvium_contracts::{
-    CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheScope, DeltaWritePolicy,
-    ForeignCommit, LineageSummary, LookupResult, PinDigest, RunId,
+    CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheScope, DeltaStatsDecision,
+    DeltaWritePolicy, ForeignCommit, LineageSummary, LookupResult, PinDigest, RunId, WriteReport,
 };
 use alluvium_plans::PlanBundle;
 use alluvium_profile::Session;
 use alluvium_write_policy::{
-    CommitOutcome, ReaderColumn, ResolvedWritePolicy, WriteOverrides, active_files, commit_replace, head_commit,
-    pending_stats, write_files_with,
+    CommitOutcome, Committed, ReaderColumn, ResolvedWritePolicy, WriteOverrides, active_files, commit_replace,
+    head_commit, pending_stats, report_committed, write_files_with,
 };
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
@@ -117,7 +117,18 @@ pub struct Published {
     pub size_bytes: u64,
     /// How the operation ended that found or committed it, for the ledger.
     pub outcome: CacheOutcome,
+    /// What its publication left; none where it was found, or could not be read back.
+    pub report: Option<Arc<PublicationReport>>,
     files: Vec<EntryFile>,
+}
+
+/// What a publication left.
+#[derive(Debug, Clone)]
+pub struct PublicationReport {
+    /// What was asked for beside what is there, read back from log, protocol and footers.
+    pub write: WriteReport,
+    /// Which columns got statistics, and why.
+    pub statistics: DeltaStatsDecision,
 }
 
 /// A version whose operation is still under way.
@@ -125,6 +136,7 @@ struct Version {
     version: u64,
     row_count: Option<u64>,
     compute_ms: Option<f64>,
+    report: Option<Arc<PublicationReport>>,
     files: Vec<EntryFile>,
 }
 
@@ -135,8 +147,8 @@ impl Version {
 
     fn published(self, outcome: CacheOutcome) -> Published {
         let size_bytes = self.size_bytes();
-        let Self { version, row_count, compute_ms, files } = self;
-        Published { version, row_count, compute_ms, size_bytes, outcome, files }
+        let Self { version, row_count, compute_ms, report, files } = self;
+        Published { version, row_count, compute_ms, size_bytes, outcome, report, files }
     }
 }
 
@@ -284,7 +296,8 @@ impl DeltaCache {
         }
         match self.output_files(target, version, &ours, bundle).await? {
             Ok(files) => {
-                Ok(Found::Current(Version { version, row_count: ours.row_count, compute_ms: ours.compute_ms, files }))
+                let (row_count, compute_ms) = (ours.row_count, ours.compute_ms);
+                Ok(Found::Current(Version { version, row_count, compute_ms, report: None, files }))
             }
             Err(damage) => {
                 self.notice(format!("output `{}` was damaged ({damage}); it is published anew", target.name));
@@ -380,14 +393,47 @@ impl DeltaCache {
             // The table is the truth; a lease that was taken over meanwhile only loses this record of it.
             let _ = self.index.publish_output(&row_key(target), &resource, lease.token, &row)?;
             fail_point!("output.published");
+            // Others need not wait until it is read back.
+            drop(lease);
+            let report = self.report(target, run_id, &policy, (head, &committed), compute_ms).await;
             return Ok(UnderLease::Written(Version {
                 version: committed.version,
                 row_count: Some(row_count),
                 compute_ms: Some(compute_ms),
+                report,
                 files,
             }));
         }
         Err(CacheError::Contended { output: target.name.clone(), attempts: ATTEMPTS })
+    }
+
+    /// What a publication over `base` left. One that cannot be read back has no report, and stands.
+    async fn report(
+        &self,
+        target: &OutputTarget,
+        run_id: RunId,
+        policy: &ResolvedWritePolicy,
+        (base, committed): (Option<u64>, &Committed),
+        duration_ms: f64,
+    ) -> Option<Arc<PublicationReport>> {
+        let name = || Some(target.name.clone());
+        let statistics =
+            DeltaStatsDecision { dataset_name: target.name.clone(), run_id: Some(run_id), ..policy.stats().clone() };
+        match report_committed(&target.path, policy, committed, base).await {
+            Ok(mut write) => {
+                (write.dataset_name, write.protocol.dataset_name, write.run_id) = (name(), name(), Some(run_id));
+                (write.table_path, write.duration_ms) = (target.declared_path.clone(), duration_ms);
+                write.attempt_count = 1;
+                Some(Arc::new(PublicationReport { write, statistics }))
+            }
+            Err(error) => {
+                self.notice(format!(
+                    "version {} of output `{}` is published, and could not be read back: {error}",
+                    committed.version, target.name
+                ));
+                None
+            }
+        }
     }
 
     fn head_version(&self, target: &OutputTarget) -> Result<Option<u64>, CacheError> {

@@ -7,6 +7,9 @@
 //!    not matter, so a busy cache is collected too.
 //! 3. *Delete.* When none of those names is locked any more, the directory goes, and after it the row of `condemned`.
 //!
+//! What a kept run needs to be replayed is never condemned: [`DeltaCache::keep`] notes the directories of the entries that the run's
+//! manifest names, and the transaction that condemns looks there.
+//!
 //! *Invariants*
 //! - An entry's directory is deleted only while it has a row in `condemned` whose readers are all gone. The one
 //!   exception is a directory that its own writer drops because it was never published.
@@ -17,9 +20,9 @@
 //! - A process that dies between any two steps leaves what the next pass goes on with. A condemned entry whose index was
 //!   lost is an entry again: it was never damaged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use alluvium_contracts::{CacheOperation, CachePolicy, CacheRemoval, EntryId, RemovalResult, RemovedEntry};
+use alluvium_contracts::{CacheOperation, CachePolicy, CacheRemoval, EntryId, RemovalResult, RemovedEntry, RunId};
 use fail::fail_point;
 
 use crate::cache::DeltaCache;
@@ -37,6 +40,37 @@ const BATCH: usize = 256;
 pub(crate) type Doomed = (Condemned, Standing);
 
 impl DeltaCache {
+    /// Keeps the entries in these directories, relative to the cache root, until [`release`](Self::release): a run's manifest names
+    /// them, and a replay compares its rows with theirs. What else becomes of them (damage, a publication anew) is not held up: their
+    /// files stay unless they are found damaged. Answers those of which nothing is there any more; they are kept all the same, and
+    /// found again if they are adopted.
+    ///
+    /// # Errors
+    /// [`CacheError::Index`] when the index cannot be used.
+    pub fn keep(&self, run_id: RunId, dirs: &BTreeSet<String>) -> Result<Vec<String>, CacheError> {
+        self.index.keep(run_id, dirs)?;
+        // After the transaction: what was condemned before it is on its way out, and is told as gone.
+        let condemned: BTreeSet<String> = self.index.condemned()?.into_iter().map(|condemned| condemned.dir).collect();
+        let is_gone = |dir: &&String| condemned.contains(*dir) || !self.root.path().join(dir).is_dir();
+        Ok(dirs.iter().filter(is_gone).cloned().collect())
+    }
+
+    /// Keeps nothing for this run any more; `false` if nothing was kept for it.
+    ///
+    /// # Errors
+    /// [`CacheError::Index`] when the index cannot be used.
+    pub fn release(&self, run_id: RunId) -> Result<bool, CacheError> {
+        Ok(self.index.release(run_id)?)
+    }
+
+    /// The runs that are kept.
+    ///
+    /// # Errors
+    /// [`CacheError::Index`] when the index cannot be read.
+    pub fn kept_runs(&self) -> Result<BTreeSet<RunId>, CacheError> {
+        Ok(self.index.kept()?.into_values().collect())
+    }
+
     pub(crate) fn doom_entry(&self, entry: &Entry, reason: String) -> Doomed {
         let condemned = Condemned {
             scope: entry.scope,
@@ -76,6 +110,14 @@ impl DeltaCache {
         dry_run: bool,
     ) -> Result<CacheRemoval, CacheError> {
         let live = self.live_bytes()?;
+        let kept = self.index.kept()?;
+        let (spared, doomed): (Vec<_>, Vec<_>) =
+            doomed.into_iter().partition(|(condemned, _)| kept.contains_key(&condemned.dir));
+        let spared = spared.into_iter().map(|(condemned, _)| {
+            let by = kept.get(&condemned.dir).map(ToString::to_string).unwrap_or_default();
+            Condemned { reason: format!("kept for the replay of run {by}, though {}", condemned.reason), ..condemned }
+        });
+        let spared: Vec<Condemned> = spared.collect();
         let removed = |condemned: &Condemned, result| RemovedEntry {
             cache_scope: condemned.scope.word(),
             view_name: condemned.view.clone(),
@@ -96,7 +138,10 @@ impl DeltaCache {
                 max_bytes,
                 live_bytes_before: live,
                 live_bytes_after: live.saturating_sub(freed),
-                entries: entries.chain(planned).collect(),
+                entries: entries
+                    .chain(planned)
+                    .chain(spared.iter().map(|spared| removed(spared, RemovalResult::Kept)))
+                    .collect(),
             });
         }
         let condemned = self.index.condemn(&doomed)?;
@@ -111,7 +156,11 @@ impl DeltaCache {
             max_bytes,
             live_bytes_before: live,
             live_bytes_after: self.live_bytes()?,
-            entries: reported.iter().map(|(condemned, result)| removed(condemned, *result)).collect(),
+            entries: reported
+                .iter()
+                .map(|(condemned, result)| removed(condemned, *result))
+                .chain(spared.iter().map(|spared| removed(spared, RemovalResult::Kept)))
+                .collect(),
         })
     }
 

@@ -70,7 +70,14 @@ pub(crate) async fn drain(
     for (ledger, events) in moving {
         let dir = dir.join(ledger.dir_name());
         match drain_one(queue, ledger, &dir, &events, meter, report).await {
-            Ok(Some(version)) => report.maintenance.extend(upkeep::after(&dir, version, &meter.seam).await),
+            Ok(Some(version)) => {
+                if let Some(last) = events.last() {
+                    let done = upkeep::after(ledger, &dir, version, last.run_id, &meter.seam).await;
+                    // They wait for the next drain: this one has seen what it drains.
+                    queue.record(&upkeep::documents(ledger, &done, last.run_id, &meter.seam))?;
+                    report.maintenance.extend(done);
+                }
+            }
             Ok(None) => {}
             Err(error @ LedgerError::NewerFormat { .. }) => {
                 report.kept += events.len() as u64;

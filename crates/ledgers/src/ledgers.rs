@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alluvium_contracts::{CacheOperation, CacheRunSummary, LedgerEvent, RunId, RunManifest};
+use alluvium_contracts::{CacheOperation, CacheRunSummary, CdfCursor, LedgerEvent, RunId, RunManifest};
 use alluvium_disk_kv_cache::Store;
 use alluvium_telemetry::{CacheMetrics, Seam};
 use datafusion::catalog::TableProvider;
@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use crate::drain::{self, DrainReport};
 use crate::lock::{DrainLock, RunFiles};
 use crate::operation::{self, Meter};
-use crate::queue::Queue;
+use crate::queue::{CursorMove, Queue, Testimony};
 use crate::run::{self, RunGuard};
 use crate::table::{self, Access, Found};
 use crate::{Ledger, LedgerError};
@@ -87,8 +87,8 @@ impl Ledgers {
     }
 
     /// Records events in one transaction, with consecutive sequence numbers, and counts those of scope `view` in the rows of
-    /// their runs. When it returns they are as durable as the queue store makes its commits. A plan bundle that was recorded
-    /// before is not recorded again.
+    /// their runs. When it returns they are as durable as the queue store makes its commits. A plan bundle, a
+    /// declaration of a dataset or a write policy that was recorded before is not recorded again.
     ///
     /// The summary of a run is not recorded so: [`end_run`](Ledgers::end_run) does it.
     ///
@@ -105,7 +105,40 @@ impl Ledgers {
     /// [`LedgerError::OtherRun`] if the summary is not of this run, [`LedgerError::RunNotOpen`] if somebody closed it meanwhile,
     /// [`LedgerError::Store`], [`LedgerError::Encode`]; after any of them the run counts as killed.
     pub fn end_run(&self, guard: RunGuard, summary: &CacheRunSummary, last: &[LedgerEvent]) -> Result<(), LedgerError> {
-        run::end(&self.shared.queue, guard, summary, last)
+        self.end_run_with(guard, summary, last, &[]).map(drop)
+    }
+
+    /// [`end_run`](Self::end_run) of a run that has read changes on behalf of consumers: where its summary says that it succeeded, their
+    /// cursors are moved in the same transaction, each from where the run found it. Returns the moves that were not made, because
+    /// another run has moved the cursor elsewhere meanwhile.
+    ///
+    /// # Errors
+    /// As there; then no cursor was moved.
+    pub fn end_run_with(
+        &self,
+        guard: RunGuard,
+        summary: &CacheRunSummary,
+        last: &[LedgerEvent],
+        moves: &[CursorMove],
+    ) -> Result<Vec<CursorMove>, LedgerError> {
+        run::end(&self.shared.queue, guard, summary, last, moves)
+    }
+
+    /// How far `consumer` has read the changes of `dataset`; `None` if it has read nothing yet. A queue store that was lost has lost its
+    /// cursors, and consumers begin anew.
+    ///
+    /// # Errors
+    /// [`LedgerError::Store`].
+    pub fn cursor(&self, consumer: &str, dataset: &str) -> Result<Option<CdfCursor>, LedgerError> {
+        self.shared.queue.cursor(consumer, dataset)
+    }
+
+    /// How far every consumer has read, by consumer and dataset.
+    ///
+    /// # Errors
+    /// [`LedgerError::Store`].
+    pub fn cursors(&self) -> Result<Vec<CdfCursor>, LedgerError> {
+        self.shared.queue.cursors()
     }
 
     /// Finds runs that hold no lock any more and records each as `killed`, with the counts of the events that it recorded,
@@ -114,8 +147,21 @@ impl Ledgers {
     /// # Errors
     /// [`LedgerError::Io`], [`LedgerError::Store`]; runs that were closed before the failure stay closed.
     pub fn close_killed_runs(&self) -> Result<Vec<RunId>, LedgerError> {
+        self.close_killed_runs_by(|_, _| Testimony::default())
+    }
+
+    /// [`close_killed_runs`](Self::close_killed_runs) with what their commits say: `testify` is asked for each of them, with the manifest
+    /// that it began with. A run may be killed between a commit and the event of it; what it wrote and had not recorded is recorded
+    /// with its end, in the same transaction.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn close_killed_runs_by(
+        &self,
+        mut testify: impl FnMut(RunId, Option<&RunManifest>) -> Testimony,
+    ) -> Result<Vec<RunId>, LedgerError> {
         let Shared { queue, run_files, .. } = &*self.shared;
-        let (closed, notices) = run::close_killed(queue, run_files, &self.meter.seam)?;
+        let (closed, notices) = run::close_killed(queue, run_files, &self.meter.seam, &mut testify)?;
         self.notice(notices);
         Ok(closed)
     }

@@ -7,27 +7,29 @@
 //! | `meta` | `ledgers/next_sequence` | the next sequence number, big-endian u64 |
 //! | `meta` | `ledgers/run/` + run id | the row of a run that has not ended, as JSON |
 //! | `meta` | `ledgers/manifest/` + run id | the manifest that such a run began with, as the event that it would be |
-//! | `meta` | `ledgers/bundle/` + artifact id | empty: a plan bundle that was recorded, and is not recorded again |
 //! | `meta` | `ledgers/hits/` + view name | what the newest entries of that name have been worth, as JSON |
+//! | `meta` | `ledgers/once/` + artifact id | empty: a document of a kind that is recorded once, and was |
+//! | `meta` | `ledgers/cursor/` + consumer + `/` + dataset | how far the consumer has read the changes of the dataset, in its envelope |
 //! | `meta` | `ledgers/made/` + directory name | empty: the ledger has been committed to |
 //! | `meta` | `ledgers/rejected/event/` + sequence number | what stood in `outbox` and does not decode |
 //! | `meta` | `ledgers/rejected/run/` + run id | what stood in `ledgers/run/` and does not decode |
 //!
 //! A run's row and manifest lie in the store of its events, not in that of the leases, because an event and the count of it, and
-//! the last event and the end of the run, have to be one transaction.
+//! the last event and the end of the run, have to be one transaction. So do the cursors that a run moves.
 
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{
-    CacheArtifact, CacheInventoryEntry, CacheRunSummary, CacheScope, CacheSnapshotEntry, Contract, Encoding, Envelope,
-    EnvelopeError, LedgerEvent, Limits, OutputResult, PlanBundleArtifact, RunId, RunManifest, RunOutput, RunResult,
-    RunView, StoreId, ViewResult,
+    CacheArtifact, CacheInventoryEntry, CacheRunSummary, CacheSnapshotEntry, CdfCursor, Contract, DatasetSpec,
+    DeltaWritePolicy, Encoding, Envelope, EnvelopeError, LedgerEvent, Limits, PlanBundleArtifact, RunCommit, RunId,
+    RunManifest, RunResult, StoreId,
 };
 use alluvium_disk_kv_cache::{Order, ReadTxn, Store, StoreError, WriteTxn};
 use alluvium_telemetry::Seam;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::hits::{self, Hits};
+use crate::run_row::RunRow;
 use crate::{Ledger, LedgerError};
 
 const OUTBOX: &str = "outbox";
@@ -36,11 +38,15 @@ const STORE_ID: &[u8] = b"ledgers/store_id";
 const NEXT_SEQUENCE: &[u8] = b"ledgers/next_sequence";
 const RUN: &str = "ledgers/run/";
 const MANIFEST: &str = "ledgers/manifest/";
-const BUNDLE: &str = "ledgers/bundle/";
 const HITS: &str = "ledgers/hits/";
+const ONCE: &str = "ledgers/once/";
+const CURSOR: &str = "ledgers/cursor/";
 const MADE: &str = "ledgers/made/";
 const REJECTED_EVENT: &str = "ledgers/rejected/event/";
 const REJECTED_RUN: &str = "ledgers/rejected/run/";
+
+/// Documents that every run has, and that seldom change: by their identity each is recorded but once.
+const RECORDED_ONCE: [&str; 3] = [PlanBundleArtifact::KIND, DatasetSpec::KIND, DeltaWritePolicy::KIND];
 
 /// The queue store, as the ledgers use it.
 #[derive(Debug)]
@@ -56,29 +62,22 @@ pub(crate) struct Queued {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// A run that has begun and not ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct RunRow {
-    pub(crate) profile_name: Option<String>,
-    pub(crate) started_unix_ms: i64,
-    pub(crate) counts: Counts,
-    /// What its events have said of views, by name.
-    #[serde(default)]
-    pub(crate) views: BTreeMap<String, RunView>,
-    /// What its events have said of outputs, by name.
-    #[serde(default)]
-    pub(crate) outputs: BTreeMap<String, RunOutput>,
+/// What the commits of a killed run say of it.
+#[derive(Debug, Clone, Default)]
+pub struct Testimony {
+    /// The rows of what it wrote, whether it recorded them or not.
+    pub writes: Vec<CacheInventoryEntry>,
+    /// The commits themselves, for its manifest.
+    pub commits: Vec<RunCommit>,
 }
 
-/// What a run's recorded events add up to.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Counts {
-    hit: u64,
-    write: u64,
-    computed: u64,
-    skipped: u64,
-    error: u64,
-    saved_ms: f64,
+/// A consumer has read on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CursorMove {
+    /// Where it stood when the run began to read; none at its beginning.
+    pub from: Option<CdfCursor>,
+    /// Where it stands now.
+    pub to: CdfCursor,
 }
 
 /// What became of a run that was to be closed.
@@ -182,22 +181,69 @@ impl Queue {
         })
     }
 
-    /// Appends the last events of a run and its summary, and removes its row.
-    pub(crate) fn end(&self, summary: &CacheRunSummary, last: &[LedgerEvent]) -> Result<(), LedgerError> {
+    /// Appends the last events of a run and its summary, moves the cursors of one that succeeded, and removes its row. Returns the
+    /// moves that others were quicker than.
+    pub(crate) fn end(
+        &self,
+        summary: &CacheRunSummary,
+        last: &[LedgerEvent],
+        moves: &[CursorMove],
+    ) -> Result<Vec<CursorMove>, LedgerError> {
         let mut encoded = encode_all(last)?;
         encoded.push(encode(&LedgerEvent::CacheRuns(summary.clone()))?);
+        let moves = if summary.result == RunResult::Succeeded { moves } else { &[] };
         self.store.write(|txn| {
             let run_id = summary.run_id;
             if !txn.delete(META, &run_key(RUN, run_id))? {
                 return Err(LedgerError::RunNotOpen { run_id });
             }
             txn.delete(META, &run_key(MANIFEST, run_id))?;
-            append(txn, &encoded)
+            append(txn, &encoded)?;
+            let mut lost = Vec::new();
+            for one in moves {
+                let key = cursor_key(&one.to.consumer, &one.to.dataset_name);
+                let stands = txn.get(META, &key)?.and_then(|bytes| payload::<CdfCursor>(bytes).ok());
+                let place = |cursor: &CdfCursor| (cursor.table_id.clone(), cursor.version);
+                match (stands.as_ref().map(place), one.from.as_ref().map(place)) {
+                    (stands, from) if stands == from => txn.put(META, &key, &enveloped(&one.to)?)?,
+                    // Somebody read the very same changes.
+                    (Some(stands), _) if stands == place(&one.to) => {}
+                    _ => lost.push(one.clone()),
+                }
+            }
+            Ok(lost)
         })
     }
 
-    /// Ends a run that was killed, with the counts of the events that it recorded.
-    pub(crate) fn close(&self, run_id: RunId, found_unix_ms: i64) -> Result<Closed, LedgerError> {
+    /// Where a consumer stands. A cursor that does not decode is none.
+    pub(crate) fn cursor(&self, consumer: &str, dataset: &str) -> Result<Option<CdfCursor>, LedgerError> {
+        self.store.read(|txn| {
+            let bytes = txn.get(META, &cursor_key(consumer, dataset))?;
+            Ok(bytes.and_then(|bytes| payload(bytes).ok()))
+        })
+    }
+
+    /// Where every consumer stands.
+    pub(crate) fn cursors(&self) -> Result<Vec<CdfCursor>, LedgerError> {
+        self.store.read(|txn| {
+            let rows = txn.scan_prefix(META, CURSOR.as_bytes(), Order::Ascending)?;
+            rows.filter_map(|row| row.map(|(_, bytes)| payload(bytes).ok()).map_err(LedgerError::from).transpose())
+                .collect()
+        })
+    }
+
+    /// The manifest that a run began with.
+    pub(crate) fn begun(&self, run_id: RunId) -> Result<Option<RunManifest>, LedgerError> {
+        self.store.read(|txn| Ok(txn.get(META, &run_key(MANIFEST, run_id))?.and_then(|bytes| payload(bytes).ok())))
+    }
+
+    /// Ends a run that was killed, with the counts of the events that it recorded, and of those that it came to no more.
+    pub(crate) fn close(
+        &self,
+        run_id: RunId,
+        found_unix_ms: i64,
+        testimony: &Testimony,
+    ) -> Result<Closed, LedgerError> {
         self.store.write(|txn| match run_row(txn, run_id)? {
             None => Ok(Closed::Ended),
             Some(Err((bytes, error))) => {
@@ -206,11 +252,18 @@ impl Queue {
                 txn.delete(META, &run_key(MANIFEST, run_id))?;
                 Ok(Closed::Rejected(error.to_string()))
             }
-            Some(Ok(row)) => {
+            Some(Ok(mut row)) => {
                 let mut events = Vec::new();
+                for entry in &testimony.writes {
+                    if !row.has_written(entry) {
+                        row.note(entry);
+                        events.push(LedgerEvent::CacheInventory(entry.clone()));
+                    }
+                }
                 if let Some(bytes) = txn.get(META, &run_key(MANIFEST, run_id))? {
                     // One that does not decode is lost with the run; its summary is not.
                     if let Ok(begun) = payload::<RunManifest>(bytes) {
+                        let begun = RunManifest { commits: testimony.commits.clone(), ..begun };
                         events.push(LedgerEvent::RunManifests(Box::new(row.killed_manifest(begun, found_unix_ms))));
                     }
                 }
@@ -286,7 +339,7 @@ impl Queue {
         self.store.write::<_, LedgerError>(|txn| {
             txn.delete(META, &made_key(ledger))?;
             if ledger == Ledger::CacheArtifacts {
-                let scan = txn.scan_prefix(META, BUNDLE.as_bytes(), Order::Ascending)?;
+                let scan = txn.scan_prefix(META, ONCE.as_bytes(), Order::Ascending)?;
                 let keys: Vec<Vec<u8>> = scan.map(|entry| Ok(entry?.0.to_vec())).collect::<Result<_, StoreError>>()?;
                 for key in keys {
                     txn.delete(META, &key)?;
@@ -294,110 +347,6 @@ impl Queue {
             }
             Ok(())
         })
-    }
-}
-
-impl RunRow {
-    pub(crate) fn new(profile_name: Option<&str>, started_unix_ms: i64) -> RunRow {
-        RunRow {
-            profile_name: profile_name.map(str::to_owned),
-            started_unix_ms,
-            counts: Counts::default(),
-            views: BTreeMap::new(),
-            outputs: BTreeMap::new(),
-        }
-    }
-
-    /// Takes an event into account.
-    fn note(&mut self, entry: &CacheInventoryEntry) {
-        self.counts.count(entry);
-        match (&entry.output_name, &entry.cache_path) {
-            (Some(name), Some(path)) => {
-                let output = RunOutput {
-                    name: name.clone(),
-                    view: entry.view_name.clone(),
-                    path: path.clone(),
-                    result: match entry.result {
-                        ViewResult::Hit => OutputResult::Hit,
-                        ViewResult::Write | ViewResult::Computed => OutputResult::Write,
-                        ViewResult::Skipped => OutputResult::Skipped,
-                        ViewResult::Error => OutputResult::Error,
-                    },
-                    table_id: None,
-                    delta_version: entry.delta_version,
-                    written_by: (entry.result == ViewResult::Write).then_some(entry.run_id),
-                    row_count: entry.row_count,
-                    content_hash: None,
-                    schema_hash: entry.schema_hash,
-                    plan_fingerprint: entry.plan_fingerprint,
-                    cache_key: entry.cache_key,
-                };
-                self.outputs.insert(name.clone(), output);
-            }
-            (Some(_), None) => {}
-            // A manifest tells of views; what was done for a dataset or an artifact is in the inventory alone.
-            (None, _) if entry.cache_scope != CacheScope::View => {}
-            (None, _) => {
-                let view = RunView {
-                    name: entry.view_name.clone(),
-                    result: entry.result,
-                    cache_policy: entry.cache_policy,
-                    cache_key: entry.cache_key,
-                    cache_path: entry.cache_path.clone(),
-                    row_count: entry.row_count,
-                    content_hash: None,
-                    schema_hash: entry.schema_hash,
-                    stability: None,
-                    reasons: entry.reason.clone().filter(|_| entry.result == ViewResult::Error).into_iter().collect(),
-                };
-                self.views.insert(entry.view_name.clone(), view);
-            }
-        }
-    }
-
-    /// What a run that was killed had done of what it began with. Views whose rows were never recorded are left out.
-    fn killed_manifest(&self, begun: RunManifest, found_unix_ms: i64) -> RunManifest {
-        RunManifest {
-            finished_unix_ms: found_unix_ms,
-            result: RunResult::Killed,
-            views: self.views.values().cloned().collect(),
-            outputs: self.outputs.values().cloned().collect(),
-            ..begun
-        }
-    }
-
-    fn killed(self, run_id: RunId, found_unix_ms: i64) -> CacheRunSummary {
-        let Counts { hit, write, computed, skipped, error, saved_ms } = self.counts;
-        CacheRunSummary {
-            run_id,
-            profile_name: self.profile_name,
-            started_unix_ms: self.started_unix_ms,
-            finished_unix_ms: found_unix_ms,
-            result: RunResult::Killed,
-            hit_count: hit,
-            write_count: write,
-            computed_count: computed,
-            skipped_count: skipped,
-            error_count: error,
-            saved_ms,
-        }
-    }
-}
-
-impl Counts {
-    /// Counts views, as a summary does; the row of an output says what its view's row says.
-    fn count(&mut self, entry: &CacheInventoryEntry) {
-        if entry.cache_scope != CacheScope::View {
-            return;
-        }
-        match entry.result {
-            ViewResult::Hit => self.hit += 1,
-            ViewResult::Write => self.write += 1,
-            ViewResult::Computed => self.computed += 1,
-            ViewResult::Skipped => self.skipped += 1,
-            ViewResult::Error => self.error += 1,
-        }
-        self.saved_ms += entry.saved_ms.unwrap_or(0.0);
     }
 }
 
@@ -450,7 +399,7 @@ fn payload<T: Contract>(bytes: &[u8]) -> Result<T, DecodeError> {
 /// An event as the outbox holds it.
 struct Encoded {
     bytes: Vec<u8>,
-    /// The key under which an event that is recorded but once is noted.
+    /// The key under which a document that is recorded but once is noted.
     once: Option<Vec<u8>>,
 }
 
@@ -466,9 +415,8 @@ fn encode(event: &LedgerEvent) -> Result<Encoded, LedgerError> {
         LedgerEvent::RunManifests(manifest) => enveloped(manifest.as_ref()),
         LedgerEvent::CacheSnapshots(snapshot) => enveloped(snapshot),
         LedgerEvent::CacheArtifacts(artifact) => {
-            // Every run has the plans of all its views, and they seldom change.
-            if artifact.artifact_kind == PlanBundleArtifact::KIND {
-                once = Some(format!("{BUNDLE}{}", artifact.artifact_id).into_bytes());
+            if RECORDED_ONCE.contains(&artifact.artifact_kind.as_str()) {
+                once = Some(format!("{ONCE}{}", artifact.artifact_id).into_bytes());
             }
             enveloped(artifact)
         }
@@ -529,6 +477,10 @@ fn put_run(txn: &mut WriteTxn<'_>, run_id: RunId, row: &RunRow) -> Result<(), Le
 
 fn run_key(prefix: &str, run_id: RunId) -> Vec<u8> {
     format!("{prefix}{run_id}").into_bytes()
+}
+
+fn cursor_key(consumer: &str, dataset: &str) -> Vec<u8> {
+    format!("{CURSOR}{consumer}/{dataset}").into_bytes()
 }
 
 fn made_key(ledger: Ledger) -> Vec<u8> {

@@ -7,7 +7,8 @@ use alluvium_telemetry::Seam;
 
 use crate::LedgerError;
 use crate::lock::{RunFile, RunFiles};
-use crate::queue::{Closed, Queue, RunRow};
+use crate::queue::{Closed, CursorMove, Queue, Testimony};
+use crate::run_row::RunRow;
 
 /// A run that is alive. It holds a locked file for as long as it lives.
 ///
@@ -57,16 +58,17 @@ pub(crate) fn end(
     guard: RunGuard,
     summary: &CacheRunSummary,
     last: &[LedgerEvent],
-) -> Result<(), LedgerError> {
+    moves: &[CursorMove],
+) -> Result<Vec<CursorMove>, LedgerError> {
     if summary.run_id != guard.run_id {
         return Err(LedgerError::OtherRun { run_id: guard.run_id, summary_of: summary.run_id });
     }
-    queue.end(summary, last)?;
+    let lost = queue.end(summary, last, moves)?;
     if let Err(error) = guard.file.remove() {
         // The run has ended all the same; the next sweep removes the file.
         tracing::warn!(run_id = %guard.run_id, error = &error as &dyn std::error::Error, "left a run file behind");
     }
-    Ok(())
+    Ok(lost)
 }
 
 /// The runs that were closed, and what a person should know.
@@ -74,6 +76,7 @@ pub(crate) fn close_killed(
     queue: &Queue,
     files: &RunFiles,
     seam: &Seam,
+    testify: &mut dyn FnMut(RunId, Option<&RunManifest>) -> Testimony,
 ) -> Result<(Vec<RunId>, Vec<String>), LedgerError> {
     let sweep = files.sweep()?;
     // Rows first: a run that ends after this has neither row nor file when it is looked at below.
@@ -86,7 +89,8 @@ pub(crate) fn close_killed(
         if file.is_none() && sweep.holds(&name)? {
             continue;
         }
-        match queue.close(run_id, seam.unix_ms())? {
+        let testimony = testify(run_id, queue.begun(run_id)?.as_ref());
+        match queue.close(run_id, seam.unix_ms(), &testimony)? {
             Closed::Killed => closed.push(run_id),
             Closed::Ended => {}
             Closed::Rejected(reason) => notices.push(format!(

@@ -2,9 +2,13 @@
 
 use std::path::Path;
 
-use alluvium_contracts::{DeltaWritePolicy, MaintenanceEvent, MaintenancePolicy};
+use alluvium_contracts::{
+    CacheArtifact, DeltaWritePolicy, LedgerEvent, MaintenanceEvent, MaintenancePolicy, MaintenanceResult, RunId,
+};
 use alluvium_telemetry::Seam;
 use alluvium_write_policy::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError};
+
+use crate::Ledger;
 
 /// Commits between two pieces of upkeep.
 const INTERVAL_COMMITS: u32 = 32;
@@ -28,15 +32,38 @@ pub(crate) fn policy() -> DeltaWritePolicy {
     }
 }
 
+/// What was done as events for the ledger of artifacts; what was not due is no event.
+pub(crate) fn documents(ledger: Ledger, done: &[MaintenanceEvent], run_id: RunId, seam: &Seam) -> Vec<LedgerEvent> {
+    let done = done.iter().filter(|event| event.result != MaintenanceResult::Skipped);
+    let documents =
+        done.filter_map(|event| CacheArtifact::of(run_id, seam.unix_ms(), ledger.sql_name(), event.clone()).ok());
+    documents.map(LedgerEvent::CacheArtifacts).collect()
+}
+
 /// Upkeep after the commit that made `version`, where it is due, and what it did. The caller holds the drain lock. A failure is logged and
 /// tried again at the next interval: the rows are committed already, and a ledger without upkeep is slower, not wrong.
-pub(crate) async fn after(dir: &Path, version: u64, seam: &Seam) -> Vec<MaintenanceEvent> {
+///
+/// What was done is told on behalf of `run_id`.
+pub(crate) async fn after(
+    ledger: Ledger,
+    dir: &Path,
+    version: u64,
+    run_id: RunId,
+    seam: &Seam,
+) -> Vec<MaintenanceEvent> {
     if version % u64::from(INTERVAL_COMMITS) != u64::from(INTERVAL_COMMITS) - 1 {
         return Vec::new();
     }
     let done = async { Maintenance::begin(dir, seam.clone())?.run_due().await };
     match done.await {
-        Ok(events) => events,
+        Ok(events) => {
+            let told = events.into_iter().map(|event| {
+                // The ledger tells by its name where it lies, wherever the root was moved.
+                let (run_id, table_path) = (Some(run_id), ledger.dir_name().to_owned());
+                MaintenanceEvent { run_id, table_path, dataset_name: Some(ledger.sql_name().to_owned()), ..event }
+            });
+            told.collect()
+        }
         Err(MaintenanceError::Busy { .. }) => Vec::new(),
         Err(error) => {
             tracing::warn!(target: "alluvium.ledgers", error = &error as &dyn std::error::Error, "ledger upkeep in {} failed", dir.display());

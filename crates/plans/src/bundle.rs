@@ -8,6 +8,7 @@ use alluvium_contracts::{
 };
 use alluvium_datasets::PinnedDataset;
 use alluvium_profile::{QueryError, Session};
+use alluvium_telemetry::Redactor;
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 use serde_json::json;
 
@@ -207,17 +208,24 @@ impl PlanBundle {
         lineage(&self.plan)
     }
 
-    /// All of it as a document. The plan is not stored, so it is said to be encoded in no way; which profile and SQL policy
-    /// it was planned under is for the caller to add.
+    /// All of it as a document that may be stored: without credentials in the text of the plan or in options. The plan is not
+    /// stored, so it is said to be encoded in no way; which profile and SQL policy it was planned under is for the caller to add.
     #[must_use]
     pub fn artifact(&self) -> PlanBundleArtifact {
+        let kept = |text: &str| Redactor::default().kept(text).into_owned();
+        let components =
+            PlanComponents { canonical_plan: kept(&self.fingerprinted.canonical_plan), ..self.fingerprinted.clone() };
+        let mut pins: Vec<_> = self.sources.iter().filter_map(|(name, input)| input.artifact(name)).collect();
+        for value in pins.iter_mut().flat_map(|pin| pin.options.values_mut()) {
+            *value = kept(value);
+        }
         PlanBundleArtifact {
             view_name: self.name.clone(),
             plan_fingerprint: self.identity.plan_fingerprint,
             cache_key: self.identity.cache_key,
-            components: self.fingerprinted.clone(),
+            components,
             lineage: self.lineage(),
-            pins: self.sources.iter().filter_map(|(name, input)| input.artifact(name)).collect(),
+            pins,
             schema: self.published.fields(),
             schema_hash: self.published.hash(),
             cacheable: self.identity.cache_key.is_some(),
@@ -312,8 +320,10 @@ impl Leaves {
         self.reads.push(name.clone());
         let (pin, version) = match input {
             Input::Dataset(dataset) => {
+                // They are stored with entries, to explain misses; what they stand for is in the pin.
+                let kept = |value: &String| Redactor::default().kept(value).into_owned();
                 self.components.extend(
-                    dataset.components().iter().map(|(part, value)| (format!("source {name}: {part}"), value.clone())),
+                    dataset.components().iter().map(|(part, value)| (format!("source {name}: {part}"), kept(value))),
                 );
                 (dataset.digest(), dataset.delta_version())
             }

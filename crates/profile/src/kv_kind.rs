@@ -69,7 +69,9 @@ impl KvKind {
     #[must_use]
     pub const fn tables(self) -> &'static [&'static str] {
         match self {
-            Self::Index => &["entries", "datasets", "artifacts", "condemned", "latest", "outputs", "tokens", "meta"],
+            Self::Index => {
+                &["entries", "datasets", "artifacts", "condemned", "kept", "latest", "outputs", "tokens", "meta"]
+            }
             Self::Queue => &["outbox", "meta"],
             Self::Runtime => &["pins", "meta"],
             Self::Schema => &["schemas", "meta"],

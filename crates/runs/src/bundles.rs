@@ -18,11 +18,10 @@ impl Pipeline {
     pub async fn bundles(&self, select: &[String]) -> Result<Vec<PlanBundleArtifact>, RunError> {
         let options = RunOptions { select: select.to_vec(), ..RunOptions::default() };
         let decisions = Decisions::take(self, &options, &Outcomes::default()).await?;
-        let sources = &self.project.spec().sources;
         let bundles = decisions.graph.order.iter().filter_map(|view| {
             let mut bundle = decisions.views.get(view)?.bundle.artifact();
             for pin in &mut bundle.pins {
-                pin.path = sources.get(&pin.name).map(|source| written(&source.path));
+                pin.path = self.project.source_of(&pin.name).map(|(_, source)| written(&source.path));
             }
             Some(bundle)
         });

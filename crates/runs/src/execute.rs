@@ -14,8 +14,8 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 
 use crate::decide::{Decisions, State};
+use crate::documents::Documents;
 use crate::hooks::RunHooks;
-use crate::manifest;
 use crate::pipeline::Pipeline;
 use crate::progress::{Observer, Progress};
 use crate::report::{OutputOutcome, ViewOutcome};
@@ -122,7 +122,9 @@ impl Attempt<'_> {
             fail_point!("run.event.before");
             self.pipeline.ledgers.record(&events)?;
             fail_point!("run.event.after");
-            running.extend(next.into_iter().map(|task| self.perform(task)));
+            for task in next {
+                running.push(self.perform(task));
+            }
         }
         drop(running);
         if !unresolved.is_empty() {
@@ -179,7 +181,7 @@ impl Attempt<'_> {
         let unix_ms = self.pipeline.seam.unix_ms();
         events.push(outcome.event(self.run_id, unix_ms));
         if let Some(decision) = self.decisions.views.get(view) {
-            events.extend(manifest::view_documents(decision, self.run_id, unix_ms, &mut outcomes.artifacts));
+            events.extend(self.documents(unix_ms).of_view(decision, &mut outcomes.artifacts));
         }
         self.observer.notify(&Progress::ViewFinished(outcome.report.clone()));
         outcomes.views.insert(view.to_owned(), outcome);
@@ -202,11 +204,15 @@ impl Attempt<'_> {
             let unix_ms = self.pipeline.seam.unix_ms();
             events.push(outcome.event(self.run_id, unix_ms, view));
             if outcome.report.result == OutputResult::Write {
-                events.extend(manifest::output_documents(view, self.run_id, unix_ms, &mut outcomes.artifacts));
+                events.extend(self.documents(unix_ms).of_output(&outcome, view, &mut outcomes.artifacts));
             }
         }
         self.observer.notify(&Progress::OutputFinished(outcome.report.clone()));
         outcomes.outputs.insert(output, outcome);
+    }
+
+    fn documents(&self, unix_ms: i64) -> Documents<'_> {
+        Documents { project: &self.pipeline.project, run_id: self.run_id, unix_ms }
     }
 
     /// Up to `limit` pending views that can be worked on: their rows are there, or all that they read is.

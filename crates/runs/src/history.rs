@@ -1,6 +1,7 @@
 //! Past runs, as the ledgers have them: listed, shown, compared.
 
 mod difference;
+mod keep;
 mod replay;
 
 use alluvium_contracts::{
@@ -9,6 +10,8 @@ use alluvium_contracts::{
 };
 use alluvium_ledgers::{LedgerError, LedgerRow, decode_rows};
 use futures::TryStreamExt as _;
+
+pub use keep::KeptRun;
 
 use crate::error::RunError;
 use crate::pipeline::Pipeline;

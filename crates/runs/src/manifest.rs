@@ -1,44 +1,69 @@
-//! What a run leaves for whoever asks later: its manifest, and the documents that the manifest and the commits name.
+//! What a run leaves for whoever asks later: its manifest. The documents that it names are made in [`crate::documents`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use alluvium_contracts::{
-    ArtifactId, CacheArtifact, CacheCommitMetadata, CachePolicy, CacheScope, CanonicalError, LedgerEvent, OutputResult,
-    PlanSignature, RunCommit, RunId, RunManifest, RunOutput, RunResult, RunView, SourcePath, ViewResult,
+    CacheCommitMetadata, CachePolicy, CacheScope, CdfRange, OutputResult, PlanSignature, RunCommit, RunId, RunManifest,
+    RunOutput, RunResult, RunView, SourcePath, ViewResult,
 };
 use alluvium_plans::{PlanBundle, engine_versions};
 use alluvium_telemetry::{Redactor, RunContext};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::decide::{Decisions, OutputDecision, State, ViewDecision};
+use crate::decide::{Decisions, OutputDecision, ViewDecision};
 use crate::execute::Outcomes;
 use crate::pipeline::Pipeline;
 use crate::report::{OutputOutcome, ViewOutcome};
 use crate::sources;
 
+/// How the key in `resolved_specs` of what was declared with credentials begins: those are kept nowhere, so that it cannot be run again.
+pub(crate) const REDACTED_SPEC: &str = "redacted ";
+
 impl Pipeline {
     /// The manifest of a run with these decisions that has done nothing yet: that of a run that was killed at once.
     pub(crate) fn manifest(&self, run_id: RunId, started_unix_ms: i64, decisions: &Decisions) -> RunManifest {
         let spec = self.project.spec();
+        let redactor = Redactor::default();
         let planned = || decisions.graph.order.iter().filter_map(|name| decisions.views.get(name));
         let plan_fingerprints: BTreeMap<_, _> =
             planned().map(|view| (view.bundle.name().to_owned(), view.bundle.identity().plan_fingerprint)).collect();
         let signed: String = plan_fingerprints.iter().map(|(view, print)| format!("{view} {print}\n")).collect();
         let delta_inputs = decisions.pins().map(|pin| {
             let mut artifact = pin.artifact();
-            artifact.path = spec.sources.get(&artifact.name).map(|source| written(&source.path));
+            let path = self.project.source_of(&artifact.name).map(|(_, source)| written(&source.path));
+            artifact.path = path.map(|path| redactor.kept(&path).into_owned());
+            for value in artifact.options.values_mut() {
+                *value = redactor.kept(value).into_owned();
+            }
+            artifact.cdf_range = artifact
+                .cdf_range
+                .map(|range| CdfRange { consumer: decisions.consumer_of(pin.name()).map(str::to_owned), ..range });
             artifact
         });
-        let sources = decisions.pins().filter_map(|pin| Some((pin.name(), spec.sources.get(pin.name())?)));
+        let sources = decisions.pins().filter_map(|pin| self.project.source_of(pin.name()));
         let views = planned().filter_map(|view| Some((view.bundle.name(), spec.views.get(view.bundle.name())?)));
         let outputs = decisions.outputs.keys().filter_map(|name| Some((name, spec.outputs.get(name)?)));
-        let resolved_specs = sources
-            .map(|(name, source)| (format!("source {name}"), kept(source)))
-            .chain(views.map(|(name, view)| (format!("view {name}"), kept(view))))
-            .chain(outputs.map(|(name, output)| (format!("output {name}"), kept(output))));
+        let mut resolved_specs: BTreeMap<String, Value> = sources
+            .map(|(name, source)| (format!("source {name}"), declared(source)))
+            .chain(views.map(|(name, view)| (format!("view {name}"), declared(view))))
+            .chain(outputs.map(|(name, output)| (format!("output {name}"), declared(output))))
+            .collect();
         let queries = self.project.queries();
+        let mut resolved_sql: BTreeMap<String, String> = planned()
+            .filter_map(|view| Some((view.bundle.name().to_owned(), queries.get(view.bundle.name())?.sql.clone())))
+            .collect();
+        let mut redacted: Vec<String> =
+            resolved_specs.iter_mut().filter_map(|(name, spec)| strip(&redactor, spec).then(|| name.clone())).collect();
+        for (view, sql) in &mut resolved_sql {
+            if let Cow::Owned(kept) = redactor.kept(sql) {
+                *sql = kept;
+                redacted.push(format!("view {view}"));
+            }
+        }
+        resolved_specs.extend(redacted.into_iter().map(|name| (format!("{REDACTED_SPEC}{name}"), Value::Bool(true))));
         RunManifest {
             run_id,
             started_unix_ms,
@@ -52,10 +77,8 @@ impl Pipeline {
             outputs: Vec::new(),
             commits: Vec::new(),
             artifact_ids: None,
-            resolved_sql: planned()
-                .filter_map(|view| Some((view.bundle.name().to_owned(), queries.get(view.bundle.name())?.sql.clone())))
-                .collect(),
-            resolved_specs: resolved_specs.collect(),
+            resolved_sql,
+            resolved_specs,
             semantic_settings: decisions.session.semantic_settings(),
             profile_hash: Some(self.sessions.profile().profile_hash()),
             engine_versions: engine_versions(),
@@ -149,7 +172,13 @@ fn run_view(decision: &ViewDecision, outcome: &ViewOutcome) -> RunView {
 }
 
 /// A commit of this run, if its table still says what it is called.
-fn commit(scope: CacheScope, name: &str, path: &str, table: &Path, version: Option<u64>) -> Option<RunCommit> {
+pub(crate) fn commit(
+    scope: CacheScope,
+    name: &str,
+    path: &str,
+    table: &Path,
+    version: Option<u64>,
+) -> Option<RunCommit> {
     Some(RunCommit {
         cache_scope: scope,
         name: name.to_owned(),
@@ -165,56 +194,6 @@ fn metadata(table: &Path, version: u64) -> Option<CacheCommitMetadata> {
     CacheCommitMetadata::from_commit_info(&info).ok()?
 }
 
-/// The documents about a view that was not served from the cache.
-pub(crate) fn view_documents(
-    view: &ViewDecision,
-    run_id: RunId,
-    unix_ms: i64,
-    ids: &mut BTreeMap<String, ArtifactId>,
-) -> Vec<LedgerEvent> {
-    let State::Compute { explanation, .. } = &view.state else {
-        return Vec::new();
-    };
-    let name = view.bundle.name();
-    let explanation = explanation.clone().map(|explanation| CacheArtifact::of(run_id, unix_ms, name, explanation));
-    [Some(plan_bundle(view, run_id, unix_ms)), explanation]
-        .into_iter()
-        .flatten()
-        .filter_map(|artifact| event(artifact, ids))
-        .collect()
-}
-
-/// The documents about an output that was written. Its commit names the plan bundle of its view, and that view may have been
-/// served from an entry of another time.
-pub(crate) fn output_documents(
-    view: &ViewDecision,
-    run_id: RunId,
-    unix_ms: i64,
-    ids: &mut BTreeMap<String, ArtifactId>,
-) -> Vec<LedgerEvent> {
-    event(plan_bundle(view, run_id, unix_ms), ids).into_iter().collect()
-}
-
-fn plan_bundle(view: &ViewDecision, run_id: RunId, unix_ms: i64) -> Result<CacheArtifact, CanonicalError> {
-    CacheArtifact::of(run_id, unix_ms, view.bundle.name(), view.bundle.artifact())
-}
-
-fn event(
-    artifact: Result<CacheArtifact, CanonicalError>,
-    ids: &mut BTreeMap<String, ArtifactId>,
-) -> Option<LedgerEvent> {
-    match artifact {
-        Ok(artifact) => {
-            ids.insert(format!("{} {}", artifact.artifact_kind, artifact.name), artifact.artifact_id);
-            Some(LedgerEvent::CacheArtifacts(artifact))
-        }
-        Err(error) => {
-            tracing::warn!(target: "alluvium.runs", error = &error as &dyn std::error::Error, "a document could not be kept");
-            None
-        }
-    }
-}
-
 /// A path as it stands in the pipeline file.
 pub(crate) fn written(path: &SourcePath) -> String {
     match path {
@@ -224,17 +203,29 @@ pub(crate) fn written(path: &SourcePath) -> String {
 }
 
 /// A specification as it may be stored: without credentials.
-fn kept(spec: &impl Serialize) -> Value {
-    let mut value = serde_json::to_value(spec).unwrap_or_default();
+pub(crate) fn kept(spec: &impl Serialize) -> Value {
+    let mut value = declared(spec);
     strip(&Redactor::default(), &mut value);
     value
 }
 
-fn strip(redactor: &Redactor, value: &mut Value) {
+fn declared(spec: &impl Serialize) -> Value {
+    serde_json::to_value(spec).unwrap_or_default()
+}
+
+/// Whether there were credentials to take out.
+fn strip(redactor: &Redactor, value: &mut Value) -> bool {
+    let all = |stripped: &mut dyn Iterator<Item = bool>| stripped.fold(false, |any, one| any | one);
     match value {
-        Value::String(text) => *text = redactor.kept(text).into_owned(),
-        Value::Array(items) => items.iter_mut().for_each(|item| strip(redactor, item)),
-        Value::Object(fields) => fields.values_mut().for_each(|field| strip(redactor, field)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::String(text) => match redactor.kept(text) {
+            Cow::Owned(kept) => {
+                *text = kept;
+                true
+            }
+            Cow::Borrowed(_) => false,
+        },
+        Value::Array(items) => all(&mut items.iter_mut().map(|item| strip(redactor, item))),
+        Value::Object(fields) => all(&mut fields.values_mut().map(|field| strip(redactor, field))),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alluvium_contracts::{CacheRootOrigin, OutputResult, PlanDocument};
+use alluvium_contracts::{CacheRootOrigin, CdfCursor, OutputResult, PlanDocument};
 use alluvium_datasets::{PinCounters, PinMemo, Pinner};
 use alluvium_delta_cache::{CacheError, DeltaCache, FrameCache};
 use alluvium_ledgers::{LedgerError, Ledgers};
@@ -200,6 +200,15 @@ impl Pipeline {
     #[must_use]
     pub fn pin_counters(&self) -> PinCounters {
         self.pinner.counters()
+    }
+
+    /// How far each consumer has read the changes of Delta sources: by the runs of this cache root that succeeded, whichever pipeline they
+    /// were of.
+    ///
+    /// # Errors
+    /// [`RunError::Ledger`] when the store of the ledgers cannot be read.
+    pub fn cursors(&self) -> Result<Vec<CdfCursor>, RunError> {
+        Ok(self.ledgers.cursors()?)
     }
 
     /// What was found damaged since the last call.

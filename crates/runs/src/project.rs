@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use alluvium_contracts::{CachePolicy, ErrorCode, OutputSpec, PipelineSpec, decode_toml, validate_name};
+use alluvium_contracts::{CachePolicy, ErrorCode, OutputSpec, PipelineSpec, SourceSpec, decode_toml, validate_name};
 
 use crate::locate::{declaration, meant, of_span};
 use crate::project_error::ProjectError;
 
 /// The name of the pipeline file.
 pub const PROJECT_FILE: &str = "alluvium.toml";
+
+/// What follows the name of a source in that of its changes.
+pub(crate) const CHANGES: &str = "__cdf";
 
 /// A loaded project. Its file and the SQL files were read once; later edits are seen by the next load.
 #[derive(Debug, Clone)]
@@ -83,6 +86,21 @@ impl Project {
         &self.queries
     }
 
+    /// The source that a table of this name is read from: itself, or as its changes, `NAME__cdf`.
+    pub(crate) fn source_of(&self, table: &str) -> Option<(&String, &SourceSpec)> {
+        let whole = self.spec.sources.get_key_value(table);
+        whole.or_else(|| {
+            let (name, source) = self.spec.sources.get_key_value(table.strip_suffix(CHANGES)?)?;
+            source.cdf.is_some().then_some((name, source))
+        })
+    }
+
+    /// The names under which the changes of sources are read.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = String> {
+        let declared = self.spec.sources.iter().filter(|(_, source)| source.cdf.is_some());
+        declared.map(|(name, _)| format!("{name}{CHANGES}"))
+    }
+
     /// The outputs of a view, by name.
     pub(crate) fn outputs_of<'a>(&'a self, view: &'a str) -> impl Iterator<Item = (&'a String, &'a OutputSpec)> {
         self.spec.outputs.iter().filter(move |(_, output)| output.view == view)
@@ -137,6 +155,7 @@ impl Project {
     }
 
     fn check_sources(&self) -> Result<(), ProjectError> {
+        self.check_changes()?;
         match self.spec.sources.iter().find(|(_, source)| source.path.patterns().is_empty()) {
             Some((name, _)) => Err(self.contradiction(
                 "sources",
@@ -145,6 +164,43 @@ impl Project {
             )),
             None => Ok(()),
         }
+    }
+
+    fn check_changes(&self) -> Result<(), ProjectError> {
+        for (name, source) in &self.spec.sources {
+            let refuse = |message: String| Err(self.contradiction("sources", name, message));
+            match (&source.cdf_consumer, &source.cdf) {
+                (Some(consumer), None) => {
+                    return refuse(format!(
+                        "source `{name}` has the consumer `{consumer}` and no changes; add `[sources.{name}.cdf]`"
+                    ));
+                }
+                (Some(consumer), _) if validate_name(consumer).is_err() => {
+                    return refuse(format!(
+                        "source `{name}` has the consumer `{consumer}`, which is no name: use letters, digits and `_`, not \
+                         starting with a digit"
+                    ));
+                }
+                (Some(_), Some(cdf)) if cdf.ending_version.is_some() || cdf.ending_timestamp.is_some() => {
+                    return refuse(format!(
+                        "the changes of source `{name}` end where `cdf` says, so its consumer would never read on; remove \
+                         `cdf_consumer`, or the end"
+                    ));
+                }
+                _ => {}
+            }
+        }
+        for name in self.changes() {
+            for (section, taken) in
+                [("sources", self.spec.sources.contains_key(&name)), ("views", self.spec.views.contains_key(&name))]
+            {
+                if taken {
+                    let message = format!("`{name}` is the name of a source's changes; rename one of them");
+                    return Err(self.contradiction(section, &name, message));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn read_queries(&self) -> Result<BTreeMap<String, Query>, ProjectError> {

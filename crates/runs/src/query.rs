@@ -3,6 +3,7 @@
 //! | name | what |
 //! |---|---|
 //! | `NAME` | a source or view; an output too, where neither has its name |
+//! | `NAME__cdf` | the changes of a source that a run would read now |
 //! | `outputs.NAME` | an output, as its table stands |
 //! | `alluvium.NAME` | a ledger |
 //! | `metadata_cache_snapshots.NAME` | the newest snapshot of one of the engine's caches |
@@ -110,7 +111,7 @@ impl Pipeline {
             let (schema, table) = name.rsplit_once('.').unwrap_or(("", name));
             match schema {
                 "" if spec.views.contains_key(table) => wanted.views.insert(table.to_owned()),
-                "" if spec.sources.contains_key(table) => wanted.sources.insert(table.to_owned()),
+                "" if self.project.source_of(table).is_some() => wanted.sources.insert(table.to_owned()),
                 SNAPSHOTS => {
                     wanted.snapshots = true;
                     true
@@ -134,6 +135,7 @@ impl Pipeline {
                 _ => {
                     wanted.views.extend(spec.views.keys().cloned());
                     wanted.sources.extend(spec.sources.keys().cloned());
+                    wanted.sources.extend(self.project.changes());
                     wanted.outputs.extend(spec.outputs.keys().cloned());
                     wanted.ledgers = Some(LedgerView::all().into());
                     wanted.entries = true;
@@ -218,7 +220,7 @@ impl Pipeline {
         tables: &Arc<dyn SchemaProvider>,
         views: &BTreeSet<LedgerView>,
     ) -> Result<(), RunError> {
-        self.ledgers.close_killed_runs()?;
+        self.close_killed_runs()?;
         self.ledgers.drain().await?;
         for ledger in Ledger::all() {
             let table = self.ledgers.table(ledger).await?;

@@ -1,10 +1,12 @@
 //! From what happened to what is reported: documents and ledger rows are made from the same values.
 
+use std::sync::Arc;
+
 use alluvium_contracts::{
     CacheInventoryEntry, CacheOperation, CacheOutcome, CachePolicy, CacheRunSummary, CacheScope, LedgerEvent,
     LookupResult, OutputReport, OutputResult, RunDocument, RunId, RunResult, ViewReport, ViewResult,
 };
-use alluvium_delta_cache::{Entry, Published};
+use alluvium_delta_cache::{Entry, PublicationReport, Published};
 
 use crate::decide::ViewDecision;
 
@@ -16,6 +18,8 @@ pub(crate) struct ViewOutcome {
     pub(crate) cache_path: Option<String>,
     pub(crate) file_count: Option<u64>,
     pub(crate) delta_version: Option<u64>,
+    /// What the publication left that is its cache.
+    pub(crate) publication: Option<Arc<PublicationReport>>,
     /// The class of its error, where it failed.
     pub(crate) error_type: Option<&'static str>,
 }
@@ -26,6 +30,8 @@ pub(crate) struct OutputOutcome {
     pub(crate) report: OutputReport,
     pub(crate) size_bytes: Option<u64>,
     pub(crate) file_count: Option<u64>,
+    /// What its publication left, where this run published it.
+    pub(crate) publication: Option<Arc<PublicationReport>>,
     /// The class of its error, where it failed.
     pub(crate) error_type: Option<&'static str>,
 }
@@ -69,6 +75,7 @@ impl ViewOutcome {
             cache_path: None,
             file_count: None,
             delta_version: None,
+            publication: None,
             error_type: None,
         }
     }
@@ -99,6 +106,7 @@ impl ViewOutcome {
         self.cache_path = Some(path.to_owned());
         self.file_count = Some(published.file_count());
         self.delta_version = Some(published.version);
+        self.publication.clone_from(&published.report);
         self
     }
 

@@ -1,7 +1,8 @@
 //! The life of a run: begin, decide, carry out, end; and what is left of it in the ledgers.
 
 use alluvium_contracts::{LedgerEvent, MetadataSnapshots, OutputResult, RunDocument, RunId, RunResult, ViewResult};
-use alluvium_telemetry::{RunSpan, TraceContext};
+use alluvium_ledgers::CursorMove;
+use alluvium_telemetry::{Redactor, RunSpan, TraceContext};
 use tokio::sync::watch;
 
 use crate::decide::Decisions;
@@ -72,14 +73,16 @@ impl Pipeline {
     ) -> Result<(RunDocument, Option<&'static str>), RunError> {
         let run_id = hooks.context.run_id();
         let watch = self.seam.stopwatch();
+        let redactor = Redactor::default();
         let started_unix_ms = self.seam.unix_ms();
         // A pipeline that is wrong is refused before there is a run.
         let mut outcomes = Outcomes::default();
         let mut decisions =
             Decisions::take(self, &options, &outcomes).await?.with_shadows(run_id, options.shadow_percent);
-        self.ledgers.close_killed_runs()?;
+        self.close_killed_runs()?;
         self.cache.seed_artifacts();
-        let profile_name = self.project.spec().profile.name.as_deref();
+        let profile_name = self.project.spec().profile.name.as_deref().map(|name| redactor.kept(name));
+        let profile_name = profile_name.as_deref();
         let mut manifest = self.manifest(run_id, started_unix_ms, &decisions);
         let guard = self.ledgers.begin_run(run_id, profile_name, Some(&manifest))?;
         self.tell_decisions(&decisions);
@@ -143,8 +146,15 @@ impl Pipeline {
             let taken = self.cache.snapshot_engine_caches(&decisions.session, run_id).await;
             last.extend(taken.into_iter().map(LedgerEvent::CacheSnapshots));
         }
-        self.ledgers.end_run(guard, &summary, &last)?;
+        let moves = decisions.cursor_moves(run_id, summary.finished_unix_ms);
+        let lost = self.ledgers.end_run_with(guard, &summary, &last, &moves)?;
         let mut document = self.drain_if_due(document).await?;
+        document.notices.extend(lost.into_iter().map(|CursorMove { to, .. }| {
+            format!(
+                "the consumer `{}` of the changes of `{}` was moved by another run meanwhile, and stays where that run left it",
+                to.consumer, to.dataset_name
+            )
+        }));
         self.tell_end(&summary);
         if !hooks.is_empty() {
             document.notices.extend(hooks.take_notices());

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use alluvium_contracts::{CacheInventoryEntry, LedgerEvent, ViewResult};
-use alluvium_datasets::{Dataset, PinnedDataset};
+use alluvium_contracts::{CacheInventoryEntry, CdfCursor, LedgerEvent, SourceSpec, ViewResult};
+use alluvium_datasets::{Changes, Dataset, PinnedDataset};
 use alluvium_delta_cache::{CacheError, DatasetRequest, KeptDataset, Reading};
 use alluvium_plans::ViewRef;
 use alluvium_profile::Session;
@@ -18,6 +18,7 @@ use crate::decide::{Decisions, register};
 use crate::error::RunError;
 use crate::execute::{Attempt, Outcomes};
 use crate::pipeline::Pipeline;
+use crate::project::CHANGES;
 
 /// The sources that something mentions.
 #[derive(Default)]
@@ -25,6 +26,15 @@ pub(crate) struct Sources {
     pub(crate) pins: BTreeMap<String, PinnedDataset>,
     /// Those that are to be kept.
     kept: BTreeMap<String, KeptSource>,
+    /// What of the pins is read on behalf of a consumer, and where that stood.
+    pub(crate) consumed: Vec<Consumed>,
+}
+
+/// Changes that are read on behalf of a consumer.
+pub(crate) struct Consumed {
+    pub(crate) changes: Changes,
+    pub(crate) consumer: String,
+    pub(crate) from: Option<CdfCursor>,
 }
 
 struct KeptSource {
@@ -36,7 +46,8 @@ struct KeptSource {
 }
 
 impl Sources {
-    /// Pins every source that is mentioned, and registers what scans exactly the pinned files, or what keeps their rows.
+    /// Pins every source that is mentioned, and registers what scans exactly the pinned files, or what keeps their rows; and the
+    /// changes of those whose changes are mentioned, since their consumer last read them.
     pub(crate) async fn pin(
         pipeline: &Pipeline,
         session: &Session,
@@ -45,17 +56,42 @@ impl Sources {
         let project = &pipeline.project;
         let mut sources = Self::default();
         for (name, source) in &project.spec().sources {
-            if !mentioned.contains(name) {
+            let of_changes = format!("{name}{CHANGES}");
+            let reads_changes = source.cdf.is_some() && mentioned.contains(&of_changes);
+            if !mentioned.contains(name) && !reads_changes {
                 continue;
             }
             let place = || project.place("sources", name);
             let pin_error = |source| RunError::Pin { place: place(), name: name.clone(), source };
-            let dataset = Dataset::of_source(name, source, project.dir()).map_err(|source| RunError::Source {
-                place: place(),
-                name: name.clone(),
-                source,
-            })?;
+            let spec_error = |source| RunError::Source { place: place(), name: name.clone(), source };
+            let from = match (&source.cdf_consumer, reads_changes) {
+                (Some(consumer), true) => pipeline.ledgers.cursor(consumer, name)?,
+                _ => None,
+            };
+            let dataset = match reads_changes {
+                true => Dataset::of_source(name, source, project.dir()).map_err(spec_error)?,
+                // Nobody asks where its changes begin.
+                false => {
+                    let source = SourceSpec { cdf: None, ..source.clone() };
+                    Dataset::of_source(name, &source, project.dir()).map_err(spec_error)?
+                }
+            };
+            let dataset = match &from {
+                Some(cursor) => dataset.after(cursor.clone()),
+                None => dataset,
+            };
             let pinned = pipeline.pinner.pin(session.context(), &dataset).await.map_err(pin_error)?;
+            if let Some(changes) = pinned.changes_input(session.context()).map_err(pin_error)? {
+                register(session, &of_changes, changes.provider().map_err(pin_error)?).map_err(RunError::execute)?;
+                if let (Some(consumer), Some(changes)) = (&source.cdf_consumer, changes.changes()) {
+                    let (changes, consumer) = (changes.clone(), consumer.clone());
+                    sources.consumed.push(Consumed { changes, consumer, from });
+                }
+                sources.pins.insert(of_changes, changes);
+            }
+            if !mentioned.contains(name) {
+                continue;
+            }
             let provider: Arc<dyn TableProvider> = match pipeline.cache.kept_dataset(session, &dataset, &pinned)? {
                 Some(dataset) => {
                     let reference = Arc::new(ViewRef::new(name, Arc::clone(pinned.schema())));

@@ -322,6 +322,7 @@ impl Attempt<'_> {
             outcome.report.rows = view.report.rows;
             outcome.size_bytes = view.report.bytes;
             outcome.file_count = view.file_count;
+            outcome.publication.clone_from(&view.publication);
             return Some(outcome);
         }
         // What was published from an entry that is not trusted any more is published anew.
@@ -397,6 +398,7 @@ pub(crate) fn output_hit(output: &OutputDecision, published: &Published) -> Outp
     outcome.report.rows = published.row_count;
     outcome.size_bytes = Some(published.size_bytes);
     outcome.file_count = Some(published.file_count());
+    outcome.publication.clone_from(&published.report);
     outcome
 }
 
@@ -440,6 +442,7 @@ fn output_outcome(
         },
         size_bytes: None,
         file_count: None,
+        publication: None,
         error_type: None,
     }
 }

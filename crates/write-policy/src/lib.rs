@@ -46,5 +46,6 @@ pub use maintain::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError};
 pub use overrides::WriteOverrides;
 pub use policy::{ReaderColumn, ResolvedWritePolicy, resolve_stats_columns};
 pub use read::{active_files, table_order, transaction_version};
+pub use report::report_committed;
 pub use verify::verify_table;
 pub use write::{write_files, write_files_with};

@@ -91,7 +91,7 @@ pub fn child(lab: &Lab, point: &str) -> Command {
 }
 
 /// Whether the child died at the point; it may never have come to it that often.
-fn crashes(lab: &Lab, point: &str, hit: u32) -> bool {
+pub fn crashes(lab: &Lab, point: &str, hit: u32) -> bool {
     let output = child(lab, &format!("{point}#{hit}")).output().unwrap();
     match output.status.signal() {
         Some(signal) => {

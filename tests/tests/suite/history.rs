@@ -1,10 +1,12 @@
 //! What a run leaves for whoever asks later: a manifest, documents, and a way from every commit to its run and back.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use alluvium_contracts::{
-    CacheArtifact, CacheCommitMetadata, CacheScope, ComponentChange, Contract, InputKind, MissExplanation,
-    OutputResult, PlanBundleArtifact, RunCommit, RunResult, ViewCacheArtifact, ViewResult,
+    CacheArtifact, CacheCommitMetadata, CacheScope, ComponentChange, Contract, DatasetSpec, DeltaStatsDecision,
+    DeltaWritePolicy, Encoding, InputKind, MissExplanation, OutputResult, PlanBundleArtifact, ProtocolReport,
+    ReplayDocument, RunCommit, RunResult, ViewResult, WriteReport, contract, validate,
 };
 use alluvium_ledgers::decode_rows;
 use alluvium_runs::{Pipeline, RunError, RunName};
@@ -137,6 +139,7 @@ async fn what_is_served_is_told_from_what_was_made() {
     assert!(output.table_id.is_some());
 }
 
+/// Every row of the ledger, whatever its kind, is a whole document of its contract, under the identity that it has.
 #[tokio::test]
 async fn every_document_decodes_by_its_contract_and_a_miss_says_why() {
     let lab = lab();
@@ -144,25 +147,53 @@ async fn every_document_decodes_by_its_contract_and_a_miss_says_why() {
     lab.parquet("data/two.parquet", &[(9, "a")]);
     let pipeline = lab.open();
     run(&pipeline).await;
+    let (_stop, cancel) = tokio::sync::watch::channel(false);
+    pipeline.replay(&RunName::Latest, None, cancel).await.unwrap();
     let stored = artifacts(&pipeline).await;
-    let mut explained = Vec::new();
+    let mut kinds = BTreeMap::<&str, usize>::new();
     for artifact in &stored {
-        match artifact.artifact_kind.as_str() {
-            PlanBundleArtifact::KIND => {
-                assert_eq!(artifact.decode::<PlanBundleArtifact>().unwrap().view_name, artifact.name);
-            }
-            MissExplanation::KIND => {
-                explained.push((artifact.name.as_str(), artifact.decode::<MissExplanation>().unwrap()));
-            }
-            ViewCacheArtifact::KIND => {
-                assert_eq!(artifact.decode::<ViewCacheArtifact>().unwrap().view_name, artifact.name);
-            }
-            other => panic!("{other}"),
-        }
+        *kinds.entry(&artifact.artifact_kind).or_default() += 1;
+        let contract = contract(&artifact.artifact_kind).unwrap_or_else(|| panic!("{artifact:?}"));
+        assert_eq!(artifact.artifact_version, contract.version);
+        // As this contract and no other, and what is known of it is all of it: bytes and identity.
+        let validated = validate(artifact.document.as_bytes(), None).unwrap_or_else(|report| panic!("{report:?}"));
+        assert_eq!((validated.kind, validated.artifact_id), (&*artifact.artifact_kind, Some(artifact.artifact_id)));
+        let again = contract.transcode(artifact.document.as_bytes(), Encoding::Json, Encoding::Json).unwrap();
+        assert_eq!(String::from_utf8(again).unwrap(), artifact.document);
     }
-    let last = explained.iter().rfind(|(name, _)| *name == "totals").unwrap();
-    let lines: Vec<String> = last.1.changes.iter().map(ToString::to_string).collect();
+    // The source, the policy and the plan bundles of both runs; of the output one version a run.
+    let expected = [
+        (DatasetSpec::KIND, 1),
+        (DeltaStatsDecision::KIND, 2),
+        (DeltaWritePolicy::KIND, 1),
+        (MissExplanation::KIND, 4),
+        (PlanBundleArtifact::KIND, 4),
+        (ProtocolReport::KIND, 2),
+        (ReplayDocument::KIND, 1),
+        (WriteReport::KIND, 2),
+    ];
+    assert_eq!(kinds, BTreeMap::from(expected));
+
+    let explained = stored.iter().filter(|artifact| artifact.artifact_kind == MissExplanation::KIND);
+    let last = explained.filter(|artifact| artifact.name == "totals").next_back().unwrap();
+    let lines = last.decode::<MissExplanation>().unwrap().changes;
+    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
     assert!(lines.iter().any(|line| line.contains("two.parquet")), "{lines:?}");
+    let of_output = |kind: &str| stored.iter().rfind(|artifact| artifact.artifact_kind == kind).unwrap();
+    let report = of_output(WriteReport::KIND).decode::<WriteReport>().unwrap();
+    assert_eq!((report.delta_version, report.base_version, report.row_count), (Some(1), Some(0), 1));
+    assert_eq!((report.dataset_name.as_deref(), report.table_path.as_str()), (Some("large"), "out/large"));
+    assert!(report.fields.iter().all(|field| field.honoured), "{report:#?}");
+    let statistics = of_output(DeltaStatsDecision::KIND).decode::<DeltaStatsDecision>().unwrap();
+    assert_eq!((statistics.dataset_name.as_str(), statistics.run_id), ("large", Some(report.run_id.unwrap())));
+    assert_eq!(of_output(ProtocolReport::KIND).decode::<ProtocolReport>().unwrap(), report.protocol);
+    let source = of_output(DatasetSpec::KIND).decode::<DatasetSpec>().unwrap();
+    assert_eq!(source.path.patterns(), ["data/*.parquet"]);
+    // The manifest names those of its run.
+    let manifest = pipeline.manifest_of(&RunName::Latest).await.unwrap();
+    let ids = manifest.artifact_ids.unwrap();
+    assert_eq!(ids["write_report large"], of_output(WriteReport::KIND).artifact_id);
+    assert_eq!(ids["dataset_spec events"], of_output(DatasetSpec::KIND).artifact_id, "kept by the run before");
 }
 
 #[tokio::test]
@@ -207,7 +238,7 @@ async fn a_run_that_is_not_there_or_not_alone_is_refused_by_name() {
 mod replay {
     use super::*;
 
-    use alluvium_contracts::{ReplayDocument, ReplayInputState, ReplayResult};
+    use alluvium_contracts::{ReplayInputState, ReplayResult};
     use tokio::sync::watch;
 
     async fn replay(pipeline: &Pipeline) -> ReplayDocument {

@@ -230,7 +230,7 @@ fn removal(document: &CacheRemoval, style: &Style) -> String {
         ],
         tone: match entry.result {
             RemovalResult::Planned | RemovalResult::Deleted => Tone::Busy,
-            RemovalResult::Condemned => Tone::Idle,
+            RemovalResult::Condemned | RemovalResult::Kept => Tone::Idle,
         },
         remark: Some(entry.reason.clone()),
         details: Vec::new(),

@@ -24,9 +24,11 @@ pub fn runs(args: &RunsArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         .map_err(|error| Failure::failed("cannot listen for signals".to_owned()).because(error))?;
     let (project, dir) = match &args.command {
         RunsCommand::Ls { project, dir, .. } => (project, dir.as_deref()),
-        RunsCommand::Show { project, .. } | RunsCommand::Diff { project, .. } | RunsCommand::Replay { project, .. } => {
-            (project, None)
-        }
+        RunsCommand::Show { project, .. }
+        | RunsCommand::Diff { project, .. }
+        | RunsCommand::Keep { project, .. }
+        | RunsCommand::Release { project, .. }
+        | RunsCommand::Replay { project, .. } => (project, None),
     };
     let done = {
         let _inside = runtime.enter();
@@ -56,6 +58,22 @@ async fn answer(
         RunsCommand::Diff { before, after, format, .. } => {
             let document = pipeline.diff_runs(before, after).await?;
             print(document, *format, difference)?;
+        }
+        RunsCommand::Keep { run, .. } => {
+            let kept = pipeline.keep_run(run).await?;
+            let mut text =
+                format!("run {} is kept, with {} entries\n", kept.run_id, human::count(kept.entries.len() as u64));
+            for dir in &kept.missing {
+                text.push_str(&format!("  {dir} is not there any more\n"));
+            }
+            output::print(&text)?;
+        }
+        RunsCommand::Release { run, .. } => {
+            let text = match pipeline.release_run(run).await? {
+                (run_id, true) => format!("run {run_id} is kept no longer\n"),
+                (run_id, false) => format!("run {run_id} was not kept\n"),
+            };
+            output::print(&text)?;
         }
         RunsCommand::Replay { run, scratch, format, .. } => {
             let document = pipeline.replay(run, scratch.as_deref(), cancel).await?;

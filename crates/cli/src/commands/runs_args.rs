@@ -60,6 +60,24 @@ pub enum RunsCommand {
         #[arg(long, value_name = "FORMAT", value_enum, default_value_t = DocumentFormat::Text)]
         format: DocumentFormat,
     },
+    /// Keep the entries that a run left: neither `cache gc` nor `cache evict` takes them, so that it can be replayed
+    Keep {
+        /// The run: `latest`, its id, or at least 4 letters of the id's beginning or end
+        #[arg(value_name = "RUN", value_parser = run_name)]
+        run: RunName,
+        /// The project.
+        #[command(flatten)]
+        project: ProjectArgs,
+    },
+    /// Keep them no longer
+    Release {
+        /// The run: `latest`, its id, or at least 4 letters of the id's beginning or end
+        #[arg(value_name = "RUN", value_parser = run_name)]
+        run: RunName,
+        /// The project.
+        #[command(flatten)]
+        project: ProjectArgs,
+    },
     /// Run one again over the inputs that it read, and compare the rows; exit code 1 if they differ or cannot be compared
     Replay {
         /// The run: `latest`, its id, or at least 4 letters of the id's beginning or end

@@ -141,6 +141,9 @@ impl From<&SourceSpec> for DatasetSpec {
             scan,
             cache,
             cache_max_columns,
+            cdf,
+            // Where a consumer stands is for the run to say.
+            cdf_consumer: _,
         } = source.clone();
         Self {
             options,
@@ -154,6 +157,7 @@ impl From<&SourceSpec> for DatasetSpec {
             scan,
             cache,
             cache_max_columns,
+            cdf,
             ..Self::new(format, path)
         }
     }

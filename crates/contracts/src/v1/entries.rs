@@ -247,6 +247,8 @@ words!(
         Condemned => "condemned",
         /// Its files are gone.
         Deleted => "deleted",
+        /// It stays: a kept run needs it to be replayed.
+        Kept => "kept",
     }
 );
 

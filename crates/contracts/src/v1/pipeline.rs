@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::v1::cache::CachePolicy;
 use crate::v1::dataset::{
-    ColumnSpec, DatasetCache, DeltaScanOptions, EvolutionSpec, OrderingSpec, cache_max_columns, is_cache_max_columns,
-    is_no_cache, no_cache,
+    CdfOptions, ColumnSpec, DatasetCache, DeltaScanOptions, EvolutionSpec, OrderingSpec, cache_max_columns,
+    is_cache_max_columns, is_no_cache, no_cache,
 };
 use crate::v1::profile::{KvCacheSpec, KvSpec, Preset, ProfileSpec, SqlPolicy};
 use crate::v1::sample::names;
@@ -63,6 +63,8 @@ impl Contract for PipelineSpec {
         let airports = SourceSpec {
             version: Some(42),
             scan: DeltaScanOptions { schema_force_view_types: Some(false), ..DeltaScanOptions::default() },
+            cdf: Some(CdfOptions { starting_version: Some(40), ..CdfOptions::default() }),
+            cdf_consumer: Some("nightly".to_owned()),
             ..SourceSpec::new(SourceFormat::Delta, SourcePath::One("data/airports".to_owned()))
         };
         let sql = "select flight_date, avg(delay) as mean_delay from flights group by flight_date";
@@ -144,6 +146,13 @@ pub struct SourceSpec {
     /// With more columns it is not kept. Default: 64.
     #[serde(default = "cache_max_columns", skip_serializing_if = "is_cache_max_columns")]
     pub cache_max_columns: u32,
+    /// The changes of a Delta table, which views read as `NAME__cdf`. Default: none are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cdf: Option<CdfOptions>,
+    /// Who reads them: then they are those since the last run that succeeded on its behalf. Pipelines that share a cache root
+    /// share the consumers of a name. Default: nobody; `cdf` says the whole range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cdf_consumer: Option<String>,
 }
 
 impl SourceSpec {
@@ -164,6 +173,8 @@ impl SourceSpec {
             scan: DeltaScanOptions::default(),
             cache: no_cache(),
             cache_max_columns: cache_max_columns(),
+            cdf: None,
+            cdf_consumer: None,
         }
     }
 }

@@ -61,6 +61,16 @@ impl PinnedDataset {
                 artifact.version = Some(pin.version);
                 artifact.commit_digest = Some(digest);
             }
+            Content::Changes { pin, .. } => {
+                artifact.kind = InputKind::DeltaTable;
+                artifact.table_id = Some(pin.table_id.clone());
+                artifact.version = Some(pin.version);
+                // How many files the changes of a range are in is not known.
+                (artifact.file_count, artifact.size_bytes) = (None, None);
+                let options = self.components().iter();
+                let options = options.filter_map(|(part, value)| Some((part.strip_prefix("option ")?, value.clone())));
+                artifact.options = options.map(|(name, value)| (name.to_owned(), value)).collect();
+            }
         }
         artifact
     }

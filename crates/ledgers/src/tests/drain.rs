@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::time::Duration;
 
-use alluvium_contracts::{CacheInventoryEntry, LedgerEvent, MaintenanceOperation, MaintenanceResult};
+use alluvium_contracts::{
+    CacheArtifact, CacheInventoryEntry, LedgerEvent, MaintenanceEvent, MaintenanceOperation, MaintenanceResult,
+};
 use alluvium_disk_kv_cache::{Order, StoreError};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::prelude::SessionContext;
 use serde_json::json;
 
-use super::support::{Root, event, full_entry, hit, names, sql, summary, views};
+use super::support::{Root, event, full_entry, hit, names, select, sql, summary, views};
 use crate::{DrainReport, Ledger, LedgerError};
 
 #[tokio::test]
@@ -304,4 +306,15 @@ async fn a_long_history_is_kept_in_few_files_behind_a_checkpoint() {
     let checkpoints =
         log.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with(".checkpoint.parquet"));
     assert_eq!(checkpoints.count(), 1);
+
+    // What was done to it is on record, whole.
+    let kept = select::<CacheArtifact>(&ledgers, "select * from cache_artifacts").await;
+    let done: Vec<MaintenanceEvent> = kept.iter().map(|artifact| artifact.decode().unwrap()).collect();
+    let operations: Vec<_> = done.iter().map(|event| event.operation).collect();
+    assert!(operations.contains(&MaintenanceOperation::Compact), "{operations:?}");
+    assert!(operations.contains(&MaintenanceOperation::Checkpoint), "{operations:?}");
+    let of_it = |event: &MaintenanceEvent| {
+        event.table_path == Ledger::CacheInventory.dir_name() && event.result == MaintenanceResult::Ok
+    };
+    assert!(done.iter().all(of_it), "{done:#?}");
 }

@@ -1,11 +1,13 @@
 //! Runs: begun, ended, killed and found.
 
-use alluvium_contracts::{CacheInventoryEntry, CacheScope, LedgerEvent, ViewResult};
+use alluvium_contracts::{
+    CacheInventoryEntry, CacheRunSummary, CacheScope, CdfCursor, Contract as _, LedgerEvent, RunResult, ViewResult,
+};
 use alluvium_disk_kv_cache::StoreError;
 use serde_json::json;
 
 use super::support::{Root, entry, full_entry, hit, kill, ledgers, role, spawn, sql, summary, wait_to_be_killed};
-use crate::LedgerError;
+use crate::{CursorMove, LedgerError};
 
 #[tokio::test]
 async fn a_run_that_ended_is_ended() {
@@ -154,4 +156,35 @@ fn a_row_that_does_not_decode_keeps_no_other_run_open() {
     assert!(notices.len() == 1 && notices[0].contains(&broken_id.to_string()), "{notices:?}");
     assert!(ledgers.take_notices().is_empty());
     assert!(ledgers.close_killed_runs().unwrap().is_empty());
+}
+
+#[test]
+fn a_cursor_moves_only_with_a_run_that_succeeded_and_from_where_that_found_it() {
+    let root = Root::new();
+    let ledgers = root.ledgers();
+    let stands = || ledgers.cursor("daily_delays", "flights").unwrap();
+    let end = |from: Option<CdfCursor>, version: u64, result| {
+        let run_id = root.seam.run_id();
+        let run = ledgers.begin_run(run_id, None, None).unwrap();
+        let to = CdfCursor { version, run_id: Some(run_id), ..CdfCursor::example() };
+        let moves = [CursorMove { from, to: to.clone() }];
+        let lost = ledgers.end_run_with(run, &CacheRunSummary { result, ..summary(run_id) }, &[], &moves).unwrap();
+        (to, lost.len())
+    };
+    for result in [RunResult::Failed, RunResult::Interrupted, RunResult::Killed] {
+        assert_eq!(end(None, 3, result).1, 0);
+        assert_eq!(stands(), None, "{result}");
+    }
+    let (first, lost) = end(None, 3, RunResult::Succeeded);
+    assert_eq!((stands(), lost), (Some(first.clone()), 0));
+    let (second, _) = end(Some(first.clone()), 5, RunResult::Succeeded);
+    assert_eq!(stands(), Some(second.clone()));
+    // Begun before the second had ended: over the same changes, over fewer, and from the beginning.
+    assert_eq!(end(Some(first.clone()), 5, RunResult::Succeeded).1, 0);
+    assert_eq!(end(Some(first), 4, RunResult::Succeeded).1, 1);
+    assert_eq!(end(None, 9, RunResult::Succeeded).1, 1);
+    assert_eq!(stands(), Some(second.clone()));
+    // Of each dataset and consumer by itself.
+    assert_eq!(ledgers.cursor("daily_delays", "airports").unwrap(), None);
+    assert_eq!(ledgers.cursors().unwrap(), [second]);
 }

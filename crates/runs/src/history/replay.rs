@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use alluvium_contracts::{
-    CacheArtifact, CachePolicy, DeltaInputPin, LedgerEvent, PipelineSpec, ReplayDocument, ReplayInput,
+    CacheArtifact, CachePolicy, CdfOptions, DeltaInputPin, LedgerEvent, PipelineSpec, ReplayDocument, ReplayInput,
     ReplayInputState, ReplayResult, ReplayedView, RowsDigest, RunId, RunManifest, RunView, SourcePath, SourceSpec,
     Stability, UnreplayableRun, ViewResult, ViewSpec,
 };
@@ -19,9 +19,10 @@ use tokio::sync::watch;
 use super::RunName;
 use super::difference::of_input;
 use crate::error::{RunError, chain};
+use crate::manifest::REDACTED_SPEC;
 use crate::pipeline::{OpenOptions, Pipeline};
 use crate::progress::Silent;
-use crate::project::Project;
+use crate::project::{CHANGES, Project};
 use crate::run::RunOptions;
 
 /// The rows of a view: their digest and their number.
@@ -94,6 +95,11 @@ impl Pipeline {
         for pin in &manifest.delta_inputs {
             inputs.push(self.replay_input(&session, manifest, pin).await);
         }
+        for name in manifest.resolved_specs.keys().filter_map(|name| name.strip_prefix(REDACTED_SPEC)) {
+            let reason = "its declaration names credentials, and those are kept nowhere".to_owned();
+            let (name, state) = (name.to_owned(), ReplayInputState::Gone);
+            inputs.push(ReplayInput { name, state, reason: Some(reason) });
+        }
         Ok(inputs)
     }
 
@@ -103,11 +109,20 @@ impl Pipeline {
             Ok(spec) => spec,
             Err(error) => return told(ReplayInputState::Gone, format!("its specification cannot be read: {error}")),
         };
-        let resolved = match Dataset::of_source(&pin.name, &spec, self.project.dir()) {
+        let (name, is_changes) = source_name(manifest, pin);
+        let resolved = match Dataset::of_source(name, &spec, self.project.dir()) {
             Ok(resolved) => resolved,
             Err(error) => return told(ReplayInputState::Changed, chain(&error)),
         };
-        match self.pinner.pin(session.context(), &resolved).await {
+        let pinned = async {
+            let now = self.pinner.pin(session.context(), &resolved).await?;
+            Ok(if is_changes { now.changes_input(session.context())?.unwrap_or(now) } else { now })
+        };
+        match pinned.await {
+            // That every file of its changes is there was found out when they were pinned.
+            Ok(now) if now.digest() == pin.pin && is_changes => {
+                ReplayInput { name: pin.name.clone(), state: ReplayInputState::Unchanged, reason: None }
+            }
             Ok(now) if now.digest() == pin.pin => match missing_files(&self.project, &spec, pin).await {
                 Some(missing) => told(ReplayInputState::Gone, missing),
                 None => ReplayInput { name: pin.name.clone(), state: ReplayInputState::Unchanged, reason: None },
@@ -284,10 +299,38 @@ async fn missing_files(project: &Project, spec: &SourceSpec, pin: &DeltaInputPin
     Some(format!("{count} of the {all} data files of version {version} were deleted, {} among them", first.path))
 }
 
+/// The source that a pin is of, and whether it is of that source's changes.
+fn source_name<'p>(manifest: &RunManifest, pin: &'p DeltaInputPin) -> (&'p str, bool) {
+    match pin.name.strip_suffix(CHANGES) {
+        Some(name) if !manifest.resolved_specs.contains_key(&format!("source {}", pin.name)) => (name, true),
+        _ => (&pin.name, false),
+    }
+}
+
 /// The source as it was declared, at the version that was read.
 fn source(manifest: &RunManifest, pin: &DeltaInputPin) -> Result<SourceSpec, serde_json::Error> {
-    let declared = manifest.resolved_specs.get(&format!("source {}", pin.name)).cloned().unwrap_or_default();
+    let (name, is_changes) = source_name(manifest, pin);
+    let declared = manifest.resolved_specs.get(&format!("source {name}")).cloned().unwrap_or_default();
     let mut spec: SourceSpec = serde_json::from_value(declared)?;
+    // What a consumer was given then is that range now.
+    spec.cdf_consumer = None;
+    spec.cdf = spec.cdf.filter(|_| is_changes).map(|cdf| match &pin.cdf_range {
+        Some(range) => CdfOptions {
+            starting_version: Some(range.starting_version),
+            ending_version: Some(range.ending_version),
+            starting_timestamp: None,
+            ending_timestamp: None,
+            ..cdf
+        },
+        None => CdfOptions {
+            starting_version: pin.version.map(|version| version + 1),
+            starting_timestamp: None,
+            ending_version: None,
+            ending_timestamp: None,
+            allow_out_of_range: true,
+            ..cdf
+        },
+    });
     spec.version = spec.version.or(pin.version);
     // What a time meant then is that version now.
     spec.timestamp = spec.timestamp.filter(|_| spec.version.is_none());
@@ -296,7 +339,11 @@ fn source(manifest: &RunManifest, pin: &DeltaInputPin) -> Result<SourceSpec, ser
 
 /// The pipeline of a manifest: every view kept as an entry, whatever its policy was, because views give equal rows under each.
 fn remembered(manifest: &RunManifest, today: &Project) -> Result<PipelineSpec, serde_json::Error> {
-    let sources = manifest.delta_inputs.iter().map(|pin| Ok((pin.name.clone(), source(manifest, pin)?)));
+    // Sorted, so that a source whose changes were read too has the declaration of those.
+    let sources = manifest.delta_inputs.iter().map(|pin| {
+        let (name, _) = source_name(manifest, pin);
+        Ok((name.to_owned(), source(manifest, pin)?))
+    });
     let views = manifest.resolved_sql.iter().map(|(name, sql)| {
         let view = ViewSpec { sql: Some(sql.clone()), cache: CachePolicy::DeltaStaging, ..ViewSpec::default() };
         (name.clone(), view)

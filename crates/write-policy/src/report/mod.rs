@@ -21,7 +21,7 @@ pub(crate) use self::footers::stats_columns;
 use self::notices::notices;
 use crate::apply::{Caller, Done, TableWrite};
 use crate::error::{CommitError, ReadError};
-use crate::files::{DataFile, TableWriteOutcome};
+use crate::files::{Committed, DataFile, TableWriteOutcome};
 use crate::inspect::{ordering, properties_of};
 use crate::log::{commit_info, head_version};
 use crate::policy::{POLICY_PROPERTY, ResolvedWritePolicy, feature_is_on};
@@ -65,6 +65,21 @@ impl TableWrite<'_> {
         report.duration_ms = duration_ms;
         Ok((outcome, report))
     }
+}
+
+/// What [`commit_create`](crate::commit_create) or [`commit_replace`](crate::commit_replace) left, read back as
+/// [`TableWrite::run_reported`] does: `base_version` is the version that was replaced, if there was one. For whom it was
+/// written, how often it was tried and how long it took are for the caller to fill in.
+///
+/// # Errors
+/// [`ReadError`] when the table cannot be read back. It was written all the same.
+pub async fn report_committed(
+    table_dir: &Path,
+    policy: &ResolvedWritePolicy,
+    committed: &Committed,
+    base_version: Option<u64>,
+) -> Result<WriteReport, ReadError> {
+    read_back(table_dir, policy, &TableWriteOutcome::Committed(committed.clone()), base_version).await
 }
 
 /// The fields of a policy that go on with its table, and not with one write.

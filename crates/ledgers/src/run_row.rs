@@ -1,0 +1,158 @@
+//! What the queue store knows of a run that has not ended: what its events add up to, and say of its views and outputs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alluvium_contracts::{
+    CacheInventoryEntry, CacheRunSummary, CacheScope, OutputResult, RunId, RunManifest, RunOutput, RunResult, RunView,
+    ViewResult,
+};
+use serde::{Deserialize, Serialize};
+
+/// A run that has begun and not ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunRow {
+    profile_name: Option<String>,
+    started_unix_ms: i64,
+    counts: Counts,
+    /// What its events have said of views, by name.
+    #[serde(default)]
+    views: BTreeMap<String, RunView>,
+    /// What its events have said of outputs, by name.
+    #[serde(default)]
+    outputs: BTreeMap<String, RunOutput>,
+    /// The tables that its events say it wrote, with their versions.
+    #[serde(default)]
+    written: BTreeSet<Written>,
+}
+
+/// A table, named by what it is of and where it lies, and its version.
+type Written = (CacheScope, String, Option<u64>);
+
+/// What a run's recorded events add up to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Counts {
+    hit: u64,
+    write: u64,
+    computed: u64,
+    skipped: u64,
+    error: u64,
+    saved_ms: f64,
+}
+
+impl RunRow {
+    pub(crate) fn new(profile_name: Option<&str>, started_unix_ms: i64) -> RunRow {
+        RunRow {
+            profile_name: profile_name.map(str::to_owned),
+            started_unix_ms,
+            counts: Counts::default(),
+            views: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            written: BTreeSet::new(),
+        }
+    }
+
+    /// Whether it has taken an event into account that says the same was written.
+    pub(crate) fn has_written(&self, entry: &CacheInventoryEntry) -> bool {
+        self.written.contains(&written(entry))
+    }
+
+    /// Takes an event into account.
+    pub(crate) fn note(&mut self, entry: &CacheInventoryEntry) {
+        self.counts.count(entry);
+        if entry.result == ViewResult::Write {
+            self.written.insert(written(entry));
+        }
+        match (&entry.output_name, &entry.cache_path) {
+            (Some(name), Some(path)) => {
+                let output = RunOutput {
+                    name: name.clone(),
+                    view: entry.view_name.clone(),
+                    path: path.clone(),
+                    result: match entry.result {
+                        ViewResult::Hit => OutputResult::Hit,
+                        ViewResult::Write | ViewResult::Computed => OutputResult::Write,
+                        ViewResult::Skipped => OutputResult::Skipped,
+                        ViewResult::Error => OutputResult::Error,
+                    },
+                    table_id: None,
+                    delta_version: entry.delta_version,
+                    written_by: (entry.result == ViewResult::Write).then_some(entry.run_id),
+                    row_count: entry.row_count,
+                    content_hash: None,
+                    schema_hash: entry.schema_hash,
+                    plan_fingerprint: entry.plan_fingerprint,
+                    cache_key: entry.cache_key,
+                };
+                self.outputs.insert(name.clone(), output);
+            }
+            (Some(_), None) => {}
+            // A manifest tells of views; what was done for a dataset or an artifact is in the inventory alone.
+            (None, _) if entry.cache_scope != CacheScope::View => {}
+            (None, _) => {
+                let view = RunView {
+                    name: entry.view_name.clone(),
+                    result: entry.result,
+                    cache_policy: entry.cache_policy,
+                    cache_key: entry.cache_key,
+                    cache_path: entry.cache_path.clone(),
+                    row_count: entry.row_count,
+                    content_hash: None,
+                    schema_hash: entry.schema_hash,
+                    stability: None,
+                    reasons: entry.reason.clone().filter(|_| entry.result == ViewResult::Error).into_iter().collect(),
+                };
+                self.views.insert(entry.view_name.clone(), view);
+            }
+        }
+    }
+
+    /// What a run that was killed had done of what it began with. Views whose rows were never recorded are left out.
+    pub(crate) fn killed_manifest(&self, begun: RunManifest, found_unix_ms: i64) -> RunManifest {
+        RunManifest {
+            finished_unix_ms: found_unix_ms,
+            result: RunResult::Killed,
+            views: self.views.values().cloned().collect(),
+            outputs: self.outputs.values().cloned().collect(),
+            ..begun
+        }
+    }
+
+    pub(crate) fn killed(self, run_id: RunId, found_unix_ms: i64) -> CacheRunSummary {
+        let Counts { hit, write, computed, skipped, error, saved_ms } = self.counts;
+        CacheRunSummary {
+            run_id,
+            profile_name: self.profile_name,
+            started_unix_ms: self.started_unix_ms,
+            finished_unix_ms: found_unix_ms,
+            result: RunResult::Killed,
+            hit_count: hit,
+            write_count: write,
+            computed_count: computed,
+            skipped_count: skipped,
+            error_count: error,
+            saved_ms,
+        }
+    }
+}
+
+impl Counts {
+    /// Counts views, as a summary does; the row of an output says what its view's row says.
+    fn count(&mut self, entry: &CacheInventoryEntry) {
+        if entry.cache_scope != CacheScope::View {
+            return;
+        }
+        match entry.result {
+            ViewResult::Hit => self.hit += 1,
+            ViewResult::Write => self.write += 1,
+            ViewResult::Computed => self.computed += 1,
+            ViewResult::Skipped => self.skipped += 1,
+            ViewResult::Error => self.error += 1,
+        }
+        self.saved_ms += entry.saved_ms.unwrap_or(0.0);
+    }
+}
+
+/// What an event says was written.
+fn written(entry: &CacheInventoryEntry) -> Written {
+    (entry.cache_scope, entry.cache_path.clone().unwrap_or_default(), entry.delta_version)
+}

@@ -1,0 +1,232 @@
+//! Three counts that agree: what the engine counts, what commits say, and what the ledgers hold; after runs of every kind.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use alluvium_contracts::{CacheCommitMetadata, CacheOperation, CacheScope, RunId, RunResult, ViewResult};
+use alluvium_runs::RunOptions;
+use alluvium_telemetry::vocabulary::metric;
+use alluvium_write_policy::commit_info;
+use arrow::array::{AsArray as _, Int64Array};
+
+use crate::crash::crashes;
+use crate::lab::{Lab, batches, run};
+use crate::signals::Signals;
+
+/// Each kind of commit of each run.
+type Writes = BTreeMap<(RunId, CacheScope), u64>;
+
+/// Entries, an output beside one, and an output that is its view's cache.
+fn lab() -> Lab {
+    let lab = Lab::new(
+        r#"
+[sources.events]
+format = "parquet"
+path = "data/events.parquet"
+
+[views.first]
+sql = "select k, s from events"
+
+[views.second]
+sql = "select s, sum(10 / k) as total from first group by s"
+
+[views.third]
+sql = "select count(*) as n from second"
+cache = "delta_output"
+
+[outputs.second]
+view = "second"
+path = "out/second"
+
+[outputs.third]
+view = "third"
+path = "out/third"
+"#,
+    );
+    lab.parquet("data/events.parquet", &[(1, "a"), (2, "b"), (3, "b")]);
+    lab
+}
+
+/// Every Delta table below a directory.
+fn tables(dir: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.join("_delta_log").is_dir() {
+            found.push(path);
+        } else if path.is_dir() {
+            tables(&path, found);
+        }
+    }
+}
+
+/// By the metadata of every commit under the cache root and of every output.
+fn commits(lab: &Lab) -> Writes {
+    let mut found = Vec::new();
+    tables(&lab.path(".alluvium/view_cache"), &mut found);
+    tables(&lab.path("out"), &mut found);
+    let mut writes = Writes::new();
+    for table in found {
+        for version in 0.. {
+            let Ok(info) = commit_info(&table, version) else { break };
+            let metadata = CacheCommitMetadata::from_commit_info(&info).unwrap().unwrap();
+            assert_eq!(metadata.cache_operation, CacheOperation::Write);
+            *writes.entry((metadata.run_id, metadata.cache_scope)).or_default() += 1;
+        }
+    }
+    writes
+}
+
+/// By the rows of the inventory: what is kept in an output is a commit to that.
+async fn rows(lab: &Lab) -> Writes {
+    let sql = "select run_id, cache_scope, count(*) as n from alluvium.cache_inventory \
+               where result = 'write' and (cache_scope = 'output' or cache_policy = 'delta_staging') group by 1, 2";
+    let mut writes = Writes::new();
+    for batch in batches(&lab.open(), sql).await {
+        let counts = batch.column(2).as_any().downcast_ref::<Int64Array>().unwrap().clone();
+        for row in 0..batch.num_rows() {
+            let text = |column: usize| text(batch.column(column), row);
+            let scope = match text(1).as_str() {
+                "view" => CacheScope::View,
+                "output" => CacheScope::Output,
+                other => panic!("{other}"),
+            };
+            writes.insert((text(0).parse().unwrap(), scope), u64::try_from(counts.value(row)).unwrap());
+        }
+    }
+    writes
+}
+
+fn text(column: &arrow::array::ArrayRef, row: usize) -> String {
+    let column = arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8).unwrap();
+    column.as_string::<i32>().value(row).to_owned()
+}
+
+/// The summary of each run says of views what its rows say.
+async fn assert_summaries(lab: &Lab) {
+    let sql = "select count(*) as n from alluvium.cache_runs r left join (
+                 select run_id, count(*) filter (where result = 'hit') as hits, count(*) filter (where result = 'write') as writes,
+                        count(*) filter (where result = 'computed') as computed, count(*) filter (where result = 'skipped') as skipped,
+                        count(*) filter (where result = 'error') as errors
+                 from alluvium.cache_inventory where cache_scope = 'view' group by run_id) i using (run_id)
+               where r.hit_count <> coalesce(hits, 0) or r.write_count <> coalesce(writes, 0) or r.computed_count <> coalesce(computed, 0)
+                  or r.skipped_count <> coalesce(skipped, 0) or r.error_count <> coalesce(errors, 0)";
+    assert_eq!(number(lab, sql).await, 0, "a summary says otherwise than the rows of its run");
+}
+
+async fn number(lab: &Lab, sql: &str) -> u64 {
+    let batches = batches(&lab.open(), sql).await;
+    let column = batches[0].column(0).as_any().downcast_ref::<Int64Array>().unwrap().clone();
+    u64::try_from(column.value(0)).unwrap()
+}
+
+fn total(writes: &Writes) -> u64 {
+    writes.values().sum()
+}
+
+/// What the engine counted of an operation with one of the results, whatever policy and scope, for what is kept on disk.
+fn counted(signals: &Signals, operation: &str, result: &str) -> u64 {
+    let of_policy = |policy: &str| {
+        let wanted = [
+            format!("cache.operation={operation}"),
+            format!("cache.result={result}"),
+            format!("cache.policy={policy}"),
+        ];
+        signals.total(metric::OPERATIONS, &wanted.each_ref().map(String::as_str))
+    };
+    of_policy("delta_staging") + of_policy("delta_output")
+}
+
+async fn agree(lab: &Lab, what: &str) -> Writes {
+    let (commits, rows) = (commits(lab), rows(lab).await);
+    assert_eq!(commits, rows, "{what}: commits and ledger rows");
+    assert_summaries(lab).await;
+    rows
+}
+
+#[tokio::test]
+async fn after_a_fresh_run_a_hit_one_and_a_failed_one() {
+    let lab = lab();
+    let signals = Signals::new();
+    let document = signals.record(async { run(&Lab::open_with(lab.dir(), signals.options())).await }).await;
+    assert_eq!(document.result, RunResult::Succeeded);
+    let writes = agree(&lab, "fresh").await;
+    assert_eq!((total(&writes), counted(&signals, "write", "ok")), (4, 4), "two entries and two outputs: {writes:?}");
+
+    let signals = Signals::new();
+    signals.record(async { run(&Lab::open_with(lab.dir(), signals.options())).await }).await;
+    assert_eq!(agree(&lab, "hit").await, writes);
+    assert_eq!(counted(&signals, "write", "ok"), 0);
+    // The lookup of an output that is its view's cache is one operation and two rows.
+    let hits = "select count(*) as n from alluvium.cache_inventory where result = 'hit' \
+                and not (cache_scope = 'view' and cache_policy = 'delta_output')";
+    assert_eq!((number(&lab, hits).await, counted(&signals, "read", "hit")), (4, 4));
+
+    // 10 / 0.
+    lab.parquet("data/events.parquet", &[(0, "a")]);
+    let signals = Signals::new();
+    let options = RunOptions { keep_going: true, ..RunOptions::default() };
+    let document = signals
+        .record(async {
+            let pipeline = Lab::open_with(lab.dir(), signals.options());
+            crate::lab::try_run(&pipeline, options, &alluvium_runs::Silent).await.unwrap()
+        })
+        .await;
+    assert_eq!(document.result, RunResult::Failed);
+    let after = agree(&lab, "failed").await;
+    assert_eq!((total(&after) - total(&writes), counted(&signals, "write", "ok")), (1, 1), "the first view: {after:?}");
+    let errors = "select count(*) as n from alluvium.cache_inventory where result = 'error'";
+    assert_eq!((number(&lab, errors).await, counted(&signals, "write", "error")), (1, 1));
+    let skipped = document.views.iter().filter(|view| view.result == ViewResult::Skipped).count();
+    assert_eq!(skipped, 1, "{document:#?}");
+}
+
+/// A killed run counts nothing any more; its commits are in the ledgers once it is closed, whether it came to record them or not.
+#[tokio::test]
+async fn after_a_run_that_was_killed_anywhere() {
+    let mut unrecorded = 0;
+    for point in [
+        "view.files.written",
+        "view.commit.before",
+        "view.commit.after",
+        "view.published",
+        "run.event.before",
+        "run.event.after",
+        "output.commit.before",
+        "output.commit.after",
+        "output.published",
+        "ledger.drain.before_commit",
+        "ledger.drain.after_commit",
+    ] {
+        for hit in 1..=2 {
+            let lab = lab();
+            assert!(crashes(&lab, point, hit), "{point}#{hit} was never reached");
+            let found = "select count(*) as n from alluvium.cache_inventory where reason like 'found by its commit%'";
+            // Asking closes it; what it committed is as it was left.
+            let at_once = agree(&lab, &format!("{point}#{hit}, asked at once")).await;
+            unrecorded += number(&lab, found).await;
+            let killed = number(&lab, "select count(*) as n from alluvium.cache_runs where result = 'killed'").await;
+            assert_eq!(killed, u64::from(!point.starts_with("ledger.")), "{point}#{hit}");
+            run(&lab.open()).await;
+            let after = agree(&lab, &format!("{point}#{hit}, and run again")).await;
+            assert!(
+                total(&after) >= 4 && at_once.iter().all(|(key, count)| after.get(key) == Some(count)),
+                "{after:?}"
+            );
+        }
+    }
+    assert!(unrecorded >= 5, "points between a commit and its event: {unrecorded}");
+}
+
+#[tokio::test]
+async fn after_eight_runs_at_once() {
+    let lab = lab();
+    let signals = Signals::new();
+    let pipelines: Vec<_> = (0..8).map(|_| Lab::open_with(lab.dir(), signals.options())).collect();
+    let documents = signals.record(futures::future::join_all(pipelines.iter().map(run))).await;
+    assert!(documents.iter().all(|document| document.result == RunResult::Succeeded));
+    drop(pipelines);
+    let writes = agree(&lab, "eight at once").await;
+    assert_eq!((total(&writes), counted(&signals, "write", "ok")), (4, 4), "each once: {writes:?}");
+    assert_eq!(number(&lab, "select count(*) as n from alluvium.cache_runs").await, 8);
+}

@@ -1,0 +1,87 @@
+//! Credentials that a pipeline names reach no file that it leaves: not the caches, not the ledgers, not the outputs and their logs.
+
+use std::path::Path;
+
+use alluvium_contracts::{ReplayResult, RunResult};
+use alluvium_runs::{RunName, RunOptions};
+
+use crate::lab::{Lab, run, try_run};
+
+/// What must be found nowhere.
+const PLANTED: [&str; 6] = [
+    "hunter2-userinfo",
+    "hunter2-query",
+    "hunter2-option",
+    "hunter2-in-an-error",
+    "hunter2-projected",
+    "hunter2-profile",
+];
+
+/// Every file below `dir` that holds one of them, with which.
+fn leaks(dir: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            leaks(&path, found);
+            continue;
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        for planted in PLANTED {
+            if bytes.windows(planted.len()).any(|window| window == planted.as_bytes()) {
+                found.push(format!("{planted} in {}", path.display()));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn planted_credentials_are_in_no_file_that_runs_leave() {
+    let lab = Lab::new(
+        r##"
+[profile]
+name = "nightly token=hunter2-profile"
+
+[sources.events]
+format = "csv"
+path = "data/events.csv"
+options = { null_regex = "^password=hunter2-option$" }
+projection_exprs = ["k", "s", "'secret=hunter2-projected' as p"]
+
+[views.good]
+sql = "select k, 'https://reader:hunter2-userinfo@example.com/x?token=hunter2-query' <> s as differs from events"
+
+[views.bad]
+sql = "select cast('password=hunter2-in-an-error' as bigint) + k as n from good"
+
+[outputs.good]
+view = "good"
+path = "out/good"
+"##,
+    );
+    lab.write("data/events.csv", "k,s\n1,a\n2,b\n");
+    let options = RunOptions { keep_going: true, ..RunOptions::default() };
+    let document = try_run(&lab.open(), options, &alluvium_runs::Silent).await.unwrap();
+    assert_eq!(document.result, RunResult::Failed, "{document:#?}");
+    run(&lab.open()).await;
+    // What drains, asks, and is kept of asking.
+    let pipeline = lab.open();
+    let manifest = pipeline.manifest_of(&RunName::Latest).await.unwrap();
+    assert!(manifest.resolved_sql["good"].contains("example.com"), "{manifest:#?}");
+    // Another query than was run is no replay of it.
+    let (_stop, cancel) = tokio::sync::watch::channel(false);
+    let replayed = pipeline.replay(&RunName::Latest, None, cancel).await.unwrap();
+    assert_eq!(replayed.result, ReplayResult::Unreplayable, "{replayed:#?}");
+    for name in ["view good", "view bad", "source events"] {
+        assert!(replayed.inputs.iter().any(|input| input.name == name), "{name}: {replayed:#?}");
+    }
+    // An option that changes is told by its name.
+    lab.edit("alluvium.toml", "hunter2-option$", "hunter2-option2$");
+    drop(pipeline);
+    let document = run(&lab.open()).await;
+    let reason = document.views.iter().find(|view| view.name == "good").unwrap().reason.clone();
+    assert!(reason.is_some(), "{document:#?}");
+    let mut found = Vec::new();
+    leaks(&lab.path(".alluvium"), &mut found);
+    leaks(&lab.path("out"), &mut found);
+    assert!(found.is_empty(), "{found:#?}");
+}
