@@ -179,7 +179,8 @@ impl Bench<'_> {
 }
 
 impl Times {
-    fn add(&mut self, seconds: f64) {
+    /// One more.
+    pub fn add(&mut self, seconds: f64) {
         let at = self.0.partition_point(|other| *other < seconds);
         self.0.insert(at, seconds);
     }
@@ -213,8 +214,9 @@ impl FromIterator<f64> for Times {
     }
 }
 
+/// Waits until files are old enough for their digests to be remembered.
 #[expect(clippy::disallowed_methods, reason = "files have to age by the real clock; there is no event to wait for")]
-fn settle() {
+pub fn settle() {
     std::thread::sleep(SETTLED);
 }
 
@@ -254,7 +256,7 @@ fn name(view: &Value) -> &str {
 }
 
 /// Every view of a run came out as `wanted`, or the time is of something else.
-fn all(run: &Value, wanted: &str) -> Result<()> {
+pub fn all(run: &Value, wanted: &str) -> Result<()> {
     let others: Vec<String> = views(run)?
         .iter()
         .filter(|view| view["result"] != wanted)

@@ -4,6 +4,8 @@ mod contracts;
 mod kv;
 mod measure;
 mod page;
+mod runs;
+mod runs_page;
 mod telemetry;
 mod write;
 mod write_page;
@@ -48,6 +50,8 @@ enum What {
     Contracts(contracts::Args),
     /// Measure alluvium-disk-kv-cache and its rivals, and write docs/benchmarks-kv.md.
     Kv(kv::Args),
+    /// Measure what ledgers cost, and the flights pipeline beside dbt and SQLMesh, and write docs/benchmarks-runs.md.
+    Runs(runs::Args),
     /// Measure what telemetry costs a run and an operation, and write its section of docs/benchmarks.md.
     Telemetry(telemetry::Args),
     /// Measure alluvium-write-policy and other writers, and write docs/benchmarks-write.md.
@@ -59,6 +63,7 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     match &args.what {
         Some(What::Contracts(args)) => return contracts::run(root, args),
         Some(What::Kv(args)) => return kv::run(root, args),
+        Some(What::Runs(args)) => return runs::run(root, args),
         Some(What::Telemetry(args)) => return telemetry::run(root, args),
         Some(What::Write(args)) => return write::run(root, args),
         None => {}

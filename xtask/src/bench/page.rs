@@ -185,7 +185,8 @@ pub fn verdict(figure: f64, goal: f64, decimals: usize, unit: &str) -> String {
     }
 }
 
-fn seconds(times: &Times) -> String {
+/// Seconds, with the fastest and the slowest.
+pub fn seconds(times: &Times) -> String {
     let (fastest, slowest) = times.range();
     format!("{:.2} s ({fastest:.2}–{slowest:.2})", times.median())
 }
