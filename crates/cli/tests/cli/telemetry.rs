@@ -5,9 +5,10 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
-use crate::{alluvium, endless, ends, send, spawn};
+use crate::{alluvium, endless, ends, send};
 
 /// A collector that takes everything: the path and the body of each request.
 type Requests = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
@@ -63,7 +64,15 @@ fn sent(requests: &Requests) -> String {
 fn a_run_that_is_stopped_sends_what_it_has_before_it_ends() {
     let (url, requests) = collector();
     let (_keep, dir) = endless();
-    let mut child = alluvium_to(&url, &["run", &dir, "--otlp", &url]);
+    let mut child = alluvium()
+        .args(["run", &dir, "--otlp", &url])
+        .env("NO_PROXY", "127.0.0.1")
+        // Not a busy machine is under test: the collector is waited for as long as it takes.
+        .env("ALLUVIUM_OTLP_FLUSH_MS", "20000")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut told = BufReader::new(child.stderr.take().unwrap());
     told.read_line(&mut String::new()).unwrap();
     send("-TERM", &child);
@@ -78,9 +87,13 @@ fn a_run_that_is_stopped_sends_what_it_has_before_it_ends() {
 fn the_standard_variables_say_who_sends_and_that_nobody_does() {
     let (url, requests) = collector();
     let (_keep, shop) = crate::project();
-    let disabled =
-        alluvium().args(["run", &shop]).env("OTEL_EXPORTER_OTLP_ENDPOINT", &url).env("OTEL_SDK_DISABLED", "true");
-    assert!(disabled.output().unwrap().status.success());
+    let disabled = alluvium()
+        .args(["run", &shop])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &url)
+        .env("OTEL_SDK_DISABLED", "true")
+        .output()
+        .unwrap();
+    assert!(disabled.status.success(), "{disabled:?}");
     assert!(requests.lock().unwrap().is_empty(), "disabled is disabled");
     let named = alluvium()
         .args(["run", &shop, "--fresh"])
@@ -105,23 +118,10 @@ fn the_standard_variables_say_who_sends_and_that_nobody_does() {
     assert!(requests.lock().unwrap().len() >= 2);
 }
 
-fn alluvium_to(url: &str, arguments: &[&str]) -> std::process::Child {
-    // Not a busy machine is under test: the collector is waited for as long as it takes.
-    assert!(url.starts_with("http://127.0.0.1:"));
-    alluvium()
-        .args(arguments)
-        .env("NO_PROXY", "127.0.0.1")
-        .env("ALLUVIUM_OTLP_FLUSH_MS", "20000")
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
 /// Credentials by their looks and by the words before them.
 const CREDENTIALS: [&str; 2] = ["hunter2", "AKIAIOSFODNN7EXAMPLE"];
 
-/// Every document that the binary prints about a project, every ledger, its logs at their loudest, its diagnostics and what it
+/// Every document that the binary prints about a project, every ledger, its own logs, its diagnostics and what it
 /// sends: credentials of the data, which engine errors repeat, are in none of them.
 #[test]
 fn planted_credentials_are_in_no_document_ledger_log_or_signal() {
@@ -161,7 +161,7 @@ path = "out/chosen"
     };
     let file = format!("file:{}", events.display());
     let mut told = vec![
-        ("run".to_owned(), run(&["-vvv"], &[("ALLUVIUM_PROFILE_QUERY_SPANS", "true")])),
+        ("run".to_owned(), run(&["-vv"], &[("ALLUVIUM_PROFILE_QUERY_SPANS", "true")])),
         ("run to a file".to_owned(), run(&["--shadow", "100"], &[("ALLUVIUM_DIAGNOSTICS", &file)])),
         ("run to a collector".to_owned(), run(&["--otlp", &url, "-vv"], &[("ALLUVIUM_OTLP_FLUSH_MS", "20000")])),
     ];

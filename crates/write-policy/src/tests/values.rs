@@ -150,7 +150,8 @@ async fn what_makes_the_rows_belongs_to_the_run() {
     let batches =
         stream(vec![batch(&[(Some("a"), 1)])]).inspect(move |_| noted.lock().unwrap().push(RunContext::current()));
     let rows = Box::pin(RecordBatchStreamAdapter::new(schema(), batches));
-    run.scope(write_files(dir.path(), schema(), vec![rows], &by_s())).await.unwrap();
+    let staged = run.scope(write_files(dir.path(), schema(), vec![rows], &by_s())).await.unwrap();
+    drop(staged);
     assert_eq!(*seen.lock().unwrap(), [Some(run.context().clone())]);
 }
 
