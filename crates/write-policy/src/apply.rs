@@ -23,6 +23,7 @@ use crate::policy::ResolvedWritePolicy;
 use crate::read::recorded_transaction;
 use crate::rewrite::{Feed, Gone, Rewritten, rewrite};
 use crate::schema::{by_name, check_strict, merge, table_schema};
+use crate::semantic;
 use crate::stream::conform;
 use crate::table::{Loaded, TableDir};
 use crate::table_actions::TableChange;
@@ -216,6 +217,7 @@ impl<'a> Plan<'a> {
         }
         let (columns, streams) = self.columns(loaded.as_ref(), streams)?;
         self.policy.check(&columns)?;
+        semantic::check_write(self.policy.policy(), loaded.as_ref(), &columns)?;
         let checks = Arc::new(self.checks(loaded.as_ref(), &columns)?);
         if mode == WriteMode::Delete {
             collect_keys(streams, &self.schema, &checks).await?;
@@ -327,6 +329,7 @@ impl<'a> Plan<'a> {
         check_writable(table.path(), loaded)?;
         check_conditions(table.path(), loaded, staged)?;
         self.check_fits(table, loaded)?;
+        semantic::check_write(self.policy.policy(), Some(loaded), columns)?;
         let grown = match self.policy.policy().schema_mode {
             SchemaMode::Merge => merge(table.path(), &loaded.state, &self.schema)?.grown,
             _ => {

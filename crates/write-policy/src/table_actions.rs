@@ -12,6 +12,7 @@ use crate::checks::GENERATION;
 use crate::commit::Retention;
 use crate::error::{EngineError, PolicyError};
 use crate::policy::{self, ResolvedWritePolicy, delta_schema, protocol};
+use crate::semantic;
 
 /// What a table is to be.
 pub(crate) struct TableChange<'a> {
@@ -56,7 +57,7 @@ pub(crate) fn first_actions(
     retention: Retention,
 ) -> Result<(Protocol, Metadata), TableActionError> {
     let mut configuration = HashMap::new();
-    configure(&mut configuration, Some((policy, schema)), retention);
+    configure(&mut configuration, Some((policy, schema)), retention, true)?;
     let delta = delta_schema(schema)?;
     let metadata = new_metadata(&delta, policy.partition_by(), configuration).map_err(Engine)?;
     let protocol = protocol(None, &policy.protocol_features(), has_invariants(&delta));
@@ -91,7 +92,9 @@ pub(crate) fn changed_actions(
         value["partitionColumns"] = Value::from(columns);
     }
     let mut configuration = state.metadata().configuration().clone();
-    configure(&mut configuration, change.policy.map(|policy| (policy, change.columns)), change.retention);
+    // Whoever sets the partitioning takes the schema as well.
+    let replaces = change.partition_by.is_some();
+    configure(&mut configuration, change.policy.map(|policy| (policy, change.columns)), change.retention, replaces)?;
     value["configuration"] = serde_json::to_value(configuration).map_err(Engine)?;
     if value != unchanged {
         let metadata: Metadata = serde_json::from_value(value).map_err(Engine)?;
@@ -109,17 +112,19 @@ fn configure(
     configuration: &mut HashMap<String, String>,
     policy: Option<(&ResolvedWritePolicy, &SchemaRef)>,
     retention: Retention,
-) {
+    replaces: bool,
+) -> Result<(), PolicyError> {
     if retention == Retention::Keep {
         configuration.insert(TableProperty::EnableExpiredLogCleanup.as_ref().to_owned(), "false".to_owned());
     }
-    let Some((policy, schema)) = policy else { return };
+    let Some((policy, schema)) = policy else { return Ok(()) };
     for (key, value) in policy.properties(schema) {
         match value {
             Some(value) => configuration.insert(key, value),
             None => configuration.remove(&key),
         };
     }
+    semantic::store(configuration, &policy.policy().semantic_types, replaces)
 }
 
 fn has_invariants(schema: &StructType) -> bool {

@@ -29,6 +29,7 @@ mod plan_goldens;
 mod profile;
 mod retention;
 mod secrets;
+mod semantic;
 mod shadow;
 mod signals;
 mod sources;

@@ -23,7 +23,7 @@ format = "parquet"
 path = "data/events.parquet"
 
 [views.rows]
-sql = "select k, s, md5(cast(k as varchar)) as t from events"
+sql = "select k, with_metadata(s, 'ARROW:extension:name', 'Parity') as s, md5(cast(k as varchar)) as t from events"
 
 [outputs.rows]
 view = "rows"
@@ -77,6 +77,7 @@ fn observe(table: &Path) -> BTreeMap<&'static str, Value> {
         ("stats", json!(stats["minValues"].as_object().unwrap().keys().collect::<Vec<_>>())),
         ("features", log["protocol"][0]["writerFeatures"].clone()),
         ("constraint", configuration["delta.constraints.c"].clone()),
+        ("semantic types", configuration["alluvium.semanticTypes"].clone()),
         ("vacuum", stored["maintenance"]["vacuum_retention_hours"].clone()),
         ("checkpoint", stored["maintenance"]["checkpoint_interval_commits"].clone()),
         ("row groups", json!(metadata.num_row_groups())),
@@ -117,6 +118,7 @@ fn reaching() -> Vec<Reaches> {
         ("stats_max_columns", "stats_max_columns = 1", "stats", json!(["k"])),
         ("enable_features", "enable_features = [\"change_data_feed\"]", "features", json!(["changeDataFeed"])),
         ("constraints", "constraints = { c = \"k >= 0\" }", "constraint", json!("k >= 0")),
+        ("semantic_types", "semantic_types = { s = \"Parity\" }", "semantic types", json!("{\"s\":\"Parity\"}")),
         (
             "writer_properties.compression",
             "writer_properties = { compression = \"zstd\" }",
@@ -222,6 +224,8 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
         &["`writer_properties.statistics_level`", "`stats_policy`"],
     ),
     ("constraints", "constraints = { c = \"nowhere > 1\" }", &["`constraints.c`"]),
+    ("semantic_types", "semantic_types = { s = \"NodeId\" }", &["`Parity` in `s`", "`NodeId`", "`semantic_types`"]),
+    ("semantic_types", "semantic_types = { t = \"NodeId\" }", &["no type in `t`"]),
 ];
 
 /// Fields that are seen by comparing two tables, or a table and a refusal.
@@ -264,7 +268,7 @@ async fn what_an_output_cannot_do_is_refused_by_name() {
 fn no_field_of_the_policy_is_left_out_here() {
     let mut fields = BTreeSet::new();
     for (name, value) in serde_json::to_value(DeltaWritePolicy::default()).unwrap().as_object().unwrap() {
-        match value.as_object().filter(|_| name != "constraints") {
+        match value.as_object().filter(|_| !["constraints", "semantic_types"].contains(&name.as_str())) {
             Some(part) => fields.extend(part.keys().map(|inner| format!("{name}.{inner}"))),
             None => fields.extend([name.clone()]),
         }

@@ -45,6 +45,9 @@ pub struct DeltaWritePolicy {
     pub replace_where: Option<String>,
     /// CHECK constraints by name, as SQL predicates. Default: none.
     pub constraints: BTreeMap<String, String>,
+    /// The semantic types that columns have to carry, by column, such as `NodeId`: what stands under `ARROW:extension:name`.
+    /// Default: none.
+    pub semantic_types: BTreeMap<String, String>,
     /// What may differ between the rows' schema and the table's. Default: `strict`.
     pub schema_mode: SchemaMode,
     /// How columns are found in the files. Default: `none`.
@@ -70,6 +73,7 @@ impl Default for DeltaWritePolicy {
             keys: Vec::new(),
             replace_where: None,
             constraints: BTreeMap::new(),
+            semantic_types: BTreeMap::new(),
             schema_mode: SchemaMode::Strict,
             column_mapping: ColumnMapping::None,
             writer_properties: WriterPropertiesPolicy::default(),
@@ -132,6 +136,7 @@ impl Contract for DeltaWritePolicy {
             mode: WriteMode::Merge,
             keys: names(["flight_id"]),
             constraints: BTreeMap::from([("sane_delay".to_owned(), "delay > -1440".to_owned())]),
+            semantic_types: BTreeMap::from([("flight_id".to_owned(), "NodeId".to_owned())]),
             schema_mode: SchemaMode::Merge,
             writer_properties: WriterPropertiesPolicy::example(),
             maintenance: MaintenancePolicy { compact_min_files: Some(16), ..MaintenancePolicy::default() },
@@ -443,6 +448,7 @@ mod tests {
                 "mode",
                 "partition_by",
                 "schema_mode",
+                "semantic_types",
                 "stats_columns",
                 "stats_policy",
                 "writer_properties.bloom_filter_columns",
@@ -458,7 +464,8 @@ mod tests {
         // A new field that does not reach `non_default_fields` would be dropped in silence by every writer.
         let default = object(&DeltaWritePolicy::default());
         for (name, value) in default.as_object().unwrap() {
-            assert_eq!(value.is_object() && name != "constraints", PARTS.contains(&name.as_str()), "{name}");
+            let is_map = ["constraints", "semantic_types"].contains(&name.as_str());
+            assert_eq!(value.is_object() && !is_map, PARTS.contains(&name.as_str()), "{name}");
         }
     }
 }

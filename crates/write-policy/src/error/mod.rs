@@ -6,7 +6,7 @@ mod read;
 mod write;
 
 pub use self::commit::CommitError;
-pub use self::policy::PolicyError;
+pub use self::policy::{PolicyError, TypeCarrier};
 pub use self::read::ReadError;
 pub use self::write::WriteError;
 

@@ -1,5 +1,6 @@
 //! Policies that do not suit a schema.
 
+use alluvium_contracts::{SemanticColumnResult, SemanticStatus, SemanticValidation};
 use arrow::datatypes::{DataType, Schema};
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
@@ -76,6 +77,14 @@ pub enum PolicyError {
         /// What is wrong with it, and what to do.
         problem: &'static str,
     },
+    /// Columns do not carry the semantic types that were declared of them.
+    #[error("the {} have {}; {}", .carrier.columns(), broken(.validation), .carrier.fix())]
+    SemanticTypes {
+        /// Whose columns.
+        carrier: TypeCarrier,
+        /// Every column with what it has to carry and what it does.
+        validation: Box<SemanticValidation>,
+    },
     /// A feature is asked for that this build cannot keep.
     #[error("`enable_features` asks for `{feature}`: {reason}; drop it, or set `feature_gate` to `warn` or `ignore`")]
     UnsupportedFeature {
@@ -143,6 +152,54 @@ pub enum PolicyError {
         #[source]
         source: ArrowError,
     },
+}
+
+/// Whose columns have to carry semantic types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TypeCarrier {
+    /// Those of the rows that are written.
+    Rows,
+    /// Those of the table, which it keeps.
+    Table,
+}
+
+impl TypeCarrier {
+    /// Its name, which a validation goes by.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Table => "table",
+        }
+    }
+
+    const fn columns(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Table => "table's columns",
+        }
+    }
+
+    const fn fix(self) -> &'static str {
+        match self {
+            Self::Rows => {
+                "let the query give the columns their types (`stable_id`, or `with_metadata(column, 'ARROW:extension:name', …)`), or \
+                 change `semantic_types`"
+            }
+            Self::Table => "overwrite the table and its schema, or leave the columns out of `semantic_types`",
+        }
+    }
+}
+
+/// What is wrong with each column that is not as it has to be.
+fn broken(validation: &SemanticValidation) -> String {
+    let columns = validation.columns.iter().filter(|column| column.status != SemanticStatus::Ok);
+    let columns = columns.map(|SemanticColumnResult { expected, found_type, .. }| {
+        let found = found_type.as_ref().map_or("no type".to_owned(), |found| format!("`{found}`"));
+        format!("{found} in `{}`, which has to be a `{}`", expected.column_name, expected.semantic_type)
+    });
+    columns.collect::<Vec<_>>().join(", and ")
 }
 
 impl PolicyError {

@@ -8,8 +8,9 @@ use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel as _;
 
 use super::stats::find;
 use crate::change_feed::FEED_COLUMNS;
-use crate::error::PolicyError;
+use crate::error::{PolicyError, TypeCarrier};
 use crate::maintain::MIN_RETENTION_HOURS;
+use crate::semantic;
 use alluvium_contracts::{
     ColumnMapping, DeltaFeature, DeltaWritePolicy, SchemaMode, StatisticsLevel, StatsPolicy, WriteMode,
 };
@@ -59,11 +60,24 @@ pub(crate) fn check(policy: &DeltaWritePolicy, schema: &SchemaRef) -> Result<(),
     check_zorder(policy, schema)?;
     check_statistics(policy, schema)?;
     check_mode(policy, schema)?;
+    check_types(policy, schema)?;
     match policy.column_mapping {
         ColumnMapping::None => {}
         ColumnMapping::Name | ColumnMapping::Id => return Err(PolicyError::ColumnMapping),
     }
     delta_schema(schema).map(drop)
+}
+
+/// Rows that are looked for have keys alone, and rows that join a table may leave out what it has.
+fn check_types(policy: &DeltaWritePolicy, schema: &Schema) -> Result<(), PolicyError> {
+    if policy.mode == WriteMode::Delete {
+        return Ok(());
+    }
+    let mut types = policy.semantic_types.clone();
+    if policy.schema_mode == SchemaMode::Merge {
+        types.retain(|column, _| schema.field_with_name(column).is_ok());
+    }
+    semantic::check(&types, schema, TypeCarrier::Rows)
 }
 
 fn check_zorder(policy: &DeltaWritePolicy, schema: &Schema) -> Result<(), PolicyError> {

@@ -46,6 +46,7 @@ pub(crate) const POLICY_PROPERTY: &str = "alluvium.writePolicy";
 /// | `schema_mode` | yes | yes | no | `strict` |
 /// | `writer_properties` | yes, as a whole | yes; its `columns` over its own fields | stored policy | the parquet crate's |
 /// | `constraints` | no | joined with the table's | the table's | none |
+/// | `semantic_types` | no | joined with the table's; alone where the write takes the schema | the table's | none |
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResolvedWritePolicy {
     policy: DeltaWritePolicy,
@@ -228,6 +229,7 @@ impl ResolvedWritePolicy {
             // These are in the table's own terms.
             partition_by: Vec::new(),
             constraints: Default::default(),
+            semantic_types: Default::default(),
             enable_features: Vec::new(),
             ..self.policy.clone()
         };
@@ -288,6 +290,9 @@ fn layout_hash(policy: &DeltaWritePolicy, stats_override: Option<&[String]>) -> 
     });
     if policy.maintenance != MaintenancePolicy::default() {
         value["maintenance"] = json!(policy.maintenance);
+    }
+    if !policy.semantic_types.is_empty() {
+        value["semantic_types"] = json!(policy.semantic_types);
     }
     numbers_to_text(&mut value);
     // Text, lists and maps of it always have a canonical form.

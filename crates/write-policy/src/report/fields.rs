@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::footers::Footers;
 use crate::policy::{POLICY_PROPERTY, Protocol, ResolvedWritePolicy, feature_is_on};
+use crate::semantic::{self, TYPES_PROPERTY};
 use crate::stored::read_policy;
 
 /// What was read back of one commit and its table.
@@ -20,6 +21,8 @@ pub(crate) struct Observed<'a> {
     /// The columns with statistics in the log: in every file, and in some.
     pub(crate) stats: StatsInLog,
     pub(crate) commit_info: &'a serde_json::Map<String, Value>,
+    /// The extension types of the table's columns, by column.
+    pub(crate) extension_types: BTreeMap<String, String>,
     /// Whether the commit changed the schema of a table that was there.
     pub(crate) schema_changed: bool,
 }
@@ -42,6 +45,7 @@ pub(crate) fn fields(resolved: &ResolvedWritePolicy, observed: &Observed<'_>) ->
         keys(policy, observed),
         replace_where(policy, observed),
         constraints(policy, observed),
+        semantic_types(policy, observed),
         report(
             "schema_mode",
             json!(policy.schema_mode),
@@ -137,6 +141,17 @@ fn constraints(policy: &DeltaWritePolicy, observed: &Observed<'_>) -> FieldRepor
         .collect();
     let honoured = policy.constraints.iter().all(|(name, sql)| there.get(name.as_str()) == Some(&sql));
     report("constraints", json!(policy.constraints), json!(there), honoured, None)
+}
+
+/// What the policy asks for and what the table was declared with, beside what its columns carry.
+fn semantic_types(policy: &DeltaWritePolicy, observed: &Observed<'_>) -> FieldReport {
+    let declared = semantic::parse(observed.configuration.get(TYPES_PROPERTY).map(String::as_str)).unwrap_or_default();
+    let kept = policy.semantic_types.iter().all(|(column, wanted)| declared.get(column) == Some(wanted));
+    let carried = &observed.extension_types;
+    let honoured = kept && declared.iter().all(|(column, wanted)| carried.get(column) == Some(wanted));
+    let reason = (!kept).then(|| "the table's properties do not have it".to_owned());
+    let requested: BTreeMap<_, _> = declared.iter().chain(&policy.semantic_types).collect();
+    report("semantic_types", json!(requested), json!(carried), honoured, reason)
 }
 
 fn statistics(resolved: &ResolvedWritePolicy, observed: &Observed<'_>) -> Vec<FieldReport> {

@@ -12,6 +12,7 @@ use alluvium_contracts::{
     WriteReport, canonical_json,
 };
 use alluvium_telemetry::Seam;
+use arrow::datatypes::{FieldRef, Schema};
 use deltalake_core::kernel::transaction::PROTOCOL;
 use serde_json::Value;
 
@@ -27,6 +28,7 @@ use crate::log::{commit_info, head_version};
 use crate::policy::{POLICY_PROPERTY, ResolvedWritePolicy, feature_is_on};
 use crate::read::{in_log, order_of};
 use crate::schema::table_schema;
+use crate::semantic::TYPES_PROPERTY;
 use crate::stored::stored_policy;
 use crate::table::{Loaded, TableDir};
 use crate::table_actions::protocol_of;
@@ -90,7 +92,7 @@ fn is_lasting(field: &str) -> bool {
 /// The policy that is stored with a table, field by field beside what all of its files are. `None`: it has none.
 pub(crate) fn lasting_fields(table: &TableDir, loaded: &Loaded) -> Result<Option<Vec<FieldReport>>, ReadError> {
     let configuration = properties_of(loaded);
-    if !configuration.contains_key(POLICY_PROPERTY) {
+    if ![POLICY_PROPERTY, TYPES_PROPERTY].iter().any(|key| configuration.contains_key(*key)) {
         return Ok(None);
     }
     let log = |source: CommitError| ReadError::Log { path: table.path().to_path_buf(), source: source.into() };
@@ -107,6 +109,7 @@ pub(crate) fn lasting_fields(table: &TableDir, loaded: &Loaded) -> Result<Option
         order: order_of(loaded),
         stats: gather(&footers),
         commit_info: &serde_json::Map::new(),
+        extension_types: extension_types(&schema),
         schema_changed: false,
         footers: &footers,
     };
@@ -152,6 +155,7 @@ async fn read_back(
         order: order.clone(),
         stats: gather(&footers),
         commit_info: &info,
+        extension_types: table_schema(&after.state).map(|schema| extension_types(&schema)).unwrap_or_default(),
         schema_changed: before.as_ref().is_some_and(|before| before.state.schema() != after.state.schema()),
     };
     Ok(WriteReport {
@@ -196,6 +200,11 @@ fn stats_in_log(after: &Loaded, files: &[DataFile]) -> BTreeMap<String, Value> {
         .filter(|file| ours.contains(file.path().as_ref()))
         .filter_map(|file| Some((file.path().into_owned(), serde_json::from_str(&file.stats()?).ok()?)))
         .collect()
+}
+
+fn extension_types(schema: &Schema) -> BTreeMap<String, String> {
+    let named = |field: &FieldRef| Some((field.name().clone(), field.extension_type_name()?.to_owned()));
+    schema.fields().iter().filter_map(named).collect()
 }
 
 fn gather(footers: &Footers) -> StatsInLog {

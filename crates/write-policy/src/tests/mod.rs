@@ -17,6 +17,7 @@ mod order;
 mod processes;
 mod races;
 mod report;
+mod semantic;
 mod traps;
 mod values;
 
