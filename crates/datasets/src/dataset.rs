@@ -15,6 +15,7 @@ use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 
 use crate::adapter;
+use crate::constraint_facts::{self, TableConstraint};
 use crate::delta::DeltaPin;
 use crate::file_table::{FileTable, Projection};
 use crate::infer::unpanicked;
@@ -44,6 +45,7 @@ struct Inner {
     content: Content,
     projection: Option<Projection>,
     constraints: ConstraintSpec,
+    table_constraints: Vec<TableConstraint>,
     changes: Option<Changes>,
 }
 
@@ -171,6 +173,7 @@ impl PinnedDataset {
             content: Content::Changes { pin: pin.clone(), provider },
             projection: None,
             constraints: ConstraintSpec::default(),
+            table_constraints: Vec::new(),
             changes: self.inner.changes.clone(),
         };
         Ok(Some(Self { inner: Arc::new(inner) }))
@@ -184,9 +187,25 @@ impl PinnedDataset {
         content: Content,
         changes: Option<Changes>,
     ) -> Self {
+        let table = match &content {
+            Content::Files { .. } => None,
+            Content::Delta { pin, .. } | Content::Changes { pin, .. } => Some(&pin.table),
+        };
+        let table_constraints = constraint_facts::of_dataset(&described.constraints, described.shape, &schema, table);
         let Described { name, format, projection, constraints, .. } = described;
         let name = name.to_owned();
-        let inner = Inner { name, format, schema, digest, components, content, projection, constraints, changes };
+        let inner = Inner {
+            name,
+            format,
+            schema,
+            digest,
+            components,
+            content,
+            projection,
+            constraints,
+            table_constraints,
+            changes,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -319,6 +338,13 @@ impl PinnedDataset {
     #[must_use]
     pub fn constraints(&self) -> &ConstraintSpec {
         &self.inner.constraints
+    }
+
+    /// All that is declared of its rows and columns, by its declaration and by its Delta log: what
+    /// `alluvium.table_constraints` shows.
+    #[must_use]
+    pub fn table_constraints(&self) -> &[TableConstraint] {
+        &self.inner.table_constraints
     }
 
     /// The changes that `cdf` declares, up to the pinned version; `None` without it, or if the table records none.

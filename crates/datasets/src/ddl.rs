@@ -5,10 +5,10 @@ mod parse;
 mod types;
 
 use alluvium_contracts::DatasetSpec;
-use datafusion::error::DataFusionError;
 
 pub use emit::create_external_table;
 pub use parse::parse_create_external_table;
+pub(crate) use parse::read;
 
 /// The option whose value is a JSON object of those fields of a [`DatasetSpec`] that SQL cannot say, or not so exactly. It
 /// is held against the same contract, and comes before what the SQL says.
@@ -48,10 +48,10 @@ pub enum Existing {
 #[non_exhaustive]
 pub enum DdlError {
     /// It is no statement of SQL.
-    #[error("the statement cannot be parsed")]
+    #[error("the statement cannot be parsed: {message}")]
     Syntax {
-        /// The engine's word.
-        source: Box<DataFusionError>,
+        /// What the parser expected. What it found instead may be a credential, and is not shown.
+        message: String,
     },
     /// It is another statement, or several.
     #[error("a dataset is declared by exactly one CREATE EXTERNAL TABLE; this is {found}")]
@@ -94,6 +94,20 @@ pub enum DdlError {
     OptionTwice {
         /// The option.
         option: String,
+    },
+    /// An option configures a cloud store, or holds what opens one. Its value is nowhere in this error.
+    #[error(
+        "the option '{option}' is of a cloud store, and cloud stores are not in this build: leave it out, and name local files"
+    )]
+    CloudOption {
+        /// The option.
+        option: String,
+    },
+    /// A location is a URL with what opens a cloud store.
+    #[error("the location {url} is of a cloud store, and cloud stores are not in this build: name local files")]
+    CloudLocation {
+        /// The location, without what opens it.
+        url: String,
     },
     /// An option's value is none.
     #[error("the option '{option}' cannot be '{value}'")]

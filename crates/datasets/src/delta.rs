@@ -78,10 +78,10 @@ pub(crate) async fn pin(dataset: &str, read: &DeltaRead) -> Result<DeltaPin, Pin
         At::Version(version) => Some(version),
         At::Time(time) => Some(version_at(dataset, path, &root, time)?),
     };
-    let failed = |source: DeltaTableError| failure(dataset, path, version, source);
+    let failed = Failure { dataset, path, version };
     let url = Url::from_directory_path(&root).map_err(|()| not_a_table(None))?;
 
-    let builder = DeltaTableBuilder::from_url(url).map_err(failed)?;
+    let builder = DeltaTableBuilder::from_url(url).map_err(|error| failed.of(error))?;
     let builder = match version {
         Some(version) => builder.with_version(version),
         None => builder,
@@ -89,10 +89,10 @@ pub(crate) async fn pin(dataset: &str, read: &DeltaRead) -> Result<DeltaPin, Pin
     let table = match builder.load().await {
         Ok(table) => table,
         Err(error) => {
-            return Err(missing_version(dataset, path, &root, version).await.unwrap_or_else(|| failed(error)));
+            return Err(missing_version(dataset, path, &root, version).await.unwrap_or_else(|| failed.of(error)));
         }
     };
-    let state = table.snapshot().map_err(failed)?;
+    let state = table.snapshot().map_err(|error| failed.of(error))?;
     // A version that is not there might be taken as the latest.
     if let Some(wanted) = version.filter(|wanted| *wanted != state.version()) {
         return Err(PinError::DeltaVersion {
@@ -102,9 +102,9 @@ pub(crate) async fn pin(dataset: &str, read: &DeltaRead) -> Result<DeltaPin, Pin
             latest: Some(state.version()),
         });
     }
-    PROTOCOL.can_read_from_protocol(state.protocol()).map_err(|source| failed(source.into()))?;
+    PROTOCOL.can_read_from_protocol(state.protocol()).map_err(|source| failed.of(source.into()))?;
     let provider = DeltaProvider::new(&table, read)
-        .map_err(|error| failed(DeltaTableError::GenericError { source: Box::new(error) }))?;
+        .map_err(|error| failed.of(DeltaTableError::GenericError { source: Box::new(error) }))?;
 
     // The engine would have two columns of one name.
     let mut names = HashSet::new();
@@ -113,11 +113,11 @@ pub(crate) async fn pin(dataset: &str, read: &DeltaRead) -> Result<DeltaPin, Pin
         return Err(PinError::Shape { dataset: dataset.to_owned(), source });
     }
     let (mut file_count, mut size_bytes) = (0, 0);
-    for file in state.snapshot().try_log_data().map_err(failed)?.iter() {
+    for file in state.snapshot().try_log_data().map_err(|error| failed.of(error))?.iter() {
         file_count += 1;
         size_bytes += u64::try_from(file.size()).unwrap_or(0);
     }
-    let active_files = active_files(&table).map_err(failed)?;
+    let active_files = active_files(&table).map_err(|error| failed.of(error))?;
     let content = match hash_file(commit_path(&root, state.version())) {
         Ok((digest, _)) => Content::Commit(digest),
         Err(crate::HashError::NotFound { .. }) => Content::ActiveFiles(active_files),
@@ -281,7 +281,20 @@ async fn missing_version(dataset: &str, path: &Path, root: &Path, version: Optio
     })
 }
 
-/// The engine's error, with what the user can do about it.
+/// A table that cannot be pinned. Not a closure: one that lives while something is awaited keeps pinning from being `Send`.
+struct Failure<'a> {
+    dataset: &'a str,
+    path: &'a Path,
+    version: Option<u64>,
+}
+
+impl Failure<'_> {
+    /// The engine's error, with what the user can do about it.
+    fn of(&self, source: DeltaTableError) -> PinError {
+        failure(self.dataset, self.path, self.version, source)
+    }
+}
+
 fn failure(dataset: &str, path: &Path, version: Option<u64>, source: DeltaTableError) -> PinError {
     let (dataset, path) = (dataset.to_owned(), path.to_path_buf());
     match source {

@@ -53,6 +53,7 @@ impl FileTable {
                     meta: file.object_meta(),
                     partition_values: file.partition_values.clone(),
                     row_count: None,
+                    bounds: Vec::new(),
                 })
                 .collect();
             if files.is_empty() {

@@ -67,8 +67,10 @@ impl Inference<'_> {
     async fn each(&self) -> Result<Vec<Schema>, PinError> {
         let format = self.format();
         let concurrency = self.state.config_options().execution.meta_fetch_concurrency.get();
-        futures::stream::iter(self.files)
-            .map(|file| {
+        // By their places: a closure over `&FilePin` keeps the whole from being `Send`.
+        futures::stream::iter(0..self.files.len())
+            .map(|place| {
+                let file = &self.files[place];
                 let (format, meta) = (Arc::clone(&format), file.object_meta());
                 async move {
                     let schema = unpanicked(format.infer_schema(&self.state, &self.store, &[meta])).await;
@@ -178,8 +180,11 @@ impl Inference<'_> {
             return Ok(());
         }
         let concurrency = self.state.config_options().execution.meta_fetch_concurrency.get();
-        let headers: Vec<(&FilePin, Vec<String>)> = futures::stream::iter(self.files)
-            .map(|file| async move { (file, self.header(csv, file).await) })
+        let headers: Vec<(&FilePin, Vec<String>)> = futures::stream::iter(0..self.files.len())
+            .map(|place| async move {
+                let file = &self.files[place];
+                (file, self.header(csv, file).await)
+            })
             .buffered(concurrency)
             .map(|(file, header)| {
                 header.map(|schema| (file, schema.fields().iter().map(|field| field.name().clone()).collect()))

@@ -21,7 +21,7 @@ use crate::dataset::{Described, ShapedDelta};
 use crate::file_table::{FileTable, Projection};
 use crate::infer::Inference;
 use crate::layout::{Found, Layout, ShapeError};
-use crate::locate::{locate, store_path};
+use crate::locate::{Located, locate, store_path};
 use crate::options::ReadOptions;
 use crate::ordering;
 use crate::partitions::value_of;
@@ -112,17 +112,16 @@ impl Pinner {
     /// As the variants of [`PinError`] say.
     pub async fn pin(&self, ctx: &SessionContext, dataset: &Dataset) -> Result<PinnedDataset, PinError> {
         let (name, shape) = (dataset.name(), &dataset.shape);
-        let described = |schema: &SchemaRef| {
-            let projection = projected(&ctx.state(), name, shape, schema)?;
-            let constraints = dataset.constraints.clone();
-            Ok(Described { name, format: dataset.format(), shape, projection, constraints })
-        };
         match &dataset.read {
             Read::Files { format, options, patterns, base_dir } => {
                 let files = FileSource { pinner: self, ctx, dataset: name, format: *format, options, shape };
                 let table = files.pin(patterns, base_dir).await?;
                 files.check_order(&table).await?;
-                Ok(PinnedDataset::of_files(described(&table.layout.schema)?, table, Arc::clone(&self.counters)))
+                Ok(PinnedDataset::of_files(
+                    described(ctx, dataset, &table.layout.schema)?,
+                    table,
+                    Arc::clone(&self.counters),
+                ))
             }
             Read::Delta(read) => {
                 let pin = delta::pin(name, read).await?;
@@ -134,7 +133,7 @@ impl Pinner {
                         .await
                         .map_err(|source| PinError::Changes { dataset: name.to_owned(), source: Box::new(source) })?,
                 };
-                Ok(PinnedDataset::of_delta(described(&shaped.provider.schema())?, pin, shaped, changes))
+                Ok(PinnedDataset::of_delta(described(ctx, dataset, &shaped.provider.schema())?, pin, shaped, changes))
             }
         }
     }
@@ -166,6 +165,13 @@ impl Pinner {
             }
         }
     }
+}
+
+/// What the declaration says of content with the columns of `schema`.
+fn described<'d>(ctx: &SessionContext, dataset: &'d Dataset, schema: &SchemaRef) -> Result<Described<'d>, PinError> {
+    let (name, shape) = (dataset.name(), &dataset.shape);
+    let projection = projected(&ctx.state(), name, shape, schema)?;
+    Ok(Described { name, format: dataset.format(), shape, projection, constraints: dataset.constraints.clone() })
 }
 
 /// The columns of `projection_exprs`, if there are any.
@@ -261,10 +267,9 @@ impl FileSource<'_> {
     }
 
     async fn layout(&self, files: &[FilePin], learned: &mut Learned) -> Result<Layout, PinError> {
-        let misfit = |source| PinError::Shape { dataset: self.dataset.to_owned(), source };
         if self.shape.is_by_file() || matches!(self.options, ReadOptions::Arrow) {
             let found = self.found(files, learned).await?;
-            return Layout::of(self.shape, &found).map_err(misfit);
+            return Layout::of(self.shape, &found).map_err(|source| self.misfit(source));
         }
         let key = self.schema_key("", files);
         let schema = match self.known(key).await {
@@ -279,7 +284,7 @@ impl FileSource<'_> {
         let partitions = &self.shape.partitions;
         if let Some(twice) = partitions.iter().find(|field| schema.field_with_name(field.name()).is_ok()) {
             let column = twice.name().clone();
-            return Err(misfit(ShapeError::Collision { column, path: files[0].path.clone() }));
+            return Err(self.misfit(ShapeError::Collision { column, path: files[0].path.clone() }));
         }
         Ok(Layout::merged(&schema, partitions, files.len()))
     }
@@ -336,7 +341,6 @@ impl FileSource<'_> {
 
     /// The files with their digests, from the memo where their stamps can be trusted.
     async fn files(&self, patterns: &[PathBuf], base_dir: &Path) -> Result<Vec<FilePin>, PinError> {
-        let failed = |source| PinError::Hash { dataset: self.dataset.to_owned(), source };
         // Before the first stamp is taken: what is old by this time cannot be written to any more with its stamp kept.
         let now = self.pinner.seam.unix_ns();
         let (patterns, base_dir) = (patterns.to_vec(), base_dir.to_path_buf());
@@ -349,42 +353,23 @@ impl FileSource<'_> {
             stamps.map(|stamps| (located, stamps))
         })
         .await
-        .map_err(failed)?;
+        .map_err(|source| self.unhashed(source))?;
 
         let asked = stamps.clone();
         let known = self.pinner.memo(move |memo| memo.digests(&asked)).await;
         let known = known.unwrap_or_else(|| vec![None; stamps.len()]);
         let concurrency = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = located.into_iter().zip(stamps).zip(known);
+        // Closures that borrow from `self` and live while something is awaited keep the whole from being `Send`.
+        let counters = Arc::clone(&self.pinner.counters);
         let pinned: Vec<(FilePin, bool)> = futures::stream::iter(jobs)
-            .map(|((file, stamp), known)| async move {
-                let location = store_path(&file.path)?;
-                let known = known.filter(|_| !stamp.is_young(now));
-                let (digest, stamp) = match known {
-                    Some(digest) => (digest, stamp),
-                    None => {
-                        let (counters, path) = (Arc::clone(&self.pinner.counters), file.path.clone());
-                        blocking(move || counters.hash_file(&path)).await?
-                    }
-                };
-                let young = stamp.is_young(now);
-                let file = FilePin {
-                    path: file.path,
-                    location,
-                    label: file.label,
-                    stamp,
-                    digest,
-                    young,
-                    strayed: Strayed::default(),
-                    partition_texts: file.partition_values,
-                    partition_values: Vec::new(),
-                };
-                Ok((file, known.is_some()))
+            .map(move |((file, stamp), known)| {
+                pin_file(file, stamp, known.filter(|_| !stamp.is_young(now)), now, Arc::clone(&counters))
             })
             .buffered(concurrency)
             .try_collect()
             .await
-            .map_err(failed)?;
+            .map_err(|source| self.unhashed(source))?;
 
         let learned = pinned.iter().filter(|(file, known)| !known && !file.young);
         let learned: Vec<_> = learned.map(|(file, _)| (file.stamp, file.digest)).collect();
@@ -392,6 +377,14 @@ impl FileSource<'_> {
             self.pinner.memo(move |memo| memo.remember_digests(&learned)).await;
         }
         pinned.into_iter().map(|(file, _)| self.partitioned(file)).collect()
+    }
+
+    fn unhashed(&self, source: HashError) -> PinError {
+        PinError::Hash { dataset: self.dataset.to_owned(), source }
+    }
+
+    fn misfit(&self, source: ShapeError) -> PinError {
+        PinError::Shape { dataset: self.dataset.to_owned(), source }
     }
 
     /// With the values that its directories say.
@@ -450,6 +443,36 @@ impl FileSource<'_> {
         let (files, counters) = (files.to_vec(), Arc::clone(&self.pinner.counters));
         blocking(move || files.into_iter().find(|file| file.recheck(&counters).is_err()).map(|file| file.path)).await
     }
+}
+
+/// A file with its digest, and whether that was `known`.
+async fn pin_file(
+    file: Located,
+    stamp: FileStamp,
+    known: Option<ContentDigest>,
+    now_unix_ns: i128,
+    counters: Arc<Counters>,
+) -> Result<(FilePin, bool), HashError> {
+    let location = store_path(&file.path)?;
+    let (digest, stamp) = match known {
+        Some(digest) => (digest, stamp),
+        None => {
+            let path = file.path.clone();
+            blocking(move || counters.hash_file(&path)).await?
+        }
+    };
+    let pin = FilePin {
+        path: file.path,
+        location,
+        label: file.label,
+        stamp,
+        digest,
+        young: stamp.is_young(now_unix_ns),
+        strayed: Strayed::default(),
+        partition_texts: file.partition_values,
+        partition_values: Vec::new(),
+    };
+    Ok((pin, known.is_some()))
 }
 
 /// Runs what blocks off the async threads, as part of the same run.

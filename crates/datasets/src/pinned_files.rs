@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -15,7 +16,7 @@ use crate::HashError;
 use crate::locate::store_path;
 use crate::options::{ParquetRead, ReadOptions};
 use crate::partitions::value_of;
-use crate::scan::{FileScan, ScanFile, object_meta};
+use crate::scan::{Bounds, FileScan, ScanFile, object_meta};
 
 /// A file of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +38,9 @@ pub struct PinnedFile {
 ///
 /// It lists nothing and opens nothing until it is scanned. Columns that a file lacks are NULL. Filters on partition
 /// columns leave out files, those on others row groups and pages as the session's Parquet settings say; all of them are
-/// applied again above the scan. The only statistics it claims is the number of rows, if it is known of every file.
+/// applied again above the scan. The only statistics it claims is the number of rows, if it is known of every file; of a
+/// Delta snapshot it also knows which files a filter on whole numbers and dates leaves out, and the order that its writer
+/// recorded.
 /// Files are read through the session's object store for `file://`.
 #[derive(Debug)]
 pub struct PinnedFiles {
@@ -101,21 +104,37 @@ impl PinnedFiles {
         partition_columns: Vec<String>,
         files: Vec<PinnedFile>,
     ) -> Result<Self, PinnedFilesError> {
-        let mut places = Vec::with_capacity(partition_columns.len());
-        let mut seen = HashSet::new();
-        for column in &partition_columns {
-            match schema.index_of(column) {
-                Ok(place) if seen.insert(column) => places.push(place),
-                _ => {
-                    return Err(PinnedFilesError::Column { column: column.clone() });
-                }
-            }
-        }
-        let files = files.into_iter().map(|file| scan_file(&schema, &partition_columns, &places, file));
+        let files = files.into_iter().map(|file| (file, Vec::new())).collect();
+        Self::try_new_known(schema, partition_columns, files, &[])
+    }
+
+    /// [`try_new`](Self::try_new) with what else is known of each file: the bounds of its columns, and the order of its rows
+    /// by columns of the schema. All of it has to be true.
+    pub(crate) fn try_new_known(
+        schema: SchemaRef,
+        partition_columns: Vec<String>,
+        files: Vec<(PinnedFile, Vec<Bounds>)>,
+        ordering: &[(usize, SortOptions)],
+    ) -> Result<Self, PinnedFilesError> {
+        let places = places(&schema, &partition_columns)?;
+        let files = files.into_iter().map(|(file, bounds)| {
+            let file = scan_file(&schema, &partition_columns, &places, file)?;
+            Ok(ScanFile { bounds, ..file })
+        });
         let files = files.collect::<Result<_, _>>()?;
         let options = ReadOptions::Parquet(ParquetRead::default());
-        Ok(Self { scan: FileScan::new(options, schema, &places, files) })
+        Ok(Self { scan: FileScan::new(options, schema, &places, files).ordered(ordering) })
     }
+}
+
+/// Where the partition columns stand in the schema.
+fn places(schema: &SchemaRef, partition_columns: &[String]) -> Result<Vec<usize>, PinnedFilesError> {
+    let mut seen = HashSet::new();
+    let place = |column: &String| match schema.index_of(column) {
+        Ok(place) if seen.insert(column.clone()) => Ok(place),
+        _ => Err(PinnedFilesError::Column { column: column.clone() }),
+    };
+    partition_columns.iter().map(place).collect()
 }
 
 fn scan_file(
@@ -152,7 +171,7 @@ fn scan_file(
     let location =
         store_path(&file.path).map_err(|source| PinnedFilesError::Path { path: file.path.clone(), source })?;
     let meta = object_meta(location, file.size_bytes, file.modified_unix_ns);
-    Ok(ScanFile { meta, partition_values, row_count: file.row_count })
+    Ok(ScanFile { meta, partition_values, row_count: file.row_count, bounds: Vec::new() })
 }
 
 #[async_trait]

@@ -10,7 +10,8 @@ use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 
-use crate::ddl::{DdlError, Existing, parse_create_external_table};
+use crate::ddl::{CreateDataset, DdlError, Existing, parse_create_external_table};
+use crate::table_constraints::describe_dataset;
 use crate::{ChangedError, Dataset, PinError, PinnedDataset, Pinner, SpecError};
 
 /// Why a dataset could not be registered. Then nothing has been.
@@ -86,6 +87,8 @@ pub enum Registration {
 /// With `cache = "memory"` it is read once, now, and registered from memory, unless it has more columns than
 /// `cache_max_columns`. `cache = "delta_staging"` is refused here: it needs a cache root, which alluvium-delta-cache has.
 ///
+/// `alluvium.table_constraints` then has what is declared of its rows.
+///
 /// The answer is what was registered: its identity, and [`PinnedDataset::recheck`], which belongs between the last row that
 /// was read and whatever is published of it.
 ///
@@ -105,7 +108,8 @@ pub async fn register_dataset(
 /// Registers what a `CREATE EXTERNAL TABLE` declares, as [`register_dataset`] does. Relative locations are relative to
 /// `base_dir`.
 ///
-/// This is a call of the host, not of a user's SQL: the session's SQL policy is not asked.
+/// This is a call of the host, not of a user's SQL: the session's SQL policy is not asked. With [`ExternalDatasets`](crate::ExternalDatasets)
+/// a session's own SQL does the same, under its policy.
 ///
 /// # Errors
 /// As the variants of [`RegisterError`] say.
@@ -115,7 +119,17 @@ pub async fn register_dataset_ddl(
     sql: &str,
     base_dir: &Path,
 ) -> Result<Registration, RegisterError> {
-    let created = parse_create_external_table(sql).map_err(|source| RegisterError::Ddl { source: Box::new(source) })?;
+    register_created(session, pinner, parse_create_external_table(sql), base_dir).await
+}
+
+/// Registers what a statement was read as.
+pub(crate) async fn register_created(
+    session: &Session,
+    pinner: &Pinner,
+    created: Result<CreateDataset, DdlError>,
+    base_dir: &Path,
+) -> Result<Registration, RegisterError> {
+    let created = created.map_err(|source| RegisterError::Ddl { source: Box::new(source) })?;
     let dataset = Dataset::resolve(&created.name, &created.spec, base_dir)
         .map_err(|source| RegisterError::Spec { source: Box::new(source) })?;
     register(session, pinner, &dataset, created.existing).await
@@ -128,28 +142,25 @@ async fn register(
     existing: Existing,
 ) -> Result<Registration, RegisterError> {
     let context = session.context();
-    let name = || dataset.name().to_owned();
+    let failed = Failed(dataset.name());
     if dataset.cache() == DatasetCache::DeltaStaging {
-        return Err(RegisterError::NoCacheRoot { dataset: name() });
+        return Err(RegisterError::NoCacheRoot { dataset: dataset.name().to_owned() });
     }
-    let pin_error = |source| RegisterError::Pin { dataset: name(), source: Box::new(source) };
-    let session_error = |source| RegisterError::Session { dataset: name(), source: Box::new(source) };
     // A bare string would be parsed as SQL and lose its capitals.
     let table = TableReference::bare(dataset.name());
-    let exists = context.table_exist(table.clone()).map_err(session_error)?;
+    let exists = context.table_exist(table.clone()).map_err(|source| failed.session(source))?;
     match existing {
-        Existing::Refuse if exists => return Err(RegisterError::Exists { dataset: name() }),
+        Existing::Refuse if exists => return Err(RegisterError::Exists { dataset: dataset.name().to_owned() }),
         Existing::Keep if exists => return Ok(Registration::Kept),
         Existing::Refuse | Existing::Keep | Existing::Replace => {}
     }
-    let pinned = pinner.pin(context, dataset).await.map_err(pin_error)?;
-    let mut provider = pinned.provider().map_err(pin_error)?;
+    let pinned = pinner.pin(context, dataset).await.map_err(|source| failed.pin(source))?;
+    let mut provider = pinned.provider().map_err(|source| failed.pin(source))?;
     if dataset.cache() == DatasetCache::Memory && pinned.schema().fields().len() <= dataset.cache_max_columns() {
-        provider = in_memory(context, provider).await.map_err(session_error)?;
-        let changed = |source| RegisterError::Changed { dataset: name(), source: Box::new(source) };
-        pinned.recheck().map_err(changed)?;
+        provider = in_memory(context, provider).await.map_err(|source| failed.session(source))?;
+        pinned.recheck().map_err(|source| failed.changed(source))?;
     }
-    enter(session, &pinned, provider, existing)?;
+    enter(session, &pinned, provider, existing).await?;
     Ok(Registration::Registered(pinned))
 }
 
@@ -158,47 +169,64 @@ async fn register(
 ///
 /// # Errors
 /// As the variants of [`RegisterError`] say.
-pub fn register_pinned(
+pub async fn register_pinned(
     session: &Session,
     pinned: &PinnedDataset,
     provider: Arc<dyn TableProvider>,
 ) -> Result<(), RegisterError> {
     let table = TableReference::bare(pinned.name());
-    let session_error = |source| RegisterError::Session { dataset: pinned.name().to_owned(), source: Box::new(source) };
-    if session.context().table_exist(table).map_err(session_error)? {
+    let exists = session.context().table_exist(table).map_err(|source| Failed(pinned.name()).session(source))?;
+    if exists {
         return Err(RegisterError::Exists { dataset: pinned.name().to_owned() });
     }
-    enter(session, pinned, provider, Existing::Refuse)
+    enter(session, pinned, provider, Existing::Refuse).await
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where datasets enter a session")]
-fn enter(
+async fn enter(
     session: &Session,
     pinned: &PinnedDataset,
     provider: Arc<dyn TableProvider>,
     existing: Existing,
 ) -> Result<(), RegisterError> {
     let context = session.context();
-    let name = || pinned.name().to_owned();
-    let session_error = |source| RegisterError::Session { dataset: name(), source: Box::new(source) };
+    let failed = Failed(pinned.name());
     // A bare string would be parsed as SQL and lose its capitals.
-    let mut tables = vec![(TableReference::bare(pinned.name()), provider)];
+    let table = TableReference::bare(pinned.name());
+    let mut tables = vec![(table.clone(), provider)];
     if let Some(changes) = pinned.changes() {
         let table = TableReference::bare(changes.name());
-        if existing != Existing::Replace && context.table_exist(table.clone()).map_err(session_error)? {
+        let exists = context.table_exist(table.clone()).map_err(|source| failed.session(source))?;
+        if existing != Existing::Replace && exists {
             return Err(RegisterError::Exists { dataset: changes.name() });
         }
-        let failed = |source| RegisterError::Pin {
-            dataset: name(),
-            source: Box::new(PinError::Changes { dataset: name(), source: Box::new(source) }),
-        };
-        tables.push((table, changes.provider(context).map_err(failed)?));
+        let provider = changes.provider(context).map_err(|source| {
+            failed.pin(PinError::Changes { dataset: pinned.name().to_owned(), source: Box::new(source) })
+        })?;
+        tables.push((table, provider));
     }
     for (table, provider) in tables {
-        context.deregister_table(table.clone()).map_err(session_error)?;
-        context.register_table(table, provider).map_err(session_error)?;
+        context.deregister_table(table.clone()).map_err(|source| failed.session(source))?;
+        context.register_table(table, provider).map_err(|source| failed.session(source))?;
     }
-    Ok(())
+    describe_dataset(session, table, pinned).await.map_err(|source| failed.session(source))
+}
+
+/// Errors of the dataset of this name.
+struct Failed<'a>(&'a str);
+
+impl Failed<'_> {
+    fn pin(&self, source: PinError) -> RegisterError {
+        RegisterError::Pin { dataset: self.0.to_owned(), source: Box::new(source) }
+    }
+
+    fn changed(&self, source: ChangedError) -> RegisterError {
+        RegisterError::Changed { dataset: self.0.to_owned(), source: Box::new(source) }
+    }
+
+    fn session(&self, source: DataFusionError) -> RegisterError {
+        RegisterError::Session { dataset: self.0.to_owned(), source: Box::new(source) }
+    }
 }
 
 /// All rows, in the partitions in which they were read.

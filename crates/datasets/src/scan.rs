@@ -40,6 +40,16 @@ pub(crate) struct ScanFile {
     /// In the order of the partition columns.
     pub(crate) partition_values: Vec<ScalarValue>,
     pub(crate) row_count: Option<u64>,
+    pub(crate) bounds: Vec<Bounds>,
+}
+
+/// The least and the greatest value of a column of a file that has no NULL in it. They have to be exactly these.
+#[derive(Debug, Clone)]
+pub(crate) struct Bounds {
+    /// The place of the column in the caller's schema.
+    pub(crate) column: usize,
+    pub(crate) min: ScalarValue,
+    pub(crate) max: ScalarValue,
 }
 
 #[derive(Debug)]
@@ -144,6 +154,22 @@ impl FileScan {
         LexOrdering::new(by).into_iter().collect()
     }
 
+    /// What leaves out a file, and shows that files follow each other in order. NULLs would be passed over by the latter; so
+    /// bounds are of columns without any.
+    fn file_statistics(&self, file: &ScanFile) -> Option<Arc<Statistics>> {
+        if file.bounds.is_empty() {
+            return None;
+        }
+        let mut statistics = Statistics::new_unknown(self.table_schema.table_schema());
+        for bounds in &file.bounds {
+            let column = &mut statistics.column_statistics[self.places[bounds.column]];
+            column.min_value = Precision::Exact(bounds.min.clone());
+            column.max_value = Precision::Exact(bounds.max.clone());
+            column.null_count = Precision::Exact(0);
+        }
+        Some(Arc::new(statistics))
+    }
+
     /// Only row counts are claimed, and only where they are known of every file: column statistics of footers are
     /// partly inexact, and the optimizer would answer queries from them.
     fn statistics(&self, files: &[ScanFile]) -> Statistics {
@@ -183,8 +209,10 @@ impl TableProvider for FileScan {
         }
         let statistics = self.statistics(&files);
         let files = files.into_iter().map(|file| {
+            let statistics = self.file_statistics(&file);
             // Set without `with_statistics`, which would claim that no partition value is NULL.
-            PartitionedFile::new_from_meta(file.meta).with_partition_values(file.partition_values)
+            let file = PartitionedFile::new_from_meta(file.meta).with_partition_values(file.partition_values);
+            PartitionedFile { statistics, ..file }
         });
         // Whole files here; the optimizer splits large ones by byte range where the format allows it.
         let groups = FileGroup::new(files.collect()).split_files(state.config().target_partitions().max(1));

@@ -10,6 +10,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use chrono::{DateTime, FixedOffset};
 
 use crate::SpecError;
+use crate::credentials;
 use crate::options::{self, BadValue, ReadOptions};
 use crate::shape::{self, Shape};
 
@@ -177,6 +178,9 @@ impl<'a> Check<'a> {
         let known = options::names(self.spec.format);
         match self.spec.options.keys().find(|option| !known.contains(&option.as_str())) {
             None => Ok(()),
+            Some(option) if credentials::is_of_cloud_store(option) => {
+                Err(SpecError::CloudOption { dataset: self.dataset(), option: option.clone() })
+            }
             Some(option) => Err(SpecError::UnknownOption {
                 dataset: self.dataset(),
                 format: self.spec.format,
@@ -255,8 +259,8 @@ impl<'a> Check<'a> {
                     return Err(SpecError::FileUrl { dataset: self.dataset(), path: path.clone() });
                 }
                 Some(scheme) => {
-                    let scheme = scheme.to_owned();
-                    return Err(SpecError::RemotePath { dataset: self.dataset(), path: path.clone(), scheme });
+                    let (scheme, path) = (scheme.to_owned(), credentials::without(path));
+                    return Err(SpecError::RemotePath { dataset: self.dataset(), path, scheme });
                 }
             }
         }

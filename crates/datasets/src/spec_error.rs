@@ -35,6 +35,17 @@ pub enum SpecError {
         /// The options of the format.
         known: &'static [&'static str],
     },
+    /// An option configures a cloud store, or holds what opens one. Its value is nowhere in this error.
+    #[error(
+        "source `{dataset}`: option `{option}` is of a cloud store, and cloud stores are not in this build: remove it, and name \
+         local files"
+    )]
+    CloudOption {
+        /// The source.
+        dataset: String,
+        /// The option as it was written.
+        option: String,
+    },
     /// An option's value cannot be.
     #[error("source `{dataset}`: option `{option}` cannot be `{value}`: it takes {expected}")]
     OptionValue {

@@ -272,7 +272,7 @@ impl DeltaCache {
             Some(rows) => rows.provider(),
             None => pinned.provider().map_err(pin_error)?,
         };
-        register_pinned(session, &pinned, provider).map_err(refused)?;
+        register_pinned(session, &pinned, provider).await.map_err(refused)?;
         Ok((pinned, rows))
     }
 

@@ -133,7 +133,8 @@ impl DeltaCache {
         let live = self.index.entries()?.found;
         let orphans = self.orphans(&live)?.into_iter();
         // What cannot be read is nobody's.
-        let committed = orphans.filter_map(|orphan| self.committed_entry(orphan.scope, orphan.id, orphan.dir, orphan.key).ok());
+        let committed =
+            orphans.filter_map(|orphan| self.committed_entry(orphan.scope, orphan.id, orphan.dir, orphan.key).ok());
         let mut entries: Vec<Entry> = committed.chain(live).filter(|entry| entry.run_id == run_id).collect();
         entries.sort_by_key(|entry| entry.created_unix_ms);
         Ok(entries)

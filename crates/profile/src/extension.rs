@@ -1,19 +1,23 @@
 //! What upper crates bring into every session, slot by slot.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
 use alluvium_functions::{Function, VersionedFunction};
+use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, TableFunctionImpl, TableProviderFactory};
 use datafusion::execution::session_state::CacheFactory;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_planner::ExtensionPlanner;
+use datafusion::sql::parser::CreateExternalTable;
 use object_store::ObjectStore;
 use url::Url;
 
 use crate::function_versions::FunctionVersions;
+use crate::session::Session;
 
 /// The places of a session that can be filled, in the order in which they are.
 ///
@@ -95,6 +99,19 @@ pub trait SessionExtension: fmt::Debug + Send + Sync {
     fn install(&self, parts: &mut SessionParts) -> Result<(), Box<dyn Error + Send + Sync>>;
 }
 
+/// Makes and registers the table of a `CREATE EXTERNAL TABLE`, from the statement as it was written.
+///
+/// The engine's own [`TableProviderFactory`] sees a plan of it, which has lost what the statement said: text has become a view of
+/// text, options have changed their names, and `OR REPLACE` has taken the old table away before there is a new one.
+#[async_trait]
+pub trait ExternalTableFactory: fmt::Debug + Send + Sync {
+    /// Registers the table with `session`, whose SQL policy has let the statement through.
+    ///
+    /// # Errors
+    /// Whatever keeps it from doing so; then nothing is registered. What an error says shows nobody's credentials.
+    async fn create(&self, session: &Session, table: CreateExternalTable) -> Result<(), Box<dyn Error + Send + Sync>>;
+}
+
 /// A session that is being made: what extensions have added to it so far.
 #[derive(Default)]
 pub struct SessionParts {
@@ -105,6 +122,7 @@ pub struct SessionParts {
     pub(crate) table_functions: Vec<(String, Arc<dyn TableFunctionImpl>)>,
     pub(crate) extension_planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
     pub(crate) table_factories: Vec<(String, Arc<dyn TableProviderFactory>)>,
+    pub(crate) external_tables: BTreeMap<String, Arc<dyn ExternalTableFactory>>,
     pub(crate) prepared: Vec<(String, String)>,
     pub(crate) cache_factory: Option<Arc<dyn CacheFactory>>,
     pub(crate) physical_rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
@@ -153,7 +171,13 @@ impl SessionParts {
         self.extension_planners.push(planner);
     }
 
-    /// Makes the tables of `CREATE EXTERNAL TABLE … STORED AS name`.
+    /// Makes the tables of `CREATE EXTERNAL TABLE … STORED AS name`, and comes before a [table factory](Self::table_factory) of
+    /// this name.
+    pub fn external_table_factory(&mut self, name: impl Into<String>, factory: Arc<dyn ExternalTableFactory>) {
+        self.external_tables.insert(name.into().to_uppercase(), factory);
+    }
+
+    /// Makes the tables of `CREATE EXTERNAL TABLE … STORED AS name` as the engine does.
     pub fn table_factory(&mut self, name: impl Into<String>, factory: Arc<dyn TableProviderFactory>) {
         self.table_factories.push((name.into().to_uppercase(), factory));
     }

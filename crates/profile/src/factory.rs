@@ -223,7 +223,7 @@ impl SessionFactory {
         for (name, function) in parts.table_functions {
             context.register_udtf(&name, function);
         }
-        Ok(Session::new(context, functions, &self.profile, prepared, self.diagnostics.clone()))
+        Ok(Session::new(context, functions, parts.external_tables, &self.profile, prepared, self.diagnostics.clone()))
     }
 
     /// What fills the slots, in their order.

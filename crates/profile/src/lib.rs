@@ -40,7 +40,7 @@ mod statement;
 pub use allocator::give_back_freed_memory;
 pub use builtins::Builtins;
 pub use cache_root::CacheRoot;
-pub use extension::{SessionExtension, SessionParts, Slot};
+pub use extension::{ExternalTableFactory, SessionExtension, SessionParts, Slot};
 pub use factory::{SessionError, SessionFactory};
 pub use function_versions::FunctionVersions;
 pub use kv_cache::KvCache;

@@ -209,6 +209,14 @@ pub enum QueryError {
         /// Its name.
         name: String,
     },
+    /// What `CREATE EXTERNAL TABLE` declares cannot be registered.
+    #[error("the external table {table} cannot be created")]
+    ExternalTable {
+        /// Its name as it was written.
+        table: String,
+        /// What is wrong with it, from whoever makes tables of its file type.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The engine cannot plan the query: a wrong type, an unknown function, something it does not support.
     #[error("the query cannot be planned{}", at(*position))]
     Plan {
@@ -250,7 +258,8 @@ impl QueryError {
             | Self::PreparedTwice { .. }
             | Self::SystemQuery { .. }
             | Self::ParameterCount { .. }
-            | Self::ParameterValue { .. } => None,
+            | Self::ParameterValue { .. }
+            | Self::ExternalTable { .. } => None,
         }
     }
 
@@ -274,6 +283,11 @@ impl QueryError {
             ),
             // The end of the text has no place of its own in the parser.
             None => (text, text.ends_with("found: EOF").then(|| Position::end_of(sql))),
+        };
+        // What stands in the options of a table may be a credential.
+        let message = match message.split_once(", found: ") {
+            Some((expected, found)) if found != "EOF" && declares_options(sql) => expected,
+            _ => message,
         };
         Self::Parse { position, message: message.to_owned() }
     }
@@ -319,6 +333,11 @@ impl QueryError {
             _ => Self::plan(error, diagnosed),
         }
     }
+}
+
+/// Whether it may be a `CREATE EXTERNAL TABLE`. It does not parse, so nobody knows.
+fn declares_options(sql: &str) -> bool {
+    sql.split(|c: char| !c.is_alphanumeric()).any(|word| word.eq_ignore_ascii_case("external"))
 }
 
 fn unknown_column(field: &Column, valid: &[Column], position: impl Fn(Option<&str>) -> Option<Position>) -> QueryError {

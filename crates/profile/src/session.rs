@@ -11,10 +11,12 @@ use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::sql::parser::CreateExternalTable;
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 
 use crate::builtins::Builtins;
+use crate::extension::ExternalTableFactory;
 use crate::function_versions::FunctionVersions;
 use crate::prepared::{PreparedStatement, Registry};
 use crate::query::Query;
@@ -32,6 +34,8 @@ pub struct Session {
     functions: Arc<SessionFunctions>,
     /// Those that were installed with the session, by name.
     table_functions: Arc<BTreeSet<String>>,
+    /// By file type, in capitals.
+    external_tables: Arc<BTreeMap<String, Arc<dyn ExternalTableFactory>>>,
     policy: SqlPolicy,
     pub(crate) query_spans: bool,
     pub(crate) prepared: Arc<Registry>,
@@ -61,6 +65,7 @@ impl Session {
     pub(crate) fn new(
         context: SessionContext,
         functions: Arc<SessionFunctions>,
+        external_tables: BTreeMap<String, Arc<dyn ExternalTableFactory>>,
         profile: &RuntimeProfile,
         prepared: Registry,
         diagnostics: Option<Diagnostics>,
@@ -70,6 +75,7 @@ impl Session {
             context,
             functions,
             table_functions: Arc::new(table_functions),
+            external_tables: Arc::new(external_tables),
             policy: profile.sql_policy(),
             query_spans: profile.query_spans(),
             prepared: Arc::new(prepared),
@@ -108,6 +114,12 @@ impl Session {
                 let parsed = self.parse(&text, dialect)?.under(self.policy)?;
                 let statement = match &parsed.statement {
                     statement::Statement::Statement(statement) => Some(statement.as_ref()),
+                    statement::Statement::CreateExternalTable(table) => {
+                        if let Some(factory) = self.external_tables.get(&table.file_type.to_uppercase()) {
+                            return self.create_external_table(factory.as_ref(), table).await;
+                        }
+                        None
+                    }
                     _ => None,
                 };
                 match statement {
@@ -221,6 +233,16 @@ impl Session {
             }
         }
         Ok(parsed)
+    }
+
+    async fn create_external_table(
+        &self,
+        factory: &dyn ExternalTableFactory,
+        table: &CreateExternalTable,
+    ) -> Result<DataFrame, QueryError> {
+        let refused = |source| QueryError::ExternalTable { table: table.name.to_string(), source };
+        factory.create(self, table.clone()).await.map_err(refused)?;
+        self.nothing()
     }
 
     /// Has the effect of a statement, or plans it for its rows.

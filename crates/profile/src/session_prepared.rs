@@ -98,7 +98,8 @@ impl Session {
         Ok(ScalarAndMetadata::new(value.cast_to(field.data_type())?, None))
     }
 
-    fn nothing(&self) -> Result<DataFrame, QueryError> {
+    /// The answer of a statement that has none.
+    pub(crate) fn nothing(&self) -> Result<DataFrame, QueryError> {
         self.context().read_empty().map_err(|error| QueryError::plan(error, None))
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alluvium_contracts::{CacheRootOrigin, CdfCursor, OutputResult, PlanDocument};
-use alluvium_datasets::{PinCounters, PinMemo, Pinner};
+use alluvium_datasets::{EngineCacheFunctions, ExternalDatasets, PinCounters, PinMemo, Pinner};
 use alluvium_delta_cache::{CacheError, DeltaCache, FrameCache};
 use alluvium_ledgers::{LedgerError, Ledgers};
 use alluvium_profile::{
@@ -152,15 +152,18 @@ impl Pipeline {
             Some(diagnostics) => diagnostics,
             None => sinks::of_profile(&profile, &seam)?,
         };
+        let pinner = Pinner::new(Some(memo), seam.clone());
         Ok(Self {
             sessions: match options.sessions {
                 Some(sessions) => sessions,
                 None => SessionFactory::new(profile)
                     .with_extension(Arc::new(FrameCache))
+                    .with_extension(Arc::new(ExternalDatasets::new(pinner.clone(), project.dir())))
+                    .with_extension(Arc::new(EngineCacheFunctions))
                     .with_diagnostics(diagnostics.clone()),
             },
             cache: Arc::new(cache),
-            pinner: Pinner::new(Some(memo), seam.clone()),
+            pinner,
             ledgers,
             diagnostics,
             hooks: Hooks::default(),

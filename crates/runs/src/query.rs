@@ -8,18 +8,19 @@
 //! | `alluvium.NAME` | a ledger |
 //! | `metadata_cache_snapshots.NAME` | the newest snapshot of one of the engine's caches |
 //! | `view_cache.NAME` … | a live entry: see [`entries`](crate::entries) |
+//! | `alluvium.table_constraints` | what is declared of the rows of sources |
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use alluvium_contracts::{SourceFormat, SourcePath, SourceSpec};
-use alluvium_datasets::Dataset;
+use alluvium_datasets::{Dataset, describe_dataset};
 use alluvium_delta_cache::SNAPSHOTS;
 use alluvium_ledgers::{Ledger, LedgerView};
 use alluvium_profile::{Query, Session};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{CatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider};
-use datafusion::common::DataFusionError;
+use datafusion::common::{DataFusionError, TableReference};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use fail::fail_point;
@@ -32,6 +33,8 @@ use crate::pipeline::Pipeline;
 
 const OUTPUTS: &str = "outputs";
 const LEDGERS: &str = "alluvium";
+/// Beside the ledgers: see [`describe_dataset`].
+const CONSTRAINTS: &str = "table_constraints";
 
 /// The rows of an answer, as they come.
 pub struct QueryAnswer {
@@ -74,6 +77,12 @@ impl Pipeline {
         decisions.sources.bind(self, &decisions.reading)?;
         for decision in decisions.views.values() {
             decision.reference.bind(self.rows(&decisions, decision)?);
+        }
+        if wanted.constraints {
+            for pin in decisions.pins() {
+                let source = TableReference::bare(pin.name());
+                describe_dataset(session, source, pin).await.map_err(RunError::execute)?;
+            }
         }
         self.register_outputs(session, &wanted.outputs).await?;
         let ledgers = match wanted.ledgers.is_some() || wanted.entries {
@@ -125,6 +134,11 @@ impl Pipeline {
                     true
                 }
                 "" | OUTPUTS if spec.outputs.contains_key(table) => wanted.outputs.insert(table.to_owned()),
+                LEDGERS if table == CONSTRAINTS => {
+                    wanted.sources.extend(spec.sources.keys().cloned());
+                    wanted.constraints = true;
+                    true
+                }
                 LEDGERS if Ledger::all().iter().any(|ledger| ledger.sql_name() == table) => {
                     wanted.ledgers.get_or_insert_default();
                     true
@@ -140,6 +154,7 @@ impl Pipeline {
                     wanted.ledgers = Some(LedgerView::all().into());
                     wanted.entries = true;
                     wanted.snapshots = true;
+                    wanted.constraints = true;
                     true
                 }
             };
@@ -245,12 +260,18 @@ struct Wanted {
     entries: bool,
     /// The snapshots of the engine's caches.
     snapshots: bool,
+    /// What is declared of the sources.
+    constraints: bool,
 }
 
-/// A new schema of the default catalog.
+/// A schema of the default catalog, made if it is not there.
 fn schema(session: &Session, name: &str) -> Result<Arc<dyn SchemaProvider>, RunError> {
+    let catalog = catalog(session)?;
+    if let Some(known) = catalog.schema(name) {
+        return Ok(known);
+    }
     let tables: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());
-    catalog(session)?.register_schema(name, Arc::clone(&tables)).map_err(RunError::execute)?;
+    catalog.register_schema(name, Arc::clone(&tables)).map_err(RunError::execute)?;
     Ok(tables)
 }
 

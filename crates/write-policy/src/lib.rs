@@ -46,7 +46,7 @@ pub use log::{HeadCommit, added_files, commit_info, commit_metadata, head_commit
 pub use maintain::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError};
 pub use overrides::WriteOverrides;
 pub use policy::{ReaderColumn, ResolvedWritePolicy, resolve_stats_columns};
-pub use read::{active_files, table_order, transaction_version};
+pub use read::{RecordedOrder, active_files, recorded_order, table_order, transaction_version};
 pub use report::report_committed;
 pub use verify::verify_table;
 pub use write::{write_files, write_files_with};

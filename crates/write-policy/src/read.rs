@@ -1,9 +1,11 @@
 //! Reading back by replaying the log.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
 use alluvium_contracts::ContentDigest;
+use deltalake_core::DeltaTable;
 use deltalake_core::kernel::LogicalFileView;
 use parquet::file::metadata::ParquetMetaDataReader;
 use serde_json::Value;
@@ -109,17 +111,40 @@ pub async fn table_order(table_dir: &Path, version: u64) -> Result<Option<Vec<St
     Ok(order_of(&open(table_dir)?.load(Some(version)).await?))
 }
 
+/// The order that one write gave to all files of a version, and which place in it each file has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordedOrder {
+    /// The columns, ascending, NULLs first: inside each file, and over the files of each partition, which do not overlap.
+    pub columns: Vec<String>,
+    /// The place of each file among those of its partition, by its path in the log, decoded. Smaller ones come first.
+    pub places: BTreeMap<String, u64>,
+}
+
+/// [`table_order`] of a table that is loaded already, at the version that it is loaded at, with the files.
+///
+/// `None` also of a table that is loaded without its files.
+#[must_use]
+pub fn recorded_order(table: &DeltaTable) -> Option<RecordedOrder> {
+    recorded(table.snapshot().ok()?.snapshot().try_log_data().ok()?.iter())
+}
+
 /// The order that all files of a version share.
 pub(crate) fn order_of(loaded: &Loaded) -> Option<Vec<String>> {
-    let mut order = None;
-    for file in loaded.state.log_data().iter() {
+    recorded(loaded.state.log_data().iter()).map(|order| order.columns)
+}
+
+fn recorded(files: impl Iterator<Item = LogicalFileView>) -> Option<RecordedOrder> {
+    let (mut order, mut places) = (None, BTreeMap::new());
+    for file in files {
         let tag: Value = serde_json::from_str(&tag(&file, ORDER_TAG)?).ok()?;
         let this = (tag.get("write")?.clone(), tag.get("columns")?.clone());
         if *order.get_or_insert_with(|| this.clone()) != this {
             return None;
         }
+        places.insert(file.path().into_owned(), tag.get("index")?.as_u64()?);
     }
-    serde_json::from_value(order?.1).ok()
+    Some(RecordedOrder { columns: serde_json::from_value(order?.1).ok()?, places })
 }
 
 pub(crate) fn open(table_dir: &Path) -> Result<TableDir, ReadError> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use alluvium_contracts::{
     CacheArtifact, CacheCommitMetadata, CacheScope, ComponentChange, Contract, DatasetSpec, DeltaStatsDecision,
     DeltaWritePolicy, Encoding, InputKind, MissExplanation, OutputResult, PlanBundleArtifact, ProtocolReport,
-    ReplayDocument, RunCommit, RunResult, ViewResult, WriteReport, contract, validate,
+    ReplayDocument, RunCommit, RunResult, ViewCacheArtifact, ViewResult, WriteReport, contract, validate,
 };
 use alluvium_ledgers::decode_rows;
 use alluvium_runs::{Pipeline, RunError, RunName};

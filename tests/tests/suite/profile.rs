@@ -172,3 +172,33 @@ async fn the_doctor_says_what_a_project_runs_on_and_changes_nothing() {
     let damaged = examined(with(&[]));
     assert_eq!(check(&damaged, "cache root").status, CheckStatus::Warning);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_shows_what_is_declared_of_sources_beside_the_ledgers() {
+    let lab = lab();
+    lab.edit(
+        "alluvium.toml",
+        "path = \"data/events.parquet\"",
+        "path = \"data/events.parquet\"\n\n[sources.events.evolution]\ndefaults = { c = 7 }",
+    );
+    lab.run().await;
+    let said =
+        lab.sql("select table_name, constraint_type, column_name, expression from alluvium.table_constraints").await;
+    assert!(said.contains("events") && said.contains("| DEFAULT         | c           | 7 "), "{said}");
+    // Asked for with everything else, it leaves the ledgers where they are.
+    let said = lab.sql("select table_name from information_schema.tables where table_schema = 'alluvium'").await;
+    assert!(said.contains("table_constraints") && said.contains("cache_runs"), "{said}");
+    assert!(lab.sql("select count(*) as n from alluvium.cache_runs").await.contains("| 1 "));
+    assert!(lab.sql("select count(*) as n from predicate_cache()").await.contains("| 0 "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_external_table_is_a_dataset_of_the_project() {
+    let lab = lab();
+    let create = "create external table t stored as parquet location 'data/events.parquet'";
+    let admin = || with(&[("ALLUVIUM_PROFILE_SQL_POLICY", "admin")]);
+    answer(&Lab::open_with(lab.dir(), admin()), create).await;
+    // Not the engine's own table, which would take the file for what it is called.
+    let said = refused(&lab, admin(), &format!("{create} options ('aws_secret_access_key' 'hunter2')")).await;
+    assert!(said.contains("the external table t cannot be created") && !said.contains("hunter2"), "{said}");
+}

@@ -1,6 +1,7 @@
 //! From SQL to a declaration.
 
 use alluvium_contracts::{ColumnSpec, DatasetFormat, DatasetSpec, OrderingSpec, SourcePath};
+use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{CreateExternalTable, DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     ColumnDef, ColumnOption, Expr, Ident, IndexColumn, ObjectNamePart, OrderByExpr, TableConstraint, Value,
@@ -10,6 +11,7 @@ use serde_json::Map;
 use super::emit::fields;
 use super::types::of_sql;
 use super::{CreateDataset, DdlError, Existing, FORMAT_PREFIX, SPEC_OPTION, TIMESTAMP, VERSION};
+use crate::credentials;
 
 /// Reads exactly one `CREATE EXTERNAL TABLE` as a declaration.
 ///
@@ -20,7 +22,7 @@ use super::{CreateDataset, DdlError, Existing, FORMAT_PREFIX, SPEC_OPTION, TIMES
 /// # Errors
 /// As the variants of [`DdlError`] say; nothing is passed over.
 pub fn parse_create_external_table(sql: &str) -> Result<CreateDataset, DdlError> {
-    let syntax = |source| DdlError::Syntax { source: Box::new(source) };
+    let syntax = |source: DataFusionError| DdlError::Syntax { message: unquoting(&source.to_string()).to_owned() };
     let mut statements = DFParserBuilder::new(sql).build().map_err(syntax)?.parse_statements().map_err(syntax)?;
     let table = match (statements.pop_front(), statements.len()) {
         (Some(Statement::CreateExternalTable(table)), 0) => table,
@@ -33,7 +35,13 @@ pub fn parse_create_external_table(sql: &str) -> Result<CreateDataset, DdlError>
     read(table)
 }
 
-fn read(table: CreateExternalTable) -> Result<CreateDataset, DdlError> {
+/// The parser's word up to what it found, which may be the value of an option.
+fn unquoting(message: &str) -> &str {
+    message.split_once(", found: ").map_or(message, |(expected, _)| expected)
+}
+
+/// Reads a parsed `CREATE EXTERNAL TABLE`, as [`parse_create_external_table`] does.
+pub(crate) fn read(table: CreateExternalTable) -> Result<CreateDataset, DdlError> {
     let clause = |clause, instead| Err(DdlError::Clause { clause, instead });
     if table.unbounded {
         return clause("UNBOUNDED", "a dataset is a pinned list of files; leave it out");
@@ -52,6 +60,9 @@ fn read(table: CreateExternalTable) -> Result<CreateDataset, DdlError> {
     let name = normalized(name);
     let format = format(&table.file_type)?;
     let mut locations = table.locations;
+    if let Some(url) = locations.iter().find(|location| credentials::are_in(location)) {
+        return Err(DdlError::CloudLocation { url: credentials::without(url) });
+    }
     let path = match locations.len() {
         1 => SourcePath::One(locations.remove(0)),
         _ => SourcePath::Many(locations),
@@ -161,6 +172,9 @@ fn options(mut spec: DatasetSpec, options: Vec<(String, Value)>) -> Result<Datas
         let value = text(value);
         let is_delta = spec.format == DatasetFormat::Delta;
         let name = name.strip_prefix(FORMAT_PREFIX).unwrap_or(&name).to_owned();
+        if credentials::is_of_cloud_store(&name) {
+            return Err(DdlError::CloudOption { option: name });
+        }
         let twice = match name.as_str() {
             SPEC_OPTION => rest.replace(value).is_some(),
             VERSION if is_delta => {
@@ -186,7 +200,15 @@ fn options(mut spec: DatasetSpec, options: Vec<(String, Value)>) -> Result<Datas
         all.extend(rest);
         serde_json::from_value(all.into())
     });
-    overlaid.map_err(|source| DdlError::Value { option: SPEC_OPTION, value: rest, source: Box::new(source) })
+    let spec: DatasetSpec = overlaid.map_err(|source| match credentials::are_mentioned(&rest) {
+        // Even the decoder's word shows values.
+        true => DdlError::CloudOption { option: SPEC_OPTION.to_owned() },
+        false => DdlError::Value { option: SPEC_OPTION, value: rest, source: Box::new(source) },
+    })?;
+    match spec.options.keys().find(|name| credentials::is_of_cloud_store(name)) {
+        Some(option) => Err(DdlError::CloudOption { option: option.clone() }),
+        None => Ok(spec),
+    }
 }
 
 fn text(value: Value) -> String {

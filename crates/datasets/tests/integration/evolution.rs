@@ -315,3 +315,61 @@ fn evolutions_that_reach_nothing_are_refused_by_name() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+/// The naive way to a default: the engine's own table, with an adapter that puts a literal where a file has no column.
+/// Statistics and pruning still believe that the column is all NULL there.
+#[tokio::test]
+async fn an_adapter_alone_would_lose_rows_by_statistics() {
+    use datafusion::common::ScalarValue;
+    use datafusion::datasource::file_format::parquet::ParquetFormat;
+    use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+    use datafusion::physical_expr::PhysicalExpr;
+    use datafusion::physical_expr_adapter::{
+        DefaultPhysicalExprAdapterFactory, PhysicalExprAdapter, PhysicalExprAdapterFactory,
+        replace_columns_with_literals,
+    };
+
+    #[derive(Debug)]
+    struct Naive;
+    #[derive(Debug)]
+    struct Adapts(Arc<dyn PhysicalExprAdapter>, bool);
+
+    impl PhysicalExprAdapterFactory for Naive {
+        fn create(
+            &self,
+            logical: arrow::datatypes::SchemaRef,
+            physical: arrow::datatypes::SchemaRef,
+        ) -> datafusion::error::Result<Arc<dyn PhysicalExprAdapter>> {
+            let lacks = physical.index_of("c").is_err();
+            Ok(Arc::new(Adapts(DefaultPhysicalExprAdapterFactory.create(logical, physical)?, lacks)))
+        }
+    }
+
+    impl PhysicalExprAdapter for Adapts {
+        fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> datafusion::error::Result<Arc<dyn PhysicalExpr>> {
+            let seven = ScalarValue::from(7_i64);
+            let literals: std::collections::HashMap<&str, &ScalarValue> =
+                self.1.then_some(("c", &seven)).into_iter().collect();
+            self.0.rewrite(replace_columns_with_literals(expr, &literals)?)
+        }
+    }
+
+    let project = Project::with(eager());
+    let spec = defaults(&project);
+    let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension("");
+    let url = ListingTableUrl::parse(project.data().join("d/").to_str().unwrap()).unwrap();
+    let pinned = project.pin_spec(&spec).await;
+    let config = ListingTableConfig::new(url)
+        .with_listing_options(options)
+        .with_schema(Arc::clone(pinned.schema()))
+        .with_expr_adapter_factory(Arc::new(Naive));
+    let naive: Arc<dyn datafusion::catalog::TableProvider> = Arc::new(ListingTable::try_new(config).unwrap());
+    let mut wrong = 0;
+    for sql in ["select count(c) as n from t", "select k from t where c = 7", "select min(c) as a, max(c) as z from t"]
+    {
+        let right = project.query(&pinned, sql).await;
+        let found = crate::support::query(&project.ctx, Arc::clone(&naive), sql).await.unwrap();
+        wrong += usize::from(crate::support::sorted(&found) != crate::support::sorted(&right));
+    }
+    assert!(wrong > 0, "the naive way is right after all: the trap is gone, and so may be the groups of files");
+}
