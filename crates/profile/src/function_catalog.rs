@@ -81,10 +81,10 @@ impl Callable {
 }
 
 /// Each function with the names that lead to it. Where another took a function's own name, it is the other that has it.
-fn by_function<'a, F: PartialEq>(
-    functions: &'a HashMap<String, Arc<F>>,
+fn by_function<F: PartialEq>(
+    functions: &HashMap<String, Arc<F>>,
     name: impl Fn(&F) -> &str,
-) -> Vec<(&'a Arc<F>, Vec<String>)> {
+) -> Vec<(&Arc<F>, Vec<String>)> {
     let mut found: BTreeMap<&str, (&Arc<F>, Vec<String>)> = BTreeMap::new();
     for function in functions.values() {
         let own = name(function);
