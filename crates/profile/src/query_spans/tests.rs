@@ -1,5 +1,6 @@
 //! What a plan tells of its operators, and what it looks like while it is watched.
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::physical_plan::displayable;
 use futures::TryStreamExt;
 
@@ -31,7 +32,7 @@ async fn operators_are_told_with_what_they_measured() {
     let session = session(true);
     let plan = plan(&session).await;
     let batches: Vec<_> = session.execute_merged(Arc::clone(&plan)).unwrap().try_collect().await.unwrap();
-    assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 2);
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
 
     let root = operator(plan.as_ref());
     let names = names(&root);
