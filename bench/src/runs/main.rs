@@ -132,7 +132,7 @@ fn record(ledgers: &Ledgers, seam: &Seam, number: u64, rows: u64) -> Result<()> 
 
 /// In one run of ten a tenth of the views is computed.
 fn writes(number: u64, rows: u64) -> u64 {
-    if number % 10 == 0 { rows.div_ceil(10) } else { 0 }
+    if number.is_multiple_of(10) { rows.div_ceil(10) } else { 0 }
 }
 
 fn inventory(run_id: RunId, event_time_unix_ms: i64, (number, rows): (u64, u64), row: u64) -> CacheInventoryEntry {

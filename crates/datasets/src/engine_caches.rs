@@ -92,7 +92,7 @@ impl EngineCache {
 
     const fn columns(self) -> &'static [Column] {
         use Column::{
-            ColumnCount, ETag, ExpiresInSeconds, FileCount, FileModified, FileSizeBytes, Hits, Path, RowCount,
+            Columns, ETag, ExpiresInSeconds, FileCount, FileModified, FileSizeBytes, Hits, Path, RowCount,
             SizeBytes, TableName, Version,
         };
         match self {
@@ -103,7 +103,7 @@ impl EngineCache {
                 FileSizeBytes,
                 FileModified,
                 RowCount,
-                ColumnCount,
+                Columns,
                 SizeBytes,
                 Hits,
                 ExpiresInSeconds,
@@ -226,7 +226,7 @@ enum Column {
     ETag,
     Version,
     RowCount,
-    ColumnCount,
+    Columns,
     SizeBytes,
     Hits,
     ExpiresInSeconds,
@@ -243,7 +243,7 @@ impl Column {
             Self::ETag => "e_tag",
             Self::Version => "version",
             Self::RowCount => "row_count",
-            Self::ColumnCount => "column_count",
+            Self::Columns => "column_count",
             Self::SizeBytes => "size_bytes",
             Self::Hits => "hits",
             Self::ExpiresInSeconds => "expires_in_seconds",
@@ -257,7 +257,7 @@ impl Column {
             Self::FileCount
             | Self::FileSizeBytes
             | Self::RowCount
-            | Self::ColumnCount
+            | Self::Columns
             | Self::SizeBytes
             | Self::Hits => DataType::Int64,
             Self::FileModified => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
@@ -285,7 +285,7 @@ impl Column {
             Self::FileCount => numbers(entries.map(|entry| entry.file_count)),
             Self::FileSizeBytes => numbers(entries.map(|entry| Some(entry.file_size_bytes))),
             Self::RowCount => numbers(entries.map(|entry| entry.row_count)),
-            Self::ColumnCount => numbers(entries.map(|entry| entry.column_count)),
+            Self::Columns => numbers(entries.map(|entry| entry.column_count)),
             Self::SizeBytes => numbers(entries.map(|entry| Some(entry.size_bytes))),
             Self::Hits => numbers(entries.map(|entry| Some(entry.hits))),
             Self::FileModified => {

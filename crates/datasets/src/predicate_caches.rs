@@ -67,7 +67,7 @@ impl PredicateCaches {
         let Some((config, source)) = scan.downcast_to_file_source::<ParquetSource>() else {
             return;
         };
-        let mut files = config.file_groups.iter().flat_map(|group| group.iter());
+        let mut files = config.file_groups.iter().flat_map(FileGroup::iter);
         let Some(first) = files.next().filter(|_| source.filter().is_some()) else {
             return;
         };

@@ -86,7 +86,7 @@ async fn entries_of_all_scopes_are_in_the_catalog_and_can_be_queried() {
         .sql(
             "select count(*) as n from alluvium.cache_entries e join alluvium.cache_inventory i
              on e.cache_path = i.cache_path and e.schema_hash = i.schema_hash and e.delta_version = i.delta_version
-             and e.plan_fingerprint is not distinct from i.plan_fingerprint and i.result = 'write'",
+             and i.result = 'write' and (e.plan_fingerprint is not distinct from i.plan_fingerprint)",
         )
         .await;
     assert!(ledger.contains("| 4 |"), "what runs wrote: {ledger}");
