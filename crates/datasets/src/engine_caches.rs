@@ -92,22 +92,14 @@ impl EngineCache {
 
     const fn columns(self) -> &'static [Column] {
         use Column::{
-            Columns, ETag, ExpiresInSeconds, FileCount, FileModified, FileSizeBytes, Hits, Path, RowCount,
-            SizeBytes, TableName, Version,
+            Columns, ETag, ExpiresInSeconds, FileCount, FileModified, FileSizeBytes, Hits, Path, RowCount, SizeBytes,
+            TableName, Version,
         };
         match self {
             Self::Metadata => &[Path, FileSizeBytes, FileModified, ETag, Version, SizeBytes, Hits, ExpiresInSeconds],
-            Self::Statistics => &[
-                TableName,
-                Path,
-                FileSizeBytes,
-                FileModified,
-                RowCount,
-                Columns,
-                SizeBytes,
-                Hits,
-                ExpiresInSeconds,
-            ],
+            Self::Statistics => {
+                &[TableName, Path, FileSizeBytes, FileModified, RowCount, Columns, SizeBytes, Hits, ExpiresInSeconds]
+            }
             Self::ListFiles => &[TableName, Path, FileCount, FileSizeBytes, SizeBytes, Hits, ExpiresInSeconds],
         }
     }
@@ -254,12 +246,9 @@ impl Column {
     fn data_type(self) -> DataType {
         match self {
             Self::TableName | Self::Path | Self::ETag | Self::Version => DataType::Utf8,
-            Self::FileCount
-            | Self::FileSizeBytes
-            | Self::RowCount
-            | Self::Columns
-            | Self::SizeBytes
-            | Self::Hits => DataType::Int64,
+            Self::FileCount | Self::FileSizeBytes | Self::RowCount | Self::Columns | Self::SizeBytes | Self::Hits => {
+                DataType::Int64
+            }
             Self::FileModified => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::ExpiresInSeconds => DataType::Float64,
         }

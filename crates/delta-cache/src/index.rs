@@ -274,7 +274,7 @@ impl Index {
 
     /// The directories of all that is kept, each with a run for which it is.
     pub(crate) fn kept(&self) -> Result<BTreeMap<String, RunId>, StoreError> {
-        self.store.read(|txn| kept(txn))
+        self.store.read(kept)
     }
 
     /// Condemns all of these that still stand as they did and that no run keeps; returns those.

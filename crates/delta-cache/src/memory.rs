@@ -20,7 +20,10 @@ pub type InMemory = (Arc<dyn TableProvider>, u64);
 
 /// The rows that are kept, by key.
 #[derive(Debug, Default)]
-pub(crate) struct Memory(Mutex<HashMap<(EntryScope, CacheKey), (Arc<MemTable>, u64)>>);
+pub(crate) struct Memory(Mutex<Tables>);
+
+/// Tables with their rows, by what they are of.
+type Tables = HashMap<(EntryScope, CacheKey), (Arc<MemTable>, u64)>;
 
 impl Memory {
     /// How many tables of a scope are kept.
@@ -42,7 +45,7 @@ impl Memory {
         self.tables().remove(&(scope, key));
     }
 
-    fn tables(&self) -> MutexGuard<'_, HashMap<(EntryScope, CacheKey), (Arc<MemTable>, u64)>> {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

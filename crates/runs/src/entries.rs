@@ -41,12 +41,15 @@ pub(crate) fn register(
     Ok(())
 }
 
+/// An entry, with its scope and the name of its table.
+type Row<'e> = (&'e EntryScope, &'e String, &'e Entry);
+
 fn listing(schemas: &BTreeMap<EntryScope, EntrySchema>) -> Result<Arc<dyn TableProvider>, DataFusionError> {
-    let rows: Vec<(&EntryScope, &String, &Entry)> = schemas
+    let rows: Vec<Row<'_>> = schemas
         .iter()
         .flat_map(|(scope, schema)| schema.entries().map(move |(table, entry)| (scope, table, entry)))
         .collect();
-    let text = |of: &dyn Fn(&(&EntryScope, &String, &Entry)) -> Option<String>| -> ArrayRef {
+    let text = |of: &dyn Fn(&Row<'_>) -> Option<String>| -> ArrayRef {
         Arc::new(rows.iter().map(of).collect::<StringArray>())
     };
     let count = |of: &dyn Fn(&Entry) -> u64| -> ArrayRef {

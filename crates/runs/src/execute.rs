@@ -111,7 +111,7 @@ impl Attempt<'_> {
                     if outcome.report.result == OutputResult::Error && !self.keep_going {
                         stopped_by = Some(worked.name.clone());
                     }
-                    self.finish_output(outcomes, output, outcome.clone(), &mut events);
+                    self.finish_output(outcomes, output, OutputOutcome::clone(&outcome), &mut events);
                     next.push(Task::AfterOutput(worked, outcome));
                 }
                 Done::AfterOutput => {}

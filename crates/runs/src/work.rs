@@ -23,14 +23,14 @@ pub(crate) enum Task {
     /// One output of a view.
     Output(Worked, String),
     /// The hooks after an output.
-    AfterOutput(Worked, OutputOutcome),
+    AfterOutput(Worked, Box<OutputOutcome>),
 }
 
 /// What was done.
 pub(crate) enum Done {
     View(Worked),
     AfterView(Worked),
-    Output(Worked, String, OutputOutcome),
+    Output(Worked, String, Box<OutputOutcome>),
     AfterOutput,
     /// A source of this view changed, and it or an output of it is to be planned again.
     SourceChanged(String),
@@ -82,7 +82,7 @@ impl Attempt<'_> {
                     _ => None,
                 };
                 match outcome {
-                    Some(outcome) => Done::Output(worked, name, outcome),
+                    Some(outcome) => Done::Output(worked, name, Box::new(outcome)),
                     None => Done::SourceChanged(worked.name),
                 }
             }
