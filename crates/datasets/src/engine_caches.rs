@@ -92,13 +92,13 @@ impl EngineCache {
 
     const fn columns(self) -> &'static [Column] {
         use Column::{
-            Columns, ETag, ExpiresInSeconds, FileCount, FileModified, FileSizeBytes, Hits, Path, RowCount, SizeBytes,
-            TableName, Version,
+            ETag, ExpiresInSeconds, FieldCount, FileCount, FileModified, FileSizeBytes, Hits, Path, RowCount,
+            SizeBytes, TableName, Version,
         };
         match self {
             Self::Metadata => &[Path, FileSizeBytes, FileModified, ETag, Version, SizeBytes, Hits, ExpiresInSeconds],
             Self::Statistics => {
-                &[TableName, Path, FileSizeBytes, FileModified, RowCount, Columns, SizeBytes, Hits, ExpiresInSeconds]
+                &[TableName, Path, FileSizeBytes, FileModified, RowCount, FieldCount, SizeBytes, Hits, ExpiresInSeconds]
             }
             Self::ListFiles => &[TableName, Path, FileCount, FileSizeBytes, SizeBytes, Hits, ExpiresInSeconds],
         }
@@ -218,7 +218,7 @@ enum Column {
     ETag,
     Version,
     RowCount,
-    Columns,
+    FieldCount,
     SizeBytes,
     Hits,
     ExpiresInSeconds,
@@ -235,7 +235,7 @@ impl Column {
             Self::ETag => "e_tag",
             Self::Version => "version",
             Self::RowCount => "row_count",
-            Self::Columns => "column_count",
+            Self::FieldCount => "column_count",
             Self::SizeBytes => "size_bytes",
             Self::Hits => "hits",
             Self::ExpiresInSeconds => "expires_in_seconds",
@@ -246,9 +246,12 @@ impl Column {
     fn data_type(self) -> DataType {
         match self {
             Self::TableName | Self::Path | Self::ETag | Self::Version => DataType::Utf8,
-            Self::FileCount | Self::FileSizeBytes | Self::RowCount | Self::Columns | Self::SizeBytes | Self::Hits => {
-                DataType::Int64
-            }
+            Self::FileCount
+            | Self::FileSizeBytes
+            | Self::RowCount
+            | Self::FieldCount
+            | Self::SizeBytes
+            | Self::Hits => DataType::Int64,
             Self::FileModified => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::ExpiresInSeconds => DataType::Float64,
         }
@@ -274,7 +277,7 @@ impl Column {
             Self::FileCount => numbers(entries.map(|entry| entry.file_count)),
             Self::FileSizeBytes => numbers(entries.map(|entry| Some(entry.file_size_bytes))),
             Self::RowCount => numbers(entries.map(|entry| entry.row_count)),
-            Self::Columns => numbers(entries.map(|entry| entry.column_count)),
+            Self::FieldCount => numbers(entries.map(|entry| entry.column_count)),
             Self::SizeBytes => numbers(entries.map(|entry| Some(entry.size_bytes))),
             Self::Hits => numbers(entries.map(|entry| Some(entry.hits))),
             Self::FileModified => {

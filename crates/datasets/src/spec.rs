@@ -370,7 +370,11 @@ mod tests {
     fn urls_and_versions_are_refused_by_name() {
         for url in ["s3://b/k", "gs://b/k", "az://c/k", "https://h/x", "abfss://c@a/x"] {
             let error = refused(&source(SourceFormat::Parquet, url, &[]));
-            assert!(error.contains(url) && error.contains("cloud stores are not in this build"), "{error}");
+            // Whatever stands before an `@` may be a credential.
+            assert!(
+                error.contains(&url.replace("c@", "")) && error.contains("cloud stores are not in this build"),
+                "{error}"
+            );
         }
         assert!(refused(&source(SourceFormat::Csv, "file:///x", &[])).contains("without `file://`"));
         assert!(refused(&source(SourceFormat::Csv, "", &[])).contains("`path` is empty"));

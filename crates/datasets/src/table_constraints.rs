@@ -70,9 +70,7 @@ pub(crate) async fn known(session: &Session) -> Result<Arc<Known>> {
     };
     let Some(table) = schema.table(TABLE).await? else {
         let known = Arc::new(Known::default());
-        let table =
-            ConstraintTable { known: Arc::clone(&known), table: live_table(columns(), Arc::clone(&known) as _)? };
-        schema.register_table(TABLE.to_owned(), Arc::new(table))?;
+        schema.register_table(TABLE.to_owned(), Arc::new(ConstraintTable { known: Arc::clone(&known) }))?;
         return Ok(known);
     };
     match table.downcast_ref::<ConstraintTable>() {
@@ -122,6 +120,12 @@ impl Known {
         Ok(current)
     }
 
+    /// The schemas in which the described tables are.
+    fn schemas(&self) -> Vec<Arc<dyn SchemaProvider>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().filter_map(|described| described.schema.upgrade()).collect()
+    }
+
     /// Unless it was described anew meanwhile.
     fn forget(&self, name: &Name, described: &Described) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,9 +150,8 @@ fn columns() -> SchemaRef {
     ]))
 }
 
-#[async_trait]
-impl Rows for Known {
-    async fn rows(&self, _: &TaskContext) -> Result<RecordBatch> {
+impl Known {
+    async fn rows(&self) -> Result<RecordBatch> {
         let current = self.current().await?;
         let rows: Vec<_> =
             current.iter().flat_map(|(name, constraints)| constraints.iter().map(move |one| (name, one))).collect();
@@ -171,17 +174,30 @@ impl Rows for Known {
     }
 }
 
+/// What is known, for a plan: it may be executed when its session is gone.
+#[derive(Debug)]
+struct Planned {
+    known: Arc<Known>,
+    _schemas: Vec<Arc<dyn SchemaProvider>>,
+}
+
+#[async_trait]
+impl Rows for Planned {
+    async fn rows(&self, _: &TaskContext) -> Result<RecordBatch> {
+        self.known.rows().await
+    }
+}
+
 /// The table, which can be told from others.
 #[derive(Debug)]
 struct ConstraintTable {
     known: Arc<Known>,
-    table: Arc<dyn TableProvider>,
 }
 
 #[async_trait]
 impl TableProvider for ConstraintTable {
     fn schema(&self) -> SchemaRef {
-        self.table.schema()
+        columns()
     }
 
     fn table_type(&self) -> TableType {
@@ -195,6 +211,7 @@ impl TableProvider for ConstraintTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.table.scan(state, projection, filters, limit).await
+        let planned = Planned { known: Arc::clone(&self.known), _schemas: self.known.schemas() };
+        live_table(columns(), Arc::new(planned))?.scan(state, projection, filters, limit).await
     }
 }

@@ -130,7 +130,7 @@ mod tests {
         let newer = ["/clustering", "/enable_features/1", "/maintenance/compact_min_files"];
         assert_eq!(unread[..3], newer);
         assert_eq!(unread[3..], ["/writer_properties/compression", "/writer_properties/page_index"]);
-        let odd = format!(r#"{{"zorder_by": ["n"], "{}": 1, "a/b\\u0007~": {{"deep": [1]}}}}"#, "long".repeat(100));
+        let odd = format!(r#"{{"zorder_by": ["n"], "{}": 1, "a/b\u0007~": {{"deep": [1]}}}}"#, "long".repeat(100));
         let Stored { policy, unread } = read_policy(&odd);
         assert_eq!(
             (policy.zorder_by, unread),

@@ -170,6 +170,7 @@ async fn every_document_decodes_by_its_contract_and_a_miss_says_why() {
         (PlanBundleArtifact::KIND, 4),
         (ProtocolReport::KIND, 2),
         (ReplayDocument::KIND, 1),
+        (ViewCacheArtifact::KIND, 4),
         (WriteReport::KIND, 2),
     ];
     assert_eq!(kinds, BTreeMap::from(expected));

@@ -126,9 +126,9 @@ fn refuse_output(path: &Path) -> Result<(), Failure> {
 
 /// Lines of `name  value`, without those that have nothing to say.
 fn facts(facts: Vec<(&str, String)>) -> String {
-    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-    let said = facts.into_iter().filter(|(_, value)| !value.is_empty());
-    said.map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
+    let said: Vec<_> = facts.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    let width = said.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    said.into_iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
 }
 
 fn show(document: &TableDocument, style: &Style) -> String {

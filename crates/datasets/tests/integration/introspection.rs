@@ -76,6 +76,15 @@ async fn constraints_and_defaults_of_a_declaration_are_rows() {
 | primary_key | PRIMARY KEY | a | 2 |         | declaration |
 | primary_key | PRIMARY KEY | b | 1 |         | declaration |";
     assert_eq!(ask(&session, CONSTRAINTS).await, expected);
+    // A plan may be executed when its session is gone.
+    let plan = {
+        let other = self::session(|_| {});
+        register(&other, &project, "t", &spec).await;
+        let frame = other.execute(Query::sql(CONSTRAINTS)).await.unwrap();
+        (frame.create_physical_plan().await.unwrap(), other.context().task_ctx())
+    };
+    let late = datafusion::physical_plan::collect(plan.0, plan.1).await.unwrap();
+    assert_eq!(sorted(&pretty_format_batches(&late).unwrap().to_string()), expected);
     // They are of the table that was described, not of its name.
     let again = session.context().deregister_table("t").unwrap().unwrap();
     assert_eq!(ask(&session, "select count(*) as n from alluvium.table_constraints").await, "| n |\n| 0 |");
