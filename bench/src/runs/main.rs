@@ -79,7 +79,7 @@ fn work(what: What) -> Result<Value> {
                 let ledgers = open(&root, &seam)?;
                 for number in 0..runs {
                     record(&ledgers, &seam, number, rows)?;
-                    if number % DRAIN_EVERY == DRAIN_EVERY - 1 {
+                    if (number + 1).is_multiple_of(DRAIN_EVERY) {
                         ledgers.drain().await?;
                     }
                 }

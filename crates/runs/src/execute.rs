@@ -4,6 +4,7 @@
 //! its own, and a run that is interrupted drops only tasks whose end nobody was told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use alluvium_contracts::{ArtifactId, CacheInventoryEntry, LedgerEvent, OutputResult, RunId, ViewResult};
 use alluvium_delta_cache::OutputState;
@@ -105,13 +106,13 @@ impl Attempt<'_> {
                 }
                 Done::AfterView(worked) => {
                     let outputs = self.decisions.outputs_of(&worked.name);
-                    next.extend(outputs.map(|(output, _)| Task::Output(worked.clone(), output.clone())));
+                    next.extend(outputs.map(|(output, _)| Task::Output(Arc::clone(&worked), output.clone())));
                 }
-                Done::Output(worked, output, outcome) => {
+                Done::Output(worked, outcome) => {
                     if outcome.report.result == OutputResult::Error && !self.keep_going {
                         stopped_by = Some(worked.name.clone());
                     }
-                    self.finish_output(outcomes, output, OutputOutcome::clone(&outcome), &mut events);
+                    self.finish_output(outcomes, outcome.report.name.clone(), outcome.clone(), &mut events);
                     next.push(Task::AfterOutput(worked, outcome));
                 }
                 Done::AfterOutput => {}

@@ -19,25 +19,24 @@ use crate::report::{OutputOutcome, ViewOutcome};
 pub(crate) enum Task {
     View(String),
     /// The hooks after a view, whose outcome is on record.
-    AfterView(Worked),
+    AfterView(Arc<Worked>),
     /// One output of a view.
-    Output(Worked, String),
+    Output(Arc<Worked>, String),
     /// The hooks after an output.
-    AfterOutput(Worked, Box<OutputOutcome>),
+    AfterOutput(Arc<Worked>, OutputOutcome),
 }
 
 /// What was done.
 pub(crate) enum Done {
-    View(Worked),
-    AfterView(Worked),
-    Output(Worked, String, Box<OutputOutcome>),
+    View(Arc<Worked>),
+    AfterView(Arc<Worked>),
+    Output(Arc<Worked>, OutputOutcome),
     AfterOutput,
     /// A source of this view changed, and it or an output of it is to be planned again.
     SourceChanged(String),
 }
 
 /// A view that was worked on.
-#[derive(Clone)]
 pub(crate) struct Worked {
     pub(crate) name: String,
     pub(crate) outcome: ViewOutcome,
@@ -59,7 +58,7 @@ impl Attempt<'_> {
                 match self.work_on(&name).instrument(span.clone()).await {
                     Some(outcome) => {
                         end_view(&span, &outcome);
-                        Done::View(Worked { name, outcome, span })
+                        Done::View(Arc::new(Worked { name, outcome, span }))
                     }
                     None => {
                         end_span(&span, "source_changed", None);
@@ -82,8 +81,8 @@ impl Attempt<'_> {
                     _ => None,
                 };
                 match outcome {
-                    Some(outcome) => Done::Output(worked, name, Box::new(outcome)),
-                    None => Done::SourceChanged(worked.name),
+                    Some(outcome) => Done::Output(worked, outcome),
+                    None => Done::SourceChanged(worked.name.clone()),
                 }
             }
             Task::AfterOutput(worked, outcome) => {

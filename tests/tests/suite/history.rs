@@ -175,8 +175,9 @@ async fn every_document_decodes_by_its_contract_and_a_miss_says_why() {
     ];
     assert_eq!(kinds, BTreeMap::from(expected));
 
-    let mut explained = stored.iter().filter(|artifact| artifact.artifact_kind == MissExplanation::KIND);
-    let last = explained.rfind(|artifact| artifact.name == "totals").unwrap();
+    let is_it =
+        |artifact: &&CacheArtifact| artifact.artifact_kind == MissExplanation::KIND && artifact.name == "totals";
+    let last = stored.iter().rfind(is_it).unwrap();
     let lines = last.decode::<MissExplanation>().unwrap().changes;
     let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
     assert!(lines.iter().any(|line| line.contains("two.parquet")), "{lines:?}");
