@@ -1,6 +1,7 @@
 //! The figures of docs/benchmarks.md: whole processes, measured from outside.
 
 mod contracts;
+mod datasets;
 mod kv;
 mod measure;
 mod page;
@@ -48,6 +49,8 @@ pub struct Args {
 enum What {
     /// Measure canonical forms and strict decoding, and write their section of docs/benchmarks.md.
     Contracts(contracts::Args),
+    /// Measure sessions, registrations and scans of pinned files, and write docs/benchmarks-datasets.md.
+    Datasets(datasets::Args),
     /// Measure alluvium-disk-kv-cache and its rivals, and write docs/benchmarks-kv.md.
     Kv(kv::Args),
     /// Measure what ledgers cost, and the flights pipeline beside dbt and SQLMesh, and write docs/benchmarks-runs.md.
@@ -62,6 +65,7 @@ enum What {
 pub fn run(root: &Path, args: &Args) -> Result<()> {
     match &args.what {
         Some(What::Contracts(args)) => return contracts::run(root, args),
+        Some(What::Datasets(args)) => return datasets::run(root, args),
         Some(What::Kv(args)) => return kv::run(root, args),
         Some(What::Runs(args)) => return runs::run(root, args),
         Some(What::Telemetry(args)) => return telemetry::run(root, args),

@@ -143,7 +143,7 @@ impl<'a> Bench<'a> {
         let dir = dir.canonicalize()?;
         let binary = match &args.binary {
             Some(binary) => binary.canonicalize().with_context(|| format!("no binary at {}", binary.display()))?,
-            None => build(root, metadata, args.quick)?,
+            None => build(root, metadata, args.quick, "write-bench")?,
         };
         let python = match args.without_python {
             true => None,
@@ -243,8 +243,9 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// A release build goes with the command, so that both share the engine that `cargo xtask bench` builds.
-fn build(root: &Path, metadata: &Metadata, quick: bool) -> Result<PathBuf> {
+/// The binary `name` of the bench crate. A release build goes with the command, so that both share the engine that
+/// `cargo xtask bench` builds.
+pub fn build(root: &Path, metadata: &Metadata, quick: bool, name: &str) -> Result<PathBuf> {
     let mut build = cargo::cargo(root);
     build.arg("build");
     let profile = match quick {
@@ -258,7 +259,7 @@ fn build(root: &Path, metadata: &Metadata, quick: bool) -> Result<PathBuf> {
         }
     };
     cargo::run(&mut build)?;
-    Ok(metadata.target_directory.join(profile).join(format!("write-bench{}", std::env::consts::EXE_SUFFIX)))
+    Ok(metadata.target_directory.join(profile).join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
 }
 
 #[derive(Deserialize)]
