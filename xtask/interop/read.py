@@ -11,6 +11,7 @@ run.
 import datetime
 import decimal
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ LEDGER_CONTRACTS = {
     "cache_artifacts": "cache_artifact",
     "cache_inventory": "cache_inventory_entry",
     "cache_runs": "cache_run_summary",
+    "cache_snapshots": "cache_snapshot_entry",
     "run_manifests": "run_manifest",
 }
 
@@ -290,6 +292,8 @@ def check_failures(checks, alluvium, project):
 
 def main(binary, project):
     checks = Checks()
+    # So that the ledger of snapshots is there too.
+    os.environ["ALLUVIUM_PROFILE_METADATA_SNAPSHOTS"] = "on_run_end"
     with tempfile.TemporaryDirectory() as scratch:
         alluvium = Alluvium(binary, project, Path(scratch))
         pipeline = tomllib.loads((project / "alluvium.toml").read_text())

@@ -55,8 +55,6 @@ enum What {
 }
 
 fn main() -> ExitCode {
-    // As the `alluvium` binary does.
-    alluvium_profile::give_back_freed_memory();
     match work(Arguments::parse().what) {
         Ok(figures) => {
             println!("{figures}");

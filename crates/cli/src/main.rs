@@ -32,7 +32,6 @@ use crate::telemetry::Telemetry;
 use crate::terminal::Terminal;
 
 fn main() -> ExitCode {
-    alluvium_profile::give_back_freed_memory();
     let cli = match Cli::from_arguments(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {

@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod allocator;
 mod builtins;
 mod cache_root;
 mod chain;
@@ -37,7 +36,6 @@ mod session_prepared;
 mod settings;
 mod statement;
 
-pub use allocator::give_back_freed_memory;
 pub use builtins::Builtins;
 pub use cache_root::CacheRoot;
 pub use extension::{ExternalTableFactory, SessionExtension, SessionParts, Slot};

@@ -275,7 +275,10 @@ fn contracts_are_exported_as_the_list_says() {
     let (list, _) = ends(0, &["contracts", "ls"]);
     // Behind an empty line: what readers may rely on.
     let (list, rules) = list.split_once("\n\n").unwrap();
-    assert!(rules.contains("writer_properties_policy: a person writes it") && rules.contains("all others: a program"), "{rules}");
+    assert!(
+        rules.contains("writer_properties_policy: a person writes it") && rules.contains("all others: a program"),
+        "{rules}"
+    );
     // One file each, and the index.
     assert_eq!(written.lines().count(), list.lines().count() + 1);
     for line in list.lines() {
