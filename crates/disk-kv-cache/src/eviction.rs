@@ -86,13 +86,19 @@ impl Transaction<'_, '_> {
         }
         let expired = self.remove_expired(limit)?;
         if expired < limit && self.state.volume >= self.state.settings.size_limit_bytes {
-            // Reads within this transaction count too.
-            if self.state.settings.eviction.counts_reads() {
-                let taken = self.cache.reads.take();
-                self.record(taken.pending())?;
-                self.effects.taken.push(taken);
-            }
+            self.record_reads()?;
             self.remove_by_policy(limit - expired)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the reads within this transaction into the order of eviction: they count too, and before what is stored after
+    /// them.
+    pub(crate) fn record_reads(&mut self) -> Result<(), CacheError> {
+        if self.state.settings.eviction.counts_reads() {
+            let taken = self.cache.reads.take();
+            self.record(taken.pending())?;
+            self.effects.taken.push(taken);
         }
         Ok(())
     }

@@ -309,6 +309,7 @@ impl<'a, 't> Transaction<'a, 't> {
         let (expires, tags) = (row.expires, TagList::from(row.tags));
         let text = next.to_string();
         let content = self.content(text.as_bytes())?;
+        self.record_reads()?;
         self.restore(&key, content, expires, &tags, Stamp::Read)?;
         Ok(Some(next))
     }
@@ -340,6 +341,7 @@ impl<'a, 't> Transaction<'a, 't> {
     ) -> Result<(), CacheError> {
         let tags = TagList::new(&options.tags).map_err(|_| CacheError::Tags)?;
         let expires = self.expires(options.ttl);
+        self.record_reads()?;
         self.restore(key, content, expires, &tags, Stamp::Stored)?;
         self.cull_after_write()
     }

@@ -193,3 +193,17 @@ fn reads_of_one_handle_reach_the_order_when_it_is_dropped_or_after_a_batch() {
         assert_eq!(keys(&f.cache), [1, 3, 4], "dropped: {dropped}");
     }
 }
+
+#[test]
+fn a_read_in_a_transaction_is_older_than_what_is_stored_after_it() {
+    let lru = settings().with_eviction(Eviction::LeastRecentlyUsed).with_cull_limit(1).with_size_limit_bytes(100);
+    let f = Fixture::new(lru);
+    f.cache.set("read", b"0").unwrap();
+    f.cache
+        .transact::<_, CacheError>(|txn| {
+            assert!(txn.get("read")?.is_some());
+            txn.set("stored", &[0; 60], &SetOptions::new())
+        })
+        .unwrap();
+    assert_eq!((f.cache.contains("read").unwrap(), f.cache.contains("stored").unwrap()), (false, true));
+}
