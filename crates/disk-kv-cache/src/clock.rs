@@ -130,10 +130,7 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 pub(crate) fn coarse_millis() -> u64 {
     #[cfg(target_os = "linux")]
     {
-        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the pointer is to a value that outlives the call. It cannot fail: every Linux has this clock.
-        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
-        now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000
+        coarse_nanos(libc::CLOCK_MONOTONIC_COARSE) / 1_000_000
     }
     #[cfg(not(target_os = "linux"))]
     {
@@ -146,15 +143,21 @@ pub(crate) fn coarse_millis() -> u64 {
 pub(crate) fn stamp_nanos() -> u64 {
     #[cfg(target_os = "linux")]
     {
-        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the pointer is to a value that outlives the call. It cannot fail: every Linux has this clock.
-        unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut now) };
-        u64::try_from(now.tv_sec).unwrap_or_default() * 1_000_000_000 + now.tv_nsec as u64
+        coarse_nanos(libc::CLOCK_REALTIME_COARSE)
     }
     #[cfg(not(target_os = "linux"))]
     {
         SystemClock.unix_nanos()
     }
+}
+
+/// What a clock of the kernel that moves with its ticks shows, in nanoseconds: 0 before its epoch.
+#[cfg(target_os = "linux")]
+fn coarse_nanos(clock: libc::clockid_t) -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a value that outlives the call. It cannot fail: every Linux has these clocks.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    u64::try_from(now.tv_sec).unwrap_or_default() * 1_000_000_000 + now.tv_nsec as u64
 }
 
 #[cfg(test)]

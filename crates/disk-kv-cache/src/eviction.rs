@@ -86,7 +86,6 @@ impl Transaction<'_, '_> {
         }
         let expired = self.remove_expired(limit)?;
         if expired < limit && self.state.volume >= self.state.settings.size_limit_bytes {
-            self.record_reads()?;
             self.remove_by_policy(limit - expired)?;
         }
         Ok(())

@@ -309,7 +309,6 @@ impl<'a, 't> Transaction<'a, 't> {
         let (expires, tags) = (row.expires, TagList::from(row.tags));
         let text = next.to_string();
         let content = self.content(text.as_bytes())?;
-        self.record_reads()?;
         self.restore(&key, content, expires, &tags, Stamp::Read)?;
         Ok(Some(next))
     }
@@ -341,7 +340,6 @@ impl<'a, 't> Transaction<'a, 't> {
     ) -> Result<(), CacheError> {
         let tags = TagList::new(&options.tags).map_err(|_| CacheError::Tags)?;
         let expires = self.expires(options.ttl);
-        self.record_reads()?;
         self.restore(key, content, expires, &tags, Stamp::Stored)?;
         self.cull_after_write()
     }
@@ -354,6 +352,7 @@ impl<'a, 't> Transaction<'a, 't> {
         tags: &TagList,
         stamp: Stamp,
     ) -> Result<(), CacheError> {
+        self.record_reads()?;
         let found = self.find(key.as_bytes())?;
         self.write(key.as_bytes(), found, &NewEntry { content, expires, tags, stamp })
     }
