@@ -36,7 +36,8 @@ pub async fn inspect_table(table_dir: &Path, version: Option<u64>) -> Result<Tab
     let schema = table_schema(&loaded.state).map_err(|error| log(error.into()))?;
     let properties = properties_of(&loaded);
     let protocol = protocol_of(&loaded.state);
-    let files = FilesInLog::of(&loaded, target_bytes(&properties));
+    let stored = read_policy(properties.get(POLICY_PROPERTY));
+    let files = FilesInLog::of(&loaded, stored.policy.target_file_size_bytes);
     let turned_on = |row: &&crate::policy::FeatureRow| {
         // What an old writer version merely stands for is no choice of anybody's.
         (row.property.is_some() || protocol.writer_features.contains(row.protocol_name))
@@ -73,7 +74,7 @@ pub async fn inspect_table(table_dir: &Path, version: Option<u64>) -> Result<Tab
             .filter_map(|(key, sql)| Some((key.strip_prefix("delta.constraints.")?.to_owned(), sql.clone())))
             .collect(),
         write_policy: properties.get(POLICY_PROPERTY).and_then(|text| serde_json::from_str(text).ok()),
-        write_policy_unread: properties.get(POLICY_PROPERTY).map(|text| read_policy(text).unread).unwrap_or_default(),
+        write_policy_unread: stored.unread,
         properties,
         commit_metadata: match commit_metadata(table_dir, delta_version) {
             // A checkpoint can outlive the commit that it was written of.
@@ -140,11 +141,6 @@ pub(crate) fn properties_of(loaded: &Loaded) -> BTreeMap<String, String> {
 pub(crate) fn ordering(order: Option<Vec<String>>) -> Vec<OrderingKey> {
     let key = |column| OrderingKey { column, descending: false, nulls_first: true };
     order.into_iter().flatten().map(key).collect()
-}
-
-fn target_bytes(properties: &BTreeMap<String, String>) -> u64 {
-    let stored = properties.get(POLICY_PROPERTY).map(|text| read_policy(text)).unwrap_or_default();
-    stored.policy.target_file_size_bytes
 }
 
 /// What the log says of the files of a version.

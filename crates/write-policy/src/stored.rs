@@ -11,8 +11,7 @@ use crate::table_actions::protocol_of;
 /// The policy that is stored with the table, and the columns that its property gives statistics to.
 pub(crate) fn stored_policy(state: &DeltaTableState) -> (DeltaWritePolicy, WriteOverrides) {
     let properties = state.metadata().configuration();
-    let Stored { mut policy, unread } =
-        properties.get(POLICY_PROPERTY).map(|text| read_policy(text)).unwrap_or_default();
+    let Stored { mut policy, unread } = read_policy(properties.get(POLICY_PROPERTY));
     if !unread.is_empty() {
         let unread = unread.join(", ");
         tracing::warn!(
@@ -41,9 +40,10 @@ pub(crate) struct Stored {
     pub(crate) unread: Vec<String>,
 }
 
-/// The policy in a table's property. A person's policy is refused whole for one unknown field; this one was written by a
+/// The policy in a table's [`POLICY_PROPERTY`], the default one where it is not set. A person's policy is refused whole for one unknown field; this one was written by a
 /// program, perhaps a newer one, and what such a one added must not cost the table all that was asked for beside it.
-pub(crate) fn read_policy(text: &str) -> Stored {
+pub(crate) fn read_policy(property: Option<&String>) -> Stored {
+    let Some(text) = property else { return Stored::default() };
     let mut unread = Vec::new();
     let stored = serde_json::from_str::<Value>(text).ok();
     let known = stored.and_then(|stored| known(stored, "", &|part| decoded(&part).is_some(), &mut unread));
@@ -113,6 +113,10 @@ fn parse_columns(list: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn read(text: &str) -> Stored {
+        read_policy(Some(&text.to_owned()))
+    }
+
     #[test]
     fn a_newer_builds_policy_keeps_what_this_one_knows() {
         let text = r#"{
@@ -122,7 +126,7 @@ mod tests {
             "writer_properties": {"compression": "lz5", "data_page_max_rows": 7, "page_index": true},
             "maintenance": {"compact_min_files": "many", "checkpoint_interval_commits": 3}
         }"#;
-        let Stored { policy, unread } = read_policy(text);
+        let Stored { policy, unread } = read(text);
         assert_eq!(policy.zorder_by, ["n"]);
         assert_eq!(policy.enable_features, [DeltaFeature::ChangeDataFeed]);
         assert_eq!(policy.writer_properties.data_page_max_rows, 7);
@@ -131,17 +135,15 @@ mod tests {
         assert_eq!(unread[..3], newer);
         assert_eq!(unread[3..], ["/writer_properties/compression", "/writer_properties/page_index"]);
         let odd = format!(r#"{{"zorder_by": ["n"], "{}": 1, "a/b\u0007~": {{"deep": [1]}}}}"#, "long".repeat(100));
-        let Stored { policy, unread } = read_policy(&odd);
+        let Stored { policy, unread } = read(&odd);
         assert_eq!(
             (policy.zorder_by, unread),
             (vec!["n".to_owned()], vec!["/a~1b\u{7}~0".to_owned(), format!("/{}", "long".repeat(100))])
         );
         for nothing in ["", "[]", "7", "{", r#""zorder_by""#] {
-            assert_eq!(
-                read_policy(nothing),
-                Stored { policy: DeltaWritePolicy::default(), unread: vec![String::new()] }
-            );
+            assert_eq!(read(nothing), Stored { policy: DeltaWritePolicy::default(), unread: vec![String::new()] });
         }
+        assert_eq!(read_policy(None), Stored::default());
     }
 
     #[test]

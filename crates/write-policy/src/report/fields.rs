@@ -211,7 +211,7 @@ fn features(resolved: &ResolvedWritePolicy, observed: &Observed<'_>) -> Vec<Fiel
 
 /// What is stored with the table for maintenance to come.
 fn maintenance(policy: &DeltaWritePolicy, observed: &Observed<'_>) -> Vec<FieldReport> {
-    let stored = observed.configuration.get(POLICY_PROPERTY).map(|text| read_policy(text)).unwrap_or_default();
+    let stored = read_policy(observed.configuration.get(POLICY_PROPERTY));
     let (requested, stored) = (json!(policy.maintenance), json!(stored.policy.maintenance));
     let fields = requested.as_object().cloned().unwrap_or_default();
     let reports = fields.into_iter().map(|(name, requested)| {
