@@ -11,7 +11,7 @@ use datafusion_expr::{
 };
 
 use super::spans::span_argument_type;
-use super::{Numbered, documentation, nullable, part_type, text_type};
+use super::{Numbered, documentation, nullable, part_type, result, text_type};
 use crate::argument::Argument;
 use crate::id::{Digest, Part, digest};
 use crate::semantic_type::SemanticType;
@@ -182,11 +182,7 @@ impl ScalarUDFImpl for IdFunction {
                 }
             }
         }
-        let ids = ids.finish();
-        match constant {
-            true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&ids, 0)?)),
-            false => Ok(ColumnarValue::Array(Arc::new(ids))),
-        }
+        result(Arc::new(ids.finish()), constant)
     }
 
     fn documentation(&self) -> Option<&Documentation> {

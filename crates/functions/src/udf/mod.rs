@@ -5,9 +5,10 @@ mod spans;
 
 use std::sync::LazyLock;
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
-use datafusion_common::{Result, plan_err};
-use datafusion_expr::{DocSection, Documentation, ReturnFieldArgs, ScalarUDF};
+use datafusion_common::{Result, ScalarValue, plan_err};
+use datafusion_expr::{ColumnarValue, DocSection, Documentation, ReturnFieldArgs, ScalarUDF};
 
 use crate::version::VersionedFunction;
 
@@ -40,6 +41,14 @@ fn documentation(description: &str, syntax: &str, arguments: &[(&str, &str)]) ->
 /// Strict functions are NULL only where an argument is.
 fn nullable(args: &ReturnFieldArgs<'_>) -> bool {
     args.arg_fields.iter().any(|field| field.is_nullable())
+}
+
+/// What a call gives: the one value of a constant, a column otherwise.
+fn result(values: ArrayRef, constant: bool) -> Result<ColumnarValue> {
+    match constant {
+        true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?)),
+        false => Ok(ColumnarValue::Array(values)),
+    }
 }
 
 /// The type that an id can be derived from and that has the values of `given`.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, StructArray};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields};
-use datafusion_common::{Result, ScalarValue, plan_err};
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion_common::{Result, plan_err};
 use datafusion_expr::{
     ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::{Numbered, documentation, nullable};
+use super::{Numbered, documentation, nullable, result};
 use crate::argument::{Argument, external};
 use crate::span::{Span, span_type};
 
@@ -188,10 +188,7 @@ impl ScalarUDFImpl for SpanFunction {
             }
             _ => return self.wrong_count(&[]),
         };
-        match constant {
-            true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?)),
-            false => Ok(ColumnarValue::Array(values)),
-        }
+        result(values, constant)
     }
 
     fn documentation(&self) -> Option<&Documentation> {
@@ -207,6 +204,5 @@ fn spans(spans: Vec<Option<Span>>) -> ArrayRef {
     let DataType::Struct(fields) = span_type() else {
         unreachable!("a span is a struct");
     };
-    let fields: Fields = fields;
     Arc::new(StructArray::new(fields, vec![Arc::new(starts), Arc::new(ends)], Some(valid)))
 }
