@@ -12,7 +12,6 @@ use alluvium_contracts::{
 };
 use alluvium_datasets::{ChangedError, PinnedDataset};
 use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published, Reading};
-use alluvium_ledgers::CursorMove;
 use alluvium_plans::{Input, PlanBundle, ViewRef, one_line, plan_view};
 use alluvium_profile::{Session, real_path};
 use alluvium_telemetry::{end_span, plan_span, set_plan_hash};
@@ -23,7 +22,7 @@ use crate::execute::Outcomes;
 use crate::graph::Graph;
 use crate::pipeline::Pipeline;
 use crate::run::RunOptions;
-use crate::sources::{Consumed, Sources};
+use crate::sources::Sources;
 
 /// The decisions of one pass over the selected views, and the session that they were planned in.
 pub(crate) struct Decisions {
@@ -207,26 +206,6 @@ impl Decisions {
     /// The sources, as they were pinned.
     pub(crate) fn pins(&self) -> impl Iterator<Item = &PinnedDataset> {
         self.sources.pins.values()
-    }
-
-    /// Who reads the changes that are pinned under this name.
-    pub(crate) fn consumer_of(&self, pin: &str) -> Option<&str> {
-        self.sources
-            .consumed
-            .iter()
-            .find(|consumed| consumed.changes.name() == pin)
-            .map(|consumed| consumed.consumer.as_str())
-    }
-
-    /// Where the consumers stand once this run has succeeded.
-    pub(crate) fn cursor_moves(&self, run_id: RunId, unix_ms: i64) -> Vec<CursorMove> {
-        // Who has read nothing new stays where it is.
-        let read = self.sources.consumed.iter().filter(|consumed| consumed.changes.range().is_some());
-        read.map(|Consumed { changes, consumer, from }| CursorMove {
-            from: from.clone(),
-            to: changes.cursor(consumer, Some(run_id), unix_ms),
-        })
-        .collect()
     }
 
     /// The outputs of a view.

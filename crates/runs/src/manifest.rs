@@ -38,9 +38,10 @@ impl Pipeline {
             for value in artifact.options.values_mut() {
                 *value = redactor.kept(value).into_owned();
             }
-            artifact.cdf_range = artifact
-                .cdf_range
-                .map(|range| CdfRange { consumer: decisions.consumer_of(pin.name()).map(str::to_owned), ..range });
+            artifact.cdf_range = artifact.cdf_range.map(|range| CdfRange {
+                consumer: decisions.sources.consumer_of(pin.name()).map(str::to_owned),
+                ..range
+            });
             artifact
         });
         let sources = decisions.pins().filter_map(|pin| self.project.source_of(pin.name()));

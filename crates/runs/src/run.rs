@@ -146,7 +146,7 @@ impl Pipeline {
             let taken = self.cache.snapshot_engine_caches(&decisions.session, run_id).await;
             last.extend(taken.into_iter().map(LedgerEvent::CacheSnapshots));
         }
-        let moves = decisions.cursor_moves(run_id, summary.finished_unix_ms);
+        let moves = decisions.sources.cursor_moves(run_id, summary.finished_unix_ms);
         let lost = self.ledgers.end_run_with(guard, &summary, &last, &moves)?;
         let mut document = self.drain_if_due(document).await?;
         document.notices.extend(lost.into_iter().map(|CursorMove { to, .. }| {

@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use alluvium_contracts::{CacheInventoryEntry, CdfCursor, LedgerEvent, SourceSpec, ViewResult};
+use alluvium_contracts::{CacheInventoryEntry, CdfCursor, LedgerEvent, RunId, SourceSpec, ViewResult};
 use alluvium_datasets::{Changes, Dataset, PinnedDataset};
 use alluvium_delta_cache::{CacheError, DatasetRequest, KeptDataset, Reading};
+use alluvium_ledgers::CursorMove;
 use alluvium_plans::ViewRef;
 use alluvium_profile::Session;
 use datafusion::catalog::TableProvider;
@@ -27,14 +28,14 @@ pub(crate) struct Sources {
     /// Those that are to be kept.
     kept: BTreeMap<String, KeptSource>,
     /// What of the pins is read on behalf of a consumer, and where that stood.
-    pub(crate) consumed: Vec<Consumed>,
+    consumed: Vec<Consumed>,
 }
 
 /// Changes that are read on behalf of a consumer.
-pub(crate) struct Consumed {
-    pub(crate) changes: Changes,
-    pub(crate) consumer: String,
-    pub(crate) from: Option<CdfCursor>,
+struct Consumed {
+    changes: Changes,
+    consumer: String,
+    from: Option<CdfCursor>,
 }
 
 struct KeptSource {
@@ -141,6 +142,22 @@ impl Sources {
             events.push(LedgerEvent::CacheInventory(row.clone()));
         }
         events
+    }
+
+    /// Who reads the changes that are pinned under this name.
+    pub(crate) fn consumer_of(&self, pin: &str) -> Option<&str> {
+        self.consumed.iter().find(|consumed| consumed.changes.name() == pin).map(|consumed| consumed.consumer.as_str())
+    }
+
+    /// Where the consumers stand once this run has succeeded.
+    pub(crate) fn cursor_moves(&self, run_id: RunId, unix_ms: i64) -> Vec<CursorMove> {
+        // Who has read nothing new stays where it is.
+        let read = self.consumed.iter().filter(|consumed| consumed.changes.range().is_some());
+        read.map(|Consumed { changes, consumer, from }| CursorMove {
+            from: from.clone(),
+            to: changes.cursor(consumer, Some(run_id), unix_ms),
+        })
+        .collect()
     }
 }
 
