@@ -7,23 +7,8 @@ use std::sync::Mutex;
 use alluvium_contracts::{OutputResult, RunResult, ViewResult};
 use alluvium_runs::{OpenOptions, Pipeline, Project};
 
+use crate::crash;
 use crate::lab::{Lab, answer, copy_dir, later, run};
-
-const TOML: &str = r#"
-[sources.events]
-format = "parquet"
-path = "data/events.parquet"
-
-[views.first]
-sql = "select k, s from events"
-
-[views.second]
-sql = "select s, sum(k) as total from first group by s"
-
-[outputs.second]
-view = "second"
-path = "out/second"
-"#;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Harm {
@@ -150,8 +135,7 @@ fn aftermaths(lab: &Lab) -> Vec<(String, Harm, &'static str)> {
 
 #[test]
 fn every_file_of_a_cache_root_may_be_damaged() {
-    let lab = Lab::new(TOML);
-    lab.parquet("data/events.parquet", &[(1, "a"), (2, "b"), (3, "b")]);
+    let lab = crash::lab();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         lab.run().await;
         lab.run().await;

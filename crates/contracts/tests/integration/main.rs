@@ -23,12 +23,12 @@ mod toml;
 use alluvium_contracts::{ContractEntry, Encoding};
 use serde_json::Value;
 
-/// The example of a contract as it is written.
 /// What files of a contract are called: first versions by their kind.
 fn stem(contract: &ContractEntry) -> String {
     if contract.version == 1 { contract.kind.to_owned() } else { contract.name() }
 }
 
+/// The example of a contract as it is written.
 fn example(contract: &ContractEntry) -> Value {
     serde_json::from_slice(&contract.example(Encoding::Json).unwrap()).unwrap()
 }
