@@ -18,6 +18,7 @@ from pathlib import Path
 import duckdb
 import ibis
 import sqlglot
+from checks import Checks
 
 # The dialects of Ibis and of SQLGlot, each with what `--dialect` calls it.
 IBIS = {"datafusion": "generic", "duckdb": "duckdb", "postgres": "postgresql"}
@@ -136,18 +137,6 @@ QUERIES = {
 }  # fmt: skip
 
 
-class Checks:
-    def __init__(self):
-        self.made = 0
-        self.failed = []
-
-    def note(self, what, problems):
-        self.made += 1
-        print(f"{'DIFFERS' if problems else 'ok':8}{what}", *problems[:3], sep="\n          ", flush=True)
-        if problems:
-            self.failed.append(what)
-
-
 def plain(value):
     """A value in the form that JSON has for it; numbers as floats."""
     if isinstance(value, bool) or value is None:
@@ -224,8 +213,7 @@ def main(binary, project):
             for dialect, ours in SQLGLOT.items():
                 sql = sqlglot.transpile(query, read="duckdb", write=dialect)[0]
                 check(checks, binary, project, "sqlglot", name, dialect, ours, sql, expected)
-    print(f"interop: {checks.made} checks of dialects, {len(checks.failed)} differ")
-    sys.exit(1 if checks.failed else 0)
+    sys.exit(checks.end("dialects"))
 
 
 if __name__ == "__main__":

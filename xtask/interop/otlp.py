@@ -20,6 +20,7 @@ from collections import Counter
 from concurrent import futures
 
 import grpc
+from checks import Checks
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
@@ -36,25 +37,6 @@ RESPONSES = {
 }
 # What telemetry may take where nobody takes it: the promise, and what a busy machine adds to it.
 PROMISE_MS, SLACK_MS = 100, 150
-
-
-class Checks:
-    """Counts what was checked and remembers what differed."""
-
-    def __init__(self):
-        self.made = 0
-        self.failed = []
-
-    def that(self, what, ours, theirs):
-        """`ours` (what arrived) equals `theirs` (what the process says)."""
-        self.holds(what, ours == theirs, f"arrived {ours}, said {theirs}")
-
-    def holds(self, what, condition, otherwise=""):
-        """`condition` is true."""
-        self.made += 1
-        print(f"{'ok' if condition else 'DIFFERS':8}{what}", *([] if condition else [f"        {otherwise}"]), sep="\n", flush=True)
-        if not condition:
-            self.failed.append(what)
 
 
 class Received:
@@ -304,8 +286,7 @@ def main():
     faults_cost_little(
         checks, command, "grpc", common | {"unavailable": lambda: GrpcCollector(Received(), fault=True)}
     )
-    print(f"otlp: {checks.made - len(checks.failed)} of {checks.made} hold")
-    sys.exit(1 if checks.failed else 0)
+    sys.exit(checks.end("telemetry without a run"))
 
 
 if __name__ == "__main__":

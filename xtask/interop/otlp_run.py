@@ -16,8 +16,8 @@ import sys
 import time
 from collections import Counter
 
+from checks import Checks
 from otlp import (
-    Checks,
     GrpcCollector,
     HttpCollector,
     HungCollector,
@@ -166,8 +166,7 @@ def main():
     faults_cost_little(
         checks, project, "grpc", common | {"unavailable": lambda: GrpcCollector(Received(), fault=True)}
     )
-    print(f"otlp: {checks.made - len(checks.failed)} of {checks.made} hold")
-    sys.exit(1 if checks.failed else 0)
+    sys.exit(checks.end("telemetry"))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import jsonschema
 import pyarrow as pa
+from checks import Checks, shorten
 from deltalake import DeltaTable
 
 # What every commit says of itself, beyond what its schema requires.
@@ -43,26 +44,6 @@ LEDGER_CONTRACTS = {
 }
 
 
-class Checks:
-    """Counts what was checked and remembers what differed."""
-
-    def __init__(self):
-        self.made = 0
-        self.failed = []
-        self.printed = set()
-
-    def that(self, what, ours, theirs):
-        """`ours` (what the foreign reader sees) equals `theirs` (what alluvium says)."""
-        self.note(what, [] if ours == theirs else [f"the reader has {shorten(ours)}, alluvium {shorten(theirs)}"])
-
-    def note(self, what, problems):
-        """`what` was checked and has these problems."""
-        self.made += 1
-        print(f"{'DIFFERS' if problems else 'ok':8}{what}", *problems[:3], sep="\n          ", flush=True)
-        if problems:
-            self.failed.append(what)
-
-
 class Alluvium:
     """The binary, and the contracts it exports."""
 
@@ -79,6 +60,7 @@ class Alluvium:
             self.validators[name] = jsonschema.Draft202012Validator(schema)
         # The index says where each contract is written: `| [KIND](…) | … | where |`.
         rows = [line for line in (contracts / "README.md").read_text().splitlines() if line.startswith("| [")]
+        self.printed = set()
         self.documents = {row[3 : row.index("]")] for row in rows if "--format json`" in row}
 
     def document(self, command):
@@ -113,11 +95,6 @@ class Alluvium:
             f"at {error.json_path}: {shorten(error.message)}"
             for error in self.validators[contract].iter_errors(instance)
         ]
-
-
-def shorten(value):
-    text = str(value)
-    return text if len(text) <= 300 else text[:300] + " …"
 
 
 def as_json(value):
@@ -184,7 +161,7 @@ def check_commits(checks, alluvium, what, commits, keys, expected):
 
 
 def check_document(checks, alluvium, what, contract, document):
-    checks.printed.add(contract)
+    alluvium.printed.add(contract)
     problems = alluvium.problems(contract, document)
     if (document.get("kind"), document.get("version")) != (contract, 1):
         problems.append(f"its envelope says {document.get('kind')} {document.get('version')}")
@@ -362,10 +339,9 @@ def main(binary, project):
         explained = [view["name"] for view in plan["payload"]["views"] if view.get("explanation")]
         checks.that("… which explains it", bool(explained), True)
         # A command that is new has to be asked here too.
-        checks.that("every document of the command line was printed", checks.printed, alluvium.documents)
+        checks.that("every document of the command line was printed", alluvium.printed, alluvium.documents)
 
-    print(f"interop: {checks.made} checks, {len(checks.failed)} differ")
-    return 1 if checks.failed else 0
+    return checks.end("documents, ledgers and outputs")
 
 
 def staged(views):

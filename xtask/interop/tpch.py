@@ -20,22 +20,11 @@ from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
+from checks import Checks
 from deltalake import DeltaTable, write_deltalake
 
 TABLES = ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"]
 RELATIVE = 1e-9
-
-
-class Checks:
-    def __init__(self):
-        self.made = 0
-        self.failed = []
-
-    def note(self, what, problems):
-        self.made += 1
-        print(f"{'DIFFERS' if problems else 'ok':8}{what}", *problems[:3], sep="\n          ", flush=True)
-        if problems:
-            self.failed.append(what)
 
 
 def generate(scratch, scale):
@@ -163,8 +152,7 @@ def main(binary, queries, scratch, scale="0.1"):
         found = entries(binary, scratch / name.upper(), root)
         for view, rows in expected.items():
             checks.note(f"{name}: {view}, {len(rows)} rows", differing(rows_of(found[view]), rows))
-    print(f"interop: {checks.made} checks of TPC-H, {len(checks.failed)} differ")
-    sys.exit(1 if checks.failed else 0)
+    sys.exit(checks.end("TPC-H"))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from checks import Checks
 from deltalake import DeltaTable
-from read import Checks
 
 ROWS = 3_000
 PLAIN = "plain"
@@ -271,8 +271,7 @@ def main(binary, modes, scratch):
     checks = Checks()
     check_fields(checks, binary, scratch)
     check_modes(checks, binary, modes)
-    print(f"interop: {checks.made} checks of written tables, {len(checks.failed)} differ")
-    return 1 if checks.failed else 0
+    return checks.end("written tables")
 
 
 if __name__ == "__main__":
