@@ -6,8 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::page::Machine;
-use super::write;
+use super::build::{binary, build};
+use super::page::{self, Machine, verdict};
 use crate::cargo;
 use crate::metadata::Metadata;
 
@@ -60,7 +60,7 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     let metadata = Metadata::load(root)?;
     let binary = match &args.binary {
         Some(binary) => binary.canonicalize().with_context(|| format!("no binary at {}", binary.display()))?,
-        None => write::build(root, &metadata, args.quick, "datasets-bench")?,
+        None => binary(&build(root, &metadata, args.quick)?, "datasets-bench"),
     };
     let dir = metadata.target_directory.join("datasets-bench");
     match std::fs::remove_dir_all(&dir) {
@@ -129,8 +129,8 @@ Measured on {}.
 }
 
 fn goal(what: &str, wanted: f64, measured: f64, unit: &str) -> String {
-    let verdict = if measured <= wanted { "met" } else { "missed" };
-    format!("| {what} | ≤ {wanted} {unit} | {measured:.3} {unit} | {verdict} |")
+    let verdict = verdict(measured, wanted, 3, unit);
+    page::row(&format!("| {what} |"), &format!("≤ {wanted} {unit}"), &format!("{measured:.3} {unit}"), &verdict)
 }
 
 fn row(Scan { what, plain_seconds, pinned_seconds, engine_seconds }: &Scan) -> String {

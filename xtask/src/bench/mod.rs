@@ -1,5 +1,6 @@
 //! The figures of docs/benchmarks.md: whole processes, measured from outside.
 
+mod build;
 mod contracts;
 mod datasets;
 mod kv;
@@ -15,9 +16,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::cargo;
 use crate::metadata::Metadata;
 use crate::project::Alluvium;
+use build::{binary, build};
 use measure::Bench;
 use page::{Figures, Machine};
 
@@ -75,7 +76,10 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     let metadata = Metadata::load(root)?;
     let (alluvium, plain) = match (&args.alluvium, &args.plain) {
         (Some(alluvium), Some(plain)) => (alluvium.clone(), plain.clone()),
-        _ => build(root, &metadata)?,
+        _ => {
+            let dir = build(root, &metadata, false)?;
+            (binary(&dir, "alluvium"), binary(&dir, "plain"))
+        }
     };
     let page = root.join(&args.out);
     let earlier = match std::fs::read_to_string(&page) {
@@ -104,15 +108,6 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     std::fs::write(&page, &text).with_context(|| format!("cannot write {}", page.display()))?;
     print!("{text}");
     Ok(())
-}
-
-/// One cargo call for both: they share the release engine.
-fn build(root: &Path, metadata: &Metadata) -> Result<(PathBuf, PathBuf)> {
-    let mut command = cargo::cargo(root);
-    cargo::run(command.args(["build", "--release", "--locked", "-p", "alluvium-cli", "-p", "alluvium-bench"]))?;
-    let binary =
-        |name: &str| metadata.target_directory.join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    Ok((binary("alluvium"), binary("plain")))
 }
 
 /// The command to repeat, without what it says of this machine.

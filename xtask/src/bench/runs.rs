@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::build::{binary, build};
 use super::measure::{Times, all, settle};
 use super::page::Machine;
 use super::runs_page;
@@ -97,15 +98,14 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
         Some(dir) => dir.clone(),
         None => build(root, &metadata, args.quick)?,
     };
-    let binary = |name: &str| binaries.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     let sizes = match args.quick {
         true => Sizes { past: [2, 20], rows: 2_000, rows_of_run: 100 },
         false => Sizes { past: [10, 10_000], rows: 1_000_000, rows_of_run: 1_000 },
     };
     let bench = Bench {
         root,
-        alluvium: Alluvium::new(&binary("alluvium"))?,
-        seeder: binary("runs-bench"),
+        alluvium: Alluvium::new(&binary(&binaries, "alluvium"))?,
+        seeder: binary(&binaries, "runs-bench"),
         runs: if args.quick { 1 } else { args.runs },
     };
     let (past, recorded) = bench.past(&sizes)?;
@@ -307,24 +307,6 @@ fn edit(file: &Path, round: u32) -> Result<()> {
 fn rows_of(run: &Value) -> BTreeMap<String, u64> {
     let views = run["views"].as_array().into_iter().flatten();
     views.filter_map(|view| Some((view["name"].as_str()?.to_owned(), view["rows"].as_u64()?))).collect()
-}
-
-/// A release build goes with the other benchmarks' crates, so that all share one engine.
-fn build(root: &Path, metadata: &Metadata, quick: bool) -> Result<PathBuf> {
-    let mut build = cargo::cargo(root);
-    build.arg("build");
-    let profile = match quick {
-        true => {
-            build.args(cargo::WHOLE_WORKSPACE).args(crate::ci::WITH_DEV_FEATURES);
-            "debug"
-        }
-        false => {
-            build.args(["--release", "--locked", "-p", "alluvium-cli", "-p", "alluvium-bench"]);
-            "release"
-        }
-    };
-    cargo::run(&mut build)?;
-    Ok(metadata.target_directory.join(profile))
 }
 
 fn versions(root: &Path) -> Result<Vec<String>> {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use super::build::{binary, build};
 use super::measure::{Bench, Times};
 use super::page::{Machine, milliseconds, put_section, row, verdict};
 use crate::cargo;
@@ -59,7 +60,7 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     let metadata = Metadata::load(root)?;
     let binary = match &args.alluvium {
         Some(binary) => binary.clone(),
-        None => build(root, &metadata)?,
+        None => binary(&build(root, &metadata, false)?, "alluvium"),
     };
     let section = render(&runs(root, &binary, args.runs)?, &cost(root)?, &Machine::of(root, &metadata)?);
     print!("{section}");
@@ -145,11 +146,6 @@ Measured on {}.
         runs.off.count(),
         machine.describe(),
     )
-}
-
-fn build(root: &Path, metadata: &Metadata) -> Result<PathBuf> {
-    cargo::run(cargo::cargo(root).args(["build", "--release", "--locked", "-p", "alluvium-cli"]))?;
-    Ok(metadata.target_directory.join("release").join(format!("alluvium{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// Answers every request with 200, on a thread a connection.

@@ -8,9 +8,10 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use super::build::{binary, build};
 use super::page::{Machine, put_section};
 use super::write_page::{self, HEADING};
-use crate::cargo::{self, WHOLE_WORKSPACE};
+use crate::cargo;
 use crate::metadata::Metadata;
 use crate::python;
 
@@ -143,7 +144,7 @@ impl<'a> Bench<'a> {
         let dir = dir.canonicalize()?;
         let binary = match &args.binary {
             Some(binary) => binary.canonicalize().with_context(|| format!("no binary at {}", binary.display()))?,
-            None => build(root, metadata, args.quick, "write-bench")?,
+            None => binary(&build(root, metadata, args.quick)?, "write-bench"),
         };
         let python = match args.without_python {
             true => None,
@@ -241,25 +242,6 @@ impl<'a> Bench<'a> {
         let mut command = Command::new(&self.binary);
         Ok(serde_json::from_slice(&cargo::read(command.args(arguments))?)?)
     }
-}
-
-/// The binary `name` of the bench crate. A release build goes with the command, so that both share the engine that
-/// `cargo xtask bench` builds.
-pub fn build(root: &Path, metadata: &Metadata, quick: bool, name: &str) -> Result<PathBuf> {
-    let mut build = cargo::cargo(root);
-    build.arg("build");
-    let profile = match quick {
-        true => {
-            build.args(WHOLE_WORKSPACE).args(crate::ci::WITH_DEV_FEATURES);
-            "debug"
-        }
-        false => {
-            build.args(["--release", "--locked", "-p", "alluvium-cli", "-p", "alluvium-bench"]);
-            "release"
-        }
-    };
-    cargo::run(&mut build)?;
-    Ok(metadata.target_directory.join(profile).join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
 }
 
 #[derive(Deserialize)]
