@@ -1,8 +1,9 @@
 """Reads what each field of a write policy asked for, as others do: log and protocol with `deltalake`, footers with `pyarrow`.
 
-    write_policy.py BINARY MODES SCRATCH
+    write_policy.py BINARY MODES SCHEMA SCRATCH
 
-BINARY is `alluvium`; MODES holds the tables of crates/write-policy/examples/modes.rs; SCRATCH is an empty directory. Each case
+BINARY is `alluvium`; MODES holds the tables of crates/write-policy/examples/modes.rs; SCHEMA is that of the contract
+`delta_write_policy`, whose every field has to be asked for; SCRATCH is an empty directory. Each case
 is an output of one pipeline whose `[outputs.NAME.write]` sets one field: what it stands for is there, and is not in the
 table without it. Prints each check; exits 1 if one fails, after all have run.
 """
@@ -23,7 +24,7 @@ PLAIN = "plain"
 
 # By case: what `write` says, what there is to see then, and, unless it is `plain`, the case that has nothing of it.
 CASES = {
-    PLAIN: ({}, {"protocol": [1, 2, [], []], "files": 1, "policy stored": False}),
+    PLAIN: ({}, {"protocol": [1, 2, [], []], "files": 1, "policy stored": False, "semantic type of node": "NodeId"}),
     "target_file_size_bytes": ({"target_file_size_bytes": 20_000}, {"more than 2 files": True}),
     "partition_by": ({"partition_by": ["p"]}, {"partitions": ["p"], "values of p": ["even", "odd"]}),
     "zorder_by": ({"zorder_by": ["id"]}, {"ordered by id": True, "log stats": ["id"]}),
@@ -52,11 +53,11 @@ CASES = {
     ),
     "compression": (
         {"writer_properties": {"compression": "zstd"}},
-        {"codecs": dict.fromkeys(["id", "k", "p", "t"], "ZSTD")},
+        {"codecs": dict.fromkeys(["id", "k", "node", "p", "t"], "ZSTD")},
     ),
     "compression_of_one": (
         {"writer_properties": {"columns": {"k": {"compression": "uncompressed"}}}},
-        {"codecs": {"id": "SNAPPY", "k": "UNCOMPRESSED", "p": "SNAPPY", "t": "SNAPPY"}},
+        {"codecs": {**dict.fromkeys(["id", "node", "p", "t"], "SNAPPY"), "k": "UNCOMPRESSED"}},
     ),
     "dictionary_columns": ({"writer_properties": {"dictionary_columns": ["k"]}}, {"dictionaries": ["k"]}),
     "dictionary_page_size_bytes": (
@@ -79,6 +80,14 @@ CASES = {
     "row_group_max_rows": ({"writer_properties": {"row_group_max_rows": 1_000}}, {"row groups": [1_000] * 3}),
     "data_page_max_rows": ({"writer_properties": {"data_page_max_rows": 100}}, {"a page holds 100 rows": True}),
     "data_page_size_bytes": ({"writer_properties": {"data_page_size_bytes": 512}}, {"many pages of id": True}),
+    "feature_gate": (
+        {"feature_gate": "warn", "enable_features": ["change_data_feed", "iceberg_compat_v1"]},
+        {"protocol": [1, 7, [], ["changeDataFeed"]], "enableChangeDataFeed": "true"},
+    ),
+    "semantic_types": (
+        {"semantic_types": {"node": "NodeId"}},
+        {"alluvium.semanticTypes": '{"node":"NodeId"}'},
+    ),
     "maintenance": (
         {"maintenance": {"vacuum_retention_hours": 200, "checkpoint_interval_commits": 7}},
         {"policy stored": True},
@@ -101,6 +110,28 @@ MODES = {
     "delete": (["a 1", "c 3"], ["delete b 2"]),
 }
 
+# By field: what it cannot say in this pipeline.
+REFUSED = {
+    "semantic_types": {"semantic_types": {"id": "NodeId"}},
+    "feature_gate": {"enable_features": ["iceberg_compat_v1"], "feature_gate": "error"},
+    "column_mapping": {"column_mapping": "name"},
+}
+
+# By schema mode: the columns and rows afterwards, where the second write has a column `total` and no `count`.
+SCHEMA_MODES = {
+    "merge": (["name", "count", "total"], ["a 1 None", "b 2 None", "b None 20", "c 3 None", "d None 40"]),
+    "overwrite": (["name", "total"], ["b 20", "d 40"]),
+    "strict": (["name", "count"], ["a 1", "b 2", "c 3"]),
+}
+# Fields that no output of a pipeline can set, and what of the above shows them instead.
+ELSEWHERE = {
+    "mode": MODES,
+    "keys": MODES["merge"],
+    "replace_where": MODES["replace_where"],
+    "schema_mode": SCHEMA_MODES,
+    "column_mapping": REFUSED["column_mapping"],
+}
+
 
 def toml(value):
     """A value in TOML: JSON has the same scalars and lists."""
@@ -119,7 +150,8 @@ def make_project(project, writes):
         "t": pa.array([hashlib.sha256(str(n).encode()).hexdigest() for n in numbers]),
     }
     pq.write_table(pa.table(columns), project / "rows.parquet")
-    lines = ['[sources.given]\nformat = "parquet"\npath = "rows.parquet"', '[views.rows]\nsql = "select * from given"']
+    view = "select *, stable_id('NodeId', id) as node from given"
+    lines = ['[sources.given]\nformat = "parquet"\npath = "rows.parquet"', f'[views.rows]\nsql = "{view}"']
     lines += [
         f'[outputs.{name}]\nview = "rows"\npath = "out/{name}"\nwrite = {toml(write)}' for name, write in writes.items()
     ]
@@ -189,6 +221,8 @@ def facts(path):
         sorted(protocol.reader_features or []),
         sorted(protocol.writer_features or []),
     ]
+    metadata = {field.name: field.metadata for field in table.schema().fields}
+    found["semantic type of node"] = metadata["node"].get("ARROW:extension:name")
     found["partitions"] = table.metadata().partition_columns
     found["values of p"] = sorted(set(adds["partition.p"].to_pylist())) if "partition.p" in adds.column_names else None
     found["files"], found["more than 2 files"] = len(files), len(files) > 2
@@ -243,6 +277,28 @@ def check_fields(checks, binary, project):
         verify(checks, binary, project / "out" / name)
 
 
+def check_refusals(checks, binary, scratch):
+    """What cannot be had is refused by name, and no table is made."""
+    for name, write in REFUSED.items():
+        project = scratch / name
+        project.mkdir()
+        make_project(project, {name: write})
+        done = subprocess.run([binary, "run", project, "--quiet"], capture_output=True, text=True)
+        checks.that(f"{name}: what cannot be had fails", done.returncode != 0, True)
+        checks.holds(f"{name}: and is named", name in done.stdout + done.stderr, done.stdout + done.stderr)
+        checks.that(f"{name}: and no table is made", (project / "out" / name).exists(), False)
+
+
+def check_that_all_fields_are(checks, schema):
+    """A field that is new has to be asked for here too."""
+    definitions = json.loads(schema.read_text())["$defs"]
+    cases = [write for write, *_ in CASES.values()] + [{"writer_properties": dict(BLOOM_SIZES["bloom_fpp"])}]
+    asked = {field for write in cases for field in write} | set(ELSEWHERE)
+    checks.that("every field of the policy is asked for", asked, set(definitions["DeltaWritePolicy"]["properties"]))
+    asked = {field for write in cases for field in write.get("writer_properties", {})}
+    checks.that("every writer property is", asked, set(definitions["WriterPropertiesPolicy"]["properties"]))
+
+
 def verify(checks, binary, table):
     done = subprocess.run([binary, "table", "verify", table], stdout=subprocess.PIPE, text=True)
     checks.note(f"{table.name}: verifies", [] if done.returncode == 0 else done.stdout.splitlines())
@@ -267,14 +323,26 @@ def check_modes(checks, binary, modes):
         verify(checks, binary, modes / mode)
 
 
-def main(binary, modes, scratch):
+def check_schema_modes(checks, binary, modes):
+    for mode, (columns, rows) in SCHEMA_MODES.items():
+        table = DeltaTable(modes / f"schema_{mode}")
+        checks.that(f"schema_mode {mode}: columns", [field.name for field in table.schema().fields], columns)
+        found = (" ".join(map(str, row.values())) for row in table.to_pyarrow_table().to_pylist())
+        checks.that(f"schema_mode {mode}: rows", sorted(found), rows)
+        verify(checks, binary, modes / f"schema_{mode}")
+
+
+def main(binary, modes, schema, scratch):
     checks = Checks()
+    check_that_all_fields_are(checks, schema)
     check_fields(checks, binary, scratch)
+    check_refusals(checks, binary, scratch)
     check_modes(checks, binary, modes)
+    check_schema_modes(checks, binary, modes)
     return checks.end("written tables")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    if len(sys.argv) != 5:
         sys.exit(__doc__)
-    sys.exit(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]).resolve()))
+    sys.exit(main(sys.argv[1], *(Path(path).resolve() for path in sys.argv[2:])))

@@ -15,7 +15,8 @@ const REQUIREMENTS: &str = "xtask/interop/requirements.txt";
 const SCRIPTS: [&str; 3] = ["xtask/interop/read.py", "xtask/interop/otlp_run.py", "xtask/interop/dialects.py"];
 /// What reads the tables that write policies made.
 const WRITE_POLICY: &str = "xtask/interop/write_policy.py";
-
+/// The schema that says which fields those have.
+const WRITE_POLICY_SCHEMA: &str = "docs/contracts/delta_write_policy.v1.schema.json";
 /// What compares the answers to TPC-H's queries, and where those are.
 const TPCH: [&str; 2] = ["xtask/interop/tpch.py", "tests/tpch"];
 
@@ -68,7 +69,13 @@ fn read_tables(root: &Path, python: &Path, binary: &Path) -> Result<()> {
     let example = binary.with_file_name("examples").join(format!("modes{}", std::env::consts::EXE_SUFFIX));
     cargo::run(Command::new(example).arg(&modes))?;
     let mut command = Command::new(python);
-    command.arg("-B").arg(root.join(WRITE_POLICY)).arg(binary).arg(&modes).arg(&project);
+    command
+        .arg("-B")
+        .arg(root.join(WRITE_POLICY))
+        .arg(binary)
+        .arg(&modes)
+        .arg(root.join(WRITE_POLICY_SCHEMA))
+        .arg(&project);
     project::plain_environment(&mut command);
     cargo::run(&mut command)
 }

@@ -1,11 +1,12 @@
-//! Every mode of a write, each on a table of its own that keeps a change data feed: `modes DIR` makes `DIR/merge`, and so
-//! on. `cargo xtask interop` has them read by others.
+//! Every mode of a write, each on a table of its own that keeps a change data feed, and what each schema mode makes of a column
+//! that the table does not have: `modes DIR` makes `DIR/merge`, `DIR/schema_merge`, and so on. `cargo xtask interop` has them
+//! read by others.
 
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use alluvium_contracts::{DeltaFeature, DeltaWritePolicy, WriteMode};
+use alluvium_contracts::{DeltaFeature, DeltaWritePolicy, SchemaMode, WriteMode};
 use alluvium_write_policy::{ResolvedWritePolicy, TableWrite};
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -32,17 +33,39 @@ async fn main() -> Result<(), Box<dyn Error>> {
     ];
     for policy in policies {
         let table = dir.join(policy.mode.as_str());
-        write(&table, &in_mode(WriteMode::Error), &[("a", 1), ("b", 2), ("c", 3)]).await?;
-        write(&table, &policy, &[("b", 20), ("d", 40)]).await?;
+        write(&table, &in_mode(WriteMode::Error), &FIRST, "count").await?;
+        write(&table, &policy, &SECOND, "count").await?;
+    }
+    for (schema_mode, mode) in [
+        (SchemaMode::Merge, WriteMode::Append),
+        (SchemaMode::Overwrite, WriteMode::Overwrite),
+        (SchemaMode::Strict, WriteMode::Append),
+    ] {
+        let table = dir.join(format!("schema_{}", schema_mode.as_str()));
+        write(&table, &in_mode(WriteMode::Error), &FIRST, "count").await?;
+        let written = write(&table, &DeltaWritePolicy { schema_mode, ..in_mode(mode) }, &SECOND, "total").await;
+        match (written, schema_mode) {
+            (Err(refused), SchemaMode::Strict) => println!("{}: {refused}", table.display()),
+            (Ok(()), SchemaMode::Strict) => return Err("strict took another column".into()),
+            (written, _) => written?,
+        }
     }
     Ok(())
 }
 
-/// Writes `rows` of the columns `name` and `count`.
-async fn write(table: &Path, policy: &DeltaWritePolicy, rows: &[(&str, i64)]) -> Result<(), Box<dyn Error>> {
+const FIRST: [(&str, i64); 3] = [("a", 1), ("b", 2), ("c", 3)];
+const SECOND: [(&str, i64); 2] = [("b", 20), ("d", 40)];
+
+/// Writes `rows` of the columns `name` and `number`.
+async fn write(
+    table: &Path,
+    policy: &DeltaWritePolicy,
+    rows: &[(&str, i64)],
+    number: &str,
+) -> Result<(), Box<dyn Error>> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("name", DataType::Utf8, false),
-        Field::new("count", DataType::Int64, true),
+        Field::new(number, DataType::Int64, true),
     ]));
     let (names, counts): (Vec<&str>, Vec<i64>) = rows.iter().copied().unzip();
     let columns = RecordBatch::try_new(
