@@ -22,9 +22,9 @@ pub fn cache(args: &CacheArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let style = Style::of_stdout(terminal);
     let caches = match Caches::open(place.project.directory(None), place.project.open_options())? {
         Opened::Caches(caches) => caches,
-        Opened::Absent(path) => return absent(&args.command, &path, &style),
+        Opened::Absent(path) => return absent(&args.command, &path, &style, terminal),
     };
-    let exit = answer(&args.command, &caches, &style);
+    let exit = answer(&args.command, &caches, &style, terminal);
     for notice in caches.take_notices() {
         terminal.line(&format!("note: {notice}"));
     }
@@ -32,9 +32,10 @@ pub fn cache(args: &CacheArgs, terminal: &Terminal) -> Result<Exit, Failure> {
 }
 
 /// Without a cache root there are no entries, which is an answer; but none can be shown.
-fn absent(command: &CacheCommand, path: &Path, style: &Style) -> Result<Exit, Failure> {
+fn absent(command: &CacheCommand, path: &Path, style: &Style, terminal: &Terminal) -> Result<Exit, Failure> {
     match command {
-        CacheCommand::Ls { place, .. } => {
+        CacheCommand::Ls { views, place } => {
+            note_unfound(views, std::iter::empty(), terminal);
             let cache_root = path.display().to_string();
             let document = CacheListing { cache_root, entries: Vec::new(), size_bytes: 0 };
             print(document, place.format, |document| listing(document, style))?;
@@ -45,11 +46,12 @@ fn absent(command: &CacheCommand, path: &Path, style: &Style) -> Result<Exit, Fa
     }
 }
 
-fn answer(command: &CacheCommand, caches: &Caches, style: &Style) -> Result<Exit, Failure> {
+fn answer(command: &CacheCommand, caches: &Caches, style: &Style, terminal: &Terminal) -> Result<Exit, Failure> {
     let cache = caches.cache();
     match command {
         CacheCommand::Ls { views, place } => {
             let mut document = cache.list()?;
+            note_unfound(views, document.entries.iter().map(|entry| &entry.view_name), terminal);
             document.entries.retain(|entry| views.is_empty() || views.contains(&entry.view_name));
             document.size_bytes = document.entries.iter().map(|entry| entry.size_bytes).sum();
             print(document, place.format, |document| listing(document, style))?;
@@ -57,6 +59,7 @@ fn answer(command: &CacheCommand, caches: &Caches, style: &Style) -> Result<Exit
         CacheCommand::Show { wanted, place } => print(cache.show(wanted)?, place.format, show)?,
         CacheCommand::Verify { views, place } => {
             let document = cache.verify(views)?;
+            note_unfound(views, document.entries.iter().map(|entry| &entry.view_name), terminal);
             let is_sound = document.damaged_count == 0;
             print(document, place.format, |document| verification(document, style))?;
             return Ok(if is_sound { Exit::Done } else { Exit::Failed });
@@ -78,6 +81,15 @@ fn answer(command: &CacheCommand, caches: &Caches, style: &Style) -> Result<Exit
         }
     }
     Ok(Exit::Done)
+}
+
+/// Says which of the views that were asked for have no entry: a name may be mistyped, or meant as the project's directory.
+fn note_unfound<'a>(views: &[String], found: impl Iterator<Item = &'a String> + Clone, terminal: &Terminal) {
+    for view in views.iter().filter(|view| !found.clone().any(|name| name == *view)) {
+        let hint =
+            if Path::new(view).is_dir() { format!("; -C {view} names the project's directory") } else { String::new() };
+        terminal.line(&format!("note: no entry is of a view `{view}`{hint}"));
+    }
 }
 
 fn print<T: Contract>(document: T, format: DocumentFormat, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {

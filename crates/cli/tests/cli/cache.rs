@@ -41,6 +41,10 @@ fn a_root_is_looked_after_and_the_pipeline_goes_on() {
     let names: Vec<&Value> = listed["entries"].as_array().unwrap().iter().map(|entry| &entry["view_name"]).collect();
     assert_eq!(names, ["daily_revenue", "orders_clean"]);
     assert_eq!(document(0, "cache_listing", &shop, &["ls", "orders_clean"])["entries"].as_array().unwrap().len(), 1);
+    let (none, note) = ends(0, &["cache", "ls", &shop, "-C", &shop]);
+    assert!(none.contains("0 entries") && note.contains(&format!("-C {shop} names the project")), "{none}{note}");
+    let (_, note) = ends(0, &["cache", "verify", "orders_dirty", "orders_clean", "-C", &shop]);
+    assert_eq!(note, "note: no entry is of a view `orders_dirty`\n");
     let shown = document(0, "cache_entry_document", &shop, &["show", "orders_clean"]);
     assert_eq!(shown["entries"][0]["explanation"]["compared_with"], Value::Null);
     let (text, _) = ends(0, &["cache", "show", "orders_clean", "-C", &shop]);
