@@ -23,15 +23,19 @@ pub(super) fn add(mut builder: SdkBuilder, settings: &Settings) -> Result<SdkBui
     #[cfg(feature = "otlp-grpc")]
     let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
 
-    let endpoint = settings.endpoint.as_deref();
+    let exporters = Exporters {
+        endpoint: settings.endpoint.as_deref(),
+        #[cfg(feature = "otlp-http")]
+        clients: super::http_client::Clients::default(),
+    };
     if let Some(protocol) = settings.traces {
-        builder = builder.with_span_exporter(spans(protocol, endpoint)?);
+        builder = builder.with_span_exporter(exporters.spans(protocol)?);
     }
     if let Some(protocol) = settings.metrics {
-        builder = builder.with_metric_exporter(metrics(protocol, endpoint)?);
+        builder = builder.with_metric_exporter(exporters.metrics(protocol)?);
     }
     if let Some(protocol) = settings.logs {
-        builder = builder.with_log_exporter(logs(protocol, endpoint)?);
+        builder = builder.with_log_exporter(exporters.logs(protocol)?);
     }
     Ok(builder)
 }
@@ -47,11 +51,19 @@ fn start_runtime() -> Result<tokio::runtime::Runtime, SdkError> {
         .map_err(|source| SdkError::Exporter { signal: "gRPC", source: source.into() })
 }
 
-/// The exporters differ in type only. An endpoint of the command line is a base URL, to which HTTP appends the path of
-/// the signal; those of the environment are resolved by the exporter, as the standard says.
+/// What the exporters of all signals have in common.
+struct Exporters<'a> {
+    /// A base URL, to which HTTP appends the path of the signal. Without one, the exporters resolve those of the
+    /// environment, as the standard says.
+    endpoint: Option<&'a str>,
+    #[cfg(feature = "otlp-http")]
+    clients: super::http_client::Clients,
+}
+
+/// The exporters differ in type only.
 macro_rules! exporter {
     ($make:ident, $exporter:ident, $signal:literal, $variable:literal) => {
-        fn $make(protocol: Protocol, endpoint: Option<&str>) -> Result<$exporter, SdkError> {
+        fn $make(&self, protocol: Protocol) -> Result<$exporter, SdkError> {
             let failed = |source: opentelemetry_otlp::ExporterBuildError| SdkError::Exporter {
                 signal: $signal,
                 source: source.into(),
@@ -62,8 +74,8 @@ macro_rules! exporter {
                     let builder = $exporter::builder()
                         .with_http()
                         .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
-                        .with_http_client(super::http_client::LazyClient::of($variable));
-                    match endpoint {
+                        .with_http_client(self.clients.of($variable));
+                    match self.endpoint {
                         Some(base) => builder.with_endpoint(format!(concat!("{}/v1/", $signal), base)),
                         None => builder,
                     }
@@ -75,7 +87,7 @@ macro_rules! exporter {
                 #[cfg(feature = "otlp-grpc")]
                 Protocol::Grpc => {
                     let builder = $exporter::builder().with_tonic();
-                    match endpoint {
+                    match self.endpoint {
                         Some(base) => builder.with_endpoint(base),
                         None => builder,
                     }
@@ -89,6 +101,8 @@ macro_rules! exporter {
     };
 }
 
-exporter!(spans, SpanExporter, "traces", "TRACES");
-exporter!(metrics, MetricExporter, "metrics", "METRICS");
-exporter!(logs, LogExporter, "logs", "LOGS");
+impl Exporters<'_> {
+    exporter!(spans, SpanExporter, "traces", "TRACES");
+    exporter!(metrics, MetricExporter, "metrics", "METRICS");
+    exporter!(logs, LogExporter, "logs", "LOGS");
+}
