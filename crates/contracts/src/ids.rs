@@ -1,4 +1,4 @@
-//! Identifiers that are drawn, not computed: runs, cache roots, entries and stores.
+//! Identifiers that are drawn, not computed: runs, cache roots, entries, stores and commits.
 //!
 //! Drawing one needs a clock and randomness, so it happens in `alluvium-telemetry`'s one seam, never here.
 //!
@@ -124,6 +124,10 @@ id!(
 id!(
     /// A key-value store, drawn when it is created: sequence numbers mean nothing in another one.
     StoreId, "store id", 4
+);
+id!(
+    /// One commit to a table that adds no file, by which its writer knows it again.
+    CommitId, "commit id", 4
 );
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub use digest::{
     PlanSignature, ProfileHash, RowsDigest, SchemaHash, SqlPolicyHash, SubstraitHash,
 };
 pub use envelope::{Contract, Envelope, EnvelopeError, Form, UnknownFields};
-pub use ids::{EntryId, IdParseError, RootId, RunId, StoreId};
+pub use ids::{CommitId, EntryId, IdParseError, RootId, RunId, StoreId};
 // `latest` is itself an explicit list.
 pub use latest::*;
 pub use rate::FalsePositiveRate;

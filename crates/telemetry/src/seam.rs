@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use alluvium_contracts::{EntryId, RootId, RunId, StoreId};
+use alluvium_contracts::{CommitId, EntryId, RootId, RunId, StoreId};
 use opentelemetry::SpanId;
 use uuid::Uuid;
 
@@ -87,6 +87,12 @@ impl Seam {
     #[must_use]
     pub fn store_id(&self) -> StoreId {
         StoreId::from_uuid(self.ids.random())
+    }
+
+    /// A new commit id.
+    #[must_use]
+    pub fn commit_id(&self) -> CommitId {
+        CommitId::from_uuid(self.ids.random())
     }
 
     /// A random span id, for a run that nobody records.

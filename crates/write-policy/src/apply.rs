@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use deltalake_core::kernel::{Action, Transaction};
 use deltalake_core::protocol::{DeltaOperation, MergePredicate, SaveMode};
@@ -14,7 +14,7 @@ use crate::change_feed::keeps_feed;
 use crate::checks::{KeySet, RowChecks, table_conditions};
 use crate::commit::{
     Change, Create, Landing, Retention, appends_only, check_conditions, check_metadata, check_writable, commit,
-    overwrite, table_actions, verify_replaced,
+    overwrite, table_actions,
 };
 use crate::error::{CommitError, ReadError, WriteError};
 use crate::files::{CommitMetadata, Committed, DataFile, StagedFiles, TableWriteOutcome};
@@ -146,7 +146,8 @@ impl<'a> TableWrite<'a> {
         self
     }
 
-    /// Writes.
+    /// Writes. Dropped before it ends, it has landed whole or not at all, which the table's log tells; if the commit had begun,
+    /// its files stay where they are, and [a vacuum](crate::Maintenance::vacuum) takes them if it did not land.
     ///
     /// # Errors
     /// [`CommitError`], with nothing of the rows in the table and no file left behind. A conflict is no error.
@@ -292,7 +293,7 @@ impl<'a> Plan<'a> {
             retention: self.retention,
         };
         Ok(match create.commit(table, staged).await? {
-            Landing::Landed { version, .. } => Attempt::Own(version),
+            Landing::Landed { version } => Attempt::Own(version),
             Landing::Taken { .. } => Attempt::Lost,
         })
     }
@@ -316,15 +317,10 @@ impl<'a> Plan<'a> {
                 retention: self.retention,
             };
             let change = overwrite(table, loaded, staged, replacement).await?;
-            return match commit(table, loaded, change, &mut [&mut *staged]).await? {
-                Landing::Landed { version, state } => {
-                    if let Some(state) = state {
-                        verify_replaced(table, &Committed { version, files: staged.files.clone() }, &state)?;
-                    }
-                    Ok(Attempt::Own(version))
-                }
-                Landing::Taken { .. } => Ok(Attempt::Lost),
-            };
+            return Ok(match commit(table, loaded, change, &mut [&mut *staged]).await? {
+                Landing::Landed { version } => Attempt::Own(version),
+                Landing::Taken { .. } => Attempt::Lost,
+            });
         }
         check_writable(table.path(), loaded)?;
         check_conditions(table.path(), loaded, staged)?;
@@ -382,8 +378,8 @@ impl<'a> Plan<'a> {
         };
         match (landing, rewritten) {
             (Landing::Taken { .. }, _) => Ok(Attempt::Lost),
-            (Landing::Landed { version, .. }, None) => Ok(Attempt::Own(version)),
-            (Landing::Landed { version, .. }, Some(mut rewritten)) => {
+            (Landing::Landed { version }, None) => Ok(Attempt::Own(version)),
+            (Landing::Landed { version }, Some(mut rewritten)) => {
                 tracing::debug!(version, rows = rewritten.removed_rows, "rows were replaced or deleted");
                 let mut files = staged.settle();
                 files.extend(rewritten.survivors.settle());
@@ -452,7 +448,11 @@ impl<'a> Plan<'a> {
             (WriteMode::Delete, _) if self.policy.policy().replace_where.is_some() => {
                 Ok((table_schema(&loaded.state)?, Vec::new()))
             }
-            (WriteMode::Delete, _) => Ok((table_schema(&loaded.state)?, streams)),
+            (WriteMode::Delete, _) => {
+                let columns = table_schema(&loaded.state)?;
+                self.check_key_types(&columns)?;
+                Ok((columns, streams))
+            }
             (_, SchemaMode::Overwrite) => Ok((Arc::clone(&self.schema), streams)),
             (_, SchemaMode::Merge) => {
                 let merged = merge(&self.table, &loaded.state, &self.schema)?;
@@ -464,6 +464,24 @@ impl<'a> Plan<'a> {
                 Ok((Arc::clone(&self.schema), streams))
             }
         }
+    }
+
+    /// Whether the keys of a deletion have the types of the table's columns: they are compared as they are.
+    fn check_key_types(&self, columns: &SchemaRef) -> Result<(), CommitError> {
+        for key in &self.policy.policy().keys {
+            let types = [columns, &self.schema].map(|schema| schema.field_with_name(key).map(Field::data_type));
+            if let [Ok(expected), Ok(found)] = types
+                && expected != found
+            {
+                return Err(CommitError::SchemaChanged {
+                    path: self.table.clone(),
+                    column: key.clone(),
+                    expected: expected.to_string(),
+                    found: found.to_string(),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn checks(&self, loaded: Option<&Loaded>, columns: &SchemaRef) -> Result<RowChecks, CommitError> {

@@ -4,27 +4,32 @@
 //! the rows are doubled. Such a commit is for one version, which somebody else either has taken or not. Only a blind
 //! append, which read nothing, may be moved behind the commits of others.
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use arrow::datatypes::SchemaRef;
-use deltalake_core::DeltaTableError;
-use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake_core::kernel::{Action, Transaction};
+use alluvium_contracts::CommitId;
+use alluvium_telemetry::Seam;
+use arrow::array::AsArray as _;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef};
+use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, FinalizedCommit};
+use deltalake_core::kernel::{Action, Remove, Transaction};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::table::state::DeltaTableState;
+use deltalake_core::{DeltaResult, DeltaTableError};
 use futures::TryStreamExt as _;
 
 use crate::checks::table_conditions;
 use crate::error::{CommitError, EngineError, ReadError};
 use crate::files::{CommitMetadata, CommitOutcome, Committed, StagedFiles};
 use crate::gate::unwritable;
-use crate::log::{commit_info, head_version, read_commit};
+use crate::log::{head_version, read_commit};
 use crate::policy::{ResolvedWritePolicy, delta_schema};
 use crate::table::{Loaded, TableDir};
 use crate::table_actions::{TableActionError, TableChange, changed_actions, first_actions, protocol_of};
 
-/// Keys of `commitInfo` that the engine writes, drops or rewrites.
-pub(crate) const RESERVED_KEYS: [&str; 14] = [
+/// Keys of `commitInfo` that the engine writes, drops or rewrites, and ours.
+pub(crate) const RESERVED_KEYS: [&str; 15] = [
     "timestamp",
     "inCommitTimestamp",
     "userId",
@@ -39,7 +44,11 @@ pub(crate) const RESERVED_KEYS: [&str; 14] = [
     "clientVersion",
     "userMetadata",
     "txnId",
+    COMMIT_ID,
 ];
+
+/// The key under which a commit without files says which it is.
+const COMMIT_ID: &str = "alluvium.commit_id";
 
 /// Whether commits stay for good, because they are the truth, or are cleaned up, because the rows are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +76,7 @@ pub async fn commit_create(
     let table = open(table_dir, &schema, &staged, policy, metadata)?;
     let create = Create { schema: &schema, policy, metadata, transaction: None, retention: Retention::Keep };
     match create.commit(&table, &mut staged).await? {
-        Landing::Landed { version, .. } => Ok(staged.committed(version)),
+        Landing::Landed { version } => Ok(staged.committed(version)),
         Landing::Taken { head } => Err(CommitError::TableExists { path: table_dir.to_path_buf(), head }),
     }
 }
@@ -98,7 +107,7 @@ pub async fn commit_replace(
     let Some(expected) = expected else {
         let create = Create { schema: &schema, policy, metadata, transaction, retention: Retention::Keep };
         return Ok(match create.commit(&table, &mut staged).await? {
-            Landing::Landed { version, .. } => CommitOutcome::Committed(staged.committed(version)),
+            Landing::Landed { version } => CommitOutcome::Committed(staged.committed(version)),
             Landing::Taken { head } => CommitOutcome::Conflict { head },
         });
     };
@@ -114,13 +123,7 @@ pub async fn commit_replace(
     let change = overwrite(&table, &loaded, &staged, replacement).await?;
     match commit(&table, &loaded, change, &mut [&mut staged]).await? {
         Landing::Taken { head } => Ok(CommitOutcome::Conflict { head }),
-        Landing::Landed { version, state } => {
-            let committed = staged.committed(version);
-            if let Some(state) = state {
-                verify_replaced(&table, &committed, &state)?;
-            }
-            Ok(CommitOutcome::Committed(committed))
-        }
+        Landing::Landed { version } => Ok(CommitOutcome::Committed(staged.committed(version))),
     }
 }
 
@@ -242,10 +245,10 @@ pub(crate) fn check_writable(table_dir: &Path, loaded: &Loaded) -> Result<(), Co
 /// How often the engine moves a blind append behind the commits of others before the table is read anew.
 const BLIND_RETRIES: usize = 15;
 
-fn properties(metadata: &CommitMetadata, transaction: Option<Transaction>, retention: Retention) -> CommitProperties {
+fn properties(metadata: CommitMetadata, transaction: Option<Transaction>, retention: Retention) -> CommitProperties {
     CommitProperties::default()
         .with_max_retries(0)
-        .with_metadata(metadata.clone())
+        .with_metadata(metadata)
         .with_application_transactions(transaction.into_iter().collect())
         .with_cleanup_expired_logs(match retention {
             Retention::Keep => Some(false),
@@ -256,8 +259,8 @@ fn properties(metadata: &CommitMetadata, transaction: Option<Transaction>, reten
 
 /// How a commit ended.
 pub(crate) enum Landing {
-    /// It is in the log. The table as it left it, where the engine could still say.
-    Landed { version: u64, state: Option<DeltaTableState> },
+    /// It is in the log.
+    Landed { version: u64 },
     /// Somebody else has the version. Nothing changed.
     Taken { head: u64 },
 }
@@ -287,14 +290,12 @@ impl Create<'_> {
             metadata: table_metadata.clone(),
         };
         let actions = [Action::Protocol(protocol), Action::Metadata(table_metadata)];
-        let result = CommitBuilder::from(properties(self.metadata, self.transaction, self.retention))
-            .with_actions(actions.into_iter().chain(staged.actions()).collect())
-            .build(None, log_store, operation)
-            .await;
-        match result {
-            Ok(done) => Ok(Landing::Landed { version: done.version, state: Some(done.snapshot) }),
-            Err(error) => settle(table, 0, &mut [staged], self.metadata, error),
-        }
+        let actions = actions.into_iter().chain(staged.actions()).collect();
+        let staged = &mut [staged];
+        let witness = Witness::of(staged);
+        let properties = properties(witness.told(self.metadata), self.transaction, self.retention);
+        let commit = CommitBuilder::from(properties).with_actions(actions).build(None, log_store, operation);
+        watched(table, 0, staged, &witness, commit.into_future()).await
     }
 }
 
@@ -319,86 +320,134 @@ pub(crate) async fn commit(
     staged: &mut [&mut StagedFiles],
 ) -> Result<Landing, CommitError> {
     let Change { actions, operation, metadata, transaction, retention, blind } = change;
-    let version = loaded.state.version() + 1;
-    let result = CommitBuilder::from(properties(metadata, transaction, retention))
+    let removed = actions.iter().filter_map(|action| match action {
+        Action::Remove(removed) => Some(removed),
+        _ => None,
+    });
+    check_removes(table.path(), loaded, removed)?;
+    let witness = Witness::of(staged);
+    let commit = CommitBuilder::from(properties(witness.told(metadata), transaction, retention))
         .with_max_retries(if blind { BLIND_RETRIES } else { 0 })
         .with_actions(actions)
-        .build(Some(&loaded.state), loaded.log_store.clone(), operation)
-        .await;
-    match result {
-        Ok(done) => Ok(Landing::Landed { version: done.version, state: Some(done.snapshot) }),
-        Err(error) => settle(table, version, staged, metadata, error),
+        .build(Some(&loaded.state), loaded.log_store.clone(), operation);
+    watched(table, loaded.state.version() + 1, staged, &witness, commit.into_future()).await
+}
+
+/// Fails unless the log knows every file of `removed` by the name that it would be removed under. The engine decodes a path
+/// that it reads and encodes it anew, and another engine may encode otherwise: its file would stay, and its rows with it.
+pub(crate) fn check_removes<'a>(
+    table: &Path,
+    loaded: &Loaded,
+    removed: impl Iterator<Item = &'a Remove>,
+) -> Result<(), CommitError> {
+    let failed = |source: EngineError| CommitError::Failed { path: table.to_path_buf(), source };
+    let mut removed = removed.peekable();
+    if removed.peek().is_none() {
+        return Ok(());
+    }
+    let batches = loaded.state.add_actions_batches(false).map_err(|error| failed(error.into()))?;
+    let mut logged = HashSet::new();
+    for paths in batches.iter().filter_map(|batch| batch.column_by_name("path")) {
+        let paths = cast(paths, &DataType::Utf8).map_err(|error| failed(error.into()))?;
+        logged.extend(paths.as_string::<i32>().iter().flatten().map(str::to_owned));
+    }
+    for remove in removed {
+        let written = serde_json::to_value(remove).map_err(|error| failed(error.into()))?;
+        if !written["path"].as_str().is_some_and(|path| logged.contains(path)) {
+            return Err(CommitError::ForeignPath { path: table.to_path_buf(), file: remove.path.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// What a commit says and no other does.
+enum Witness {
+    /// The name of a file that it adds, which holds a fresh UUID.
+    File(String),
+    /// Its own id: it adds none.
+    Id(CommitId),
+}
+
+impl Witness {
+    fn of(staged: &[&mut StagedFiles]) -> Self {
+        match staged.iter().find_map(|staged| staged.files.first()) {
+            Some(file) => Self::File(file.path.rsplit('/').next().unwrap_or(&file.path).to_owned()),
+            None => Self::Id(Seam::system().commit_id()),
+        }
+    }
+
+    /// What the commit says of itself, this included.
+    fn told(&self, metadata: &CommitMetadata) -> CommitMetadata {
+        let mut told = metadata.clone();
+        if let Self::Id(id) = self {
+            told.insert(COMMIT_ID.to_owned(), id.to_string().into());
+        }
+        told
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::File(name) => name.clone(),
+            Self::Id(id) => id.to_string(),
+        }
+    }
+}
+
+/// Carries a commit out. Who drops this meanwhile may leave a commit that landed, so the files are the log's from the
+/// first step on, and nobody's but the log's if there is no last one.
+async fn watched(
+    table: &TableDir,
+    version: u64,
+    staged: &mut [&mut StagedFiles],
+    witness: &Witness,
+    commit: impl Future<Output = DeltaResult<FinalizedCommit>>,
+) -> Result<Landing, CommitError> {
+    staged.iter_mut().for_each(|staged| staged.abandon());
+    match commit.await {
+        Ok(done) => Ok(Landing::Landed { version: done.version }),
+        Err(error) => settle(table, version, staged, witness, error),
     }
 }
 
 /// Finds out what a failed commit did: the engine may fail after the commit file is there (in a checkpoint, say), and
-/// then the files are the table's. Only files that nobody refers to are removed.
+/// then the files are the table's. The caller gets back only those that the log does not refer to.
 fn settle(
     table: &TableDir,
     version: u64,
     staged: &mut [&mut StagedFiles],
-    metadata: &CommitMetadata,
+    witness: &Witness,
     error: DeltaTableError,
 ) -> Result<Landing, CommitError> {
     let path = table.path().to_path_buf();
-    match landed(table.path(), version, staged, metadata) {
+    match landed(table.path(), version, witness) {
         Ok(Some(version)) => {
             tracing::warn!(table = %path.display(), version, %error, "the commit landed, but what follows it failed");
-            Ok(Landing::Landed { version, state: None })
+            Ok(Landing::Landed { version })
         }
-        Ok(None) => match head_version(table.path())? {
-            Some(head) if head >= version => Ok(Landing::Taken { head }),
-            _ => Err(CommitError::Failed { path, source: error.into() }),
-        },
-        Err(_) => {
-            staged.iter_mut().for_each(|staged| staged.abandon());
-            Err(CommitError::Unclear { path, version, source: error.into() })
+        Ok(None) => {
+            staged.iter_mut().for_each(|staged| staged.reclaim());
+            match head_version(table.path())? {
+                Some(head) if head >= version => Ok(Landing::Taken { head }),
+                _ => Err(CommitError::Failed { path, source: error.into() }),
+            }
         }
+        Err(_) => Err(CommitError::Unclear { path, version, source: error.into() }),
     }
 }
 
-/// The version that is our commit, from `first` on: a blind append may have been moved. File names hold a fresh UUID;
-/// without files the metadata has to tell, of the first alone.
-fn landed(
-    table: &Path,
-    first: u64,
-    staged: &[&mut StagedFiles],
-    metadata: &CommitMetadata,
-) -> Result<Option<u64>, ReadError> {
-    let Some(file) = staged.iter().find_map(|staged| staged.files.first()) else {
-        let info = match commit_info(table, first) {
-            Err(ReadError::NoSuchVersion { .. }) => return Ok(None),
-            read => read?,
-        };
-        let is_ours = !metadata.is_empty() && metadata.iter().all(|(key, value)| info.get(key) == Some(value));
-        return Ok(is_ours.then_some(first));
-    };
-    let name = file.path.rsplit('/').next().unwrap_or(&file.path).as_bytes();
+/// The version that is our commit, from `first` on: a blind append may have been moved.
+fn landed(table: &Path, first: u64, witness: &Witness) -> Result<Option<u64>, ReadError> {
+    let text = witness.text().into_bytes();
     for version in first.. {
         let bytes = match read_commit(table, version) {
             Err(ReadError::NoSuchVersion { .. }) => break,
             read => read?,
         };
-        if bytes.windows(name.len()).any(|window| window == name) {
+        if bytes.windows(text.len()).any(|window| window == text) {
             return Ok(Some(version));
         }
     }
     Ok(None)
-}
-
-/// Reads back that a replacement replaced: the engine re-encodes the paths that it removes, and a path that another
-/// engine encoded differently would stay active.
-pub(crate) fn verify_replaced(
-    table: &TableDir,
-    committed: &Committed,
-    state: &DeltaTableState,
-) -> Result<(), CommitError> {
-    match state.log_data().num_files().checked_sub(committed.files.len()) {
-        Some(0) | None => Ok(()),
-        Some(unexpected) => {
-            Err(CommitError::Diverged { path: table.path().to_path_buf(), version: committed.version, unexpected })
-        }
-    }
 }
 
 #[cfg(test)]
@@ -411,10 +460,6 @@ mod tests {
     use super::*;
     use crate::files::DataFile;
     use alluvium_contracts::DeltaWritePolicy;
-
-    fn error() -> DeltaTableError {
-        DeltaTableError::Generic("the hook after the commit failed".to_owned())
-    }
 
     /// A file that is staged in a table whose version 0 says `text`.
     fn staged(text: &str) -> (tempfile::TempDir, TableDir, StagedFiles) {
@@ -444,63 +489,62 @@ mod tests {
         (dir, table, staged)
     }
 
-    /// [`super::settle`] as the public functions use it.
-    fn settle(
-        table: &TableDir,
-        version: u64,
-        mut staged: StagedFiles,
-        metadata: &CommitMetadata,
-        error: DeltaTableError,
-    ) -> Result<CommitOutcome, CommitError> {
-        Ok(match super::settle(table, version, &mut [&mut staged], metadata, error)? {
-            Landing::Landed { version, .. } => CommitOutcome::Committed(staged.committed(version)),
+    /// [`watched`] as the public functions use it, over a commit that fails.
+    async fn settle(table: &TableDir, version: u64, mut staged: StagedFiles) -> Result<CommitOutcome, CommitError> {
+        let mut all = [&mut staged];
+        let witness = Witness::of(&all);
+        let failing = async { Err(DeltaTableError::Generic("the hook after the commit failed".to_owned())) };
+        Ok(match watched(table, version, &mut all, &witness, failing).await? {
+            Landing::Landed { version } => CommitOutcome::Committed(staged.committed(version)),
             Landing::Taken { head } => CommitOutcome::Conflict { head },
         })
     }
 
-    #[test]
-    fn files_of_a_commit_that_landed_before_the_engine_failed_are_kept() {
+    #[tokio::test]
+    async fn files_of_a_commit_that_landed_before_the_engine_failed_are_kept() {
         let (dir, table, staged) = staged(r#"{"add":{"path":"part-1.parquet"}}"#);
-        let outcome = settle(&table, 0, staged, &CommitMetadata::new(), error()).unwrap();
+        let outcome = settle(&table, 0, staged).await.unwrap();
         assert!(matches!(outcome, CommitOutcome::Committed(Committed { version: 0, .. })), "{outcome:?}");
         assert!(dir.path().join("part-1.parquet").exists());
     }
 
-    #[test]
-    fn files_of_a_commit_that_another_took_are_removed() {
+    #[tokio::test]
+    async fn files_of_a_commit_that_another_took_are_removed() {
         let (dir, table, staged) = staged(r#"{"add":{"path":"part-2.parquet"}}"#);
-        let outcome = settle(&table, 0, staged, &CommitMetadata::new(), error()).unwrap();
+        let outcome = settle(&table, 0, staged).await.unwrap();
         assert_eq!(outcome, CommitOutcome::Conflict { head: 0 });
         assert!(!dir.path().join("part-1.parquet").exists());
     }
 
-    #[test]
-    fn a_commit_that_never_was_is_a_failure() {
+    #[tokio::test]
+    async fn a_commit_that_never_was_is_a_failure() {
         let (dir, table, staged) = staged("{}");
-        let result = settle(&table, 1, staged, &CommitMetadata::new(), error());
+        let result = settle(&table, 1, staged).await;
         assert!(matches!(result, Err(CommitError::Failed { .. })), "{result:?}");
         assert!(!dir.path().join("part-1.parquet").exists());
     }
 
-    #[test]
-    fn files_are_kept_when_the_log_cannot_tell() {
+    #[tokio::test]
+    async fn files_are_kept_when_the_log_cannot_tell() {
         let (dir, table, staged) = staged("{}");
         std::fs::create_dir(dir.path().join("_delta_log/00000000000000000001.json")).unwrap();
-        let result = settle(&table, 1, staged, &CommitMetadata::new(), error());
+        let result = settle(&table, 1, staged).await;
         assert!(matches!(result, Err(CommitError::Unclear { version: 1, .. })), "{result:?}");
         assert!(dir.path().join("part-1.parquet").exists());
     }
 
     #[test]
-    fn a_commit_without_files_is_known_by_its_metadata() {
-        let ours = CommitMetadata::from([("run_id".to_owned(), Value::from("r1"))]);
-        for (text, landed) in
-            [(r#"{"commitInfo":{"run_id":"r1"}}"#, true), (r#"{"commitInfo":{"run_id":"r2"}}"#, false)]
-        {
-            let (_dir, table, mut staged) = staged(text);
-            staged.files.clear();
-            let outcome = settle(&table, 0, staged, &ours, error()).unwrap();
-            assert_eq!(matches!(outcome, CommitOutcome::Committed(_)), landed, "{text}");
-        }
+    fn a_commit_without_files_is_known_by_its_id_alone() {
+        let said = CommitMetadata::from([("run_id".to_owned(), Value::from("r1"))]);
+        let (_dir, table, mut staged) = staged("{}");
+        staged.files.clear();
+        let [ours, theirs] = [(); 2].map(|()| Witness::of(&[&mut staged]));
+        let info = serde_json::json!({ "commitInfo": theirs.told(&said) });
+        std::fs::write(table.path().join("_delta_log/00000000000000000001.json"), info.to_string()).unwrap();
+        assert_eq!(landed(table.path(), 0, &theirs).unwrap(), Some(1));
+        assert_eq!(landed(table.path(), 0, &ours).unwrap(), None, "what it says beside is what others say too");
+        assert_eq!(crate::commit_metadata(table.path(), 1).unwrap(), said, "nobody else is told");
+        let taken = check_metadata(&ours.told(&said));
+        assert!(matches!(taken, Err(CommitError::ReservedKey { .. })), "{taken:?}");
     }
 }

@@ -124,9 +124,14 @@ impl StagedFiles {
         std::mem::take(&mut self.files)
     }
 
-    /// Leaves the files where they are: whether the table refers to them is not known.
+    /// Leaves the files where they are: whether the table refers to them is not known, or not yet.
     pub(crate) fn abandon(&mut self) {
         self.settled = true;
+    }
+
+    /// Takes the files back: the table refers to none of them.
+    pub(crate) fn reclaim(&mut self) {
+        self.settled = false;
     }
 }
 

@@ -195,7 +195,8 @@ impl RowSource {
             return not_plain("deletion vectors");
         }
         let path = file.path();
-        if path.starts_with('/') || path.contains("://") || path.starts_with("file:") {
+        let leads_out = path.split('/').any(|part| part == "..");
+        if leads_out || path.starts_with('/') || path.contains("://") || path.starts_with("file:") {
             return not_plain("files outside the table");
         }
         Ok(Self {

@@ -79,6 +79,14 @@ pub enum CommitError {
         /// The table.
         path: PathBuf,
     },
+    /// A file would go whose path another engine wrote into the log in a way that this one cannot repeat.
+    #[error("the log of the table at {} has the file `{file}` under a path that this build would write otherwise, and removing it would remove nothing; let the engine that wrote it do this, or write the rows to another table", .path.display())]
+    ForeignPath {
+        /// The table.
+        path: PathBuf,
+        /// The file, decoded.
+        file: String,
+    },
     /// Files of another partitioning cannot join the table's.
     #[error("the table at {} is partitioned by [{}], the policy says [{}]; take the table's partitioning, or overwrite table and schema", .path.display(), .expected.join(", "), .found.join(", "))]
     Partitioning {
@@ -144,16 +152,6 @@ pub enum CommitError {
         #[source]
         source: ReadError,
     },
-    /// The commit landed, but the table holds other files than it should: another engine wrote paths that this one cannot remove.
-    #[error("version {version} of {} landed with {unexpected} files too many: paths of another engine that this one cannot remove; delete the table and publish it anew", .path.display())]
-    Diverged {
-        /// The table.
-        path: PathBuf,
-        /// The version.
-        version: u64,
-        /// Files that are active and should not be.
-        unexpected: usize,
-    },
 }
 
 impl CommitError {
@@ -168,15 +166,12 @@ impl CommitError {
             | Self::Unsupported { .. }
             | Self::SchemaChanged { .. }
             | Self::AppendOnly { .. }
+            | Self::ForeignPath { .. }
             | Self::Partitioning { .. }
             | Self::UncheckedRows { .. } => true,
             Self::Table { source } | Self::Unread { source, .. } => source.is_input(),
             Self::Write { source } => source.is_input(),
-            Self::NewConstraint { .. }
-            | Self::Contended { .. }
-            | Self::Failed { .. }
-            | Self::Unclear { .. }
-            | Self::Diverged { .. } => false,
+            Self::NewConstraint { .. } | Self::Contended { .. } | Self::Failed { .. } | Self::Unclear { .. } => false,
         }
     }
 }

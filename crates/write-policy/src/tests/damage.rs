@@ -165,25 +165,6 @@ async fn an_append_only_table_cannot_be_replaced() {
 }
 
 #[tokio::test]
-async fn a_replacement_that_left_rows_behind_is_told() {
-    // Another engine added a path that it did not encode. This engine removes it under its encoded name, which is
-    // another path to the log.
-    let donor = tempfile::tempdir().unwrap();
-    let committed = replace(donor.path(), None, vec![batch(&[(Some("old"), 1)])]).await;
-    let mut add = actions(donor.path(), 0)["add"][0].clone();
-    add["path"] = json!("a b.parquet");
-    let dir = foreign(&[
-        json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}),
-        foreign_metadata(json!({}), json!({})),
-        json!({"add": add}),
-    ]);
-    fs::copy(donor.path().join(&committed.files[0].path), dir.path().join("a b.parquet")).unwrap();
-    let staged = stage(dir.path(), vec![batch(&[(Some("new"), 2)])]).await;
-    let result = commit_replace(dir.path(), Some(0), schema(), staged, &plain(), &metadata("r"), None).await;
-    assert!(matches!(result, Err(CommitError::Diverged { version: 1, unexpected: 1, .. })), "{result:?}");
-}
-
-#[tokio::test]
 async fn files_of_another_engine_are_counted_or_refused() {
     let donor = tempfile::tempdir().unwrap();
     let committed = replace(donor.path(), None, vec![batch(&[(Some("a"), 1), (Some("b"), 2)])]).await;

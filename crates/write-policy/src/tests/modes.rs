@@ -138,6 +138,18 @@ async fn bounds_that_leave_values_out_are_not_trusted() {
 }
 
 #[tokio::test]
+async fn keys_of_another_type_than_the_tables_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    land(dir.path(), &DeltaWritePolicy::default(), vec![batch(&[(Some("a"), 1)])]).await;
+    let keys: ArrayRef = Arc::new(arrow::array::Int32Array::from(vec![1]));
+    let keys = RecordBatch::try_from_iter([("n", keys)]).unwrap();
+    let policy = DeltaWritePolicy { mode: WriteMode::Delete, keys: names(&["n"]), ..DeltaWritePolicy::default() };
+    let result = write(dir.path(), &policy, vec![keys]).await;
+    assert!(matches!(&result, Err(CommitError::SchemaChanged { column, .. }) if column == "n"), "{result:?}");
+    assert_eq!(rows(dir.path()).await, ["a|1"]);
+}
+
+#[tokio::test]
 async fn the_schema_mode_decides_about_other_columns() {
     let more: SchemaRef =
         Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true), Field::new("extra", DataType::Utf8, false)]));

@@ -39,16 +39,33 @@ struct Step {
 }
 
 impl Step {
-    /// The step `n` of the process `index`: of a mix, some replace all rows and some upsert one of four keys.
+    /// The step `n` of the process `index`: of a mix, some replace all rows, and some upsert, replace or delete those of one
+    /// of four keys.
     fn of(kind: &str, index: i64, n: i64) -> Self {
         let value = index * 1_000 + n;
-        let mode = match (kind, (n + index) % 6) {
+        let mode = match (kind, (n + index) % 8) {
             ("mix", 3) => WriteMode::Overwrite,
             ("mix", 1 | 5) => WriteMode::Merge,
+            ("mix", 6) => WriteMode::ReplaceWhere,
+            // The first write of all may be anybody's, and what is deleted from has to be there.
+            ("mix", 7) if n > 0 => WriteMode::Delete,
             _ => WriteMode::Append,
         };
-        let key = if mode == WriteMode::Merge { format!("key{}", value % 4) } else { format!("row{value}") };
+        let key = match mode {
+            WriteMode::Merge | WriteMode::ReplaceWhere | WriteMode::Delete => format!("key{}", value % 4),
+            _ => format!("row{value}"),
+        };
         Self { mode, key, value }
+    }
+
+    fn policy(&self) -> ResolvedWritePolicy {
+        let is_keyed = matches!(self.mode, WriteMode::Merge | WriteMode::Delete);
+        resolve(&DeltaWritePolicy {
+            mode: self.mode,
+            keys: if is_keyed { names(&["s"]) } else { Vec::new() },
+            replace_where: (self.mode == WriteMode::ReplaceWhere).then(|| format!("s = '{}'", self.key)),
+            ..DeltaWritePolicy::default()
+        })
     }
 
     fn to_metadata(&self) -> CommitMetadata {
@@ -75,8 +92,7 @@ async fn child() {
     let (table, index) = (Path::new(table), index.parse::<i64>().unwrap());
     for n in 0..writes() {
         let step = Step::of(kind, index, n);
-        let keys = if step.mode == WriteMode::Merge { names(&["s"]) } else { Vec::new() };
-        let policy = resolve(&DeltaWritePolicy { mode: step.mode, keys, ..DeltaWritePolicy::default() });
+        let policy = step.policy();
         let rows = stream(vec![batch(&[(Some(&step.key), step.value)])]);
         let write = TableWrite::new(table, schema(), vec![rows], &policy).metadata(step.to_metadata()).keep_log();
         match write.run().await.unwrap() {
@@ -150,10 +166,14 @@ async fn check(table: &Path, acknowledged: &BTreeMap<u64, Step>) -> usize {
         }
         match step.mode {
             WriteMode::Overwrite => expected.clear(),
-            WriteMode::Merge => expected.retain(|(there, _)| *there != step.key),
+            WriteMode::Merge | WriteMode::ReplaceWhere | WriteMode::Delete => {
+                expected.retain(|(there, _)| *there != step.key);
+            }
             _ => {}
         }
-        expected.push((step.key.clone(), step.value));
+        if step.mode != WriteMode::Delete {
+            expected.push((step.key.clone(), step.value));
+        }
         steps.push((step.mode, step.value));
     }
     assert!(acknowledged.keys().all(|version| *version <= head));

@@ -1,5 +1,7 @@
 //! Two writers at once: FEASIBILITY's second trap, where the engine lets both commit.
 
+use alluvium_contracts::WriteMode;
+
 use super::*;
 use crate::commit::{Create, Landing, Retention, commit, overwrite};
 use crate::table::TableDir;
@@ -62,7 +64,7 @@ async fn a_replacement_does_not_land_behind_what_it_did_not_see() {
         let all = Create { schema: &schema, policy: &policy, metadata: &metadata, transaction: None, retention };
         let change = overwrite(&table, &empty, &staged, all).await.unwrap();
         landings.push(match commit(&table, &empty, change, &mut [&mut staged]).await.unwrap() {
-            Landing::Landed { version, .. } => Ok(staged.committed(version).version),
+            Landing::Landed { version } => Ok(staged.committed(version).version),
             Landing::Taken { head } => Err(head),
         });
     }
@@ -100,4 +102,23 @@ async fn appends_at_once_all_land_once() {
     expected.sort();
     assert_eq!(rows(&table).await, expected);
     assert_eq!(data_files(&table).len(), 8, "lost races leave no file");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_say_the_same_and_add_no_file_are_not_taken_for_one_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let appending = DeltaWritePolicy { mode: WriteMode::Append, ..DeltaWritePolicy::default() };
+    for n in 0..6 {
+        land(dir.path(), &appending, vec![batch(&[(Some(&format!("row{n}")), n)])]).await;
+    }
+    let deletes = (0..6).map(|n| {
+        let table = dir.path().to_path_buf();
+        let policy = DeltaWritePolicy { mode: WriteMode::Delete, keys: names(&["s"]), ..DeltaWritePolicy::default() };
+        tokio::spawn(async move { land(&table, &policy, vec![batch(&[(Some(&format!("row{n}")), n)])]).await })
+    });
+    let mut versions: Vec<u64> =
+        futures::future::join_all(deletes).await.into_iter().map(|version| version.unwrap()).collect();
+    versions.sort_unstable();
+    assert_eq!(versions, [6, 7, 8, 9, 10, 11], "each landed by itself");
+    assert_eq!(rows(dir.path()).await, [""; 0]);
 }
