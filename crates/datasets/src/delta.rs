@@ -14,7 +14,7 @@ use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use url::Url;
 
 use crate::delta_scan::DeltaProvider;
-use crate::nan_safe::NanSafe;
+use crate::filter_guard::FilterGuard;
 use crate::schema_text::{identity_bytes, schema_text};
 use crate::spec::{At, DeltaRead};
 use crate::{Change, FileStamp, PinError, ShapeError, hash_file};
@@ -136,7 +136,7 @@ pub(crate) async fn pin(dataset: &str, read: &DeltaRead) -> Result<DeltaPin, Pin
         size_bytes,
         scan: read.scan.clone(),
         scan_schema: read.scan_schema.clone(),
-        provider: Arc::new(NanSafe(Arc::new(provider))),
+        provider: Arc::new(FilterGuard(Arc::new(provider))),
         table,
         root,
     })

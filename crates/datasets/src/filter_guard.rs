@@ -1,7 +1,8 @@
-//! A provider that is not told of filters over floating-point columns.
+//! A provider that is not told of filters over columns whose bounds in a Delta log may not hold.
 //!
-//! Delta's statistics leave NaN out, as Parquet's do, while the engine orders NaN above every number: a provider that
-//! skips files by such a filter loses rows that pass it. The filter is applied above the scan instead.
+//! Delta's statistics leave NaN out, as Parquet's do, while the engine orders NaN above every number; and some writers,
+//! delta-rs among them, put bounds of decimals through a double, which keeps 15 digits. A provider that skips files by such
+//! a filter loses rows that pass it. The filter is applied above the scan instead.
 
 use std::sync::Arc;
 
@@ -13,19 +14,23 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-#[derive(Debug)]
-pub(crate) struct NanSafe(pub(crate) Arc<dyn TableProvider>);
+/// The digits of a decimal that a double keeps.
+const EXACT_DIGITS: u8 = 15;
 
-impl NanSafe {
+#[derive(Debug)]
+pub(crate) struct FilterGuard(pub(crate) Arc<dyn TableProvider>);
+
+impl FilterGuard {
     fn may_be_told(&self, filter: &Expr) -> bool {
         let schema = self.0.schema();
-        let is_float = |name: &str| schema.field_with_name(name).map_or(true, |field| holds_floats(field.data_type()));
-        !filter.column_refs().iter().any(|column| is_float(&column.name))
+        let is_unbounded =
+            |name: &str| schema.field_with_name(name).map_or(true, |field| holds_unbounded(field.data_type()));
+        !filter.column_refs().iter().any(|column| is_unbounded(&column.name))
     }
 }
 
 #[async_trait]
-impl TableProvider for NanSafe {
+impl TableProvider for FilterGuard {
     fn schema(&self) -> SchemaRef {
         self.0.schema()
     }
@@ -68,16 +73,17 @@ impl TableProvider for NanSafe {
     }
 }
 
-fn holds_floats(data_type: &DataType) -> bool {
+fn holds_unbounded(data_type: &DataType) -> bool {
     match data_type {
-        DataType::Struct(fields) => fields.iter().any(|field| holds_floats(field.data_type())),
+        DataType::Struct(fields) => fields.iter().any(|field| holds_unbounded(field.data_type())),
         DataType::List(field)
         | DataType::LargeList(field)
         | DataType::ListView(field)
         | DataType::LargeListView(field)
         | DataType::FixedSizeList(field, _)
-        | DataType::Map(field, _) => holds_floats(field.data_type()),
-        DataType::Dictionary(_, values) => holds_floats(values),
-        other => other.is_floating(),
+        | DataType::Map(field, _) => holds_unbounded(field.data_type()),
+        DataType::Dictionary(_, values) => holds_unbounded(values),
+        DataType::Decimal128(precision, _) => *precision > EXACT_DIGITS,
+        other => other.is_floating() || other.is_decimal(),
     }
 }

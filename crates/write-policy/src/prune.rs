@@ -9,6 +9,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 
+use crate::policy::EXACT_DIGITS;
 use crate::rewrite::Gone;
 use crate::table::Loaded;
 
@@ -28,10 +29,11 @@ pub(crate) fn may_hold(loaded: &Loaded, columns: &SchemaRef, gone: &Gone) -> Vec
 }
 
 /// Whether the log's bounds of such a column hold for all of its values. Those of numbers with a point leave NaN out, and
-/// those of timestamps may be cut to milliseconds.
+/// those of timestamps may be cut to milliseconds; long decimals went through a double.
 fn is_bounded(data_type: &DataType) -> bool {
     use DataType::*;
-    matches!(data_type, Boolean | Int8 | Int16 | Int32 | Int64 | Utf8 | Date32 | Decimal128(_, _))
+    matches!(data_type, Boolean | Int8 | Int16 | Int32 | Int64 | Utf8 | Date32)
+        || matches!(data_type, Decimal128(precision, _) if *precision <= EXACT_DIGITS)
 }
 
 /// A condition that is true of every row that goes, and the columns that it reads.

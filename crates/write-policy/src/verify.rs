@@ -5,9 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use alluvium_contracts::{CheckStatus, ContentDigest, DoctorCheck, TableVerification};
-use arrow::compute::SortOptions;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{ArrayRef, BooleanArray, Datum, RecordBatch, Scalar};
+use arrow::compute::kernels::cmp;
+use arrow::compute::{SortOptions, cast};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::row::{OwnedRow, RowConverter, SortField};
+use datafusion::common::Column;
+use datafusion::common::pruning::PruningStatistics as _;
 use deltalake_core::kernel::LogicalFileView;
 use deltalake_core::kernel::transaction::PROTOCOL;
 use futures::TryStreamExt as _;
@@ -28,8 +33,8 @@ use crate::table::{Loaded, TableDir};
 
 /// Checks a table at `version`, or at its newest one: that the log has every commit and each of them reads; that this build
 /// can read and write the table; that every data file is there, has the size and the digest that the log says, and as
-/// many rows; that the rows keep constraints and NOT NULL, and the order that the log claims; and that the table is as
-/// the write policy asks that is stored with it.
+/// many rows; that the rows keep constraints and NOT NULL, the order that the log claims and the bounds by which readers skip
+/// files; and that the table is as the write policy asks that is stored with it.
 ///
 /// Every file is read twice, for its bytes and for its rows. Nothing is changed.
 ///
@@ -117,6 +122,8 @@ fn protocol(loaded: &Loaded) -> DoctorCheck {
 /// A data file as the log has it, and where its rows are read from.
 struct LoggedFile {
     file: DataFile,
+    /// Where it stands in the log.
+    log_index: usize,
     /// Where it stands in the order of its write.
     order_index: Option<u64>,
     rows_in_log: Option<u64>,
@@ -129,14 +136,15 @@ fn plain_files(table: &TableDir, loaded: &Loaded) -> Result<Vec<LoggedFile>, Str
     if mapping.is_some_and(|mode| mode != "none") {
         return Err("columns are mapped".to_owned());
     }
-    loaded.state.log_data().iter().map(|file| logged(table, &file)).collect()
+    loaded.state.log_data().iter().enumerate().map(|(index, file)| logged(table, index, &file)).collect()
 }
 
-fn logged(table: &TableDir, view: &LogicalFileView) -> Result<LoggedFile, String> {
+fn logged(table: &TableDir, log_index: usize, view: &LogicalFileView) -> Result<LoggedFile, String> {
     let source = RowSource::of(table, view).map_err(|error| error.to_string())?;
     let order: Option<Value> = tag(view, ORDER_TAG).and_then(|text| serde_json::from_str(&text).ok());
     Ok(LoggedFile {
         file: in_log(view),
+        log_index,
         order_index: order.and_then(|order| order["index"].as_u64()),
         rows_in_log: rows_in_log(view),
         source,
@@ -189,7 +197,41 @@ fn digest_of(path: &Path) -> std::io::Result<ContentDigest> {
 struct Rows {
     schema: SchemaRef,
     checks: RowChecks,
+    bounds: Vec<Bounds>,
     order: Option<Order>,
+}
+
+/// The least and the greatest value of a column by the log, of each of its files.
+struct Bounds {
+    column: String,
+    least: ArrayRef,
+    greatest: ArrayRef,
+}
+
+impl Bounds {
+    /// Those of a column whose bounds hold for all of its values. The log leaves NaN out, and cuts times to milliseconds.
+    fn of(loaded: &Loaded, field: &Field) -> Option<Self> {
+        if field.data_type().is_floating() || matches!(field.data_type(), DataType::Timestamp(_, _)) {
+            return None;
+        }
+        let (files, column) = (loaded.state.log_data(), Column::from_name(field.name()));
+        let typed = |bounds: ArrayRef| cast(&bounds, field.data_type()).ok();
+        let (least, greatest) = (typed(files.min_values(&column)?)?, typed(files.max_values(&column)?)?);
+        Some(Self { column: field.name().clone(), least, greatest })
+    }
+
+    fn check(&self, log_index: usize, batch: &RecordBatch) -> Result<(), String> {
+        let Some(values) = batch.column_by_name(&self.column) else { return Ok(()) };
+        let beyond = |bounds: &ArrayRef, compare: fn(&dyn Datum, &dyn Datum) -> Result<BooleanArray, ArrowError>| {
+            let bound = Scalar::new(bounds.slice(log_index, 1));
+            // What has no order is not compared, and NULL is beyond nothing.
+            compare(values, &bound).is_ok_and(|beyond| beyond.true_count() > 0)
+        };
+        match beyond(&self.least, cmp::lt) || beyond(&self.greatest, cmp::gt) {
+            true => Err(format!("values of `{}` are outside of the bounds that the log says", self.column)),
+            false => Ok(()),
+        }
+    }
 }
 
 /// The order that the log claims, and the last row that was seen.
@@ -208,8 +250,9 @@ impl Rows {
             let condition = Condition::parse(&name, &sql, &schema).map_err(|error| log(error.into()))?;
             checks = checks.with_condition(&name, condition);
         }
+        let bounds = schema.fields().iter().filter_map(|field| Bounds::of(loaded, field)).collect();
         let order = order_of(loaded).and_then(|columns| Order::new(columns, &schema));
-        Ok(Self { schema, checks, order })
+        Ok(Self { schema, checks, bounds, order })
     }
 
     async fn check(mut self, mut files: Vec<LoggedFile>, verification: &mut TableVerification) -> DoctorCheck {
@@ -235,6 +278,7 @@ impl Rows {
         while let Some(batch) = batches.try_next().await.map_err(|error| text(&error))? {
             rows += batch.num_rows() as u64;
             self.checks.check(&batch).map_err(|error| text(&error))?;
+            self.bounds.iter().try_for_each(|bounds| bounds.check(file.log_index, &batch))?;
             if let Some(order) = &mut self.order {
                 order.check(&batch)?;
             }
@@ -258,7 +302,7 @@ impl Order {
         Some(Self { columns, converter, last: None })
     }
 
-    fn check(&mut self, batch: &arrow::array::RecordBatch) -> Result<(), String> {
+    fn check(&mut self, batch: &RecordBatch) -> Result<(), String> {
         let columns = self.columns.iter().filter_map(|column| batch.column_by_name(column).cloned());
         let rows = self.converter.convert_columns(&columns.collect::<Vec<_>>()).map_err(|error| error.to_string())?;
         let Some(last) = rows.num_rows().checked_sub(1).map(|last| rows.row(last).owned()) else { return Ok(()) };

@@ -8,7 +8,7 @@ use alluvium_contracts::{
     SourceFormat, SourcePath, SourceSpec,
 };
 use alluvium_datasets::{Change, PinError};
-use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::array::{Decimal128Array, Int64Array, RecordBatch, StringArray};
 use datafusion::physical_plan::displayable;
 use deltalake_core::protocol::SaveMode;
 use deltalake_core::{DeltaTable, DeltaTableBuilder};
@@ -361,5 +361,25 @@ async fn declared_columns_are_held_against_the_table_and_evolve_it() {
     for wrong in [partitions(&[("k", "Int64")]), partitions(&[("s", "Int64")])] {
         let error = project.unpinnable(&wrong).await;
         assert!(error.contains("but the table is partitioned by [\"s: Utf8View\"]"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_bound_of_the_log_that_is_too_low_loses_no_row() {
+    let project = Project::new();
+    let path = project.data().join("table");
+    std::fs::create_dir_all(&path).unwrap();
+    let decimals = Decimal128Array::from(vec![500, 900_719_925_474_099_499]).with_precision_and_scale(18, 2).unwrap();
+    let decimals: arrow::array::ArrayRef = Arc::new(decimals);
+    let rows = RecordBatch::try_from_iter([("d", decimals)]).unwrap();
+    let table = DeltaTableBuilder::from_url(Url::from_directory_path(&path).unwrap()).unwrap().build().unwrap();
+    table.write([rows]).await.unwrap();
+    let log = std::fs::read_to_string(commit(&path, 0)).unwrap();
+    assert!(log.contains(r#"\"d\":9007199254740994.0"#), "the engine's bound, which is too low: {log}");
+
+    let pinned = project.pin(&at(None)).await;
+    for filter in ["d = cast('9007199254740994.99' as decimal(18, 2))", "d > 9007199254740994"] {
+        let found = project.query(&pinned, &format!("select count(*) as n from t where {filter}")).await;
+        assert!(found.contains("| 1 |"), "{filter}: {found}");
     }
 }

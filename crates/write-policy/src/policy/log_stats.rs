@@ -3,16 +3,18 @@
 //! The engine picks columns by the name of their leaf: `a` also matches `x.a`, and `a.b` matches nothing. So it is asked
 //! for every leaf of the right name, and what it gives is filtered by path.
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Fields, Schema};
 use serde_json::{Map, Value};
 
 use super::ResolvedWritePolicy;
-use super::stats::path_parts;
+use super::stats::{EXACT_DIGITS, path_parts};
 
 /// Which columns a file's statistics keep.
 #[derive(Debug, Clone)]
 pub(crate) struct LogStats {
     paths: Vec<Vec<String>>,
+    /// Leaves whose bounds would not hold.
+    unbounded: Vec<Vec<String>>,
 }
 
 impl LogStats {
@@ -26,7 +28,9 @@ impl LogStats {
                 columns.map(|column| vec![column.clone()]).collect()
             }
         };
-        Self { paths }
+        let mut unbounded = Vec::new();
+        find_unbounded(schema.fields(), &mut Vec::new(), &mut unbounded);
+        Self { paths, unbounded }
     }
 
     /// What to ask the engine for, given the leaves of the file: their names, quoted as it wants them.
@@ -45,9 +49,38 @@ impl LogStats {
             if let Some(Value::Object(columns)) = stats.get_mut(key) {
                 let whole: Vec<&[String]> = self.paths.iter().map(Vec::as_slice).collect();
                 keep(columns, &whole);
+                if key != "nullCount" {
+                    self.unbounded.iter().for_each(|path| drop_leaf(columns, path));
+                }
             }
         }
         serde_json::to_string(&stats).ok()
+    }
+}
+
+/// Collects the leaves that are decimals of more digits than the engine's bounds keep.
+fn find_unbounded(fields: &Fields, above: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
+    for field in fields {
+        above.push(field.name().clone());
+        match field.data_type() {
+            DataType::Struct(inner) => find_unbounded(inner, above, found),
+            DataType::Decimal128(precision, _) if *precision <= EXACT_DIGITS => {}
+            data_type if data_type.is_decimal() => found.push(above.clone()),
+            _ => {}
+        }
+        above.pop();
+    }
+}
+
+fn drop_leaf(columns: &mut Map<String, Value>, path: &[String]) {
+    match path {
+        [leaf] => drop(columns.remove(leaf)),
+        [first, rest @ ..] => {
+            if let Some(Value::Object(inner)) = columns.get_mut(first) {
+                drop_leaf(inner, rest);
+            }
+        }
+        [] => {}
     }
 }
 
@@ -84,7 +117,7 @@ mod tests {
     #[test]
     fn statistics_are_kept_by_path_not_by_leaf() {
         let path = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
-        let stats = LogStats { paths: vec![path("b"), path("a.c")] };
+        let stats = LogStats { paths: vec![path("b"), path("a.c")], unbounded: Vec::new() };
         let given = r#"{"numRecords":1,"minValues":{"b":1,"a":{"b":2,"c":3},"c":4},"maxValues":{"a":{"b":2}},"nullCount":{"c":0}}"#;
         let kept: Value = serde_json::from_str(&stats.filter(given).unwrap()).unwrap();
         assert_eq!(

@@ -17,7 +17,7 @@ pub(crate) use check::delta_schema;
 use features::GatedFeatures;
 pub(crate) use features::{FEATURES, FeatureRow, Protocol, feature_is_on, protocol};
 pub(crate) use log_stats::LogStats;
-pub(crate) use stats::stats_property;
+pub(crate) use stats::{EXACT_DIGITS, stats_property};
 pub use stats::{ReaderColumn, resolve_stats_columns};
 
 use crate::condition::Condition;

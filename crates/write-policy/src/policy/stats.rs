@@ -118,13 +118,17 @@ pub(crate) fn path_parts(schema: &Schema, path: &str) -> Vec<String> {
     }
 }
 
+/// The digits of a decimal that a double keeps. The engine's bounds of decimals are doubles: of more digits they are others.
+pub(crate) const EXACT_DIGITS: u8 = 15;
+
 /// Whether readers skip files by bounds of this type. Booleans have bounds of no use, and binary ones are not collected.
 fn skippable(data_type: &DataType) -> bool {
     use DataType::*;
     match data_type {
         Dictionary(_, value) => skippable(value),
         Int8 | Int16 | Int32 | Int64 | Float32 | Float64 | Utf8 | LargeUtf8 | Utf8View | Date32 => true,
-        Timestamp(_, _) | Decimal128(_, _) => true,
+        Timestamp(_, _) => true,
+        Decimal128(precision, _) => *precision <= EXACT_DIGITS,
         _ => false,
     }
 }

@@ -226,6 +226,20 @@ async fn what_is_wrong_is_found() {
         matches!(of(&verified, "rows"), (CheckStatus::Error, text) if text.contains("the log says 2")),
         "{verified:?}"
     );
+    // Bounds that leave a row out: readers would skip its file.
+    for (from, to, column) in [
+        (r#"\"maxValues\":{\"n\":0"#, r#"\"maxValues\":{\"n\":-1"#, "`n`"),
+        (r#"\"minValues\":{\"n\":0,\"s\":\"a\""#, r#"\"minValues\":{\"n\":0,\"s\":\"b\""#, "`s`"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        append_row(dir.path(), ("a", 0), ("o", 0)).await;
+        edit_log(dir.path(), from, to);
+        let verified = verify_table(dir.path(), None).await.unwrap();
+        assert!(
+            matches!(of(&verified, "rows"), (CheckStatus::Error, text) if text.contains(column) && text.contains("bounds")),
+            "{verified:?}"
+        );
+    }
     fs::write(dir.path().join("_delta_log/00000000000000000001.json"), "{\"add\":").unwrap();
     let log = verify_table(dir.path(), Some(0)).await.unwrap();
     assert_eq!(of(&log, "log").0, CheckStatus::Ok, "version 0 does not need it");

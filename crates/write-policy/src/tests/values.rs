@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use alluvium_contracts::WriteMode;
 use alluvium_telemetry::{RunContext, RunSpan, Seam};
 use arrow::array::{BooleanArray, Date32Array, Decimal128Array, TimestampMicrosecondArray};
 use arrow::datatypes::TimeUnit;
@@ -185,4 +186,45 @@ async fn a_path_that_goes_up_and_down_is_the_table_it_leads_to() {
     fs::create_dir(dir.path().join("x")).unwrap();
     replace(&dir.path().join("x/../table"), None, vec![batch(&[(Some("a"), 1)])]).await;
     assert_eq!(rows(&dir.path().join("table")).await, ["a|1"]);
+}
+
+#[tokio::test]
+async fn bounds_of_decimals_hold_or_are_not_there() {
+    let wide = [-1_i128, 899_999_999_999_999_999_i128];
+    let types = [(15, 2), (18, 2), (38, 0)].map(|(precision, scale)| DataType::Decimal128(precision, scale));
+    let fields: Vec<Field> =
+        types.iter().zip(["d15", "d18", "d38"]).map(|(kind, name)| Field::new(name, kind.clone(), true)).collect();
+    let nested = Field::new("in", DataType::Struct(fields.clone().into()), true);
+    let schema: SchemaRef = Arc::new(Schema::new(fields.iter().cloned().chain([nested]).collect::<Vec<_>>()));
+    let rows_of = |values: [i128; 3]| {
+        let columns = values.iter().zip(&types).map(|(value, kind)| -> ArrayRef {
+            let DataType::Decimal128(precision, scale) = kind else { panic!("{kind}") };
+            Arc::new(Decimal128Array::from(vec![*value]).with_precision_and_scale(*precision, *scale).unwrap())
+        });
+        let columns: Vec<ArrayRef> = columns.collect();
+        let nested: ArrayRef = Arc::new(arrow::array::StructArray::new(fields.clone().into(), columns.clone(), None));
+        RecordBatch::try_new(Arc::clone(&schema), columns.into_iter().chain([nested]).collect()).unwrap()
+    };
+    let values = [999_999_999_999_999, wide[1], i128::from(i64::MAX) * 1_000 + 1];
+    for key in ["d15", "d18", "d38"] {
+        let dir = tempfile::tempdir().unwrap();
+        let merging = DeltaWritePolicy { mode: WriteMode::Merge, keys: names(&[key]), ..DeltaWritePolicy::default() };
+        land(dir.path(), &DeltaWritePolicy::default(), vec![rows_of(values)]).await;
+        land(
+            dir.path(),
+            &DeltaWritePolicy { mode: WriteMode::Append, ..DeltaWritePolicy::default() },
+            vec![rows_of([-1; 3])],
+        )
+        .await;
+        land(dir.path(), &merging, vec![rows_of(values)]).await;
+        assert_eq!(rows(dir.path()).await.len(), 2, "the row under the same {key} went");
+        let stats: Value = serde_json::from_str(actions(dir.path(), 0)["add"][0]["stats"].as_str().unwrap()).unwrap();
+        for bounds in ["minValues", "maxValues"] {
+            assert_eq!(
+                stats[bounds],
+                serde_json::json!({"d15": 9_999_999_999_999.99, "in": {"d15": 9_999_999_999_999.99}})
+            );
+        }
+        assert_eq!(stats["nullCount"]["d38"], 0, "what holds is kept");
+    }
 }
