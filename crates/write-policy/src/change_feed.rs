@@ -33,7 +33,7 @@ use crate::table::TableDir;
 use crate::write::{Input, Target, stage};
 
 /// Where a table has its change files, below itself.
-const CHANGE_DIRECTORY: &str = "_change_data";
+pub(crate) const CHANGE_DIRECTORY: &str = "_change_data";
 
 /// What a reader of the feed gets beside the table's columns; so no column of a table may be called so.
 pub(crate) const FEED_COLUMNS: [&str; 3] = [CHANGE_TYPE, "_commit_version", "_commit_timestamp"];

@@ -8,7 +8,9 @@ use datafusion::common::tree_node::TreeNode as _;
 use datafusion::common::{DFSchema, DataFusionError, plan_err};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, Volatility};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 
@@ -82,6 +84,10 @@ fn plan(sql: &str, schema: &Schema) -> Result<Arc<dyn PhysicalExpr>, DataFusionE
     if expression.exists(|expression| Ok(unsteady(expression)))? {
         return plan_err!("it calls a function that may answer differently each time");
     }
+    // Some functions have no other form than the one they are simplified to.
+    let context = SimplifyContext::builder().with_schema(Arc::new(columns.clone())).build();
+    let simplifier = ExprSimplifier::new(context);
+    let expression = simplifier.simplify(simplifier.coerce(expression, &columns)?)?;
     let expression = state.create_physical_expr(expression, &columns)?;
     match expression.data_type(schema)? {
         DataType::Boolean => Ok(expression),
@@ -98,7 +104,7 @@ fn parser() -> SessionState {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::Int64Array;
+    use arrow::array::{ArrayRef, Int64Array};
     use arrow::datatypes::Field;
 
     use super::*;
@@ -118,6 +124,22 @@ mod tests {
         let holds: Vec<bool> = condition.holds(&batch).unwrap().iter().flatten().collect();
         assert_eq!(holds, [true, false, false, true]);
         assert_eq!(condition.columns(), ["n"]);
+    }
+
+    #[test]
+    fn functions_that_are_only_ever_simplified_are_evaluated() {
+        for sql in [
+            "coalesce(n, 0) >= 0",
+            "nvl(n, 1) > 0",
+            "nvl2(n, n, 1) > 0",
+            "ifnull(n, 1) > 0",
+            "nullif(n, 3) = 2 or n is null",
+        ] {
+            let condition = Condition::parse("f", sql, &schema()).unwrap();
+            let rows: ArrayRef = Arc::new(Int64Array::from(vec![Some(2), None]));
+            let batch = RecordBatch::try_new(condition.schema(), vec![rows]).unwrap();
+            assert_eq!(condition.holds(&batch).unwrap().true_count(), 2, "{sql}");
+        }
     }
 
     #[test]

@@ -9,9 +9,13 @@ mod log;
 mod rewrite;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use alluvium_contracts::{MaintenanceEvent, MaintenanceOperation, MaintenancePolicy, MaintenanceResult, RunId};
 use alluvium_telemetry::{Seam, Stopwatch};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::TaskContext;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 
 pub use self::error::MaintenanceError;
 use self::lock::MaintenanceLock;
@@ -33,8 +37,12 @@ pub struct Maintenance {
     seam: Seam,
     run_id: Option<RunId>,
     metadata: CommitMetadata,
+    task: Option<Arc<TaskContext>>,
     _lock: MaintenanceLock,
 }
+
+/// What sorting a table may take of the memory, unless the caller says: beyond it, rows go to the disk.
+const SORT_BYTES: usize = 256 << 20;
 
 impl Maintenance {
     /// Takes the table's maintenance lock, which is held until the value is dropped.
@@ -54,6 +62,7 @@ impl Maintenance {
             seam,
             run_id: None,
             metadata: CommitMetadata::new(),
+            task: None,
             _lock: lock,
         })
     }
@@ -64,6 +73,21 @@ impl Maintenance {
         self.run_id = run_id;
         self.metadata = metadata;
         self
+    }
+
+    /// Takes memory and spill files for sorting from `task`; 256 MiB and the system's temporary directory otherwise.
+    #[must_use]
+    pub fn task(mut self, task: Arc<TaskContext>) -> Self {
+        self.task = Some(task);
+        self
+    }
+
+    fn sorting(&self) -> DataFusionResult<Arc<TaskContext>> {
+        if let Some(task) = &self.task {
+            return Ok(Arc::clone(task));
+        }
+        let runtime = RuntimeEnvBuilder::new().with_memory_limit(SORT_BYTES, 1.0).build_arc()?;
+        Ok(Arc::new(TaskContext::default().with_runtime(runtime)))
     }
 
     /// Does what the policy that is stored with the table says is due, in an order in which nothing is deleted that the step

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use alluvium_contracts::{DeltaWritePolicy, MaintenanceEvent, MaintenanceOperation, MaintenancePolicy, SchemaMode};
 use arrow::datatypes::SchemaRef;
-use datafusion::execution::TaskContext;
 use deltalake_core::kernel::Action;
 use deltalake_core::protocol::DeltaOperation;
 
@@ -81,7 +80,8 @@ impl Maintenance {
                 grouped: true,
             };
             let target = Target { table: self.table.clone(), table_is_new: false };
-            let mut staged = stage(target, input, &policy, &Arc::<TaskContext>::default()).await?;
+            let task = self.sorting().map_err(|source| self.failed(operation, source))?;
+            let mut staged = stage(target, input, &policy, &task).await?;
             let (files_added, bytes_added) = (staged.files().len() as u64, staged.size_bytes());
             actions.extend(staged.actions().map(without_data_change));
             let change = Change {
@@ -96,7 +96,7 @@ impl Maintenance {
                 blind: false,
             };
             match commit(&self.table, &loaded, change, &mut [&mut staged]).await? {
-                Landing::Landed { version, .. } => {
+                Landing::Landed { version } => {
                     let _ = staged.committed(version);
                     let mut event = begun.done(version);
                     (event.files_added, event.bytes_added) = (files_added, bytes_added);

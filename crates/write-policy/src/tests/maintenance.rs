@@ -7,9 +7,11 @@ use alluvium_contracts::{
     WriterPropertiesPolicy,
 };
 use alluvium_telemetry::Seam;
+use datafusion::execution::TaskContext;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 
 use super::*;
-use crate::{Maintenance, MaintenanceError, table_order};
+use crate::{CommitError, Maintenance, MaintenanceError, table_order};
 
 fn maintenance(table: &Path) -> Maintenance {
     Maintenance::begin(table, Seam::system()).unwrap()
@@ -219,4 +221,58 @@ async fn the_stored_policy_says_what_is_due() {
     assert_eq!(maintenance(plain.path()).run_due().await.unwrap(), [], "what is not asked for is not done");
     let nowhere = Maintenance::begin(&plain.path().join("x"), Seam::system());
     assert!(matches!(nowhere, Err(MaintenanceError::Table { .. })), "{nowhere:?}");
+}
+
+#[tokio::test]
+async fn vacuum_takes_what_a_killed_writer_left_and_nothing_that_is_needed_or_no_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = DeltaWritePolicy { partition_by: names(&["s"]), ..DeltaWritePolicy::default() };
+    land(dir.path(), &policy, vec![batch(&[(Some("a b"), 1)])]).await;
+    for left in ["part-left.parquet", "s=a b/part-left.parquet", "notes.txt", "_own/part.parquet"] {
+        let left = dir.path().join(left);
+        fs::create_dir_all(left.parent().unwrap()).unwrap();
+        fs::write(&left, "left").unwrap();
+    }
+    fs::write(dir.path().join("part-young.parquet"), "being written").unwrap();
+    for file in data_files(dir.path()) {
+        if !file.ends_with("part-young.parquet") {
+            let file = fs::File::options().write(true).open(dir.path().join(file)).unwrap();
+            file.set_modified(hours_ago(169)).unwrap();
+        }
+    }
+    let before = data_files(dir.path()).len();
+    let event = maintenance(dir.path()).vacuum(168, &[]).await.unwrap();
+    assert_eq!((event.result, event.files_removed, event.bytes_removed), (MaintenanceResult::Ok, 2, 8));
+    assert_eq!(data_files(dir.path()).len(), before - 2 + 1, "the lock file came");
+    assert!(data_files(dir.path()).iter().all(|file| !file.ends_with("part-left.parquet")));
+    assert_eq!(rows(dir.path()).await, ["a b|1"]);
+}
+
+#[tokio::test]
+async fn an_append_only_table_is_not_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let features = vec![DeltaFeature::AppendOnly];
+    let policy = DeltaWritePolicy { enable_features: features, mode: WriteMode::Append, ..DeltaWritePolicy::default() };
+    for n in 0..2 {
+        land(dir.path(), &policy, vec![batch(&[(Some("a"), n)])]).await;
+    }
+    let refused = maintenance(dir.path()).restore(0).await;
+    let is_refused = matches!(&refused, Err(MaintenanceError::Commit { source: CommitError::AppendOnly { .. } }));
+    assert!(is_refused, "{refused:?}");
+    assert_eq!(rows(dir.path()).await, ["a|0", "a|1"]);
+}
+
+#[tokio::test]
+async fn an_order_is_made_within_the_memory_that_is_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = DeltaWritePolicy { mode: WriteMode::Append, ..DeltaWritePolicy::default() };
+    land(dir.path(), &policy, vec![numbered(0, 60_000)]).await;
+    let within = |bytes| {
+        let runtime = RuntimeEnvBuilder::new().with_memory_limit(bytes, 1.0).build_arc().unwrap();
+        maintenance(dir.path()).task(Arc::new(TaskContext::default().with_runtime(runtime)))
+    };
+    let little = within(64 << 10).zorder(&names(&["s"])).await;
+    assert!(matches!(little, Err(MaintenanceError::Write { .. })), "{little:?}");
+    within(64 << 20).zorder(&names(&["s"])).await.unwrap();
+    assert_eq!(rows(dir.path()).await.len(), 60_000);
 }
