@@ -123,6 +123,11 @@ impl ProjectArgs {
         self.directory.as_deref().or(positional).unwrap_or(Path::new("."))
     }
 
+    /// Whether the command line says which project or which cache root is meant.
+    pub fn is_named(&self) -> bool {
+        self.directory.is_some() || self.cache_root.is_some()
+    }
+
     /// How the pipeline is opened.
     pub fn open_options(&self) -> OpenOptions {
         OpenOptions {

@@ -39,11 +39,11 @@ impl Pipeline {
         }
     }
 
-    /// What maintenance of the ledgers did in the run.
-    pub(crate) fn tell_maintenance(&self, run_id: RunId, done: Vec<MaintenanceEvent>) {
+    /// What maintenance did: to the ledgers in a run, or to a table outside of one.
+    pub(crate) fn tell_maintenance(&self, run_id: Option<RunId>, done: Vec<MaintenanceEvent>) {
         for event in done {
             let severity = if event.result == MaintenanceResult::Error { Severity::Warn } else { Severity::Info };
-            self.diagnostics.event(&MaintenanceEvent { run_id: Some(run_id), ..event }, severity);
+            self.diagnostics.event(&MaintenanceEvent { run_id, ..event }, severity);
         }
     }
 

@@ -9,7 +9,7 @@ use alluvium_ledgers::LedgerError;
 use alluvium_plans::PlanError;
 use alluvium_profile::{QueryError, SessionError};
 use alluvium_telemetry::Redactor;
-use alluvium_write_policy::PolicyError;
+use alluvium_write_policy::{MaintenanceError, PolicyError};
 use datafusion::common::DataFusionError;
 use datafusion::common::utils::quote_identifier;
 
@@ -173,6 +173,9 @@ pub enum RunError {
         #[source]
         source: PolicyError,
     },
+    /// What is kept of a table cannot be changed.
+    #[error("a table that a run is kept for cannot be changed; mend what is said and try again")]
+    Maintenance(#[from] MaintenanceError),
     /// No session.
     #[error("no session could be made")]
     Session(#[from] SessionError),
@@ -208,6 +211,7 @@ impl RunError {
             Self::Directory { .. }
             | Self::Replay { .. }
             | Self::Execute { .. }
+            | Self::Maintenance(_)
             | Self::Session(_)
             | Self::Ledger(_) => false,
         }
@@ -232,7 +236,7 @@ impl RunError {
             Self::Pin { .. } => "pin",
             Self::Policy { .. } => "policy",
             Self::Execute { .. } => "compute",
-            Self::Directory { .. } | Self::Replay { .. } => "io",
+            Self::Directory { .. } | Self::Replay { .. } | Self::Maintenance(_) => "io",
             Self::Session(_) => "session",
             Self::Cache(error) => error.kind(),
             Self::Ledger(_) => "ledger",

@@ -29,6 +29,7 @@ mod hooks;
 mod killed;
 mod lineage;
 mod locate;
+mod maintenance;
 mod manifest;
 mod pipeline;
 mod progress;

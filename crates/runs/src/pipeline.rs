@@ -174,6 +174,18 @@ impl Pipeline {
         })
     }
 
+    /// Like [`open`](Self::open), where there is a cache root already; `None` where there is none, and none is made.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_existing(project: Project, options: OpenOptions) -> Result<Option<Self>, OpenError> {
+        let (profile, path) = options.profile(&project)?;
+        match CacheRoot::open_existing_with(&path, profile.kv_settings())? {
+            Some(_) => Self::open(project, options).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// What a run would decide, without computing anything: a hit or not, and for each miss which component of the
     /// identity changed from what to what. An output that is up to date says which statistics its readers wait for.
     ///
@@ -210,6 +222,36 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`RunError::Ledger`] when the store of the ledgers cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    /// use alluvium_runs::{OpenOptions, Pipeline, Project, RunOptions, Silent};
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (producer, consumer) = (dir.path().join("producer"), dir.path().join("consumer"));
+    /// # for dir in [&producer, &consumer] { std::fs::create_dir(dir)?; }
+    /// std::fs::write(producer.join("orders.csv"), "id\n1\n2\n")?;
+    /// std::fs::write(producer.join("alluvium.toml"), r#"
+    ///     sources.raw = { format = "csv", path = "orders.csv" }
+    ///     views.orders = { sql = "select id from raw" }
+    ///     outputs.orders = { view = "orders", path = "lake", write = { enable_features = ["change_data_feed"] } }
+    /// "#)?;
+    /// std::fs::write(consumer.join("alluvium.toml"), r#"
+    ///     sources.orders = { format = "delta", path = "../producer/lake", cdf_consumer = "nightly", cdf = { starting_version = 0 } }
+    ///     views.arrived = { sql = "select id from orders__cdf where _change_type = 'insert'" }
+    /// "#)?;
+    /// let (_stop, cancel) = tokio::sync::watch::channel(false);
+    /// for dir in [&producer, &consumer] {
+    ///     let pipeline = Pipeline::open(Project::load(dir)?, OpenOptions::default())?;
+    ///     pipeline.run(RunOptions::default(), &Silent, cancel.clone()).await?;
+    /// }
+    /// // The run succeeded, so its consumer has read version 0.
+    /// let pipeline = Pipeline::open(Project::load(&consumer)?, OpenOptions::default())?;
+    /// let [cursor] = pipeline.cursors()?.try_into().map_err(|_| "one consumer")?;
+    /// assert_eq!((cursor.consumer.as_str(), cursor.dataset_name.as_str(), cursor.version), ("nightly", "orders", 0));
+    /// # Ok(()) }
+    /// ```
     pub fn cursors(&self) -> Result<Vec<CdfCursor>, RunError> {
         Ok(self.ledgers.cursors()?)
     }

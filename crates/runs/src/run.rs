@@ -226,7 +226,7 @@ impl Pipeline {
             match self.ledgers.drain().await {
                 Ok(report) => {
                     document.notices.extend(report.notices);
-                    self.tell_maintenance(document.run_id, report.maintenance);
+                    self.tell_maintenance(Some(document.run_id), report.maintenance);
                 }
                 Err(error) => document.notices.push(format!(
                     "the ledgers could not be written, their rows wait in the outbox: {}",

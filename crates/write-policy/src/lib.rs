@@ -43,7 +43,7 @@ pub use files::{AppendOutcome, CommitMetadata, CommitOutcome, Committed, DataFil
 pub use insert::GovernedTable;
 pub use inspect::{inspect_table, pending_stats, table_history};
 pub use log::{HeadCommit, added_files, commit_info, commit_metadata, head_commit, table_id};
-pub use maintain::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError};
+pub use maintain::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError, keep_versions, release_versions};
 pub use overrides::WriteOverrides;
 pub use policy::{ReaderColumn, ResolvedWritePolicy, resolve_stats_columns};
 pub use read::{RecordedOrder, active_files, recorded_order, table_order, transaction_version};

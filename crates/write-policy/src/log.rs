@@ -197,18 +197,31 @@ pub(crate) fn head_version(table_dir: &Path) -> Result<Option<u64>, ReadError> {
 
 /// The version of the newest checkpoint.
 pub(crate) fn last_checkpoint(table_dir: &Path) -> Result<Option<u64>, ReadError> {
+    Ok(checkpoint_versions(table_dir)?.into_iter().max())
+}
+
+/// The oldest version from which the log can be replayed: that of the first commit, or else of the oldest checkpoint.
+pub(crate) fn oldest_readable_version(table_dir: &Path) -> Result<Option<u64>, ReadError> {
+    match commit_path(table_dir, 0).exists() {
+        true => Ok(Some(0)),
+        false => Ok(checkpoint_versions(table_dir)?.into_iter().min()),
+    }
+}
+
+/// The versions of the checkpoints, in any order; one that has several parts as often.
+fn checkpoint_versions(table_dir: &Path) -> Result<Vec<u64>, ReadError> {
     let log = table_dir.join("_delta_log");
     let io = |source| ReadError::Io { path: log.clone(), source };
-    let mut last = None;
+    let mut versions = Vec::new();
     for entry in fs::read_dir(&log).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
         if let Some((version, rest)) = name.to_str().and_then(split_version)
             && rest.starts_with(".checkpoint.")
         {
-            last = last.max(Some(version));
+            versions.push(version);
         }
     }
-    Ok(last)
+    Ok(versions)
 }
 
 /// The bytes of one commit file.

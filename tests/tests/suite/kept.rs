@@ -1,7 +1,12 @@
 //! Runs that are kept: no collection and no eviction takes what a replay compares with.
 
+use std::path::Path;
+
 use alluvium_contracts::{RemovalResult, ReplayResult};
 use alluvium_runs::{Caches, GcRequest, OpenOptions, Opened, Pipeline, RunName, Selection};
+use alluvium_telemetry::Seam;
+use alluvium_write_policy::Maintenance;
+use serde_json::Value;
 
 use crate::lab::{Lab, run};
 
@@ -69,6 +74,62 @@ async fn what_a_kept_run_left_stays_until_it_is_released() {
     assert_eq!(lab.open().release_run(&name).await.unwrap(), (first, false));
     assert_eq!(collect(&lab, false), [large(RemovalResult::Deleted), totals(RemovalResult::Deleted)]);
     assert_eq!(replays(&lab.open(), &name).await, ReplayResult::Unreplayable, "nothing is left to compare with");
+    let lost = lab.open().unreplayable_runs(9).await.unwrap();
+    let of_first = lost.iter().find(|lost| lost.run_id == first).unwrap();
+    assert_eq!(of_first.reasons, ["nothing is left to compare with of totals, large"]);
     let kept = lab.open().keep_run(&name).await.unwrap();
     assert_eq!((kept.entries.len(), kept.missing.len()), (0, 2), "it is said");
+}
+
+/// Makes what a commit removed look as if that was long ago.
+fn age_removes(table: &Path, version: u64) {
+    let log = table.join(format!("_delta_log/{version:020}.json"));
+    let text = std::fs::read_to_string(&log).unwrap();
+    let aged = text.lines().map(|line| {
+        let mut action: Value = serde_json::from_str(line).unwrap();
+        if let Some(remove) = action.get_mut("remove") {
+            remove["deletionTimestamp"] = 0.into();
+        }
+        format!("{action}\n")
+    });
+    let aged: String = aged.collect();
+    std::fs::write(&log, aged).unwrap();
+}
+
+/// Tables too: the version that a kept run read outlives every vacuum, and is missed when it does not.
+#[tokio::test]
+async fn what_a_kept_run_read_is_not_vacuumed_until_it_is_released() {
+    let published = "[views.all_events]\nsql = \"select k, s from events\"\n[outputs.published]\nview = \"all_events\"\npath = \"out\"\n";
+    let upstream = Lab::new(&format!("[sources.events]\nformat = \"parquet\"\npath = \"events.parquet\"\n{published}"));
+    upstream.parquet("events.parquet", &[(1, "a"), (5, "b")]);
+    run(&upstream.open()).await;
+    let table = upstream.path("out");
+    let reader =
+        Lab::new(&format!("[sources.events]\nformat = \"delta\"\npath = \"{}\"\n{published}", table.display()));
+    let first = run(&reader.open()).await.run_id;
+    let name = RunName::parse(&first.to_string()).unwrap();
+    let kept = reader.open().keep_run(&name).await.unwrap();
+    assert_eq!(kept.tables, ["events at version 0", "published at version 0"]);
+    assert_eq!(kept.unkept, Vec::<String>::new());
+    upstream.parquet("events.parquet", &[(7, "c")]);
+    run(&upstream.open()).await;
+    age_removes(&table, 1);
+
+    let vacuum = || async { Maintenance::begin(&table, Seam::system()).unwrap().vacuum(168, &[]).await.unwrap() };
+    let vacuumed = vacuum().await;
+    assert_eq!((vacuumed.files_removed, vacuumed.kept_versions), (0, vec![0]), "nobody told the vacuum");
+    assert_eq!(replays(&reader.open(), &name).await, ReplayResult::Same);
+    assert_eq!(reader.open().unreplayable_runs(9).await.unwrap(), []);
+
+    assert_eq!(reader.open().release_run(&name).await.unwrap(), (first, true));
+    assert_eq!(vacuum().await.files_removed, 1);
+    assert_eq!(replays(&reader.open(), &name).await, ReplayResult::Unreplayable);
+    assert_eq!(reader.open().unreplayable_runs(0).await.unwrap(), []);
+    let kept = reader.open().keep_run(&name).await.unwrap();
+    assert_eq!(kept.tables, ["published at version 0"]);
+    assert!(kept.unkept[0].contains("events at version 0: 1 of the 1 data files"), "{kept:?}");
+    // However old a kept run is, it is told what has become of it.
+    let lost = reader.open().unreplayable_runs(0).await.unwrap();
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert!(lost[0].reasons[0].contains("events is gone: 1 of the 1 data files of version 0"), "{lost:?}");
 }

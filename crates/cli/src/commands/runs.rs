@@ -63,9 +63,9 @@ async fn answer(
             let kept = pipeline.keep_run(run).await?;
             let mut text =
                 format!("run {} is kept, with {} entries\n", kept.run_id, human::count(kept.entries.len() as u64));
-            for dir in &kept.missing {
-                text.push_str(&format!("  {dir} is not there any more\n"));
-            }
+            text.extend(kept.tables.iter().map(|table| format!("  {table} is kept from vacuums\n")));
+            text.extend(kept.missing.iter().map(|dir| format!("  {dir} is not there any more\n")));
+            text.extend(kept.unkept.iter().map(|table| format!("  {table} (not kept)\n")));
             output::print(&text)?;
         }
         RunsCommand::Release { run, .. } => {

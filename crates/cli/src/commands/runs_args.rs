@@ -60,7 +60,8 @@ pub enum RunsCommand {
         #[arg(long, value_name = "FORMAT", value_enum, default_value_t = DocumentFormat::Text)]
         format: DocumentFormat,
     },
-    /// Keep the entries that a run left: neither `cache gc` nor `cache evict` takes them, so that it can be replayed
+    /// Keep what a replay of a run needs: its entries from `cache gc` and `cache evict`, the Delta versions that it read and
+    /// published from every `table maintain`
     Keep {
         /// The run: `latest`, its id, or at least 4 letters of the id's beginning or end
         #[arg(value_name = "RUN", value_parser = run_name)]
@@ -69,7 +70,7 @@ pub enum RunsCommand {
         #[command(flatten)]
         project: ProjectArgs,
     },
-    /// Keep them no longer
+    /// Keep a run no longer
     Release {
         /// The run: `latest`, its id, or at least 4 letters of the id's beginning or end
         #[arg(value_name = "RUN", value_parser = run_name)]

@@ -1,11 +1,13 @@
 //! `alluvium table`: a Delta table by its path, whoever wrote it.
 
+use std::error::Error;
 use std::path::Path;
 
 use alluvium_contracts::{
-    CacheCommitMetadata, CacheScope, CheckStatus, Contract, MaintenanceResult, TableDocument, TableHistory,
-    TableMaintenance, TableVerification,
+    CacheCommitMetadata, CacheScope, CheckStatus, Contract, MaintenanceEvent, MaintenanceResult, TableDocument,
+    TableHistory, TableMaintenance, TableVerification,
 };
+use alluvium_runs::{OpenError, PROJECT_FILE, Pipeline, Project};
 use alluvium_telemetry::Seam;
 use alluvium_write_policy::{Maintenance, MaintenanceError, head_commit, inspect_table, table_history, verify_table};
 
@@ -71,24 +73,54 @@ async fn maintain(args: &MaintainArgs) -> Result<TableMaintenance, Failure> {
         return Err(Failure::input("--keep says what a vacuum keeps, and there is no --vacuum".to_owned()));
     }
     let maintenance = Maintenance::begin(path, Seam::system())?;
+    let project = project_of(args)?;
     let version = || -> Result<u64, Failure> {
         let head = head_commit(path)?;
         Ok(head.map(|head| head.version).unwrap_or_default())
     };
     let version_before = version()?;
-    let events = match args.is_by_policy() {
-        true => maintenance.run_due().await?,
-        false => named(&maintenance, args).await?,
+    let mut events = Vec::new();
+    let done = match args.is_by_policy() {
+        true => maintenance.run_due().await.map(|due| events = due),
+        false => named(&maintenance, args, &mut events).await,
     };
+    // What was done before a failure is done.
+    if let Some(project) = project
+        && let Err(error) = project.record_maintenance(path, &events)
+    {
+        let error = &error as &dyn Error;
+        tracing::warn!(target: "alluvium.cli", error, "the maintenance of {} is in no ledger", path.display());
+    }
+    done?;
     Ok(TableMaintenance { table_path: path.display().to_string(), version_before, version_after: version()?, events })
+}
+
+/// The project in whose ledgers maintenance is recorded: the one that is named, or the nearest one above the table. `None`: there is
+/// none, or it has no cache root yet. A project that nobody named and that cannot be opened is no reason to leave the table as it is.
+fn project_of(args: &MaintainArgs) -> Result<Option<Pipeline>, Failure> {
+    let open = |dir: &Path| -> Result<Option<Pipeline>, OpenError> {
+        Pipeline::open_existing(Project::load(dir)?, args.project.open_options())
+    };
+    if args.project.is_named() {
+        return Ok(open(args.project.directory(None))?);
+    }
+    let table = std::path::absolute(args.table.path()).unwrap_or_else(|_| args.table.path().to_path_buf());
+    let Some(dir) = table.ancestors().find(|dir| dir.join(PROJECT_FILE).is_file()) else {
+        return Ok(None);
+    };
+    Ok(open(dir).unwrap_or_else(|error| {
+        let error = &error as &dyn Error;
+        tracing::warn!(target: "alluvium.cli", error, "the project in {} cannot be opened: what is done is in no ledger", dir.display());
+        None
+    }))
 }
 
 /// What was named, in an order in which nothing is deleted that the step after it still needs.
 async fn named(
     maintenance: &Maintenance,
     args: &MaintainArgs,
-) -> Result<Vec<alluvium_contracts::MaintenanceEvent>, MaintenanceError> {
-    let mut events = Vec::new();
+    events: &mut Vec<MaintenanceEvent>,
+) -> Result<(), MaintenanceError> {
     if let Some(version) = args.restore {
         events.push(maintenance.restore(version).await?);
     }
@@ -107,7 +139,7 @@ async fn named(
     if let Some(hours) = args.cleanup_log {
         events.push(maintenance.cleanup_log(hours).await?);
     }
-    Ok(events)
+    Ok(())
 }
 
 /// A pipeline takes an output whose head is not its own commit for somebody else's, and refuses it.

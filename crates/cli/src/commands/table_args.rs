@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use crate::args::DocumentFormat;
+use crate::args::{DocumentFormat, ProjectArgs};
 
 /// `table …`
 #[derive(Debug, Args)]
@@ -72,6 +72,9 @@ pub struct MaintainArgs {
     /// The table.
     #[command(flatten)]
     pub table: TablePath,
+    /// The project whose ledgers tell what was done [default: the nearest one above the table].
+    #[command(flatten)]
+    pub project: ProjectArgs,
     /// Make this older version the newest again, before everything else
     #[arg(long, value_name = "VERSION")]
     pub restore: Option<u64>,
@@ -84,13 +87,13 @@ pub struct MaintainArgs {
     /// Write a checkpoint of the newest version
     #[arg(long)]
     pub checkpoint: bool,
-    /// Delete files that no version younger than so many hours needs; 168 or more
+    /// Delete files that no version younger than so many hours needs, and no run that is kept; 168 or more
     #[arg(long, value_name = "HOURS")]
     pub vacuum: Option<u32>,
     /// A version whose files a vacuum keeps; may be repeated
     #[arg(long, value_name = "VERSION")]
     pub keep: Vec<u64>,
-    /// Delete log files older than so many hours that a checkpoint covers
+    /// Delete log files older than so many hours that a checkpoint covers and no run that is kept needs
     #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..))]
     pub cleanup_log: Option<u32>,
 }

@@ -5,6 +5,7 @@
 mod cache;
 mod faults;
 mod kv;
+mod runs;
 mod table;
 mod telemetry;
 

@@ -108,6 +108,49 @@ fn maintenance_goes_by_the_policy_or_by_what_is_named() {
 }
 
 #[test]
+fn maintenance_is_in_the_ledgers_of_the_project() {
+    let (keep, table) = published("");
+    let project = keep.path().to_str().unwrap();
+    let question = "select name, document from alluvium.cache_artifacts where artifact_kind = 'maintenance_event'";
+    let recorded = || -> Vec<Value> {
+        let rows: Value = serde_json::from_str(&ends(0, &["sql", project, question, "--format", "json"]).0).unwrap();
+        let rows = rows.as_array().unwrap().clone();
+        assert!(rows.iter().all(|row| row["name"] == "o"), "{rows:#?}");
+        rows.iter().map(|row| serde_json::from_str(row["document"].as_str().unwrap()).unwrap()).collect()
+    };
+    ends(0, &["table", "maintain", &table, "--checkpoint", "--vacuum", "168"]);
+    let events = recorded();
+    let [checkpoint] = events.as_slice() else { panic!("a vacuum that found nothing is no event: {events:#?}") };
+    assert_eq!(checkpoint["payload"]["operation"], "checkpoint");
+    assert_eq!(
+        (&checkpoint["payload"]["dataset_name"], &checkpoint["payload"]["table_path"]),
+        (&json!("o"), &json!("out"))
+    );
+    assert_eq!(checkpoint["payload"]["run_id"], Value::Null, "it was part of no run");
+    // What was done before a failure is on record as well.
+    disowned(&table);
+    ends(2, &["table", "maintain", &table, "--compact", "2", "--vacuum", "24"]);
+    ends(2, &["table", "maintain", &table, "--zorder", "k", "--vacuum", "24"]);
+    assert_eq!(recorded().len(), 2);
+
+    // Elsewhere there is no ledger, unless one is named; a project that is wrong keeps nobody from maintaining.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let moved = elsewhere.path().join("t");
+    fs::rename(&table, &moved).unwrap();
+    let moved = moved.to_str().unwrap();
+    ends(0, &["table", "maintain", moved, "--zorder", "k"]);
+    fs::write(elsewhere.path().join("alluvium.toml"), "no pipeline").unwrap();
+    let (_, told) = ends(0, &["table", "maintain", moved, "--zorder", "k"]);
+    assert!(told.contains("is in no ledger"), "{told}");
+    let (_, told) = ends(2, &["table", "maintain", moved, "--zorder", "k", "-C", elsewhere.path().to_str().unwrap()]);
+    assert!(told.contains("alluvium.toml"), "{told}");
+    ends(0, &["table", "maintain", moved, "--zorder", "k", "-C", project]);
+    let by_name = question.replace("name, document", "name") + " order by name desc";
+    let rows = ends(0, &["sql", project, &by_name, "--format", "csv"]).0;
+    assert_eq!(rows.lines().skip(1).collect::<Vec<_>>(), ["o", "o", moved]);
+}
+
+#[test]
 fn wrong_input_is_2_and_says_what_to_do() {
     let (keep, table) = published("");
     let nowhere = keep.path().join("nowhere").to_str().unwrap().to_owned();

@@ -1,12 +1,12 @@
 //! Running a past run again, over the inputs that it read, beside what it left.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use alluvium_contracts::{
-    CacheArtifact, CachePolicy, CdfOptions, DeltaInputPin, LedgerEvent, PipelineSpec, ReplayDocument, ReplayInput,
-    ReplayInputState, ReplayResult, ReplayedView, RowsDigest, RunId, RunManifest, RunView, SourcePath, SourceSpec,
-    Stability, UnreplayableRun, ViewResult, ViewSpec,
+    CacheArtifact, CachePolicy, CdfOptions, DeltaInputPin, InputKind, LedgerEvent, PipelineSpec, ReplayDocument,
+    ReplayInput, ReplayInputState, ReplayResult, ReplayedView, RowsDigest, RunId, RunManifest, RunView, SourcePath,
+    SourceSpec, Stability, UnreplayableRun, ViewResult, ViewSpec,
 };
 use alluvium_datasets::{Dataset, HashError, PinError};
 use alluvium_delta_cache::rows_digest;
@@ -34,7 +34,26 @@ impl Pipeline {
     /// that the run kept, as its entry or as a version of its output, with those that the replay gave. What came of it is recorded
     /// among the run's documents.
     ///
-    /// An input that is not what it was makes the run `unreplayable`: nothing is executed then, and each such input is named.
+    /// An input that is not what it was makes the run `unreplayable`: nothing is executed then, and each such input is named. Files that
+    /// came beside those that it read are no change of it, but for a source with partition columns.
+    ///
+    /// # Examples
+    /// ```
+    /// use alluvium_contracts::ReplayResult;
+    /// use alluvium_runs::{OpenOptions, Pipeline, Project, RunName, RunOptions, Silent, scaffold};
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// scaffold(dir.path())?;
+    /// let pipeline = Pipeline::open(Project::load(dir.path())?, OpenOptions::default())?;
+    /// let (_stop, cancel) = tokio::sync::watch::channel(false);
+    /// pipeline.run(RunOptions::default(), &Silent, cancel.clone()).await?;
+    ///
+    /// let replayed = pipeline.replay(&RunName::Latest, None, cancel).await?;
+    /// assert_eq!(replayed.result, ReplayResult::Same);
+    /// assert!(pipeline.unreplayable_runs(20).await?.is_empty());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// What [`manifest_of`](Self::manifest_of) fails with; [`RunError::Replay`] when the scratch root cannot be made or the manifest
@@ -66,21 +85,31 @@ impl Pipeline {
         Ok(document)
     }
 
-    /// Which of the newest `limit` runs can no longer be replayed, newest first, and why: input by input. Nothing is executed; a file is
-    /// read again where its stamp moved.
+    /// Which of the newest `limit` runs, and of those that are [kept](Self::keep_run), can no longer be replayed, newest first, and why:
+    /// input by input, and the views of which nothing is left to compare with. Nothing is executed; a file is read again where its
+    /// stamp moved.
     ///
     /// # Errors
     /// [`RunError`] when the ledgers cannot be read or no session can be made.
     pub async fn unreplayable_runs(&self, limit: usize) -> Result<Vec<UnreplayableRun>, RunError> {
-        let select = format!("select * from alluvium.run_manifests order by started_unix_ms desc limit {limit}");
+        let newest = format!("select run_id from alluvium.run_manifests order by started_unix_ms desc limit {limit}");
+        let kept = self.kept_runs()?.iter().map(|run_id| format!(" or run_id = '{run_id}'")).collect::<String>();
+        let select = format!(
+            "select * from alluvium.run_manifests where run_id in ({newest}){kept} order by started_unix_ms desc"
+        );
         let mut lost = Vec::new();
         for manifest in self.rows_of::<RunManifest>(&select).await? {
             let inputs = self.replay_inputs(&manifest).await?;
-            let reasons: Vec<_> = inputs
+            let mut reasons: Vec<_> = inputs
                 .into_iter()
                 .filter(|input| input.state != ReplayInputState::Unchanged)
                 .map(|input| format!("{} is {}: {}", input.name, input.state, input.reason.unwrap_or_default()))
                 .collect();
+            let bare: Vec<_> = manifest.views.iter().filter(|view| self.has_lost_rows(view, &manifest)).collect();
+            if !bare.is_empty() {
+                let names = bare.into_iter().map(|view| view.name.as_str()).collect::<Vec<_>>().join(", ");
+                reasons.push(format!("nothing is left to compare with of {names}"));
+            }
             if !reasons.is_empty() {
                 lost.push(UnreplayableRun { run_id: manifest.run_id, reasons });
             }
@@ -110,6 +139,13 @@ impl Pipeline {
             Err(error) => return told(ReplayInputState::Gone, format!("its specification cannot be read: {error}")),
         };
         let (name, is_changes) = source_name(manifest, pin);
+        if let Some(narrowed) = over_pinned_files(&spec, pin, self.project.dir())
+            && let Ok(resolved) = Dataset::of_source(name, &narrowed, self.project.dir())
+            && let Ok(now) = self.pinner.pin(session.context(), &resolved).await
+            && now.digest() == pin.pin
+        {
+            return ReplayInput { name: pin.name.clone(), state: ReplayInputState::Unchanged, reason: None };
+        }
         let resolved = match Dataset::of_source(name, &spec, self.project.dir()) {
             Ok(resolved) => resolved,
             Err(error) => return told(ReplayInputState::Changed, chain(&error)),
@@ -123,7 +159,7 @@ impl Pipeline {
             Ok(now) if now.digest() == pin.pin && is_changes => {
                 ReplayInput { name: pin.name.clone(), state: ReplayInputState::Unchanged, reason: None }
             }
-            Ok(now) if now.digest() == pin.pin => match missing_files(&self.project, &spec, pin).await {
+            Ok(now) if now.digest() == pin.pin => match self.missing_of(&spec, pin).await {
                 Some(missing) => told(ReplayInputState::Gone, missing),
                 None => ReplayInput { name: pin.name.clone(), state: ReplayInputState::Unchanged, reason: None },
             },
@@ -144,6 +180,13 @@ impl Pipeline {
                 told(state, chain(&error))
             }
         }
+    }
+
+    async fn missing_of(&self, spec: &SourceSpec, pin: &DeltaInputPin) -> Option<String> {
+        let (SourcePath::One(path), Some(version)) = (&spec.path, pin.version) else {
+            return None;
+        };
+        missing_files(&self.project.dir().join(path), version).await
     }
 
     /// What else is not as it was.
@@ -223,6 +266,17 @@ impl Pipeline {
         Err(format!("nothing is left of its rows: {}", missing.join("; ")))
     }
 
+    /// Whether the run kept rows of a view of which nothing is there any more.
+    fn has_lost_rows(&self, view: &RunView, manifest: &RunManifest) -> bool {
+        let mut published = manifest.outputs.iter().filter(|output| output.view == view.name);
+        let is_there = published.any(|output| {
+            let digested = output.content_hash.is_some() && output.row_count.is_some();
+            digested || (output.delta_version.is_some() && self.project.dir().join(&output.path).is_dir())
+        });
+        let entry = view.cache_path.as_ref().filter(|_| view.cache_policy == CachePolicy::DeltaStaging);
+        is_kept(view, manifest) && !is_there && !entry.is_some_and(|path| self.root.path().join(path).is_dir())
+    }
+
     async fn rows_at(&self, session: &Session, name: &str, path: &Path, version: u64) -> Result<Rows, RunError> {
         let path = path.display().to_string();
         let table = self.delta_table(session, name, &path, Some(version)).await?;
@@ -282,12 +336,8 @@ fn is_gone(error: &PinError) -> bool {
 }
 
 /// What a vacuum took of a version whose commit is still there.
-async fn missing_files(project: &Project, spec: &SourceSpec, pin: &DeltaInputPin) -> Option<String> {
-    let (SourcePath::One(path), Some(version)) = (&spec.path, pin.version) else {
-        return None;
-    };
-    let table = project.dir().join(path);
-    let files = match active_files(&table, version).await {
+pub(super) async fn missing_files(table: &Path, version: u64) -> Option<String> {
+    let files = match active_files(table, version).await {
         Ok(files) => files,
         // Its files do not tell by their paths alone; the replay will say what it cannot read.
         Err(ReadError::NotPlainFiles { .. }) => return None,
@@ -300,7 +350,7 @@ async fn missing_files(project: &Project, spec: &SourceSpec, pin: &DeltaInputPin
 }
 
 /// The source that a pin is of, and whether it is of that source's changes.
-fn source_name<'p>(manifest: &RunManifest, pin: &'p DeltaInputPin) -> (&'p str, bool) {
+pub(super) fn source_name<'p>(manifest: &RunManifest, pin: &'p DeltaInputPin) -> (&'p str, bool) {
     match pin.name.strip_suffix(CHANGES) {
         Some(name) if !manifest.resolved_specs.contains_key(&format!("source {}", pin.name)) => (name, true),
         _ => (&pin.name, false),
@@ -337,12 +387,34 @@ fn source(manifest: &RunManifest, pin: &DeltaInputPin) -> Result<SourceSpec, ser
     Ok(spec)
 }
 
+/// The source over the very files that were pinned, where they still have their names: what has come to a directory or matches a glob
+/// since then is not what the run read. `None` where they cannot be named one by one.
+fn over_pinned_files(spec: &SourceSpec, pin: &DeltaInputPin, dir: &Path) -> Option<SourceSpec> {
+    let SourcePath::One(declared) = &spec.path else { return None };
+    // The values of partition columns are told by the way from the directory to its files.
+    if pin.kind != InputKind::Files || !spec.partition_columns.is_empty() || dir.join(declared).is_file() {
+        return None;
+    }
+    // A pin calls files as they are called below the directory, or below the part of a glob before its first wildcard.
+    let is_fixed = |part: &Component<'_>| !part.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[".contains(byte));
+    let below: PathBuf = match dir.join(declared).is_dir() {
+        true => declared.into(),
+        false => Path::new(declared).components().take_while(is_fixed).collect(),
+    };
+    let files = pin.files.iter().map(|file| {
+        let file = below.join(&file.path);
+        file.to_str().filter(|_| dir.join(&file).is_file()).map(str::to_owned)
+    });
+    Some(SourceSpec { path: SourcePath::Many(files.collect::<Option<_>>()?), ..spec.clone() })
+}
+
 /// The pipeline of a manifest: every view kept as an entry, whatever its policy was, because views give equal rows under each.
 fn remembered(manifest: &RunManifest, today: &Project) -> Result<PipelineSpec, serde_json::Error> {
     // Sorted, so that a source whose changes were read too has the declaration of those.
     let sources = manifest.delta_inputs.iter().map(|pin| {
         let (name, _) = source_name(manifest, pin);
-        Ok((name.to_owned(), source(manifest, pin)?))
+        let spec = source(manifest, pin)?;
+        Ok((name.to_owned(), over_pinned_files(&spec, pin, today.dir()).unwrap_or(spec)))
     });
     let views = manifest.resolved_sql.iter().map(|(name, sql)| {
         let view = ViewSpec { sql: Some(sql.clone()), cache: CachePolicy::DeltaStaging, ..ViewSpec::default() };

@@ -25,6 +25,15 @@ pub enum MaintenanceError {
         #[source]
         source: std::io::Error,
     },
+    /// What is kept of the table cannot be told or changed.
+    #[error("the mark of a kept version at {} cannot be used; mend or remove it, and try again", .path.display())]
+    Kept {
+        /// The mark, or the directory of the marks.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Files would go that somebody may still read or write.
     #[error(
         "a retention of {hours} hours is below the floor of {floor}: readers and writers may still need the files; keep them for {floor} hours or more"
@@ -87,7 +96,9 @@ impl MaintenanceError {
             Self::Table { source } => source.is_input(),
             Self::Commit { source } => source.is_input(),
             Self::Write { source } => source.is_input(),
-            Self::Busy { .. } | Self::Lock { .. } | Self::Open { .. } | Self::Failed { .. } => false,
+            Self::Busy { .. } | Self::Lock { .. } | Self::Kept { .. } | Self::Open { .. } | Self::Failed { .. } => {
+                false
+            }
         }
     }
 }

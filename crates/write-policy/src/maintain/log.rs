@@ -14,6 +14,7 @@ use deltalake_core::protocol::checkpoints::{cleanup_expired_logs_for, create_che
 use object_store::ObjectStoreExt as _;
 
 use super::error::MaintenanceError;
+use super::kept::kept_versions;
 use super::{MIN_RETENTION_HOURS, Maintenance};
 use crate::change_feed::{CHANGE_DIRECTORY, old_change_files};
 use crate::commit::{appends_only, check_removes, check_writable};
@@ -30,8 +31,8 @@ fn is_data_file(path: &str) -> bool {
 }
 
 impl Maintenance {
-    /// Deletes the files that no version younger than `retention_hours` needs, nor any of `keep_versions`: data files that
-    /// were removed before, those that are older and that no version ever had (what a killed writer leaves), and
+    /// Deletes the files that no version younger than `retention_hours` needs, nor any of `keep_versions` or of those
+    /// that are [kept](crate::keep_versions): data files that were removed before, those that are older and that no version ever had (what a killed writer leaves), and
     /// change files that are older. No commit says so: a vacuum changes no version, and the head of the table stays what it
     /// was. What is no file of a Delta table is left alone.
     ///
@@ -51,6 +52,9 @@ impl Maintenance {
         }
         let loaded = self.table.load(None).await?;
         let begun = self.begin_event(MaintenanceOperation::Vacuum, &loaded);
+        let mut keep_versions = [keep_versions, &kept_versions(self.table.path())?].concat();
+        keep_versions.sort_unstable();
+        keep_versions.dedup();
         let mut vacuum = self
             .engine_table()
             .await?
@@ -59,20 +63,20 @@ impl Maintenance {
             .with_mode(VacuumMode::Full)
             .with_dry_run(true);
         if !keep_versions.is_empty() {
-            vacuum = vacuum.with_keep_versions(keep_versions);
+            vacuum = vacuum.with_keep_versions(&keep_versions);
         }
         let failed = |source: EngineError| self.failed(MaintenanceOperation::Vacuum, source);
         let (_, plan) = vacuum.await.map_err(|error| failed(error.into()))?;
         let store = self.table.store().map_err(|error| failed(error.into()))?;
         let (mut files_removed, mut bytes_removed) = (0, 0);
         // The engine takes every file that the log does not speak of, and change files whoever needs them.
-        let needed = self.files_of_versions(&loaded, keep_versions).await?;
+        let needed = self.files_of_versions(&loaded, &keep_versions).await?;
         let unneeded = |path: &&String| {
             is_data_file(path)
                 && fs::canonicalize(self.table.path().join(path)).is_ok_and(|file| !needed.contains(&file))
         };
         let oldest_unix_ms = self.seam.unix_ms().saturating_sub(i64::from(retention_hours) * 3_600_000);
-        let changes = old_change_files(&self.table, oldest_unix_ms, keep_versions)?;
+        let changes = old_change_files(&self.table, oldest_unix_ms, &keep_versions)?;
         for path in plan.files_deleted.iter().filter(unneeded).chain(&changes) {
             let path = object_store::path::Path::parse(path).map_err(|error| failed(error.into()))?;
             let size_bytes = store.head(&path).await.map_or(0, |file| file.size);
@@ -87,7 +91,7 @@ impl Maintenance {
             _ => begun.done(loaded.state.version()),
         };
         (event.files_removed, event.bytes_removed) = (files_removed, bytes_removed);
-        event.kept_versions = keep_versions.to_vec();
+        event.kept_versions = keep_versions;
         Ok(event)
     }
 
@@ -141,7 +145,7 @@ impl Maintenance {
         Ok(begun.done(version))
     }
 
-    /// Deletes log files older than `retention_hours` that a checkpoint covers. A table whose commits are kept for good
+    /// Deletes log files older than `retention_hours` that a checkpoint covers and no [kept](crate::keep_versions) version needs. A table whose commits are kept for good
     /// (`delta.enableExpiredLogCleanup = false`) is left alone.
     ///
     /// # Errors
@@ -160,8 +164,10 @@ impl Maintenance {
             return Ok(begun.skipped("the table's checkpoints are protected"));
         }
         let version = begun.version_before;
+        let kept_versions = kept_versions(self.table.path())?;
+        let needed = kept_versions.first().map_or(version, |oldest| version.min(*oldest));
         let cutoff = self.seam.unix_ms().saturating_sub(i64::from(retention_hours) * 3_600_000);
-        let deleted = cleanup_expired_logs_for(version, loaded.log_store.as_ref(), cutoff, None)
+        let deleted = cleanup_expired_logs_for(needed, loaded.log_store.as_ref(), cutoff, None)
             .await
             .map_err(|source| self.failed(MaintenanceOperation::LogCleanup, source))?;
         if deleted == 0 {
@@ -169,6 +175,7 @@ impl Maintenance {
         }
         let mut event = begun.done(version);
         event.files_removed = deleted as u64;
+        event.kept_versions = kept_versions;
         Ok(event)
     }
 

@@ -4,6 +4,7 @@
 //! removes of another OPTIMIZE: two at once leave rows twice. Ours commits for the version that it read, or not at all.
 
 mod error;
+mod kept;
 mod lock;
 mod log;
 mod rewrite;
@@ -18,6 +19,7 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 
 pub use self::error::MaintenanceError;
+pub use self::kept::{keep_versions, release_versions};
 use self::lock::MaintenanceLock;
 use crate::error::ReadError;
 use crate::files::CommitMetadata;

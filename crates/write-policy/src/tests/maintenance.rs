@@ -11,7 +11,7 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 
 use super::*;
-use crate::{CommitError, Maintenance, MaintenanceError, table_order};
+use crate::{CommitError, Maintenance, MaintenanceError, keep_versions, release_versions, table_order};
 
 fn maintenance(table: &Path) -> Maintenance {
     Maintenance::begin(table, Seam::system()).unwrap()
@@ -97,6 +97,13 @@ fn hours_ago(hours: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + now - Duration::from_secs(hours * 3_600)
 }
 
+/// Makes the log look as if it was written hours ago.
+fn age_log(table: &Path) {
+    for entry in fs::read_dir(table.join("_delta_log")).unwrap() {
+        fs::File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(hours_ago(3)).unwrap();
+    }
+}
+
 /// Makes what a table removed look as if it was removed long ago.
 fn age_removes(table: &Path) {
     let old = hours_ago(200);
@@ -157,10 +164,7 @@ async fn a_checkpoint_is_written_when_due_and_lets_the_log_go() {
     assert_eq!(maintenance(dir.path()).checkpoint().await.unwrap().result, MaintenanceResult::Skipped);
     // Nothing is old enough yet.
     assert_eq!(maintenance(dir.path()).cleanup_log(1).await.unwrap().result, MaintenanceResult::Skipped);
-    let old = hours_ago(3);
-    for entry in fs::read_dir(dir.path().join("_delta_log")).unwrap() {
-        fs::File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(old).unwrap();
-    }
+    age_log(dir.path());
     let event = maintenance(dir.path()).cleanup_log(1).await.unwrap();
     assert_eq!((event.result, event.files_removed), (MaintenanceResult::Ok, 4), "commits 0 to 3");
     assert_eq!(rows(dir.path()).await, before);
@@ -172,6 +176,61 @@ async fn a_checkpoint_is_written_when_due_and_lets_the_log_go() {
     replace(kept.path(), None, vec![batch(&[(Some("a"), 1)])]).await;
     let event = maintenance(kept.path()).cleanup_log(1).await.unwrap();
     assert!(event.result == MaintenanceResult::Skipped && event.reason.unwrap().contains("enableExpiredLogCleanup"));
+}
+
+/// What is kept is kept from every vacuum and log cleanup, and not only from one that is told of it.
+#[tokio::test]
+async fn kept_versions_can_be_read_until_they_are_released() {
+    let dir = tempfile::tempdir().unwrap();
+    for n in 0..5 {
+        land(dir.path(), &DeltaWritePolicy::default(), vec![batch(&[(Some("a"), n)])]).await;
+        if n == 0 {
+            maintenance(dir.path()).checkpoint().await.unwrap();
+        }
+    }
+    let [one, other] = [(); 2].map(|()| Seam::system().run_id());
+    keep_versions(dir.path(), one, 1..=1).unwrap();
+    keep_versions(dir.path(), other, 1..=2).unwrap();
+    assert_eq!(rows(dir.path()).await, ["a|4"], "a mark is no data");
+    age_removes(dir.path());
+    let busy = maintenance(dir.path());
+    assert!(matches!(keep_versions(dir.path(), one, 1..=1), Err(MaintenanceError::Busy { .. })), "a vacuum decides");
+    drop(busy);
+
+    let vacuumed = maintenance(dir.path()).vacuum(168, &[]).await.unwrap();
+    assert_eq!((vacuumed.files_removed, vacuumed.kept_versions), (2, vec![1, 2]));
+    assert_eq!([plain_rows(dir.path(), 1).await, plain_rows(dir.path(), 2).await], [["a|1"], ["a|2"]]);
+    assert!(release_versions(dir.path(), other).unwrap());
+    assert!(!release_versions(dir.path(), other).unwrap());
+    let vacuumed = maintenance(dir.path()).vacuum(168, &[]).await.unwrap();
+    assert_eq!((vacuumed.files_removed, vacuumed.kept_versions), (1, vec![1]), "the other still keeps one");
+
+    maintenance(dir.path()).checkpoint().await.unwrap();
+    age_log(dir.path());
+    let cleaned = maintenance(dir.path()).cleanup_log(1).await.unwrap();
+    assert_eq!(
+        cleaned.result,
+        MaintenanceResult::Skipped,
+        "version 1 is read from the checkpoint before it: {cleaned:?}"
+    );
+    assert_eq!(plain_rows(dir.path(), 1).await, ["a|1"]);
+    assert!(release_versions(dir.path(), one).unwrap());
+    let cleaned = maintenance(dir.path()).cleanup_log(1).await.unwrap();
+    assert_eq!(cleaned.files_removed, 5, "commits 0 to 3, and the checkpoint of version 0: {cleaned:?}");
+    assert_eq!(rows(dir.path()).await, ["a|4"]);
+
+    // A version that nobody can read any more keeps no vacuum from its work, and what is not understood does.
+    let mark = |name: &str| dir.path().join("_alluvium/kept").join(name);
+    fs::write(mark(&format!("{one}.1-1")), []).unwrap();
+    assert_eq!(maintenance(dir.path()).vacuum(168, &[]).await.unwrap().kept_versions, []);
+    fs::write(mark("all"), []).unwrap();
+    let unread = maintenance(dir.path()).vacuum(168, &[]).await.unwrap_err();
+    assert!(matches!(&unread, MaintenanceError::Kept { path, .. } if path.ends_with("all")), "{unread:?}");
+    let ahead = keep_versions(dir.path(), one, 0..=9).unwrap_err();
+    assert!(
+        matches!(&ahead, MaintenanceError::Table { source } if source.to_string().contains("version 9")),
+        "{ahead:?}"
+    );
 }
 
 #[tokio::test]
