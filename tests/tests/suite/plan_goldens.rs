@@ -4,82 +4,14 @@
 //! TPC-H's tables are empty files with its schemas: to build a bundle nothing is executed, and a pin is a pin.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use alluvium_contracts::{Contract, Envelope, PlanBundleArtifact};
 use alluvium_runs::{OpenOptions, Pipeline};
-use arrow::datatypes::{DataType, Field, Schema};
 use insta::assert_json_snapshot;
-use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, results};
-
-/// Columns, each with the first letter of its type: integer, decimal, text, day.
-const TPCH: [(&str, &str); 8] = [
-    ("region", "i r_regionkey, t r_name, t r_comment"),
-    ("nation", "i n_nationkey, t n_name, i n_regionkey, t n_comment"),
-    ("supplier", "i s_suppkey, t s_name, t s_address, i s_nationkey, t s_phone, d s_acctbal, t s_comment"),
-    (
-        "customer",
-        "i c_custkey, t c_name, t c_address, i c_nationkey, t c_phone, d c_acctbal, t c_mktsegment, t c_comment",
-    ),
-    (
-        "part",
-        "i p_partkey, t p_name, t p_mfgr, t p_brand, t p_type, i p_size, t p_container, d p_retailprice, t p_comment",
-    ),
-    ("partsupp", "i ps_partkey, i ps_suppkey, i ps_availqty, d ps_supplycost, t ps_comment"),
-    (
-        "orders",
-        "i o_orderkey, i o_custkey, t o_orderstatus, d o_totalprice, y o_orderdate, t o_orderpriority, t o_clerk, \
-         i o_shippriority, t o_comment",
-    ),
-    (
-        "lineitem",
-        "i l_orderkey, i l_partkey, i l_suppkey, i l_linenumber, d l_quantity, d l_extendedprice, d l_discount, d l_tax, \
-         t l_returnflag, t l_linestatus, y l_shipdate, y l_commitdate, y l_receiptdate, t l_shipinstruct, t l_shipmode, \
-         t l_comment",
-    ),
-];
-
-fn schema(columns: &str) -> Schema {
-    let field = |column: &str| {
-        let (letter, name) = column.split_once(' ').unwrap();
-        let data_type = match letter {
-            "i" => DataType::Int64,
-            "d" => DataType::Decimal128(15, 2),
-            "t" => DataType::Utf8,
-            "y" => DataType::Date32,
-            other => panic!("{other}"),
-        };
-        Field::new(name, data_type, false)
-    };
-    Schema::new(columns.split(", ").map(field).collect::<Vec<_>>())
-}
-
-fn tpch() -> Lab {
-    let mut toml = String::new();
-    for (table, _) in TPCH {
-        toml.push_str(&format!("[sources.{table}]\nformat = \"parquet\"\npath = \"{table}.parquet\"\n"));
-    }
-    for query in 1..=22 {
-        toml.push_str(&format!("[views.q{query:02}]\nfile = \"q{query:02}.sql\"\n"));
-    }
-    // Substrait knows no JOIN USING; our own canonical plan does.
-    toml.push_str("[views.joined_using]\nsql = \"select o_orderkey, a.o_custkey from orders as a ");
-    toml.push_str("join orders as b using (o_orderkey)\"\n");
-    let lab = Lab::new(&toml);
-    for (table, columns) in TPCH {
-        let file = std::fs::File::create(lab.path(&format!("{table}.parquet"))).unwrap();
-        ArrowWriter::try_new(file, Arc::new(schema(columns)), None).unwrap().close().unwrap();
-    }
-    let queries = Path::new(env!("CARGO_MANIFEST_DIR")).join("tpch");
-    for query in 1..=22 {
-        let name = format!("q{query:02}.sql");
-        std::fs::copy(queries.join(&name), lab.path(&name)).unwrap();
-    }
-    lab
-}
+use crate::tpch;
 
 /// Every bundle of `pipeline`, by view, in its envelope. What all bundles have in common (some hundred settings, and the
 /// versions of the engine) is a golden of its own.
@@ -106,7 +38,7 @@ async fn documents(pipeline: &Pipeline) -> (Vec<(String, Value)>, Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn golden_plan_bundles_of_tpch() {
-    let (documents, common) = documents(&tpch().open()).await;
+    let (documents, common) = documents(&tpch::empty().open()).await;
     assert_eq!(documents.len(), 23);
     assert_json_snapshot!("common", common);
     for (name, document) in documents {
