@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use alluvium_runs::{CacheError, OpenError, ProjectError, RunError, ScaffoldError};
+use alluvium_telemetry::Redactor;
 use alluvium_write_policy::{MaintenanceError, ReadError};
 
 use crate::exit::Exit;
@@ -65,7 +66,8 @@ impl Failure {
         }
     }
 
-    /// `error: …`, its causes, and the hint; nothing where there is nothing to tell.
+    /// `error: …`, its causes, and the hint, without credentials: engines repeat values, and standard error ends up in logs. Nothing
+    /// where there is nothing to tell.
     fn text(&self) -> Option<String> {
         let error: &dyn Error = self.error.as_deref()?;
         let mut text = format!("error: {error}");
@@ -83,7 +85,7 @@ impl Failure {
         if let Some(hint) = &self.hint {
             text.push_str(&format!("\nhint: {hint}"));
         }
-        Some(text)
+        Some(Redactor::default().kept(&text).into_owned())
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use alluvium_contracts::{CheckStatus, DoctorCheck, DoctorDocument, DoctorRoot};
 use alluvium_plans::engine_versions;
 use alluvium_profile::{CacheRoot, KvKind, RuntimeProfile, SettingOrigin, real_path};
-use alluvium_telemetry::Seam;
+use alluvium_telemetry::{Redactor, Seam};
 
 use crate::pipeline::{OpenError, OpenOptions};
 use crate::project::Project;
@@ -20,6 +20,20 @@ use crate::project::Project;
 ///
 /// # Errors
 /// [`OpenError`] where the profile is wrong or no cache root can be named.
+///
+/// # Examples
+/// ```
+/// use alluvium_contracts::CheckStatus;
+/// use alluvium_runs::{OpenOptions, Project, doctor, scaffold};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// scaffold(dir.path())?;
+/// let found = doctor(&Project::load(dir.path())?, &OpenOptions::default())?;
+/// assert!(found.checks.iter().all(|check| check.status == CheckStatus::Ok));
+/// assert!(found.roots.iter().all(|root| root.root_id.is_none()), "no cache root is made by looking");
+/// # Ok(()) }
+/// ```
 pub fn doctor(project: &Project, options: &OpenOptions) -> Result<DoctorDocument, OpenError> {
     let (profile, path) = options.profile(project)?;
     let seam = options.seam.clone().unwrap_or_else(Seam::system);
@@ -73,17 +87,22 @@ pub fn doctor(project: &Project, options: &OpenOptions) -> Result<DoctorDocument
     Ok(DoctorDocument {
         alluvium_version: env!("CARGO_PKG_VERSION").to_owned(),
         engine_versions: engine_versions(),
-        profile_name: profile.name().map(str::to_owned),
+        profile_name: profile.name().map(shown_value),
         profile_hash: Some(profile.profile_hash()),
         sql_policy: Some(profile.sql_policy().to_string()),
         sql_policy_hash: Some(profile.sql_policy_hash()),
-        settings: profile.settings(),
+        settings: profile.settings().into_iter().map(|(name, value)| (name, shown_value(&value))).collect(),
         roots,
         limits: limits(&profile),
         feature_gates: feature_gates(&profile),
         checks,
         unreplayable_runs: Vec::new(),
     })
+}
+
+/// A value of the profile without credentials.
+fn shown_value(value: &str) -> String {
+    Redactor::default().kept(value).into_owned()
 }
 
 /// Whether a session can be made and asked.

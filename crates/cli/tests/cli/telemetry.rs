@@ -122,7 +122,7 @@ fn the_standard_variables_say_who_sends_and_that_nobody_does() {
 const CREDENTIALS: [&str; 2] = ["hunter2", "AKIAIOSFODNN7EXAMPLE"];
 
 /// Every document that the binary prints about a project, every ledger, its own logs, its diagnostics and what it
-/// sends: credentials of the data, which engine errors repeat, are in none of them.
+/// sends: credentials of the data, which engine errors repeat, are in none of them, and those of the pipeline file and its SQL neither.
 #[test]
 fn planted_credentials_are_in_no_document_ledger_log_or_signal() {
     let (url, requests) = collector();
@@ -132,12 +132,17 @@ fn planted_credentials_are_in_no_document_ledger_log_or_signal() {
     write(
         "alluvium.toml",
         r#"
+[profile]
+name = "nightly token=hunter2"
+
 [sources.people]
 format = "csv"
 path = "people.csv"
+options = { null_regex = "^secret=hunter2$" }
+projection_exprs = ["name", "note", "'pwd=hunter2' as p"]
 
 [views.chosen]
-sql = "select name, note from people"
+sql = "select name, note from people where note <> 's3://ada:hunter2@bucket/y?sig=hunter2'"
 
 [views.cast]
 sql = "select cast(note as int) as n from chosen"
@@ -165,6 +170,9 @@ path = "out/chosen"
         ("run to a file".to_owned(), run(&["--shadow", "100"], &[("ALLUVIUM_DIAGNOSTICS", &file)])),
         ("run to a collector".to_owned(), run(&["--otlp", &url, "-vv"], &[("ALLUVIUM_OTLP_FLUSH_MS", "20000")])),
     ];
+    let trace = dir.path().join("trace.json");
+    told.push(("run to a trace file".to_owned(), run(&["--trace-file", trace.to_str().unwrap()], &[])));
+    told.push(("trace file".to_owned(), fs::read_to_string(&trace).unwrap()));
     told.push(("diagnostics".to_owned(), fs::read_to_string(&events).unwrap()));
     told.push(("collector".to_owned(), sent(&requests)));
 
@@ -191,18 +199,32 @@ path = "out/chosen"
         &["cache", "verify", "-C", project],
         &["cache", "export", "chosen", &format!("{project}/copy"), "-C", project],
         &["cache", "rebuild-index", "-C", project],
+        &["cache", "evict", "--all", "--dry-run", "-C", project],
         &["cache", "gc", "--dry-run", "-C", project],
         &["table", "show", &format!("{project}/out/chosen")],
         &["table", "history", &format!("{project}/out/chosen")],
+        &["table", "verify", &format!("{project}/out/chosen")],
+        &["table", "maintain", &format!("{project}/out/chosen"), "--checkpoint"],
         &["doctor", project],
     ] {
         told.push(json(command));
     }
-    for ledger in ["cache_inventory", "cache_runs", "run_manifests", "cache_artifacts"] {
+    for command in
+        [&["run", project][..], &["plan", project], &["runs", "show", runs[0], "-C", project], &["doctor", project]]
+    {
+        let output = alluvium().args(command).output().unwrap();
+        told.push((command.join(" "), String::from_utf8([output.stdout, output.stderr].concat()).unwrap()));
+    }
+    for ledger in
+        ["cache_inventory", "cache_runs", "run_manifests", "cache_artifacts", "cache_snapshots", "cache_entries"]
+    {
         let query = format!("select * from alluvium.{ledger}");
         told.push((ledger.to_owned(), ends(0, &["sql", project, &query, "--format", "json"]).0));
     }
     told.push(("commits of the output".to_owned(), commits(&dir.path().join("out/chosen"))));
+    for store in ["kv", "cache_ledgers", "quarantine", "run_locks", "readers"] {
+        told.push((store.to_owned(), files(&dir.path().join(".alluvium").join(store))));
+    }
     assert!(told.iter().any(|(_, text)| text.contains("[redacted]")), "there was something to redact");
     for (place, text) in &told {
         for secret in CREDENTIALS {
@@ -212,6 +234,17 @@ path = "out/chosen"
             }
         }
     }
+}
+
+/// Every file below a directory, which may be missing.
+fn files(dir: &Path) -> String {
+    let entries = fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| match path.is_dir() {
+            true => files(&path),
+            false => String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned(),
+        })
+        .collect()
 }
 
 /// The `commitInfo` lines of a table: statistics of its files hold values of the data, which are the table's own.
