@@ -1,11 +1,12 @@
 """The flights pipeline for dbt and for SQLMesh, over DuckDB, and how each is run.
 
     rivals.py make dbt|sqlmesh FLIGHTS PROJECT     writes PROJECT from the pipeline folder FLIGHTS
-    rivals.py run dbt|sqlmesh PROJECT cold|unchanged|view|data
+    rivals.py run dbt|sqlmesh PROJECT cold|unchanged|view|data ENTRIES
 
 `make` takes the SQL of FLIGHTS as it stands; what the dialects call otherwise is renamed, and the names of tables become what each
-tool wants. `run` prints one JSON line: the seconds of the tool's own command, from its start to its end, and the rows of every view.
-Each is given the best way that its own documentation has: dbt compares with the state of the run before, SQLMesh plans.
+tool wants. `run` prints one JSON line: the seconds of the tool's own command, from its start to its end. Each is given the best way
+that its own documentation has: dbt compares with the state of the run before, SQLMesh plans. Then every view is compared, row by
+row, with the Parquet files that ENTRIES names for it, a JSON object; a view that differs is named, and there are no seconds.
 """
 
 import json
@@ -104,7 +105,19 @@ def commands(side, project, what):
     return plan, None
 
 
-def run(side, project, what):
+def different(side, project, entries):
+    """The views that do not hold the very rows of the files that `entries` names, with how many rows differ."""
+    schema = "main" if side == "dbt" else "flights"
+    with duckdb.connect(str(project / DATABASE), read_only=True) as database:
+        for name, files in sorted(entries.items()):
+            theirs, ours = f"from {schema}.{name}", f"from read_parquet('{files}')"
+            only_one_has = f"(({theirs} except all {ours}) union all ({ours} except all {theirs}))"
+            count = database.sql(f"select count(*) from {only_one_has}").fetchone()[0]
+            if count:
+                yield f"{name} ({count} rows)"
+
+
+def run(side, project, what, entries):
     command, state = commands(side, project, what)
     environment = os.environ | {
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DO_NOT_TRACK": "1", "SQLMESH__DISABLE_ANONYMIZED_ANALYTICS": "1",
@@ -117,11 +130,12 @@ def run(side, project, what):
     if state is not None:
         shutil.rmtree(state, ignore_errors=True)
         shutil.copytree(project / "target", state)
-    schema = "main" if side == "dbt" else "flights"
-    with duckdb.connect(str(project / DATABASE), read_only=True) as database:
-        names = [path.stem for path in (project / "models").glob("*.sql")]
-        rows = {name: database.sql(f"select count(*) from {schema}.{name}").fetchone()[0] for name in names}
-    print(json.dumps({"seconds": seconds, "rows": rows}))
+    models = {path.stem for path in (project / "models").glob("*.sql")}
+    if models != entries.keys():
+        sys.exit(f"{side} has the views {sorted(models)}, and ours are {sorted(entries)}")
+    if differing := list(different(side, project, entries)):
+        sys.exit(f"{side} ({what}) has other rows in {', '.join(differing)}")
+    print(json.dumps({"seconds": seconds}))
 
 
 if __name__ == "__main__":
@@ -130,7 +144,7 @@ if __name__ == "__main__":
             make_dbt(pathlib.Path(flights), pathlib.Path(project))
         case ["make", "sqlmesh", flights, project]:
             make_sqlmesh(pathlib.Path(flights), pathlib.Path(project))
-        case ["run", side, project, what]:
-            run(side, pathlib.Path(project), what)
+        case ["run", side, project, what, entries]:
+            run(side, pathlib.Path(project), what, json.loads(entries))
         case _:
             sys.exit(__doc__)
