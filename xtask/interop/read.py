@@ -1,4 +1,4 @@
-"""Reads what a run writes as others do: Delta tables with `deltalake`, documents with `jsonschema`.
+"""Reads what a run writes as others do: Delta tables with `deltalake`, Polars and DuckDB, documents with `jsonschema`.
 
     read.py BINARY PROJECT
 
@@ -18,7 +18,9 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+import duckdb
 import jsonschema
+import polars
 import pyarrow as pa
 from checks import Checks, shorten
 from deltalake import DeltaTable
@@ -120,6 +122,49 @@ def read(path):
     return columns, rows, table.history()[::-1]
 
 
+def plain(value, kind):
+    """A value in one form, whoever read it: `kind` is its type in Arrow."""
+    if value is None:
+        return None
+    if pa.types.is_map(kind):
+        entries = value.items() if isinstance(value, dict) else [(entry["key"], entry["value"]) for entry in value]
+        return {key: plain(item, kind.item_type) for key, item in entries}
+    if pa.types.is_struct(kind):
+        return {field.name: plain(value[field.name], field.type) for field in kind}
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return [plain(item, kind.value_type) for item in value]
+    return as_json(value)
+
+
+def by_polars(table, path):
+    return polars.read_delta(str(path)).to_dicts()
+
+
+def by_duckdb(table, path):
+    """Over the files that `deltalake` lists; what partitions a table is in their paths and not in them."""
+    if not (files := table.file_uris()):
+        return []
+    with duckdb.connect() as database:
+        parts = "hive_partitioning = true, hive_types_autocast = false" if table.metadata().partition_columns else "hive_partitioning = false"
+        answer = database.execute(f"select * from read_parquet($files, {parts})", {"files": files})
+        names = [column[0] for column in answer.description]
+        return [dict(zip(names, row)) for row in answer.fetchall()]
+
+
+def check_others(checks, path, name):
+    """Whoever reads the Delta table at `path` has the same rows."""
+    table = DeltaTable(path)
+    content = pa.table(table.to_pyarrow_table())
+    kinds = {field.name: field.type for field in content.schema}
+
+    def rows(read_rows):
+        return ordered([{column: plain(row[column], kind) for column, kind in kinds.items()} for row in read_rows])
+
+    expected = rows(content.to_pylist(maps_as_pydicts="strict"))
+    for reader, other in (("Polars", by_polars), ("DuckDB", by_duckdb)):
+        checks.note(f"{name}: every row and value, by {reader}", differing(rows(other(table, path)), expected))
+
+
 def check_table(checks, alluvium, path, name):
     """The Delta table at `path` against the table that SQL calls `name`."""
     said = alluvium.sql(f"select * from {name}")
@@ -128,6 +173,7 @@ def check_table(checks, alluvium, path, name):
     checks.that(f"{name}: column names", columns, list(said[0]) if said else columns)
     checks.that(f"{name}: {counted} rows counted", len(rows), counted)
     checks.note(f"{name}: every row and value", differing(ordered(rows), ordered(said)))
+    check_others(checks, path, name)
     return rows, commits
 
 

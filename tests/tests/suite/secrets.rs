@@ -74,6 +74,11 @@ path = "out/good"
     for name in ["view good", "view bad", "source events"] {
         assert!(replayed.inputs.iter().any(|input| input.name == name), "{name}: {replayed:#?}");
     }
+    // Two queries that differ in a credential are two queries, though both are kept alike.
+    let keys = lab.keys().await;
+    lab.edit("alluvium.toml", "token=hunter2-query", "token=hunter2-query2");
+    let changed = lab.keys().await;
+    assert_ne!(keys["good"], changed["good"], "its identity is of the real text");
     // An option that changes is told by its name.
     lab.edit("alluvium.toml", "hunter2-option$", "hunter2-option2$");
     drop(pipeline);
