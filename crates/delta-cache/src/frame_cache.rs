@@ -3,6 +3,9 @@
 //! The engine asks for the node synchronously, so that nothing can be computed then. The first execution computes all
 //! partitions, each by a task of its own; every later one, of that frame and of all that were made from it, reads the rows
 //! from memory. They go when the last of those frames goes.
+//!
+//! Until then they are counted in the memory pool of the session that computed them: where that has no room for them, the
+//! query fails that would have filled it.
 
 use std::error::Error;
 use std::fmt;
@@ -16,10 +19,12 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::TaskContext;
 use datafusion::execution::context::SessionState;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::session_state::CacheFactory;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType, UNNAMED_TABLE};
 use datafusion::physical_expr::EquivalenceProperties;
@@ -53,8 +58,15 @@ impl CacheFactory for FrameCache {
     }
 }
 
-/// The rows of a frame, a list of batches a partition, once something has been executed.
-type Rows = OnceCell<Vec<Vec<RecordBatch>>>;
+/// The rows of a frame, by partition, once something has been executed.
+type Rows = OnceCell<Vec<Held>>;
+
+/// The rows of one partition.
+struct Held {
+    batches: Vec<RecordBatch>,
+    /// Their share of the memory pool, which goes with them.
+    _reservation: MemoryReservation,
+}
 
 /// A frame as a table.
 struct CachedFrame {
@@ -169,7 +181,7 @@ impl ExecutionPlan for MaterializeExec {
         let batches = async move {
             let filled = rows.get_or_try_init(|| computed(input, context)).await?;
             // Another execution may have filled more partitions than this one was planned for.
-            let mine = filled.iter().skip(partition).step_by(partitions).flatten();
+            let mine = filled.iter().skip(partition).step_by(partitions).flat_map(|held| &held.batches);
             let projected = mine.map(|batch| match &projection {
                 Some(columns) => batch.project(columns).map_err(DataFusionError::from),
                 None => Ok(batch.clone()),
@@ -182,15 +194,27 @@ impl ExecutionPlan for MaterializeExec {
 }
 
 /// All rows of a plan, by partition. All of them are polled at once: the partitions of a join wait for each other.
-async fn computed(input: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Result<Vec<Vec<RecordBatch>>> {
+async fn computed(input: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Result<Vec<Held>> {
     let mut running = Vec::new();
     for partition in 0..input.output_partitioning().partition_count() {
         let stream = input.execute(partition, Arc::clone(&context))?;
-        running.push(SpawnedTask::spawn(carry(stream.try_collect::<Vec<_>>())));
+        let reservation = MemoryConsumer::new("DataFrame::cache").register(context.memory_pool());
+        running.push(SpawnedTask::spawn(carry(held(stream, reservation))));
     }
     let mut partitions = Vec::with_capacity(running.len());
     for task in running {
         partitions.push(task.join().await.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??);
     }
     Ok(partitions)
+}
+
+async fn held(mut stream: SendableRecordBatchStream, reservation: MemoryReservation) -> Result<Held> {
+    // What batches have in common, such as a dictionary, is counted once.
+    let mut counter = RecordBatchMemoryCounter::new();
+    let mut batches = Vec::new();
+    while let Some(batch) = stream.try_next().await? {
+        reservation.try_grow(counter.count_batch(&batch))?;
+        batches.push(batch);
+    }
+    Ok(Held { batches, _reservation: reservation })
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use alluvium_contracts::ProfileSpec;
 use alluvium_delta_cache::FrameCache;
-use alluvium_profile::{Query, Session};
+use alluvium_profile::{Query, RuntimeProfile, Session, SessionFactory};
 use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::arrow::array::{ArrayRef, Int64Array};
@@ -94,4 +95,45 @@ async fn a_frame_that_fails_is_tried_again() {
         let error = cached.clone().collect().await.unwrap_err().to_string();
         assert!(error.contains("Divide by zero"), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cached_frame_is_counted_in_the_memory_of_its_session() {
+    let profile = |limit| ProfileSpec { memory_limit_bytes: Some(limit), ..ProfileSpec::default() };
+    let session = |limit| {
+        let profile = RuntimeProfile::from(&profile(limit));
+        SessionFactory::new(profile).with_extension(Arc::new(FrameCache)).build().unwrap()
+    };
+    let roomy = session(64 << 20);
+    let (frame, _) = counted(&roomy, 100_000).await;
+    let cached = frame.cache().await.unwrap();
+    assert_eq!(cached.clone().count().await.unwrap(), 100_000);
+    // Two columns of eight bytes a row.
+    let held = reserved(&roomy);
+    assert!((1_600_000..3_200_000).contains(&held), "{held}");
+    assert_eq!(cached.clone().count().await.unwrap(), 100_000);
+    assert_eq!(reserved(&roomy), held, "reading it again holds nothing more");
+    drop(cached);
+    released(&roomy).await;
+
+    let narrow = session(1 << 20);
+    let (frame, _) = counted(&narrow, 100_000).await;
+    let refused = frame.cache().await.unwrap().count().await.unwrap_err().to_string();
+    assert!(refused.contains("DataFrame::cache"), "{refused}");
+    released(&narrow).await;
+}
+
+fn reserved(session: &Session) -> usize {
+    session.context().runtime_env().memory_pool.reserved()
+}
+
+/// Waits until nothing is held: what a query spawned ends a moment after it.
+async fn released(session: &Session) {
+    for _ in 0..1_000 {
+        if reserved(session) == 0 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("{} bytes are held by a frame that is gone", reserved(session));
 }
