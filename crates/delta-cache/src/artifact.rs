@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alluvium_contracts::{
-    CacheInventoryEntry, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheRemoval, CacheScope, DeltaInput,
-    PlanFingerprint, RunId, Stability,
+    ArtifactId, CacheInventoryEntry, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheRemoval, CacheScope,
+    DeltaInput, PlanFingerprint, RunId, Stability,
 };
 use alluvium_plans::{PlanBundle, PublishedSchema};
 use alluvium_profile::Session;
@@ -60,6 +60,8 @@ pub struct ArtifactKey {
     name: String,
     key: CacheKey,
     plan_fingerprint: Option<PlanFingerprint>,
+    /// The document of the plan, by its identity.
+    plan_artifact_id: Option<ArtifactId>,
     stability: Stability,
     components: BTreeMap<String, String>,
     inputs: Vec<DeltaInput>,
@@ -73,19 +75,22 @@ impl ArtifactKey {
             name: name.to_owned(),
             key: derived(name, "given", text),
             plan_fingerprint: None,
+            plan_artifact_id: None,
             stability: Stability::Exact,
             components: BTreeMap::from([("key".to_owned(), text.to_owned())]),
             inputs: Vec::new(),
         }
     }
 
-    /// The identity of a plan, its inputs included; none if the plan is uncacheable.
+    /// The identity of a plan, its inputs included; none if the plan is uncacheable. The artifact's commit and its record name
+    /// the plan's document by [`PlanBundle::artifact_id`].
     #[must_use]
     pub fn of_plan(name: &str, plan: &PlanBundle) -> Option<Self> {
         Some(Self {
             name: name.to_owned(),
             key: derived(name, "plan", &plan.cache_key()?.to_string()),
             plan_fingerprint: Some(plan.identity().plan_fingerprint),
+            plan_artifact_id: plan.artifact_id().ok(),
             stability: plan.identity().stability,
             components: plan.components().clone(),
             inputs: plan.inputs().to_vec(),
@@ -122,6 +127,7 @@ impl ArtifactKey {
             components: &self.components,
             inputs: &self.inputs,
             bundle: None,
+            plan_artifact_id: self.plan_artifact_id,
             tags,
         }
     }
@@ -335,6 +341,7 @@ impl DeltaCache {
                 self.memory.remove(EntryScope::Artifact, key.key);
                 self.remember(&ArtifactRecord {
                     schema: demand.published.fields(),
+                    plan_artifact_id: key.plan_artifact_id,
                     ..ArtifactRecord::of_entry(&entry)
                 });
                 self.found(entry, outcome)
@@ -385,6 +392,7 @@ impl DeltaCache {
             name: key.name.clone(),
             cache_key: key.key,
             plan_fingerprint: key.plan_fingerprint,
+            plan_artifact_id: key.plan_artifact_id,
             schema: published.fields(),
             schema_hash: published.hash(),
             storage: CachePolicy::Memory,

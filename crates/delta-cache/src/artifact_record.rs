@@ -5,12 +5,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use alluvium_contracts::{CacheKey, CachePolicy, ColumnSpec, FieldSpec, PlanFingerprint, RunId, SchemaHash};
+use alluvium_contracts::{
+    ArtifactId, CacheCommitMetadata, CacheKey, CachePolicy, ColumnSpec, FieldSpec, PlanFingerprint, RunId, SchemaHash,
+};
 use alluvium_datasets::field_of;
 use alluvium_disk_kv_cache::Order;
 use alluvium_plans::PublishedSchema;
 use alluvium_profile::{KvKey, KvKind, KvTag};
-use alluvium_write_policy::declared_schema;
+use alluvium_write_policy::{commit_info, declared_schema};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,9 @@ pub struct ArtifactRecord {
     pub cache_key: CacheKey,
     /// The plan that it was computed by, where one was named.
     pub plan_fingerprint: Option<PlanFingerprint>,
+    /// The document of that plan, by its identity, where its key is that of a plan.
+    #[serde(default)]
+    pub plan_artifact_id: Option<ArtifactId>,
     /// Its columns.
     pub schema: Vec<FieldSpec>,
     /// The digest of its schema.
@@ -120,7 +125,11 @@ impl DeltaCache {
             return Ok(record);
         }
         let schema = self.declared(entry)?;
-        let record = ArtifactRecord { schema: fields(&schema), ..ArtifactRecord::of_entry(entry) };
+        let record = ArtifactRecord {
+            schema: fields(&schema),
+            plan_artifact_id: self.committed_artifact_id(entry)?,
+            ..ArtifactRecord::of_entry(entry)
+        };
         self.remember(&record);
         Ok(record)
     }
@@ -137,6 +146,19 @@ impl DeltaCache {
     pub(crate) fn declared(&self, entry: &Entry) -> Result<SchemaRef, CacheError> {
         let path = entry.table_dir(self.root.path());
         declared_schema(&path).map_err(|source| CacheError::Read { path, source })
+    }
+
+    /// The document that the commit of an entry names.
+    fn committed_artifact_id(&self, entry: &Entry) -> Result<Option<ArtifactId>, CacheError> {
+        let path = entry.table_dir(self.root.path());
+        match commit_info(&path, 0) {
+            // A commit without our metadata names none.
+            Ok(info) => Ok(CacheCommitMetadata::from_commit_info(&info)
+                .ok()
+                .flatten()
+                .and_then(|metadata| metadata.artifact_ids.first().copied())),
+            Err(source) => Err(CacheError::Read { path, source }),
+        }
     }
 
     /// The record of a key, from this process or from an earlier one.
@@ -187,6 +209,7 @@ impl ArtifactRecord {
             name: entry.view.clone(),
             cache_key: entry.key,
             plan_fingerprint: entry.plan_fingerprint,
+            plan_artifact_id: None,
             schema: Vec::new(),
             schema_hash: entry.schema_hash,
             storage: CachePolicy::DeltaStaging,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use alluvium_contracts::{CacheKey, CachePolicy, DeltaInput, PlanFingerprint, RunId, Stability};
+use alluvium_contracts::{ArtifactId, CacheKey, CachePolicy, DeltaInput, PlanFingerprint, RunId, Stability};
 use alluvium_plans::{PlanBundle, PublishedSchema};
 use datafusion::common::DataFusionError;
 
@@ -25,6 +25,8 @@ pub(crate) struct Content<'a> {
     pub(crate) inputs: &'a [DeltaInput],
     /// What is computed, where a plan says it: its document belongs to the commit.
     pub(crate) bundle: Option<&'a PlanBundle>,
+    /// The identity of such a document, where it is known already.
+    pub(crate) plan_artifact_id: Option<ArtifactId>,
     pub(crate) tags: &'a [String],
 }
 
@@ -51,6 +53,7 @@ impl<'a> Content<'a> {
             components: bundle.components(),
             inputs: bundle.inputs(),
             bundle: Some(bundle),
+            plan_artifact_id: None,
             tags,
         }
     }
@@ -67,8 +70,15 @@ impl<'a> Content<'a> {
             components: &entry.components,
             inputs: &[],
             bundle: None,
+            plan_artifact_id: None,
             tags: &entry.tags,
         }
+    }
+
+    /// The identities of the documents that belong to its commit.
+    pub(crate) fn artifact_ids(&self) -> Vec<ArtifactId> {
+        let of_bundle = self.bundle.and_then(|bundle| bundle.artifact_id().ok());
+        of_bundle.or(self.plan_artifact_id).into_iter().collect()
     }
 
     /// What operations on its table are done to.

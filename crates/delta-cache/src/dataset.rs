@@ -113,6 +113,7 @@ impl KeptDataset {
             components: &self.components,
             inputs: &self.inputs,
             bundle: None,
+            plan_artifact_id: None,
             tags: &[],
         }
     }

@@ -146,7 +146,7 @@ impl DeltaCache {
             plan_hash: content.plan_fingerprint,
             layout_hash: Some(policy.layout_hash()),
             delta_inputs: content.inputs.to_vec(),
-            artifact_ids: content.bundle.into_iter().filter_map(|bundle| bundle.artifact_id().ok()).collect(),
+            artifact_ids: content.artifact_ids(),
             fencing_token: Some(lease.token),
             traceparent: traceparent(),
             row_count: Some(row_count),

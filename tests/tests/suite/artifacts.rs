@@ -24,10 +24,10 @@ use tempfile::TempDir;
 
 use crate::lab::{later, sessions};
 
-const NONE_IN_MEMORY: ArtifactPolicy = ArtifactPolicy { persist: true, memory_limit_bytes: 0 };
+pub const NONE_IN_MEMORY: ArtifactPolicy = ArtifactPolicy { persist: true, memory_limit_bytes: 0 };
 
 /// A process's caches over a root: each has memory of its own.
-fn caches(root: &Path, policy: ArtifactPolicy) -> DeltaCache {
+pub fn caches(root: &Path, policy: ArtifactPolicy) -> DeltaCache {
     let seam = later();
     let root = Arc::new(CacheRoot::open(root, &seam).unwrap());
     DeltaCache::open(root, seam).unwrap().with_artifact_policy(policy)
@@ -48,29 +48,29 @@ fn batch(rows: u64) -> RecordBatch {
     RecordBatch::try_new(schema(), vec![numbers, texts]).unwrap()
 }
 
-fn batches(rows: u64) -> ArtifactRows {
+pub fn batches(rows: u64) -> ArtifactRows {
     ArtifactRows::Batches { schema: schema(), batches: vec![batch(rows)] }
 }
 
-async fn keep(cache: &DeltaCache, key: &ArtifactKey, rows: ArtifactRows) -> Artifact {
+pub async fn keep(cache: &DeltaCache, key: &ArtifactKey, rows: ArtifactRows) -> Artifact {
     let reading = cache.begin_reading().unwrap();
     let tags = ["mine".to_owned()];
     let request = ArtifactRequest { key, rows, run_id: later().run_id(), fresh: false, tags: &tags, reading: &reading };
     cache.artifact(request).await.unwrap()
 }
 
-fn load(cache: &DeltaCache, key: &ArtifactKey) -> Option<Artifact> {
+pub fn load(cache: &DeltaCache, key: &ArtifactKey) -> Option<Artifact> {
     cache.load_artifact(&cache.begin_reading().unwrap(), key).unwrap()
 }
 
-async fn rows_of(session: &Session, artifact: &Artifact) -> String {
+pub async fn rows_of(session: &Session, artifact: &Artifact) -> String {
     artifact.register(session).unwrap();
     let sql = format!("select * from \"{}\" order by n", artifact.record().name);
     let rows = session.execute(Query::sql(sql.as_str())).await.unwrap().collect().await.unwrap();
     pretty_format_batches(&rows).unwrap().to_string()
 }
 
-fn tables(root: &Path) -> usize {
+pub fn tables(root: &Path) -> usize {
     let parents = std::fs::read_dir(root.join("runtime_artifacts")).into_iter().flatten();
     parents.map(|parent| std::fs::read_dir(parent.unwrap().path()).unwrap().count()).sum()
 }
@@ -216,8 +216,17 @@ async fn artifacts_of_a_plan_have_its_identity_and_go_with_it() {
     assert_eq!(key.cache_key(), ArtifactKey::of_plan("a", &one).unwrap().cache_key());
     assert_ne!(key.cache_key(), ArtifactKey::of_plan("a", &two).unwrap().cache_key());
 
-    keep(&cache, &key, batches(5)).await;
+    let made = keep(&cache, &key, batches(5)).await;
     keep(&cache, &ArtifactKey::of_plan("a", &two).unwrap(), batches(5)).await;
+    // The document of its plan is named by the commit, and by what is known of it.
+    let document = Some(one.artifact_id().unwrap());
+    let dir = root.path().join(made.record().cache_path.as_ref().unwrap());
+    let commit = alluvium_write_policy::commit_info(&dir, 0).unwrap();
+    let commit = CacheCommitMetadata::from_commit_info(&commit).unwrap().unwrap();
+    assert_eq!(commit.artifact_ids, Vec::from_iter(document));
+    assert_eq!(made.record().plan_artifact_id, document);
+    assert_ne!(document, Some(two.artifact_id().unwrap()));
+    drop(made);
     let entry = &cache.list().unwrap().entries[0];
     assert_eq!((entry.cache_scope, entry.view_name.as_str()), (CacheScope::Artifact, "a"));
     assert_eq!(cache.verify(&[]).unwrap().damaged_count, 0);
@@ -231,7 +240,9 @@ async fn artifacts_of_a_plan_have_its_identity_and_go_with_it() {
     let kept = ArtifactKey::of_plan("a", &two).unwrap();
     drop(cache);
     std::fs::remove_dir_all(root.path().join("kv/index")).unwrap();
-    assert_eq!(load(&caches(root.path(), NONE_IN_MEMORY), &kept).unwrap().record().row_count, 5);
+    std::fs::remove_dir_all(root.path().join("kv/runtime")).unwrap();
+    let found = load(&caches(root.path(), NONE_IN_MEMORY), &kept).unwrap();
+    assert_eq!((found.record().row_count, found.record().plan_artifact_id), (5, two.artifact_id().ok()));
     let file = std::fs::read_dir(root.path().join("runtime_artifacts")).unwrap().next().unwrap().unwrap().path();
     assert!(file.file_name().unwrap().to_str().unwrap().starts_with("a__"));
 }
