@@ -23,7 +23,7 @@ pub use crate::v1::{
     RunDifference, RunDocument, RunList, RunManifest, RunOutput, RunRecord, RunResult, RunView, ScanConfiguration,
     SchemaAdapter, SchemaMode, SemanticColumnResult, SemanticColumnSpec, SemanticStatus, SemanticValidation, Severity,
     ShadowResult, SourceFormat, SourcePath, SourceSpec, SqlPolicy, Stability, StatisticsLevel, StatsColumn,
-    StatsPolicy, StatsReason, TableCommit, TableDocument, TableHistory, TableMaintenance, TableProtocol,
+    StatsPolicy, StatsReason, StoredPlans, TableCommit, TableDocument, TableHistory, TableMaintenance, TableProtocol,
     TableVerification, UnreplayableRun, VerifiedEntry, VerifyResult, ViewCacheArtifact, ViewLineage, ViewReport,
     ViewResult, ViewSpec, WriteMode, WriteOutcome, WriteReport, WriterPropertiesPolicy, WrittenFile, validate_name,
 };

@@ -75,7 +75,7 @@ pub use plan::{
 };
 pub use profile::{
     EngineCachePreset, EngineCachesSpec, FeatureSpec, KvCacheSpec, KvSpec, KvStoreSpec, MemoryPoolKind,
-    MetadataSnapshots, ParquetSpec, Preset, ProfileSpec, SqlPolicy,
+    MetadataSnapshots, ParquetSpec, Preset, ProfileSpec, SqlPolicy, StoredPlans,
 };
 pub use semantic::{SemanticColumnResult, SemanticColumnSpec, SemanticStatus, SemanticValidation};
 pub use stats::{DeltaStatsDecision, StatsColumn, StatsReason};

@@ -17,6 +17,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
 use datafusion::execution::cache::CacheEntryInfo;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use fail::fail_point;
 use object_store::ObjectMeta;
 use tracing::Instrument as _;
 
@@ -154,8 +155,10 @@ impl DeltaCache {
         let stream = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), stream));
         let commit = |source| CacheError::Commit { name: name.to_owned(), path: dir.clone(), source };
         let write = TableWrite::new(&dir, schema, vec![stream], &policy).metadata(metadata.to_map());
+        fail_point!("snapshot.taken");
         match write.run().await.map_err(commit)? {
             TableWriteOutcome::Committed(committed) => {
+                fail_point!("snapshot.committed");
                 self.keep_up(&dir, committed.version).await;
                 Ok(Taken { delta_version: committed.version, schema_hash })
             }

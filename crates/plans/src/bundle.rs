@@ -18,6 +18,7 @@ use crate::functions;
 use crate::lineage::lineage;
 use crate::published::{PublishError, PublishedSchema};
 use crate::stability::instabilities;
+use crate::stored::KeptPlan;
 
 /// What a scan reference of a query stands for.
 #[derive(Debug, Clone)]
@@ -46,6 +47,7 @@ pub struct PlanBundle {
     /// What the scans stand for, by name.
     sources: BTreeMap<String, Input>,
     fingerprinted: PlanComponents,
+    kept: Option<KeptPlan>,
 }
 
 /// A view cannot be planned.
@@ -94,7 +96,16 @@ pub async fn plan_view(
     inputs: &BTreeMap<String, Input>,
 ) -> Result<PlanBundle, PlanError> {
     let planned = session.plan_query(sql).await.map_err(|source| PlanError::Query { view: view.to_owned(), source })?;
-    let plan = planned.plan;
+    identify(session, view, planned.plan, inputs)
+}
+
+/// The bundle of an analyzed plan, wherever that came from.
+pub(crate) fn identify(
+    session: &Session,
+    view: &str,
+    plan: LogicalPlan,
+    inputs: &BTreeMap<String, Input>,
+) -> Result<PlanBundle, PlanError> {
     let published =
         PublishedSchema::of(plan.schema()).map_err(|source| PlanError::Publish { view: view.to_owned(), source })?;
     let canonical = canonicalize(&plan);
@@ -156,6 +167,7 @@ pub async fn plan_view(
         },
         components,
         inputs: leaves.inputs,
+        kept: None,
     })
 }
 
@@ -208,8 +220,20 @@ impl PlanBundle {
         lineage(&self.plan)
     }
 
-    /// All of it as a document that may be stored: without credentials in the text of the plan or in options. The plan is not
-    /// stored, so it is said to be encoded in no way; which profile and SQL policy it was planned under is for the caller to add.
+    /// Whether its plan was taken from a [`PlanStore`](crate::PlanStore), and not made of the SQL.
+    #[must_use]
+    pub fn is_replayed(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.is_replayed)
+    }
+
+    /// What became of its plan in a store.
+    pub(crate) fn with_kept(self, kept: KeptPlan) -> Self {
+        Self { kept: Some(kept), ..self }
+    }
+
+    /// All of it as a document that may be stored: without credentials in the text of the plan or in options. How the plan is
+    /// kept, and under which profile and SQL policy, is said where a [`PlanStore`](crate::PlanStore) was asked to keep it; it is
+    /// the same whether the plan was kept now or before.
     #[must_use]
     pub fn artifact(&self) -> PlanBundleArtifact {
         let kept = |text: &str| Redactor::default().kept(text).into_owned();
@@ -219,6 +243,7 @@ impl PlanBundle {
         for value in pins.iter_mut().flat_map(|pin| pin.options.values_mut()) {
             *value = kept(value);
         }
+        let stored = self.kept.as_ref();
         PlanBundleArtifact {
             view_name: self.name.clone(),
             plan_fingerprint: self.identity.plan_fingerprint,
@@ -231,11 +256,11 @@ impl PlanBundle {
             cacheable: self.identity.cache_key.is_some(),
             stability: self.identity.stability,
             reasons: self.identity.reasons.clone(),
-            plan_encoding: PlanEncoding::None,
-            plan_encoding_reason: None,
+            plan_encoding: stored.map_or(PlanEncoding::None, |stored| stored.encoding),
+            plan_encoding_reason: stored.and_then(|stored| stored.reason.clone()),
             substrait_hash: None,
-            profile_hash: None,
-            sql_policy_hash: None,
+            profile_hash: stored.map(|stored| stored.profile),
+            sql_policy_hash: stored.map(|stored| stored.sql_policy),
         }
     }
 

@@ -5,8 +5,10 @@
 //! it uses, every setting that may change rows, and the versions of the engine. Its **cache key** adds the pins. Whoever
 //! cannot be given a key (a volatile function, a leaf without a pin) is *uncacheable*, with the reason: default deny.
 //!
+//! A [`PlanStore`] keeps plans, so that the same query over tables of the same columns need not be planned again.
+//!
 //! # What this crate is not
-//! It executes nothing, keeps nothing and pins nothing.
+//! It executes nothing, pins nothing and keeps no rows.
 
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -19,6 +21,7 @@ mod functions;
 mod lineage;
 mod published;
 mod stability;
+mod stored;
 mod view_ref;
 
 pub use bundle::{Input, PlanBundle, PlanError, plan_view};
@@ -26,4 +29,5 @@ pub use engine::{ROWS_EPOCH, engine_versions};
 pub use explain::{changes, explain, one_line};
 pub use lineage::{lineage, lineage_of_columns, open_lineage_facet};
 pub use published::{PublishError, PublishedSchema};
+pub use stored::{PlanStore, PlanStoreCounters, SessionPlans};
 pub use view_ref::ViewRef;

@@ -30,10 +30,11 @@ pub struct KvKey {
 }
 
 impl KvKey {
-    /// A stored plan: what it computes, the profile it was planned under, and how it is encoded, such as `datafusion-proto`.
+    /// A stored plan: the query that it is the plan of with all that planning depends on but the tables, the profile it was
+    /// planned under, and how it is encoded, such as `engine`.
     #[must_use]
-    pub fn plan(fingerprint: &PlanFingerprint, profile: &ProfileHash, encoding: &str) -> Self {
-        Self::of(KvKind::Plan, [fingerprint.to_string(), profile.to_string(), encoded(encoding)])
+    pub fn plan(query: &ContentDigest, profile: &ProfileHash, encoding: &str) -> Self {
+        Self::of(KvKind::Plan, [query.to_string(), profile.to_string(), encoded(encoding)])
     }
 
     /// What an extractor made of a file's content under some options.
@@ -175,7 +176,7 @@ mod tests {
         let profile = ProfileHash::of(b"profile");
         let schema = SchemaHash::of(b"schema");
         let keys = [
-            KvKey::plan(&plan, &profile, "datafusion-proto"),
+            KvKey::plan(&ContentDigest::of(b"plan"), &profile, "engine"),
             KvKey::extract("ast", &ContentDigest::of(b"content"), "a=1;b:2"),
             KvKey::schema("columns", "public.flights", &profile),
             KvKey::repo_scan("/srv/repo", "include=**/*.rs"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alluvium_contracts::{
     EngineCachePreset, MemoryPoolKind, MetadataSnapshots, Preset, ProfileHash, ProfileSpec, SqlPolicy, SqlPolicyHash,
-    canonical_json,
+    StoredPlans, canonical_json,
 };
 use alluvium_telemetry::{DiagnosticsChoice, DiagnosticsChoiceError};
 
@@ -162,6 +162,12 @@ impl RuntimeProfile {
         self.resolved.metadata_snapshots.unwrap_or(MetadataSnapshots::Off)
     }
 
+    /// Whether the plans of views are kept, and how.
+    #[must_use]
+    pub fn stored_plans(&self) -> StoredPlans {
+        self.resolved.stored_plans.unwrap_or(StoredPlans::Off)
+    }
+
     /// What the engine remembers of files.
     pub(crate) fn engine_caches(&self) -> EngineCaches {
         let caches = &self.resolved.engine_caches;
@@ -214,6 +220,7 @@ impl RuntimeProfile {
         resolved.parquet.reorder_filters.get_or_insert(false);
         resolved.parquet.metadata_size_hint_bytes.get_or_insert(512 << 10);
         resolved.metadata_snapshots.get_or_insert(MetadataSnapshots::Off);
+        resolved.stored_plans.get_or_insert(StoredPlans::Off);
         let caches = &mut resolved.engine_caches;
         let preset = EngineCaches::preset(*caches.preset.get_or_insert(EngineCachePreset::Strict));
         caches.metadata_limit_bytes.get_or_insert(preset.metadata_bytes as u64);

@@ -144,6 +144,10 @@ pub const NEUTRAL_PROFILE_SETTINGS: &[(&str, &str)] = &[
     ("spill_directory", PLACE),
     ("spill_limit_bytes", FINISH),
     ("sql_policy", "decides whether a statement runs; a view is one query under every policy"),
+    (
+        "stored_plans",
+        "decides where a plan comes from; its identity is derived from the plan that is executed, wherever that came from",
+    ),
     ("target_partitions", PARALLEL),
 ];
 

@@ -12,7 +12,7 @@ use alluvium_contracts::{
 };
 use alluvium_datasets::{ChangedError, PinnedDataset};
 use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published, Reading};
-use alluvium_plans::{Input, PlanBundle, ViewRef, one_line, plan_view};
+use alluvium_plans::{Input, PlanBundle, SessionPlans, ViewRef, one_line, plan_view};
 use alluvium_profile::{Session, real_path};
 use alluvium_telemetry::{end_span, plan_span, set_plan_hash};
 use tracing::Instrument as _;
@@ -150,11 +150,12 @@ impl Decisions {
         let mentioned: BTreeSet<&String> = graph.mentions.values().flatten().chain(sources).collect();
         let sources = Sources::pin(pipeline, &session, &mentioned).await?;
         let reading = Arc::new(pipeline.cache.begin_reading()?);
+        let plans = pipeline.plans.as_ref().map(|store| store.in_session(&session));
         let mut decisions = Self { session, graph, views: BTreeMap::new(), outputs: BTreeMap::new(), reading, sources };
         let mut inputs: BTreeMap<String, Input> =
             decisions.sources.pins.iter().map(|(name, pin)| (name.clone(), Input::Dataset(pin.clone()))).collect();
         for view in decisions.graph.order.clone() {
-            let decision = decisions.decide(pipeline, &view, &inputs, anew).await?;
+            let decision = decisions.decide(pipeline, plans.as_ref(), &view, &inputs, anew).await?;
             let identity = decision.bundle.identity();
             inputs.insert(view.clone(), Input::View { key: identity.cache_key, stability: identity.stability });
             decisions.views.insert(view, decision);
@@ -281,6 +282,7 @@ impl Decisions {
     async fn decide(
         &mut self,
         pipeline: &Pipeline,
+        plans: Option<&SessionPlans<'_>>,
         view: &str,
         inputs: &BTreeMap<String, Input>,
         anew: &Anew<'_>,
@@ -288,7 +290,13 @@ impl Decisions {
         let project = &pipeline.project;
         let sql = project.queries().get(view).map_or("", |query| query.sql.as_str());
         let planning = plan_span(view);
-        let bundle = match plan_view(&self.session, view, sql, inputs).instrument(planning.clone()).await {
+        let planned = async {
+            match plans {
+                Some(plans) => plans.plan_view(view, sql, inputs).await,
+                None => plan_view(&self.session, view, sql, inputs).await,
+            }
+        };
+        let bundle = match planned.instrument(planning.clone()).await {
             Ok(bundle) => {
                 set_plan_hash(&planning, &bundle.identity().plan_fingerprint);
                 end_span(&planning, "ok", None);

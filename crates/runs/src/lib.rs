@@ -45,7 +45,7 @@ mod sources;
 mod work;
 
 pub use alluvium_delta_cache::{CacheError, DeltaCache, GcRequest, Selection};
-pub use alluvium_plans::open_lineage_facet;
+pub use alluvium_plans::{PlanStoreCounters, open_lineage_facet};
 pub use caches::{Caches, Opened};
 pub use doctor::doctor;
 pub use error::RunError;

@@ -4,10 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alluvium_contracts::{CacheRootOrigin, CdfCursor, OutputResult, PlanDocument};
+use alluvium_contracts::{CacheRootOrigin, CdfCursor, OutputResult, PlanDocument, StoredPlans};
 use alluvium_datasets::{EngineCacheFunctions, ExternalDatasets, PinCounters, PinMemo, Pinner};
 use alluvium_delta_cache::{CacheError, DeltaCache, FrameCache};
 use alluvium_ledgers::{LedgerError, Ledgers};
+use alluvium_plans::{PlanStore, PlanStoreCounters};
 use alluvium_profile::{
     CacheRoot, KvKind, ProfileError, RootError, RuntimeProfile, SessionFactory, SettingOrigin, real_path,
     resolve_cache_root,
@@ -69,6 +70,8 @@ pub struct Pipeline {
     pub(crate) cache: Arc<DeltaCache>,
     pub(crate) ledgers: Ledgers,
     pub(crate) pinner: Pinner,
+    /// Where the profile asks for it.
+    pub(crate) plans: Option<PlanStore>,
     pub(crate) diagnostics: Diagnostics,
     pub(crate) hooks: Hooks,
     pub(crate) root: Arc<CacheRoot>,
@@ -153,15 +156,21 @@ impl Pipeline {
             None => sinks::of_profile(&profile, &seam)?,
         };
         let pinner = Pinner::new(Some(memo), seam.clone());
+        let sessions = match options.sessions {
+            Some(sessions) => sessions,
+            None => SessionFactory::new(profile)
+                .with_extension(Arc::new(FrameCache))
+                .with_extension(Arc::new(ExternalDatasets::new(pinner.clone(), project.dir())))
+                .with_extension(Arc::new(EngineCacheFunctions))
+                .with_diagnostics(diagnostics.clone()),
+        };
+        let plans = match sessions.profile().stored_plans() {
+            StoredPlans::Off => None,
+            StoredPlans::Engine => Some(PlanStore::new(root.cache(KvKind::Plan)?.clone(), sessions.profile())),
+        };
         Ok(Self {
-            sessions: match options.sessions {
-                Some(sessions) => sessions,
-                None => SessionFactory::new(profile)
-                    .with_extension(Arc::new(FrameCache))
-                    .with_extension(Arc::new(ExternalDatasets::new(pinner.clone(), project.dir())))
-                    .with_extension(Arc::new(EngineCacheFunctions))
-                    .with_diagnostics(diagnostics.clone()),
-            },
+            sessions,
+            plans,
             cache: Arc::new(cache),
             pinner,
             ledgers,
@@ -217,6 +226,12 @@ impl Pipeline {
         self.pinner.counters()
     }
 
+    /// What became of kept plans since the pipeline was opened; none unless the profile's `stored_plans` asks for them.
+    #[must_use]
+    pub fn plan_counters(&self) -> Option<PlanStoreCounters> {
+        self.plans.as_ref().map(PlanStore::counters)
+    }
+
     /// How far each consumer has read the changes of Delta sources: by the runs of this cache root that succeeded, whichever pipeline they
     /// were of.
     ///
@@ -260,6 +275,7 @@ impl Pipeline {
     pub(crate) fn take_notices(&self) -> Vec<String> {
         let mut notices = self.root.notices();
         notices.extend(self.cache.take_notices());
+        notices.extend(self.plans.iter().flat_map(PlanStore::take_notices));
         notices
     }
 }

@@ -184,6 +184,9 @@ impl Attempt<'_> {
         let session = &self.decisions.session;
         let bundle = &decision.bundle;
         self.fill_sources(bundle.name()).await?;
+        if let Some(plans) = &self.pipeline.plans {
+            plans.count_execution(bundle);
+        }
         let watch = self.pipeline.seam.stopwatch();
         let before_publish = || self.decisions.recheck(bundle.name());
         let done = |result| ViewOutcome::new(decision, result, Some(reason.clone()), watch.elapsed_ms());

@@ -3,7 +3,7 @@
 //! The child is this very binary, asked by an environment variable to run a project and to die at a fail point.
 
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use alluvium_contracts::RunResult;
@@ -52,12 +52,8 @@ path = "out/second"
     lab
 }
 
-/// Not a test of its own: what the child does.
-#[tokio::test(flavor = "multi_thread")]
-async fn crash_child() {
-    let (Ok(project), Ok(point)) = (std::env::var(PROJECT), std::env::var(POINT)) else {
-        return;
-    };
+/// Lets this process die, or be stopped, where a [`child`] is to.
+fn arm(point: &str) {
     let mut words = point.split('#');
     let (name, hit) = (words.next().unwrap(), words.next().unwrap());
     let hit: u32 = hit.parse().unwrap();
@@ -79,20 +75,43 @@ async fn crash_child() {
         }
     })
     .unwrap();
-    println!("{:#?}", run(&Lab::open_at(Path::new(&project))).await);
+}
+
+/// The directory that this process is to work on, if it is a [`child`]; from here on it may die.
+pub fn childhood() -> Option<PathBuf> {
+    let (project, point) = (std::env::var_os(PROJECT)?, std::env::var(POINT).ok()?);
+    arm(&point);
+    Some(project.into())
+}
+
+/// Not a test of its own: what the child does.
+#[tokio::test(flavor = "multi_thread")]
+async fn crash_child() {
+    let Some(project) = childhood() else { return };
+    println!("{:#?}", run(&Lab::open_at(&project)).await);
 }
 
 /// A process that runs the project, and at the n-th time that it comes to a fail point (`NAME#N`) dies of it, or is
 /// stopped (`NAME#N#stop`).
 pub fn child(lab: &Lab, point: &str) -> Command {
+    child_that("crash::crash_child", lab.dir(), point)
+}
+
+/// A process that does what `test` does where [`childhood`] says that it is a child.
+fn child_that(test: &str, dir: &Path, point: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "crash::crash_child", "--nocapture"]).env(PROJECT, lab.dir()).env(POINT, point);
+    command.args(["--exact", test, "--nocapture"]).env(PROJECT, dir).env(POINT, point);
     command
 }
 
 /// Whether the child died at the point; it may never have come to it that often.
 pub fn crashes(lab: &Lab, point: &str, hit: u32) -> bool {
-    let output = child(lab, &format!("{point}#{hit}")).output().unwrap();
+    crashes_at("crash::crash_child", lab.dir(), point, hit)
+}
+
+/// The same of a child that does what `test` does.
+pub fn crashes_at(test: &str, dir: &Path, point: &str, hit: u32) -> bool {
+    let output = child_that(test, dir, &format!("{point}#{hit}")).output().unwrap();
     match output.status.signal() {
         Some(signal) => {
             assert_eq!(signal, libc::SIGKILL);

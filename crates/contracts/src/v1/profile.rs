@@ -59,6 +59,8 @@ pub struct ProfileSpec {
     pub engine_caches: EngineCachesSpec,
     /// When what it remembers is written down, as tables. Default: `off`.
     pub metadata_snapshots: Option<MetadataSnapshots>,
+    /// Whether the plans of views are kept, so that a query that was planned before is not planned again. Default: `off`.
+    pub stored_plans: Option<StoredPlans>,
     /// Parts of the engine that can be switched off.
     pub features: FeatureSpec,
     /// The key-value stores, kind by kind.
@@ -137,6 +139,16 @@ words!(
         Off => "off",
         /// When a run ends, of its session.
         OnRunEnd => "on_run_end",
+    }
+);
+
+words!(
+    /// Whether plans are kept, and how.
+    StoredPlans {
+        /// They are not: every query is planned.
+        Off => "off",
+        /// In the engine's own encoding, where it has one for all of a plan.
+        Engine => "engine",
     }
 );
 

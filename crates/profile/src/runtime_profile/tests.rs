@@ -74,6 +74,7 @@ const FLIPS: &[(&str, &str)] = &[
     ("spill_directory", "SPILL"),
     ("spill_limit_bytes", "1014"),
     ("sql_policy", "service"),
+    ("stored_plans", "engine"),
     ("target_partitions", "5"),
 ];
 
@@ -88,6 +89,7 @@ fn other(key: &str, value: &str) -> String {
         ("metadata_snapshots", _) => "off".to_owned(),
         ("preset", _) => "prod".to_owned(),
         ("sql_policy", _) => "admin".to_owned(),
+        ("stored_plans", _) => "off".to_owned(),
         (key, _) if key.ends_with("eviction_policy") => "least_recently_stored".to_owned(),
         (_, value) if value.parse::<u64>().is_ok() => format!("1{value}"),
         (_, value) => format!("{value}-2"),
@@ -249,6 +251,7 @@ fn seen(profile: &RuntimeProfile) -> BTreeMap<String, String> {
         ("diagnostics", format!("{:?}", profile.diagnostics().unwrap())),
         ("query spans", session.query_spans.to_string()),
         ("snapshots", profile.metadata_snapshots().to_string()),
+        ("stored plans", profile.stored_plans().to_string()),
         ("cache root", format!("{:?}", profile.spec().cache_output_root)),
         ("name", format!("{:?}", profile.name())),
         ("kv", format!("{:?}", profile.kv_settings())),
