@@ -58,7 +58,7 @@ enum What {
     Runs(runs::Args),
     /// Measure what telemetry costs a run and an operation, and write its section of docs/benchmarks.md.
     Telemetry(telemetry::Args),
-    /// Measure alluvium-write-policy and other writers, and write docs/benchmarks-write.md.
+    /// Measure alluvium-write-policy and other writers, and write their section of docs/benchmarks.md.
     Write(write::Args),
 }
 
