@@ -277,6 +277,11 @@ impl Index {
         self.store.read(kept)
     }
 
+    /// The runs for which something is kept; what two of them name is in [`kept`](Self::kept) once.
+    pub(crate) fn kept_runs(&self) -> Result<BTreeSet<RunId>, StoreError> {
+        self.store.read(|txn| Ok(keepers(txn)?.into_keys().collect()))
+    }
+
     /// Condemns all of these that still stand as they did and that no run keeps; returns those.
     pub(crate) fn condemn(&self, doomed: &[(Condemned, Standing)]) -> Result<Vec<Condemned>, StoreError> {
         self.store.write(|txn| {
@@ -366,16 +371,21 @@ impl Index {
 
 /// A row that does not decode keeps nothing: who kept the run is to keep it again.
 fn kept(txn: &ReadTxn<'_>) -> Result<BTreeMap<String, RunId>, StoreError> {
-    let mut kept = BTreeMap::new();
+    let of_run = |(run_id, dirs): (RunId, BTreeSet<String>)| dirs.into_iter().map(move |dir| (dir, run_id));
+    Ok(keepers(txn)?.into_iter().flat_map(of_run).collect())
+}
+
+/// Each run that is kept, with the directories that are kept for it.
+fn keepers(txn: &ReadTxn<'_>) -> Result<BTreeMap<RunId, BTreeSet<String>>, StoreError> {
+    let mut keepers = BTreeMap::new();
     for row in txn.scan(KEPT, .., Order::Ascending)? {
         let (key, value) = row?;
         let run_id = std::str::from_utf8(key).ok().and_then(|text| text.parse().ok());
-        let dirs = decode::<BTreeSet<String>>(value);
-        if let (Some(run_id), Some(dirs)) = (run_id, dirs) {
-            kept.extend(dirs.into_iter().map(|dir| (dir, run_id)));
+        if let (Some(run_id), Some(dirs)) = (run_id, decode(value)) {
+            keepers.insert(run_id, dirs);
         }
     }
-    Ok(kept)
+    Ok(keepers)
 }
 
 /// Puts the entry's identity before the others of its view's name.

@@ -68,7 +68,7 @@ impl DeltaCache {
     /// # Errors
     /// [`CacheError::Index`] when the index cannot be read.
     pub fn kept_runs(&self) -> Result<BTreeSet<RunId>, CacheError> {
-        Ok(self.index.kept()?.into_values().collect())
+        Ok(self.index.kept_runs()?)
     }
 
     pub(crate) fn doom_entry(&self, entry: &Entry, reason: String) -> Doomed {

@@ -55,6 +55,11 @@ async fn what_a_kept_run_left_stays_until_it_is_released() {
     let kept = lab.open().keep_run(&name).await.unwrap();
     assert_eq!((kept.run_id, kept.entries.len(), kept.missing.len()), (first, 2, 0));
     assert_eq!(lab.open().kept_runs().unwrap().into_iter().collect::<Vec<_>>(), [first]);
+    // Two runs that name the same entries are kept apart.
+    let again = run(&lab.open()).await.run_id;
+    lab.open().keep_run(&RunName::Latest).await.unwrap();
+    assert_eq!(lab.open().kept_runs().unwrap().into_iter().collect::<Vec<_>>(), [first, again]);
+    assert_eq!(lab.open().release_run(&RunName::Latest).await.unwrap(), (again, true));
     // Another run leaves entries of its own, which nobody keeps.
     lab.edit("alluvium.toml", "k > 2", "k > 3");
     run(&lab.open()).await;
