@@ -16,6 +16,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,7 @@ use alluvium_contracts::{ContentDigest, PlanEncoding, ProfileHash, SqlPolicyHash
 use alluvium_disk_kv_cache::CacheError;
 use alluvium_functions::Function;
 use alluvium_profile::{KvCache, KvKey, KvTag, RuntimeProfile, Session};
+use alluvium_telemetry::Redactor;
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 
@@ -169,7 +171,7 @@ impl SessionPlans<'_> {
             return Ok(bundle.with_kept(self.kept(None, true)));
         }
         let bundle = plan_view(&self.session, view, sql, inputs).await?;
-        let refused = self.keep(&key, &bundle).await.err();
+        let refused = self.keep(&key, sql, &bundle).await.err();
         count(if refused.is_some() { &self.store.counters.refused } else { &self.store.counters.kept });
         Ok(bundle.with_kept(self.kept(refused.map(|why| why.to_string()), false)))
     }
@@ -203,7 +205,11 @@ impl SessionPlans<'_> {
         (bundle.identity().plan_fingerprint == record.fingerprint).then_some(bundle)
     }
 
-    async fn keep(&self, key: &KvKey, bundle: &PlanBundle) -> Result<(), NotKept> {
+    async fn keep(&self, key: &KvKey, sql: &str, bundle: &PlanBundle) -> Result<(), NotKept> {
+        // A plan has the literals of its query.
+        if let Cow::Owned(_) = Redactor::default().kept(sql) {
+            return Err(NotKept::Credentials);
+        }
         let canonical = canonicalize(bundle.plan());
         if let Some(denial) = canonical.denials.first() {
             return Err(NotKept::Uncanonical { denial: denial.clone() });
@@ -254,6 +260,8 @@ impl SessionPlans<'_> {
 /// Why a plan is not kept. What is told of it is in the plan bundle, so it has to be the same in each run.
 #[derive(Debug, thiserror::Error)]
 enum NotKept {
+    #[error("the query names credentials, and those are kept nowhere")]
+    Credentials,
     #[error("{denial}: what the plan computes cannot be told from its text")]
     Uncanonical { denial: String },
     #[error("the function {name}() is no built-in and declares no version: another one may have its name")]

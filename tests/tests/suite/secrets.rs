@@ -40,6 +40,7 @@ async fn planted_credentials_are_in_no_file_that_runs_leave() {
         r##"
 [profile]
 name = "nightly token=hunter2-profile"
+stored_plans = "engine"
 
 [sources.events]
 format = "csv"
@@ -74,6 +75,8 @@ path = "out/good"
     for name in ["view good", "view bad", "source events"] {
         assert!(replayed.inputs.iter().any(|input| input.name == name), "{name}: {replayed:#?}");
     }
+    let why = pipeline.bundles(&["good".to_owned()]).await.unwrap().remove(0).plan_encoding_reason;
+    assert!(why.as_deref().is_some_and(|why| why.contains("names credentials")), "{why:?}");
     // Two queries that differ in a credential are two queries, though both are kept alike.
     let keys = lab.keys().await;
     lab.edit("alluvium.toml", "token=hunter2-query", "token=hunter2-query2");
