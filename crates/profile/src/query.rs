@@ -39,6 +39,13 @@ impl Query {
     }
 }
 
+/// One statement in the engine's own dialect.
+impl From<&str> for Query {
+    fn from(text: &str) -> Self {
+        Self::sql(text)
+    }
+}
+
 impl From<DataFrame> for Query {
     fn from(frame: DataFrame) -> Self {
         Self::DataFrame(frame)

@@ -1,10 +1,11 @@
 //! A session: the engine's context, and the only door that SQL passes through.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use alluvium_contracts::SqlPolicy;
 use alluvium_telemetry::Diagnostics;
+use datafusion::catalog::TableFunction;
 use datafusion::common::TableReference;
 use datafusion::config::Dialect;
 use datafusion::execution::SessionState;
@@ -33,7 +34,7 @@ pub struct Session {
     context: SessionContext,
     functions: Arc<SessionFunctions>,
     /// Those that were installed with the session, by name.
-    table_functions: Arc<BTreeSet<String>>,
+    table_functions: Arc<HashMap<String, Arc<TableFunction>>>,
     /// By file type, in capitals.
     external_tables: Arc<BTreeMap<String, Arc<dyn ExternalTableFactory>>>,
     policy: SqlPolicy,
@@ -56,8 +57,11 @@ pub(crate) struct SessionFunctions {
 pub struct PlannedQuery {
     /// The plan after the analyzer (types are coerced), not optimised.
     pub plan: LogicalPlan,
-    /// The tables that the query names, without CTEs and table functions; sorted, as they were written.
+    /// The tables that the query names, without CTEs and table functions; sorted, as they were written. Of a plan that was
+    /// built: none.
     pub tables: Vec<TableReference>,
+    /// The table functions that it calls; likewise.
+    pub table_functions: Vec<TableReference>,
 }
 
 impl Session {
@@ -70,7 +74,7 @@ impl Session {
         prepared: Registry,
         diagnostics: Option<Diagnostics>,
     ) -> Self {
-        let table_functions = context.state_ref().read().table_functions().keys().cloned().collect();
+        let table_functions = context.state_ref().read().table_functions().clone();
         Self {
             context,
             functions,
@@ -145,13 +149,21 @@ impl Session {
         }
     }
 
-    /// Plans `sql`, which has to be exactly one query: no DDL, DML, COPY, SET, PREPARE, EXECUTE, SHOW or EXPLAIN, nor any of
+    /// Plans `query`, which has to be exactly one query: no DDL, DML, COPY, SET, PREPARE, EXECUTE, SHOW or EXPLAIN, nor any of
     /// them inside a query, whatever the SQL policy. Reads what the registered tables need to be planned, and runs nothing.
     ///
     /// # Errors
     /// As the variants of [`QueryError`] say; most have a [position](QueryError::position).
-    pub async fn plan_query(&self, sql: &str) -> Result<PlannedQuery, QueryError> {
-        self.plan_parsed(self.parse(sql, Dialect::Generic)?.into_query()?).await
+    pub async fn plan_query(&self, query: impl Into<Query>) -> Result<PlannedQuery, QueryError> {
+        match query.into() {
+            Query::Sql { text, dialect } => self.plan_parsed(self.parse(&text, dialect)?.into_query()?).await,
+            Query::DataFrame(frame) => {
+                let plan = frame.into_unoptimized_plan();
+                self.verify(&plan, SqlPolicy::ReadOnly)?;
+                let plan = without_parameters(self.analyzed(plan, None)?)?;
+                Ok(PlannedQuery { plan, tables: Vec::new(), table_functions: Vec::new() })
+            }
+        }
     }
 
     /// The tables that a statement names, without CTEs and table functions, sorted; qualified names with their dots. For EXECUTE
@@ -215,24 +227,31 @@ impl Session {
         &self.functions
     }
 
-    /// One statement that calls no table function but those that were installed with the session.
+    /// One statement that calls no table function but those that were installed with the session, unless anything is allowed.
     fn parse(&self, sql: &str, dialect: Dialect) -> Result<Parsed, QueryError> {
         let recursion_limit = self.context.state_ref().read().config_options().sql_parser.recursion_limit.get();
         let unknown = || QueryError::UnknownDialect { text: dialect.to_string(), known: Dialect::available() };
         let dialect = dialect_from_str(dialect).ok_or_else(unknown)?;
         let parsed = statement::parse(sql, dialect.as_ref(), recursion_limit)?;
-        if self.policy < SqlPolicy::Admin {
-            let state = self.context.state_ref();
-            let state = state.read();
-            let foreign = |function: &&TableReference| {
-                let name = function.table();
-                state.table_functions().contains_key(name) && !self.table_functions.contains(name)
-            };
-            if let Some(function) = parsed.functions.iter().find(foreign) {
-                return Err(QueryError::ForeignTableFunction { function: function.to_string() });
-            }
-        }
+        self.refuse_foreign_functions(&parsed)?;
         Ok(parsed)
+    }
+
+    /// By the functions themselves: one that took the name of another is as foreign as any.
+    pub(crate) fn refuse_foreign_functions(&self, parsed: &Parsed) -> Result<(), QueryError> {
+        if self.policy == SqlPolicy::Admin {
+            return Ok(());
+        }
+        let state = self.context.state_ref();
+        let state = state.read();
+        let is_foreign = |name: &&String| {
+            let installed = self.table_functions.get(*name);
+            state.table_functions().get(*name).is_some_and(|now| installed.is_none_or(|own| !Arc::ptr_eq(own, now)))
+        };
+        match parsed.called.iter().find(is_foreign) {
+            Some(function) => Err(QueryError::ForeignTableFunction { function: function.clone() }),
+            None => Ok(()),
+        }
     }
 
     async fn create_external_table(
@@ -275,12 +294,8 @@ impl Session {
         let plan = self.to_plan(&parsed).await?;
         // The syntax has been refused already. This holds even if the engine learns a new way to write it.
         self.verify(&plan, SqlPolicy::ReadOnly)?;
-        let plan = self.analyzed(plan, Some(&parsed.statement))?;
-        let parameters = plan.get_parameter_names().map_err(|error| QueryError::plan(error, None))?;
-        if let Some(name) = parameters.into_iter().min() {
-            return Err(QueryError::Parameter { name });
-        }
-        Ok(PlannedQuery { plan, tables: parsed.tables })
+        let plan = without_parameters(self.analyzed(plan, Some(&parsed.statement))?)?;
+        Ok(PlannedQuery { plan, tables: parsed.tables, table_functions: parsed.functions.into_iter().collect() })
     }
 
     /// With types coerced, and with the little that this session does to every query.
@@ -301,6 +316,14 @@ impl Session {
             .with_allow_dml(policy >= SqlPolicy::Write)
             .with_allow_ddl(policy >= SqlPolicy::Admin);
         options.verify_plan(plan).map_err(|error| QueryError::plan(error, None))
+    }
+}
+
+fn without_parameters(plan: LogicalPlan) -> Result<LogicalPlan, QueryError> {
+    let parameters = plan.get_parameter_names().map_err(|error| QueryError::plan(error, None))?;
+    match parameters.into_iter().min() {
+        Some(name) => Err(QueryError::Parameter { name }),
+        None => Ok(plan),
     }
 }
 

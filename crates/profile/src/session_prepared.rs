@@ -51,6 +51,8 @@ impl Session {
                 needed: described.prepared_under,
             });
         }
+        // What it calls may have been replaced since.
+        self.refuse_foreign_functions(&parsed)?;
         let Prepare { fields, input, .. } = self.to_prepare(&parsed).await?;
         if fields.len() != execute.parameters.len() {
             return Err(QueryError::ParameterCount {

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use alluvium_contracts::SqlPolicy;
 use datafusion::common::TableReference;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
 pub(crate) use datafusion::sql::parser::Statement;
 use datafusion::sql::parser::{CopyToSource, DFParserBuilder};
@@ -31,6 +32,8 @@ pub(crate) struct Parsed {
     pub(crate) tables: Vec<TableReference>,
     /// The table functions it calls.
     pub(crate) functions: BTreeSet<TableReference>,
+    /// Every name by which the engine may look one of them up.
+    pub(crate) called: BTreeSet<String>,
     /// What it takes most of: itself, or something inside it.
     pub(crate) needs: Needs,
 }
@@ -128,7 +131,7 @@ pub(crate) fn parse(sql: &str, dialect: &dyn Dialect, recursion_limit: usize) ->
         statement: engine_word(&statement),
         position: None,
     });
-    Ok(Parsed { statement, tables, functions: walk.functions, needs })
+    Ok(Parsed { statement, tables, functions: walk.functions, called: walk.called, needs })
 }
 
 /// The tightest policy that lets a statement through, whatever is inside it. What is not known takes the loosest.
@@ -258,6 +261,7 @@ fn reference(name: &ObjectName) -> Option<TableReference> {
 #[derive(Default)]
 struct Walk {
     functions: BTreeSet<TableReference>,
+    called: BTreeSet<String>,
     tables: BTreeSet<TableReference>,
     /// The loosest part so far; of equals the first.
     needs: Option<Needs>,
@@ -284,6 +288,20 @@ impl Walk {
                 }
             }
         }
+    }
+
+    /// Of `a.b(…)` the engine calls `a` where it stands in FROM alone, and `b` behind LATERAL; the one as it is written, the
+    /// other in lower case. Whoever judges a call has to know all of them.
+    fn call(&mut self, name: &ObjectName) -> Result<(), QueryError> {
+        for part in &name.0 {
+            let Some(ident) = part.as_ident() else {
+                // The engine takes it for granted, and panics.
+                let message = format!("{name} is no name of a table function");
+                return Err(QueryError::plan(DataFusionError::Plan(message), Position::of(name.span())));
+            };
+            self.called.extend([ident.value.clone(), ident.to_string(), normalized(ident)]);
+        }
+        Ok(())
     }
 
     fn need(&mut self, policy: SqlPolicy, statement: impl FnOnce() -> String, span: Span) -> ControlFlow<QueryError> {
@@ -325,11 +343,14 @@ impl Visitor for Walk {
             TableFactor::Function { name, .. } => Some((name, true)),
             _ => None,
         };
-        if let Some((name, is_function)) = named
-            && let Some(table) = reference(name)
-        {
-            let into = if is_function { &mut self.functions } else { &mut self.tables };
-            into.insert(table);
+        if let Some((name, is_function)) = named {
+            if is_function && let Err(refusal) = self.call(name) {
+                return ControlFlow::Break(refusal);
+            }
+            if let Some(table) = reference(name) {
+                let into = if is_function { &mut self.functions } else { &mut self.tables };
+                into.insert(table);
+            }
         }
         refuse_ignored(ignored::of_table(factor), factor.span())
     }

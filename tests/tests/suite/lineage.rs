@@ -383,7 +383,7 @@ async fn holds(numbers: Vec<u8>, before: Data, anew: Data, seen: &mut Seen) -> R
         seen.failed += 1;
         return Ok(());
     };
-    let planned = session.plan_query(&sql).await.unwrap();
+    let planned = session.plan_query(sql.as_str()).await.unwrap();
     let lineage = lineage(&planned.plan);
     prop_assert_eq!(
         lineage.columns.iter().map(|column| &column.column).collect::<Vec<_>>(),

@@ -139,6 +139,6 @@ async fn a_name_of_a_file_is_no_table() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.parquet");
     fs::write(&path, parquet(&[1])).unwrap();
-    let error = session().plan_query(&format!("select * from '{}'", path.display())).await.unwrap_err();
+    let error = session().plan_query(format!("select * from '{}'", path.display()).as_str()).await.unwrap_err();
     assert!(error.to_string().contains("unknown table"), "{error}");
 }

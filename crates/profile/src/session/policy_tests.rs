@@ -43,6 +43,13 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("EXECUTE", "execute tables"),
     ("PREPARE", "prepare q as select 1"),
     ("GRANT", "grant select on t to x"),
+    ("EXECUTE IMMEDIATE", "execute immediate 'drop table t'"),
+    ("TABLE", "table t"),
+    ("LOAD", "load x"),
+    ("COMMENT", "comment on table t is 'x'"),
+    ("INSERT DIRECTORY", "insert overwrite directory '?' select 1"),
+    ("ANALYZE", "analyze table t compute statistics"),
+    ("CREATE MACRO", "create macro n(a) as a"),
     ("CALL", "call f()"),
     ("USE", "use n"),
 ];
@@ -57,6 +64,9 @@ const NESTINGS: &[(&str, &str, &str)] = &[
     ("CTE", "with c as (", ") select * from c"),
     ("subquery", "select * from (", ") s"),
     ("scalar subquery", "select (", ")"),
+    ("IN subquery", "select a from t where a in (", ")"),
+    ("lateral subquery", "select * from t, lateral (", ") s"),
+    ("EXPLAIN PREPARE", "explain prepare p as ", ""),
     ("two statements", "select 1; ", ""),
 ];
 
@@ -80,9 +90,13 @@ async fn verdict(policy: SqlPolicy, sql: &str) -> char {
         Err(QueryError::Parse { .. }) => 'x',
         Err(QueryError::ManyStatements { .. }) => ';',
         Err(QueryError::Nested { .. }) => 'n',
-        Ok(_) | Err(QueryError::Plan { .. } | QueryError::UnknownTable { .. } | QueryError::UnknownColumn { .. }) => {
-            '.'
-        }
+        Ok(_)
+        | Err(
+            QueryError::Plan { .. }
+            | QueryError::UnknownTable { .. }
+            | QueryError::UnknownColumn { .. }
+            | QueryError::UnknownPrepared { .. },
+        ) => '.',
         Err(other) => panic!("{sql}: {other}"),
     }
 }
@@ -211,6 +225,46 @@ async fn functions_that_read_files_are_for_those_who_may_do_anything() {
     let session = session(SqlPolicy::ReadOnly);
     session.context().register_udtf("read_anything", Arc::new(Reader));
     assert!(matches!(session.plan_query(sql).await, Err(QueryError::ForeignTableFunction { .. })));
+    // However it is written: of a qualified name the engine calls the first part, and it does not fold its case.
+    session.context().register_udtf("Read_All", Arc::new(Reader));
+    for from in [
+        "read_anything.x('/etc/passwd')",
+        "read_anything.x.y('/etc/passwd')",
+        "x.read_anything('/etc/passwd')",
+        "Read_All('/etc/passwd')",
+        "t, lateral read_anything('/etc/passwd')",
+        "t, lateral x.read_anything('/etc/passwd')",
+    ] {
+        for sql in [format!("select * from {from}"), format!("select (select max(1) from {from}) from t")] {
+            let refused = session.execute(Query::sql(sql.clone())).await;
+            assert!(matches!(refused, Err(QueryError::ForeignTableFunction { .. })), "{sql}: {refused:?}");
+        }
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "plays the foreign code that takes the name of a function")]
+async fn who_takes_the_name_of_an_installed_function_is_foreign() {
+    let session = session(SqlPolicy::Service);
+    session.execute(Query::sql("prepare numbers as select * from generate_series(1, 3)")).await.unwrap();
+    session.execute(Query::sql("execute numbers")).await.unwrap();
+    session.context().register_udtf("generate_series", Arc::new(Reader));
+    for sql in ["select * from generate_series('/etc/passwd')", "execute numbers"] {
+        let refused = session.execute(Query::sql(sql)).await;
+        assert!(matches!(refused, Err(QueryError::ForeignTableFunction { .. })), "{sql}: {refused:?}");
+    }
+    // What was installed stays so when the engine makes its state anew.
+    let session = self::session(SqlPolicy::Service);
+    session.execute(Query::sql("set datafusion.runtime.memory_limit = '1G'")).await.unwrap();
+    session.execute(Query::sql("select * from generate_series(1, 3)")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_has_no_name_is_an_error() {
+    let session = session(SqlPolicy::Admin);
+    let sql = "select * from identifier('generate_series')(1, 3)";
+    let error = session.execute(Query::sql_in(sql, "snowflake").unwrap()).await.unwrap_err();
+    assert!(matches!(error, QueryError::Plan { .. } | QueryError::Parse { .. }), "{error:?}");
 }
 
 #[tokio::test]
