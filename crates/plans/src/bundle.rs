@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{
-    ArtifactId, CacheKey, CanonicalError, DeltaInput, DeltaInputPin, Envelope, Identity, InputKind, LineageSummary,
-    PinDigest, PlanBundleArtifact, PlanComponents, PlanEncoding, PlanFingerprint, Stability, canonical_json,
+    ArtifactId, CacheKey, CanonicalError, DeltaInput, DeltaInputPin, Envelope, FunctionHash, Identity, InputKind,
+    LineageSummary, PinDigest, PlanBundleArtifact, PlanComponents, PlanEncoding, PlanFingerprint, Stability,
+    canonical_json,
 };
 use alluvium_datasets::PinnedDataset;
 use alluvium_profile::{QueryError, Session};
 use alluvium_telemetry::Redactor;
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 use serde_json::json;
 
@@ -48,6 +50,7 @@ pub struct PlanBundle {
     sources: BTreeMap<String, Input>,
     fingerprinted: PlanComponents,
     kept: Option<KeptPlan>,
+    function_hashes: BTreeMap<String, FunctionHash>,
 }
 
 /// A view cannot be planned.
@@ -71,6 +74,15 @@ pub enum PlanError {
         /// Which column, and what to do.
         #[source]
         source: PublishError,
+    },
+    /// A function of it has a description without a canonical encoding: a defect of this crate.
+    #[error("the functions of view `{view}` cannot be described; please report this")]
+    Functions {
+        /// The view.
+        view: String,
+        /// Why.
+        #[source]
+        source: DataFusionError,
     },
     /// The identity has no canonical encoding: a defect of this crate.
     #[error("the identity of view `{view}` cannot be encoded; please report this")]
@@ -110,6 +122,8 @@ pub(crate) fn identify(
         PublishedSchema::of(plan.schema()).map_err(|source| PlanError::Publish { view: view.to_owned(), source })?;
     let canonical = canonicalize(&plan);
     let leaves = Leaves::of(&canonical, inputs);
+    let function_hashes = functions::hashes(&canonical.functions, session)
+        .map_err(|source| PlanError::Functions { view: view.to_owned(), source })?;
     let functions = functions::judge(&canonical.functions, session);
 
     let settings = session.semantic_settings();
@@ -158,6 +172,7 @@ pub(crate) fn identify(
             semantic_settings: settings,
             engine_versions: engine,
         },
+        function_hashes,
         reads: leaves.reads,
         identity: Identity {
             plan_fingerprint: fingerprint,
@@ -249,6 +264,7 @@ impl PlanBundle {
             plan_fingerprint: self.identity.plan_fingerprint,
             cache_key: self.identity.cache_key,
             components,
+            function_hashes: self.function_hashes.clone(),
             lineage: self.lineage(),
             pins,
             schema: self.published.fields(),

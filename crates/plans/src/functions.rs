@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use alluvium_contracts::FunctionHash;
 use alluvium_functions::Function;
 use alluvium_profile::Session;
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Volatility;
 
 /// The version of what came with the engine. No declared version reads like it: those end in a number.
@@ -16,6 +18,19 @@ pub(crate) struct FunctionIdentity {
     pub(crate) versions: BTreeMap<String, String>,
     /// Why the view is uncacheable.
     pub(crate) denials: Vec<String>,
+}
+
+/// What the session's catalog says of every used function, denied or not: for the record. The identity goes by versions, since
+/// a hash also tells of names and examples, which change no row.
+pub(crate) fn hashes(
+    functions: &[Function],
+    session: &Session,
+) -> Result<BTreeMap<String, FunctionHash>, DataFusionError> {
+    if functions.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let catalog = session.function_catalog_of(functions)?;
+    Ok(catalog.entries().map(|entry| (format!("{} {}", entry.kind, entry.name), entry.hash)).collect())
 }
 
 /// Judges every used function. A built-in's version is the engine's, which is hashed beside it; what was installed with a

@@ -29,7 +29,18 @@ impl Session {
     pub fn function_catalog(&self) -> Result<FunctionCatalog> {
         let state = self.context().state_ref();
         let callable = Callable::of(&*state.read());
-        callable.catalog(self.functions())
+        callable.catalog(self.functions(), None)
+    }
+
+    /// The part of [`function_catalog`](Self::function_catalog) that is `used`: what a plan records of the functions that it
+    /// calls. One that its name does not lead to here is left out.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn function_catalog_of(&self, used: &[Function]) -> Result<FunctionCatalog> {
+        let state = self.context().state_ref();
+        let callable = Callable::of(&*state.read());
+        callable.catalog(self.functions(), Some(used))
     }
 }
 
@@ -52,11 +63,15 @@ impl Callable {
         }
     }
 
-    fn catalog(&self, known: &SessionFunctions) -> Result<FunctionCatalog> {
+    /// All, or `only` these.
+    fn catalog(&self, known: &SessionFunctions, only: Option<&[Function]>) -> Result<FunctionCatalog> {
         let SessionFunctions { builtins, versions } = known;
         let mut catalog = FunctionCatalog::new(DATAFUSION_VERSION);
         let tier = |is_builtin| if is_builtin { FunctionTier::BuiltIn } else { FunctionTier::Extension };
         let mut insert = |function: Function, is_builtin: bool, names: Vec<String>| {
+            if only.is_some_and(|only| !only.contains(&function)) {
+                return Ok(());
+            }
             let version = versions.of(&function).filter(|_| !is_builtin).cloned();
             catalog
                 .insert(function, tier(is_builtin), version, names)
@@ -70,6 +85,9 @@ impl Callable {
         }
         for (function, names) in by_function(&self.window, |function| function.name()) {
             insert(Function::Window(Arc::clone(function)), builtins.is_builtin_window(function), names)?;
+        }
+        if only.is_some() {
+            return Ok(catalog);
         }
         for (function, names) in by_function(&self.higher_order, |function| function.name()) {
             let tier = tier(builtins.is_builtin_higher_order(function));
@@ -129,7 +147,7 @@ impl PartitionStream for Rows {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let batch = self.callable.catalog(&self.known).and_then(|catalog| batch(&self.schema, &catalog));
+        let batch = self.callable.catalog(&self.known, None).and_then(|catalog| batch(&self.schema, &catalog));
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), futures::stream::iter([batch])))
     }
 }

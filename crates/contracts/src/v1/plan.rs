@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{CacheKey, PlanFingerprint, ProfileHash, SchemaHash, SqlPolicyHash, SubstraitHash};
+use crate::digest::{CacheKey, FunctionHash, PlanFingerprint, ProfileHash, SchemaHash, SqlPolicyHash, SubstraitHash};
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::v1::field::FieldSpec;
 use crate::v1::lineage::LineageSummary;
@@ -59,6 +59,10 @@ pub struct PlanBundleArtifact {
     pub cache_key: Option<CacheKey>,
     /// What went into the fingerprint, by name.
     pub components: PlanComponents,
+    /// What `function_catalog()` said of each function used when the view was planned: its arguments, result, volatility and
+    /// version. By kind and name, as in `scalar upper`; one that cannot be called by its name has none.
+    #[serde(default)]
+    pub function_hashes: BTreeMap<String, FunctionHash>,
     /// What the query reads.
     pub lineage: LineageSummary,
     /// What each name in the query stands for.
@@ -113,10 +117,11 @@ impl Contract for PlanBundleArtifact {
             cache_key: Some(CacheKey::of(b"daily_delays")),
             components: PlanComponents {
                 canonical_plan: "(aggregate (scan flights [2 5]) [#0] [(avg #1)])".to_owned(),
-                functions: map("avg", "built-in"),
+                functions: map("aggregate avg", "built-in"),
                 semantic_settings: map("datafusion.execution.time_zone", "+00:00"),
                 engine_versions: map("datafusion", "55.2.0"),
             },
+            function_hashes: BTreeMap::from([("aggregate avg".to_owned(), FunctionHash::of(b"avg"))]),
             lineage: LineageSummary::example(),
             pins: vec![DeltaInputPin::example()],
             schema: vec![FieldSpec {

@@ -90,6 +90,33 @@ async fn another_version_and_another_provider_are_other_identities() {
 }
 
 #[tokio::test]
+async fn a_bundle_records_what_every_function_was() {
+    let with = |number, name: &'static str| {
+        let shout = Arc::new(immutable("shout").as_ref().clone().with_aliases([name]));
+        session(vec![VersionedFunction::scalar("acme", number, shout)], vec![])
+    };
+    let sql = "select shout(upper(x)) as y, now() as at, sum(1) over () as n from (values ('a')) as t(x)";
+    let hashes = async |session: &Session| plan(session, sql).await.artifact().function_hashes;
+    let first = hashes(&with(1, "cry")).await;
+    let names: Vec<&str> = first.keys().map(String::as_str).collect();
+    // One that makes the view uncacheable is on record too; the session itself truncates the time.
+    assert_eq!(names, ["aggregate sum", "scalar date_trunc", "scalar now", "scalar shout", "scalar upper"]);
+    let catalog = with(1, "cry").function_catalog().unwrap();
+    for (name, hash) in &first {
+        let called = name.split_once(' ').unwrap().1;
+        assert_eq!(catalog.named(called).find(|entry| entry.name == called).unwrap().hash, *hash, "{name}");
+    }
+    let raised = hashes(&with(2, "cry")).await;
+    let moved: Vec<_> = first.iter().filter(|(name, hash)| raised[*name] != **hash).map(|(name, _)| name).collect();
+    assert_eq!(moved, ["scalar shout"]);
+    // Another alias is another hash, and no other identity.
+    assert_ne!(hashes(&with(1, "call")).await, first);
+    assert_eq!(key(&with(1, "cry"), SHOUT).await.unwrap(), key(&with(1, "call"), SHOUT).await.unwrap());
+    // A query without functions has none.
+    assert!(plan(&with(1, "cry"), "select 1 as one").await.artifact().function_hashes.is_empty());
+}
+
+#[tokio::test]
 async fn who_takes_a_name_has_an_identity_of_its_own() {
     for (name, sql) in [
         ("upper", "select upper(x) as y from (values ('a')) as t(x)"),
