@@ -39,6 +39,8 @@ pub struct CacheRoot {
     stores: [Slot<Store>; KvKind::ALL.len()],
     caches: [Slot<KvCache>; KvKind::ALL.len()],
     notices: Mutex<Vec<String>>,
+    /// By which entries of caches expire.
+    seam: Seam,
 }
 
 /// What is opened when it is first wanted.
@@ -77,7 +79,7 @@ impl CacheRoot {
         Self::open_with(path, KvSettings::default(), seam)
     }
 
-    /// Opens the root in `path` and makes it if there is none. Of several processes that come first, one names the root and
+    /// Opens the root in `path` and makes it if there is none; entries of its caches expire by the clock of `seam`. Of several processes that come first, one names the root and
     /// its key-value root, and the others follow. If `root.json` is missing or damaged, the root keeps the id that its stores
     /// are bound to.
     ///
@@ -100,7 +102,7 @@ impl CacheRoot {
                     requested: wanted.clone().unwrap_or(inside),
                 });
             }
-            Ok(Self::new(path.clone(), identity, false, kv.clone(), Vec::new()))
+            Ok(Self::new(path.clone(), identity, false, kv.clone(), Vec::new(), seam))
         };
         if let RootFile::Is(identity) = RootFile::read(&path)? {
             return existing(identity);
@@ -134,7 +136,7 @@ impl CacheRoot {
         };
         let identity = Identity { id, kv_root: wanted };
         RootFile::write(&path, &identity)?;
-        Ok(Self::new(path, identity, false, kv, notice.into_iter().collect()))
+        Ok(Self::new(path, identity, false, kv, notice.into_iter().collect(), seam))
     }
 
     /// Opens the root in `path` for reading only, as commands do that only show something: nothing is created, repaired or
@@ -161,7 +163,9 @@ impl CacheRoot {
         }
         let wanted = kv.root().map(absolute).transpose()?;
         let bound = bound_id(wanted.as_deref().unwrap_or(&path.join(KV)));
-        let root = |identity, notices| Ok(Some(Self::new(path.clone(), identity, true, kv.clone(), notices)));
+        // No cache of it is opened, so nothing asks for the time.
+        let seam = Seam::system();
+        let root = |identity, notices| Ok(Some(Self::new(path.clone(), identity, true, kv.clone(), notices, &seam)));
         let file = RootFile::path(&path);
         match (RootFile::read(&path)?, bound.map(|id| Identity { id, kv_root: wanted })) {
             (RootFile::Is(identity), _) => root(identity, Vec::new()),
@@ -235,7 +239,7 @@ impl CacheRoot {
             }
             // It belongs to this root if the kind's store does.
             self.kv(kind)?;
-            let cache = KvCache::open(&self.kv_path(kind), kind, self.kv.kind(kind))
+            let cache = KvCache::open(&self.kv_path(kind), kind, self.kv.kind(kind), &self.seam)
                 .map_err(|source| RootError::KvCache { kind, source })?;
             for recovered in cache.inner().shards().iter().filter_map(alluvium_disk_kv_cache::Cache::recovered) {
                 self.notice(format!(
@@ -298,7 +302,14 @@ impl CacheRoot {
         Ok(all)
     }
 
-    fn new(path: PathBuf, identity: Identity, read_only: bool, kv: KvSettings, notices: Vec<String>) -> Self {
+    fn new(
+        path: PathBuf,
+        identity: Identity,
+        read_only: bool,
+        kv: KvSettings,
+        notices: Vec<String>,
+        seam: &Seam,
+    ) -> Self {
         let kv_root = identity.kv_root.unwrap_or_else(|| path.join(KV));
         let root = Self {
             path,
@@ -309,6 +320,7 @@ impl CacheRoot {
             stores: Default::default(),
             caches: Default::default(),
             notices: Mutex::default(),
+            seam: seam.clone(),
         };
         notices.into_iter().for_each(|notice| root.notice(notice));
         root

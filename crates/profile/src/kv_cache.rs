@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use alluvium_disk_kv_cache::{CacheError, CacheOptions, FanoutCache, Maintenance, OpenCacheError, SetOptions};
+use alluvium_telemetry::Seam;
 
+use crate::kv_clock::SeamClock;
 use crate::kv_keys::{KvKey, KvTag};
 use crate::kv_kind::KvKind;
 use crate::kv_settings::KvKindSettings;
@@ -19,9 +21,16 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// Opens the cache below `directory`, with the settings of its kind in place of those that it was left with.
-    pub(crate) fn open(directory: &Path, kind: KvKind, settings: &KvKindSettings) -> Result<Self, OpenCacheError> {
-        let options = CacheOptions::new().with_settings(settings.cache());
+    /// Opens the cache below `directory`, with the settings of its kind in place of those that it was left with. Entries expire
+    /// by the clock of `seam`.
+    pub(crate) fn open(
+        directory: &Path,
+        kind: KvKind,
+        settings: &KvKindSettings,
+        seam: &Seam,
+    ) -> Result<Self, OpenCacheError> {
+        let clock = SeamClock::new(seam.clone());
+        let options = CacheOptions::new().with_settings(settings.cache()).with_clock(clock);
         let shards = usize::try_from(settings.shards).unwrap_or(usize::MAX);
         let cache = FanoutCache::open_with(directory, Some(shards), &options)?;
         Ok(Self { kind, ttl: settings.ttl, cache })

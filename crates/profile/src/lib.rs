@@ -12,6 +12,7 @@ mod function_catalog;
 mod function_versions;
 mod ignored;
 mod kv_cache;
+mod kv_clock;
 mod kv_keys;
 mod kv_kind;
 mod kv_settings;

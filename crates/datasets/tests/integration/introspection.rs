@@ -1,6 +1,7 @@
 //! What a session tells of itself: constraints and defaults, the engine's caches, answers about schemas.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use alluvium_contracts::{
     ConstraintSpec, DatasetFormat, DatasetSpec, EngineCachePreset, EvolutionSpec, ProfileSpec, SqlPolicy,
@@ -9,11 +10,12 @@ use alluvium_datasets::{
     ConstraintKind, Dataset, EngineCacheFunctions, Pinner, SchemaIntrospection, SchemaQuestion, register_dataset,
 };
 use alluvium_profile::{CacheRoot, KvKind, Query, RuntimeProfile, Session, SessionFactory};
-use alluvium_telemetry::Seam;
+use alluvium_telemetry::{Clock, Ids, Seam};
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::catalog::MemTable;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::support::{Project, columns, dataset, parquet, sorted};
 
@@ -248,6 +250,60 @@ async fn answers_about_schemas_are_kept_and_never_stale() {
     assert_eq!(introspection.hits_and_misses().1, misses + 1);
     apart.ask(&twin, SchemaQuestion::Columns).await.unwrap();
     assert_eq!(apart.hits_and_misses(), (1, 1));
+}
+
+/// Time that a test moves.
+#[derive(Debug, Default)]
+struct Moved(std::sync::atomic::AtomicU64);
+
+impl Clock for Moved {
+    fn since_epoch(&self) -> Duration {
+        Duration::from_secs(1_800_000_000 + self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.since_epoch()
+    }
+}
+
+#[derive(Debug)]
+struct Drawn;
+
+#[expect(clippy::disallowed_methods, reason = "ids of the test's own")]
+impl Ids for Drawn {
+    fn ordered(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+
+    fn random(&self) -> Uuid {
+        Uuid::new_v4()
+    }
+}
+
+#[tokio::test]
+async fn answers_about_schemas_live_as_long_as_their_kind_says() {
+    let project = Project::new();
+    let clock = Arc::new(Moved::default());
+    let seam = Seam::new(Arc::clone(&clock) as Arc<dyn Clock>, Arc::new(Drawn));
+    for (name, ttl, seconds) in [("preset", None, 300), ("shorter", Some(7), 7), ("endless", Some(0), u64::MAX)] {
+        let profile = profile(|spec| spec.kv.schema.ttl_seconds = ttl);
+        let root = CacheRoot::open_with(&project.dir.path().join(name), profile.kv_settings(), &seam).unwrap();
+        let cache = root.cache(KvKind::Schema).unwrap().clone();
+        let introspection = SchemaIntrospection::new(cache, &profile);
+        let session = session(|_| {});
+        let asked = async |later: u64| {
+            clock.0.fetch_add(later, std::sync::atomic::Ordering::SeqCst);
+            introspection.ask(&session, SchemaQuestion::Columns).await.unwrap();
+            introspection.hits_and_misses()
+        };
+        assert_eq!(asked(0).await, (0, 1), "{name}");
+        let almost = seconds.min(1_000_000) - 1;
+        assert_eq!(asked(almost).await, (1, 1), "{name}");
+        // It was stored once; asking does not prolong it.
+        let (hits, misses) = asked(1).await;
+        assert_eq!((hits, misses), if seconds == u64::MAX { (2, 1) } else { (1, 2) }, "{name}");
+        assert_eq!(asked(0).await, (hits + 1, misses), "{name}: the new answer is kept");
+    }
 }
 
 #[tokio::test]
