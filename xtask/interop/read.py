@@ -273,6 +273,10 @@ def check_commands(checks, alluvium, project, pipeline, scratch):
     check("doctor_document", "doctor", project)
     for view in pipeline["views"]:
         check("lineage_document", "lineage", project, view)
+    query = scratch / "query.sql"
+    query.write_text("select median(n) as m from (values (1), (2)) as t(n)")
+    check("transpile_document", "transpile", query, "--to", "generic", "-C", project)
+    check("transpile_document", "transpile", query, "--to", "postgresql", "-C", project, code=2)
     for output in pipeline["outputs"].values():
         table = project / output["path"]
         check("table_document", "table", "show", table)

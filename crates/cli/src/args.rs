@@ -13,6 +13,7 @@ use alluvium_telemetry::TraceContext;
 use crate::commands::cache_args::CacheArgs;
 use crate::commands::runs_args::RunsArgs;
 use crate::commands::table_args::TableArgs;
+use crate::commands::transpile_args::TranspileArgs;
 use crate::kv::args::KvArgs;
 use crate::logging::Verbosity;
 use crate::{exit, logging};
@@ -67,6 +68,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Query sources, views, outputs, and the ledgers (schema `alluvium`)
     Sql(SqlArgs),
+    /// Write a query in another dialect of SQL
+    Transpile(TranspileArgs),
     /// List past runs, show one, compare two
     Runs(RunsArgs),
     /// Show which columns a view or a column comes from, and which decide over it
@@ -418,7 +421,12 @@ mod tests {
             Command::Lineage(lineage) => lineage.project.directory(lineage.dir()).to_owned(),
             Command::Init(init) => init.directory().to_owned(),
             Command::Doctor(doctor) => doctor.project.directory(doctor.dir.as_deref()).to_owned(),
-            Command::Contracts(_) | Command::Kv(_) | Command::Table(_) | Command::Cache(_) | Command::Runs(_) => {
+            Command::Transpile(_)
+            | Command::Contracts(_)
+            | Command::Kv(_)
+            | Command::Table(_)
+            | Command::Cache(_)
+            | Command::Runs(_) => {
                 panic!("no project")
             }
         }

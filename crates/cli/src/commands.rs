@@ -14,6 +14,8 @@ pub mod runs_args;
 mod sql;
 mod table;
 pub mod table_args;
+mod transpile;
+pub mod transpile_args;
 
 use std::path::Path;
 
@@ -33,6 +35,7 @@ pub fn dispatch(command: Command, telemetry: &Telemetry, terminal: &Terminal) ->
         Command::Plan(args) => plan::plan(&args, terminal),
         Command::Runs(args) => runs::runs(&args, terminal),
         Command::Sql(args) => sql::sql(&args, terminal),
+        Command::Transpile(args) => transpile::transpile(&args, terminal),
         Command::Lineage(args) => lineage::lineage(&args, terminal),
         Command::Init(args) => init::init(&args, terminal),
         Command::Doctor(args) => doctor::doctor(&args),

@@ -117,6 +117,7 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<TableVerification>(In("`alluvium table verify --format json`")),
         entry::<ViewCacheArtifact>(In("the ledger `cache_artifacts_v1`")),
         entry::<WriteReport>(In("what a write answers; the ledger `cache_artifacts_v1`")),
+        entry::<TranspileDocument>(In("`alluvium transpile --format json`")),
         entry::<WriterPropertiesPolicy>(In("`[outputs.NAME.write.writer_properties]`")),
     ]
 }

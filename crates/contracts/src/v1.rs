@@ -27,6 +27,7 @@ mod sample;
 mod semantic;
 mod stats;
 mod table;
+mod transpile;
 mod view_cache;
 mod write;
 mod write_report;
@@ -80,6 +81,7 @@ pub use profile::{
 pub use semantic::{SemanticColumnResult, SemanticColumnSpec, SemanticStatus, SemanticValidation};
 pub use stats::{DeltaStatsDecision, StatsColumn, StatsReason};
 pub use table::{TableCommit, TableDocument, TableHistory, TableMaintenance, TableVerification};
+pub use transpile::{NotCarried, TargetDialect, TranspileDocument};
 pub use view_cache::ViewCacheArtifact;
 pub use write::{
     ColumnMapping, ColumnWriterProperties, Compression, DeltaFeature, DeltaSchemaPolicy, DeltaWritePolicy, GateMode,

@@ -22,6 +22,7 @@ mod lineage;
 mod published;
 mod stability;
 mod stored;
+mod transpile;
 mod view_ref;
 
 pub use bundle::{Input, PlanBundle, PlanError, plan_view};
@@ -30,4 +31,5 @@ pub use explain::{changes, explain, one_line};
 pub use lineage::{lineage, lineage_of_columns, open_lineage_facet};
 pub use published::{PublishError, PublishedSchema};
 pub use stored::{PlanStore, PlanStoreCounters, SessionPlans};
+pub use transpile::transpile;
 pub use view_ref::ViewRef;

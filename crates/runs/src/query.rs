@@ -13,10 +13,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use alluvium_contracts::{SourceFormat, SourcePath, SourceSpec};
+use alluvium_contracts::{SourceFormat, SourcePath, SourceSpec, TargetDialect, TranspileDocument};
 use alluvium_datasets::{Dataset, describe_dataset};
 use alluvium_delta_cache::SNAPSHOTS;
 use alluvium_ledgers::{Ledger, LedgerView};
+use alluvium_plans::transpile;
 use alluvium_profile::{Query, Session};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{CatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider};
@@ -68,9 +69,37 @@ impl Pipeline {
     /// # Errors
     /// As there.
     pub async fn query(&self, query: Query) -> Result<QueryAnswer, RunError> {
+        let decisions = self.decided(&query).await?;
+        fail_point!("query.decided");
+        let session = &decisions.session;
+        let frame = session.execute(query).await.map_err(|source| RunError::Sql { source })?;
+        let exec = frame.create_physical_plan().await.map_err(RunError::execute)?;
+        let batches = session.execute_merged(exec).map_err(RunError::execute)?;
+        let schema = batches.schema();
+        let reading = Arc::clone(&decisions.reading);
+        let kept = batches.inspect(move |_| {
+            let _until_the_last = &reading;
+        });
+        Ok(QueryAnswer { batches: Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), kept)), schema })
+    }
+
+    /// Writes one query, read by the grammar of `from`, in the dialect `to`, or says what of it cannot be. Views and sources stay
+    /// tables of their names; nothing is computed.
+    ///
+    /// # Errors
+    /// As [`sql_in`](Self::sql_in), and [`RunError::Sql`] for what is no query; nothing is executed.
+    pub async fn transpile(&self, sql: &str, from: &str, to: TargetDialect) -> Result<TranspileDocument, RunError> {
+        let wrong = |source| RunError::Sql { source };
+        let query = Query::sql_in(sql, from).map_err(wrong)?;
+        let decisions = self.decided(&query).await?;
+        transpile(&decisions.session, query, to).await.map_err(wrong)
+    }
+
+    /// What is decided of everything that a query names, registered in its session.
+    async fn decided(&self, query: &Query) -> Result<Decisions, RunError> {
         let wrong = |source| RunError::Sql { source };
         let probe = self.sessions.build()?;
-        let mentioned = probe.referenced_tables_of(&query).map_err(wrong)?;
+        let mentioned = probe.referenced_tables_of(query).map_err(wrong)?;
         let wanted = self.wanted(&mentioned);
         let decisions = Decisions::take_named(self, &wanted.views, &wanted.sources).await?;
         let session = &decisions.session;
@@ -99,16 +128,7 @@ impl Pipeline {
         if wanted.snapshots {
             self.register_snapshots(session).await?;
         }
-        fail_point!("query.decided");
-        let frame = session.execute(query).await.map_err(wrong)?;
-        let exec = frame.create_physical_plan().await.map_err(RunError::execute)?;
-        let batches = session.execute_merged(exec).map_err(RunError::execute)?;
-        let schema = batches.schema();
-        let reading = Arc::clone(&decisions.reading);
-        let kept = batches.inspect(move |_| {
-            let _until_the_last = &reading;
-        });
-        Ok(QueryAnswer { batches: Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), kept)), schema })
+        Ok(decisions)
     }
 
     /// What a query needs to be registered: what it names, or everything when it asks for the catalog or for a name

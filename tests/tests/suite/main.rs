@@ -42,3 +42,4 @@ mod store;
 mod stored_plans;
 mod telemetry;
 mod tpch;
+mod transpile;

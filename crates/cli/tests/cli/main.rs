@@ -90,6 +90,42 @@ fn rows_come_as_table_json_and_csv() {
 }
 
 #[test]
+fn a_query_is_written_in_another_dialect_or_what_cannot_be_is_named() {
+    let (_keep, shop) = project();
+    let file = Path::new(&shop).join("query.sql");
+    let transpile = |code, sql: &str, more: &[&str]| {
+        fs::write(&file, sql).unwrap();
+        ends(code, &[&["transpile", file.to_str().unwrap(), "-C", &shop], more].concat())
+    };
+    let (sql, _) = transpile(0, "select `revenue_cents` from daily_revenue", &["--dialect", "mysql", "--to", "duckdb"]);
+    assert!(sql.contains("\"daily_revenue\".\"revenue_cents\"") && sql.ends_with('\n'), "{sql}");
+    let median = "select median(revenue_cents) as m, 7 / 2 as h from daily_revenue";
+    let (stdout, stderr) = transpile(2, median, &["--to", "mysql"]);
+    assert_eq!(stdout, "");
+    for said in ["cannot be written in mysql:", "\n  median(", "the function median", "\n  7 / 2: an integer"] {
+        assert!(stderr.contains(said), "{stderr}");
+    }
+    for (code, dialect, parts) in [(0, "generic", 0), (2, "mysql", 2)] {
+        let (document, stderr) = transpile(code, median, &["--to", dialect, "--format", "json"]);
+        let document: Value = serde_json::from_str(&document).unwrap();
+        assert_eq!((&document["kind"], stderr.as_str()), (&"transpile_document".into(), ""));
+        assert_eq!(document["payload"]["not_carried"].as_array().unwrap().len(), parts);
+        assert_eq!(document["payload"]["sql"].is_null(), parts > 0);
+    }
+    for more in [&["--to", "klingon"][..], &["--to", "duckdb", "--dialect", "klingon"], &[]] {
+        assert!(transpile(2, "select 1", more).1.starts_with("error: "), "{more:?}");
+    }
+    transpile(2, "drop table daily_revenue", &["--to", "duckdb"]);
+    let mut piped = alluvium();
+    let mut piped = piped.args(["transpile", "-", "--to", "mysql", "-C", &shop]);
+    piped = piped.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut piped = piped.spawn().unwrap();
+    piped.stdin.take().unwrap().write_all(b"select revenue_cents from daily_revenue").unwrap();
+    let answered = piped.wait_with_output().unwrap();
+    assert!(answered.status.success() && String::from_utf8(answered.stdout).unwrap().contains("`revenue_cents`"));
+}
+
+#[test]
 fn wrong_input_is_2_and_says_so_on_standard_error_only() {
     let (_keep, shop) = project();
     let nowhere = Path::new(&shop).join("nowhere");
