@@ -1,1 +1,3 @@
-//! Cross-crate tests live in `tests/`; this library is empty on purpose.
+//! What tests and examples of several crates share. The tests themselves live in `tests/`.
+
+pub mod tpch;

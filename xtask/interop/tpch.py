@@ -1,10 +1,13 @@
-"""TPC-H's 22 queries as a pipeline of cached views, against DuckDB's answers on the same files.
+"""TPC-H's 22 queries against DuckDB's answers on the same files: over every provider, and as a pipeline of cached views.
 
     tpch.py BINARY QUERIES SCRATCH [SCALE]
 
 QUERIES holds q01.sql to q22.sql. The tables are generated at SCALE (0.1 unless given) as Parquet, and written as Delta by
-`deltalake` in files of several row groups. One project reads the one, a second the other. In each every view is written by
-the first run, and hit by a second process that finds the project at another path. Rows are compared as multisets:
+`deltalake` in files of several row groups. `examples/tpch` beside BINARY answers through a session over the engine's Parquet
+listing, pinned Parquet files, the engine's Delta scan, and `PinnedFiles` of the Delta snapshot; it fails where a query is read
+by anything else. Then one project reads Parquet, a second Delta: pinned files and the engine's scan. In each every view is written
+by the first run, and hit by a second process that finds the project at another path. What `alluvium transpile` writes for DuckDB is
+asked of DuckDB, and what it writes for others is read by SQLGlot. Rows are compared as multisets:
 integers, text, dates and decimals exactly; floats, and decimals with floats (DuckDB's averages are floats, the engine's
 are decimals that it cuts off), to a relative 1e-9 and the last digit of the decimal. Prints each check; exits 1 if one fails, after all have
 run.
@@ -20,9 +23,16 @@ from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
+import sqlglot
 from checks import Checks
 from deltalake import DeltaTable, write_deltalake
 
+PROVIDERS = ["engine_parquet", "pinned_parquet", "engine_delta", "pinned_delta"]
+# What `alluvium transpile --to` calls a dialect, and what SQLGlot does.
+DIALECTS = {
+    "postgresql": "postgres", "duckdb": "duckdb", "mysql": "mysql", "sqlite": "sqlite", "bigquery": "bigquery",
+    "snowflake": "snowflake",
+}  # fmt: skip
 TABLES = ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"]
 RELATIVE = 1e-9
 
@@ -37,6 +47,37 @@ def generate(scratch, scale):
         part = max(1, -(-len(rows) // 4))
         for start in range(0, max(len(rows), 1), part):
             write_deltalake(delta / table, rows.slice(start, part), mode="append")
+
+
+def answers(binary, queries, scratch):
+    """Where the rows of each query lie, by provider; from a process of its own."""
+    example = Path(binary).parent / "examples" / "tpch"
+    done = subprocess.run([example, queries, scratch], stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{example} failed ({done.returncode}):\n{done.stderr}")
+    return {provider: sorted((scratch / "answers" / provider).glob("q*.parquet")) for provider in PROVIDERS}
+
+
+def translated(checks, binary, project, queries, database, expected):
+    """What `alluvium transpile` writes for DuckDB has DuckDB's rows; what it writes for others is grammatical to SQLGlot."""
+    for query in sorted(queries.glob("q*.sql")):
+        for dialect, grammar in DIALECTS.items():
+            command = [binary, "transpile", query, "--to", dialect, "-C", project, "--format", "json"]
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            document = json.loads(done.stdout)["payload"] if done.stdout else {"sql": None, "not_carried": []}
+            parts = [f"{part['construct']}: {part['reason']}" for part in document["not_carried"]]
+            what = f"transpiled for {dialect}: {query.stem}"
+            if document["sql"] is None:
+                checks.note(f"{what} is refused by name", [] if parts and done.returncode == 2 else [done.stderr])
+                print("         ", *parts, sep="\n          ")
+                continue
+            try:
+                sqlglot.parse_one(document["sql"], read=grammar)
+                rows = database.execute(document["sql"]).fetchall() if dialect == "duckdb" else None
+                problems = [] if rows is None else differing(rows, expected[query.stem])
+            except (sqlglot.errors.ParseError, duckdb.Error) as error:
+                problems = [str(error), document["sql"]]
+            checks.note(what, problems)
 
 
 def project(directory, source, queries):
@@ -127,11 +168,16 @@ def main(binary, queries, scratch, scale="0.1"):
     checks = Checks()
     generate(scratch, scale)
     expected = {}
-    with duckdb.connect() as database:
-        for table in TABLES:
-            database.execute(f"create view {table} as select * from '{scratch}/parquet/{table}.parquet'")
-        for query in sorted(queries.glob("q*.sql")):
-            expected[query.stem] = database.execute(query.read_text()).fetchall()
+    database = duckdb.connect()
+    for table in TABLES:
+        database.execute(f"create view {table} as select * from '{scratch}/parquet/{table}.parquet'")
+    for query in sorted(queries.glob("q*.sql")):
+        expected[query.stem] = database.execute(query.read_text()).fetchall()
+    for provider, files in answers(binary, queries, scratch).items():
+        checks.note(f"{provider}: every query is answered", sorted(set(expected) - {file.stem for file in files}))
+        for file in files:
+            rows = [tuple(row.values()) for row in pq.read_table(file).to_pylist()]
+            checks.note(f"{provider}: {file.stem}, {len(rows)} rows", differing(rows, expected[file.stem]))
     sources = {
         "parquet": lambda table: ['format = "parquet"', f'path = "../parquet/{table}.parquet"'],
         "delta": lambda table: ['format = "delta"', f'path = "../delta/{table}"'],
@@ -139,6 +185,8 @@ def main(binary, queries, scratch, scale="0.1"):
     for name, source in sources.items():
         root = scratch / f"root-{name}"
         project(scratch / name.upper(), source, queries)
+        if name == "parquet":
+            translated(checks, binary, scratch / name.upper(), queries, database, expected)
         first = run(binary, scratch / name.upper(), root)
         checks.note(f"{name}: every view is cacheable and written", results(first, "write"))
         checks.note(f"{name}: every view without a LIMIT is exact", inexact(first, queries))

@@ -24,7 +24,7 @@ const TPCH: [&str; 2] = ["xtask/interop/tpch.py", "tests/tpch"];
 #[derive(clap::Args)]
 pub struct Args {
     /// Use this `alluvium`, with the features otlp-http and otlp-grpc, instead of building one; `examples/modes` of
-    /// alluvium-write-policy has to lie beside it.
+    /// alluvium-write-policy and `examples/tpch` of alluvium-tests have to lie beside it.
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
 }
@@ -51,7 +51,7 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
     read_tables(root, &python, binary.binary())
 }
 
-/// All of TPC-H as one pipeline, over Parquet and over Delta.
+/// All of TPC-H over every provider, and as one pipeline over Parquet and over Delta.
 fn answer_tpch(root: &Path, python: &Path, binary: &Path) -> Result<()> {
     let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
     let [script, queries] = TPCH.map(|path| root.join(path));

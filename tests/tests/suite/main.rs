@@ -29,6 +29,7 @@ mod outputs;
 mod owners;
 mod plan_goldens;
 mod profile;
+mod providers;
 mod replays;
 mod retention;
 mod scopes;

@@ -73,10 +73,15 @@ pub fn empty() -> Lab {
 
 /// Over tables with rows, the same each time.
 pub fn generated() -> Lab {
+    generated_at(SCALE)
+}
+
+/// Over tables of a scale; at 1 the largest has 6,000,000 rows.
+pub fn generated_at(scale: f64) -> Lab {
     let (words, texts) = (Distributions::static_default(), TextPool::new(TEXT_BYTES, Distributions::static_default()));
     macro_rules! rows {
         ($generator:ident, $csv:ident) => {{
-            let rows = $generator::new_with_distributions_and_text_pool(SCALE, 1, 1, words, &texts);
+            let rows = $generator::new_with_distributions_and_text_pool(scale, 1, 1, words, &texts);
             lines(rows.iter().map($csv::new))
         }};
     }
@@ -90,7 +95,7 @@ pub fn generated() -> Lab {
         "supplier" => rows!(SupplierGenerator, SupplierCsv),
         "customer" => rows!(CustomerGenerator, CustomerCsv),
         "part" => rows!(PartGenerator, PartCsv),
-        "partsupp" => lines(PartSuppGenerator::new_with_text_pool(SCALE, 1, 1, &texts).iter().map(PartSuppCsv::new)),
+        "partsupp" => lines(PartSuppGenerator::new_with_text_pool(scale, 1, 1, &texts).iter().map(PartSuppCsv::new)),
         "orders" => rows!(OrderGenerator, OrderCsv),
         "lineitem" => rows!(LineItemGenerator, LineItemCsv),
         other => panic!("{other}"),
