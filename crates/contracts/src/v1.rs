@@ -29,6 +29,7 @@ mod stats;
 mod table;
 mod transpile;
 mod view_cache;
+mod withheld;
 mod write;
 mod write_report;
 

@@ -247,10 +247,10 @@ impl Project {
                 let message = format!("output `{name}` publishes `{}`, which is no view{hint}", output.view);
                 return Err(self.contradiction("outputs", name, message));
             }
-            if output.path.contains("://") {
+            // No more of it than the scheme: it may hold what opens the store.
+            if let Some((scheme, _)) = output.path.split_once("://") {
                 let message = format!(
-                    "output `{name}` lies at {}: this build has no cloud stores; use a local directory",
-                    output.path
+                    "output `{name}` lies at a {scheme}:// URL: this build has no cloud stores; use a local directory"
                 );
                 return Err(self.contradiction("outputs", name, message));
             }

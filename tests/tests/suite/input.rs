@@ -65,6 +65,9 @@ const FAULTS: &[Fault] = &[
         append(lab, "[views.named]\nsql = \"select * from names\"\n");
     }),
     ("a cloud store", |lab| lab.edit("alluvium.toml", "data/events.parquet", "s3://bucket/events.parquet")),
+    ("an output in a cloud store", |lab| {
+        lab.edit("alluvium.toml", "path = \"out/second\"", "path = \"s3://me:hunter2@bucket/out\"");
+    }),
     ("an unknown column", |lab| lab.write("views/first.sql", "-- one row an event\nselect k, z\nfrom events\n")),
     ("an unknown table", |lab| lab.write("views/first.sql", "select k, s\nfrom event\n")),
     ("a table of another schema", |lab| lab.write("views/first.sql", "select k, s\nfrom outputs.second\n")),

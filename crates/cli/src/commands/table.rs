@@ -36,11 +36,11 @@ pub fn table(args: &TableArgs, terminal: &Terminal) -> Result<Exit, Failure> {
 async fn answer(args: &TableArgs, style: &Style) -> Result<Exit, Failure> {
     match &args.command {
         TableCommand::Show { table, version } => {
-            let document = inspect_table(table.path(), *version).await?;
+            let document = inspect_table(table.path()?, *version).await?;
             print(document, table.format, |document| show(document, style))?;
         }
         TableCommand::History { table, limit } => {
-            let document = table_history(table.path(), usize::try_from(*limit).unwrap_or(usize::MAX))?;
+            let document = table_history(table.path()?, usize::try_from(*limit).unwrap_or(usize::MAX))?;
             print(document, table.format, |document| history(document, style))?;
         }
         TableCommand::Maintain(args) => {
@@ -48,7 +48,7 @@ async fn answer(args: &TableArgs, style: &Style) -> Result<Exit, Failure> {
             print(document, args.table.format, |document| maintained(document, style))?;
         }
         TableCommand::Verify { table, version } => {
-            let document = verify_table(table.path(), *version).await?;
+            let document = verify_table(table.path()?, *version).await?;
             let is_sound = document.checks.iter().all(|check| check.status != CheckStatus::Error);
             print(document, table.format, |document| verified(document, style))?;
             return Ok(if is_sound { Exit::Done } else { Exit::Failed });
@@ -65,7 +65,7 @@ fn print<T: Contract>(document: T, format: DocumentFormat, text: impl FnOnce(&T)
 }
 
 async fn maintain(args: &MaintainArgs) -> Result<TableMaintenance, Failure> {
-    let path = args.table.path();
+    let path = args.table.path()?;
     if args.rewrites() {
         refuse_output(path)?;
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::args::{DocumentFormat, ProjectArgs};
+use crate::failure::Failure;
 
 /// `table …`
 #[derive(Debug, Args)]
@@ -60,9 +61,14 @@ pub struct TablePath {
 }
 
 impl TablePath {
-    /// The directory.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The directory. Of a URL, which may hold what opens a cloud store, no more than the scheme is told.
+    pub fn path(&self) -> Result<&Path, Failure> {
+        match self.path.to_str().and_then(|path| path.split_once("://")) {
+            None => Ok(&self.path),
+            Some((scheme, _)) => Err(Failure::input(format!(
+                "the table is named by a {scheme}:// URL, and this build has no cloud stores: name a local directory"
+            ))),
+        }
     }
 }
 

@@ -189,3 +189,12 @@ fn wrong_input_is_2_and_says_what_to_do() {
         ends(1, &["table", command, &table]);
     }
 }
+
+#[test]
+fn a_table_in_a_cloud_store_is_refused_without_what_opens_the_store() {
+    for command in ["show", "history", "verify", "maintain"] {
+        let (stdout, stderr) = ends(2, &["table", command, "s3://me:hunter2@bucket/table?sig=hunter2"]);
+        assert!(stderr.contains("s3:// URL") && !stderr.contains("hunter2"), "{command}: {stderr}");
+        assert_eq!(stdout, "", "{command}");
+    }
+}

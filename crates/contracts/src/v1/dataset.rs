@@ -3,6 +3,7 @@
 //! This is the whole vocabulary of a dataset. A pipeline file knows the part of it that runs honour ([`SourceSpec`]).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::RunId;
 use crate::v1::pipeline::{SourceFormat, SourcePath, SourceSpec};
 use crate::v1::sample::{self, names};
+use crate::v1::withheld::Options;
 use crate::words::words;
 
 words!(
@@ -45,7 +47,7 @@ words!(
 );
 
 /// A dataset. Unknown fields are refused.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSpec {
     /// The format of the files.
@@ -91,6 +93,47 @@ pub struct DatasetSpec {
     /// A dataset with more columns is not kept. Default: 64.
     #[serde(default = "cache_max_columns")]
     pub cache_max_columns: u32,
+}
+
+/// Without the values of options.
+impl fmt::Debug for DatasetSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Taken apart, so that a field which is new here does not compile until it is shown.
+        let Self {
+            format,
+            path,
+            schema,
+            options,
+            partition_columns,
+            ordering,
+            constraints,
+            evolution,
+            projection_exprs,
+            version,
+            timestamp,
+            scan,
+            cdf,
+            cache,
+            cache_max_columns,
+        } = self;
+        f.debug_struct("DatasetSpec")
+            .field("format", format)
+            .field("path", path)
+            .field("schema", schema)
+            .field("options", &Options(options))
+            .field("partition_columns", partition_columns)
+            .field("ordering", ordering)
+            .field("constraints", constraints)
+            .field("evolution", evolution)
+            .field("projection_exprs", projection_exprs)
+            .field("version", version)
+            .field("timestamp", timestamp)
+            .field("scan", scan)
+            .field("cdf", cdf)
+            .field("cache", cache)
+            .field("cache_max_columns", cache_max_columns)
+            .finish()
+    }
 }
 
 impl DatasetSpec {

@@ -16,6 +16,7 @@ use crate::v1::dataset::{
 };
 use crate::v1::profile::{KvCacheSpec, KvSpec, Preset, ProfileSpec, SqlPolicy};
 use crate::v1::sample::names;
+use crate::v1::withheld::{Options, Place};
 use crate::v1::write::DeltaWritePolicy;
 
 /// A whole `alluvium.toml`. Relative paths in it are relative to the file.
@@ -104,7 +105,7 @@ impl Contract for PipelineSpec {
 /// `[sources.NAME]`: a registered input.
 ///
 /// The same names as in a [`DatasetSpec`](crate::DatasetSpec), for what reaches the rows of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSpec {
     /// The format of the files.
@@ -153,6 +154,47 @@ pub struct SourceSpec {
     /// share the consumers of a name. Default: nobody; `cdf` says the whole range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cdf_consumer: Option<String>,
+}
+
+/// Without the values of options.
+impl fmt::Debug for SourceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Taken apart, so that a field which is new here does not compile until it is shown.
+        let Self {
+            format,
+            path,
+            options,
+            version,
+            timestamp,
+            schema,
+            partition_columns,
+            ordering,
+            evolution,
+            projection_exprs,
+            scan,
+            cache,
+            cache_max_columns,
+            cdf,
+            cdf_consumer,
+        } = self;
+        f.debug_struct("SourceSpec")
+            .field("format", format)
+            .field("path", path)
+            .field("options", &Options(options))
+            .field("version", version)
+            .field("timestamp", timestamp)
+            .field("schema", schema)
+            .field("partition_columns", partition_columns)
+            .field("ordering", ordering)
+            .field("evolution", evolution)
+            .field("projection_exprs", projection_exprs)
+            .field("scan", scan)
+            .field("cache", cache)
+            .field("cache_max_columns", cache_max_columns)
+            .field("cdf", cdf)
+            .field("cdf_consumer", cdf_consumer)
+            .finish()
+    }
 }
 
 impl SourceSpec {
@@ -257,7 +299,7 @@ impl SourceFormat {
 }
 
 /// Where a source's files lie.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum SourcePath {
     /// One path or glob.
@@ -288,6 +330,19 @@ impl<'de> Deserialize<'de> for SourcePath {
         }
 
         deserializer.deserialize_any(Paths)
+    }
+}
+
+/// Of a URL no more than its scheme.
+impl fmt::Debug for SourcePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(path) => f.debug_tuple("One").field(&Place(path)).finish(),
+            Self::Many(paths) => {
+                let paths: Vec<_> = paths.iter().map(|path| Place(path)).collect();
+                f.debug_tuple("Many").field(&paths).finish()
+            }
+        }
     }
 }
 
