@@ -103,6 +103,14 @@ pub(crate) async fn pin(dataset: &str, read: &DeltaRead) -> Result<DeltaPin, Pin
         });
     }
     PROTOCOL.can_read_from_protocol(state.protocol()).map_err(|source| failed.of(source.into()))?;
+    // The engine would notice when it scans, and not say what is wrong.
+    let columns = state.snapshot().arrow_schema();
+    let declared = read.scan_schema.iter().flat_map(|schema| schema.fields().iter());
+    if let Some(foreign) = declared.into_iter().find(|field| columns.field_with_name(field.name()).is_err()) {
+        let found = columns.fields().iter().map(|field| field.name().clone()).collect();
+        let source = ShapeError::ScanColumn { column: foreign.name().clone(), path: path.to_path_buf(), found };
+        return Err(PinError::Shape { dataset: dataset.to_owned(), source });
+    }
     let provider = DeltaProvider::new(&table, read)
         .map_err(|error| failed.of(DeltaTableError::GenericError { source: Box::new(error) }))?;
 

@@ -44,6 +44,19 @@ pub enum ShapeError {
         /// The file.
         path: PathBuf,
     },
+    /// `scan.schema` of a Delta table declares a column that the table does not have.
+    #[error(
+        "the table in {} has no column `{column}`, only {found:?}: correct `scan.schema`, whose columns have the table's names",
+        path.display()
+    )]
+    ScanColumn {
+        /// The column.
+        column: String,
+        /// The table.
+        path: PathBuf,
+        /// The columns that it has.
+        found: Vec<String>,
+    },
     /// A file has a column too many.
     #[error("{} has the column `{column}` beyond `schema`: declare it, or name it in `evolution.allow_extra`", path.display())]
     Extra {

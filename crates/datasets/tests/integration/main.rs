@@ -9,6 +9,7 @@ mod ddl;
 mod declared;
 mod delta;
 mod delta_files;
+mod every_field;
 mod evolution;
 mod external;
 mod files;

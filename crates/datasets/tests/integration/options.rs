@@ -143,7 +143,8 @@ async fn a_csv_file_is_never_split() {
     assert!(found.contains("| 50 | 1225 | a "), "{found}");
 }
 
-async fn compress(variant: CompressionTypeVariant, content: &str) -> Vec<u8> {
+/// `content`, compressed.
+pub async fn compress(variant: CompressionTypeVariant, content: &str) -> Vec<u8> {
     let content = Bytes::copy_from_slice(content.as_bytes());
     let stream = futures::stream::iter([Ok(content)]).boxed();
     let stream = FileCompressionType::from(variant).convert_to_compress_stream(stream).unwrap();
@@ -223,9 +224,8 @@ async fn parquet_skip_metadata() {
     assert_eq!(project.rows(&source(Parquet, "*")).await, "| a |\n| x |\n| y |");
 }
 
-#[tokio::test]
-async fn parquet_coerce_int96() {
-    let project = Project::new();
+/// A file of one time, in the 96 bits that Parquet once had for it.
+pub fn int96() -> Vec<u8> {
     let schema = parquet::schema::parser::parse_message_type("message m { REQUIRED INT96 ts; }").unwrap();
     let mut bytes = Vec::new();
     let mut writer = SerializedFileWriter::new(&mut bytes, Arc::new(schema), Arc::default()).unwrap();
@@ -238,8 +238,13 @@ async fn parquet_coerce_int96() {
     column.close().unwrap();
     group.close().unwrap();
     writer.close().unwrap();
-    project.write("a", bytes);
+    bytes
+}
 
+#[tokio::test]
+async fn parquet_coerce_int96() {
+    let project = Project::new();
+    project.write("a", int96());
     let schema = async |options: &[(&str, &str)]| {
         project.pin(&with_options(Parquet, "a", options)).await.components()["schema"].clone()
     };
