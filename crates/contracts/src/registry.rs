@@ -110,14 +110,16 @@ pub fn contracts() -> Vec<ContractEntry> {
         entry::<RunRecord>(In("`alluvium runs show --format json`")),
         entry::<ScanConfiguration>(In("diagnostics of a run")),
         entry::<SemanticColumnSpec>(In("semantic validations")),
-        entry::<SemanticValidation>(In("memory: what a write that breaks `semantic_types` is refused with")),
+        entry::<SemanticValidation>(In(
+            "the ledger `cache_artifacts_v1`; diagnostics of a run; what a write that breaks `semantic_types` is refused with",
+        )),
         entry::<TableDocument>(In("`alluvium table show --format json`")),
         entry::<TableHistory>(In("`alluvium table history --format json`")),
         entry::<TableMaintenance>(In("`alluvium table maintain --format json`")),
         entry::<TableVerification>(In("`alluvium table verify --format json`")),
+        entry::<TranspileDocument>(In("`alluvium transpile --format json`")),
         entry::<ViewCacheArtifact>(In("the ledger `cache_artifacts_v1`")),
         entry::<WriteReport>(In("what a write answers; the ledger `cache_artifacts_v1`")),
-        entry::<TranspileDocument>(In("`alluvium transpile --format json`")),
         entry::<WriterPropertiesPolicy>(In("`[outputs.NAME.write.writer_properties]`")),
     ]
 }

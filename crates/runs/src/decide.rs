@@ -324,6 +324,7 @@ impl Decisions {
                 foreign_commit: spec.foreign_commit,
                 is_entry: policy == CachePolicy::DeltaOutput && bundle.cache_key().is_some(),
             };
+            pipeline.tell_semantics(name, &spec.write, &bundle);
             let state = pipeline
                 .cache
                 .output_state(&target, &bundle)

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | a view | its plan bundle, and why its key was missed | it was computed |
 //! | a source | its declaration as it was resolved | a view that reads it was computed |
-//! | an output | its view's plan bundle, its write policy, what the write left, its protocol, its statistics | it was published |
+//! | an output | its view's plan bundle, its write policy, what the write left, its protocol, its statistics, the semantic types of its columns | it was published |
 //!
 //! What many runs have in common (bundles, declarations, policies) is kept once, by its identity.
 
@@ -18,6 +18,7 @@ use crate::decide::{State, ViewDecision};
 use crate::manifest::kept;
 use crate::project::Project;
 use crate::report::OutputOutcome;
+use crate::semantics::semantic_validation;
 
 /// The identities of documents, by what they are and what they are about.
 type Ids = BTreeMap<String, ArtifactId>;
@@ -51,6 +52,8 @@ impl Documents<'_> {
         let mut events = vec![self.plan_bundle(view, ids)];
         if let Some(spec) = self.project.spec().outputs.get(name) {
             events.push(self.declared::<DeltaWritePolicy>(name, &spec.write, ids));
+            let validation = semantic_validation(name, &spec.write, &view.bundle, Some(self.run_id));
+            events.extend(validation.map(|validation| self.event(name, validation, ids)));
         }
         if let Some(publication) = &output.publication {
             let write = &publication.write;

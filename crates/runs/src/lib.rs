@@ -39,6 +39,7 @@ mod query;
 mod report;
 mod run;
 mod scaffold;
+mod semantics;
 mod shadow;
 mod sinks;
 mod sources;

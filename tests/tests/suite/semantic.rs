@@ -1,13 +1,15 @@
 //! Semantic types of columns on their way: through views under every cache policy, tables, files, and back in as sources.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use alluvium_contracts::RunResult;
-use alluvium_runs::{Pipeline, RunOptions, Silent};
-use arrow::array::RecordBatch;
+use alluvium_contracts::{Contract, Envelope, RunResult, SemanticStatus, SemanticValidation, Severity};
+use alluvium_runs::{OpenOptions, Pipeline, RunOptions, Silent};
+use alluvium_telemetry::{Diagnostics, DiagnosticsSink, MemorySink, Redactor};
+use arrow::array::{AsArray, RecordBatch};
 use parquet::arrow::ArrowWriter;
 
-use crate::lab::{Lab, batches, results, try_run};
+use crate::lab::{Lab, batches, later, results, try_run};
 
 const TOML: &str = r#"
 [sources.calls]
@@ -171,4 +173,46 @@ async fn an_output_without_its_types_is_refused_and_stays_as_it_is() {
     lab.edit("alluvium.toml", "node = \"NodeId\", edge = \"EdgeId\"", "node = \"EdgeId\", edge = \"NodeId\"");
     assert_eq!(lab.run().await.result, RunResult::Succeeded);
     assert_eq!(types_of(&lab.open(), "outputs.graph").await, ["EdgeId", "NodeId", ""]);
+}
+
+#[tokio::test]
+async fn what_columns_carry_is_kept_with_a_run_and_told_before_a_refusal() {
+    let lab = lab();
+    let memory = Arc::new(MemorySink::with_capacity(1_000));
+    let open = || {
+        let diagnostics = Diagnostics::new(later(), Redactor::default());
+        let diagnostics = diagnostics.with_sink(Arc::clone(&memory) as Arc<dyn DiagnosticsSink>);
+        Lab::open_with(lab.dir(), OpenOptions { diagnostics: Some(diagnostics), ..OpenOptions::default() })
+    };
+    let told = || {
+        let events = memory.events().into_iter().filter(|event| event.name == SemanticValidation::KIND);
+        let told = events.map(|event| {
+            let payload = serde_json::to_value(&event.payload).unwrap();
+            (event.severity, serde_json::from_value::<SemanticValidation>(payload).unwrap())
+        });
+        told.collect::<Vec<_>>()
+    };
+    let run = try_run(&open(), RunOptions::default(), &Silent).await.unwrap();
+    let kept = batches(
+        &lab.open(),
+        "select name, document from alluvium.cache_artifacts where artifact_kind = 'semantic_validation'",
+    )
+    .await;
+    let [kept] = kept.as_slice() else { panic!("{kept:?}") };
+    assert_eq!((kept.num_rows(), kept.column(0).as_string::<i32>().value(0)), (1, "graph"));
+    let document = kept.column(1).as_string::<i32>().value(0);
+    let kept = Envelope::<SemanticValidation>::from_json(document.as_bytes()).unwrap().payload;
+    assert_eq!((kept.name.as_str(), kept.run_id, kept.status), ("graph", Some(run.run_id), SemanticStatus::Ok));
+    let columns: Vec<_> = kept.columns.iter().map(|column| column.expected.column_name.as_str()).collect();
+    assert_eq!(columns, ["edge", "node"]);
+    let before = told();
+    assert!(before.iter().all(|(severity, told)| *severity == Severity::Info && told.status == SemanticStatus::Ok));
+    assert!(!before.is_empty());
+
+    lab.edit("alluvium.toml", "select a.node, b.edge", "select b.edge as node, b.edge");
+    try_run(&open(), RunOptions::default(), &Silent).await.unwrap_err();
+    let (severity, refused) = told().pop().unwrap();
+    assert_eq!((severity, refused.status), (Severity::Error, SemanticStatus::Mismatch));
+    let found: Vec<_> = refused.columns.iter().map(|column| (column.found_type.as_deref(), column.status)).collect();
+    assert_eq!(found, [(Some("EdgeId"), SemanticStatus::Ok), (Some("EdgeId"), SemanticStatus::Mismatch)]);
 }

@@ -2,7 +2,7 @@
 
 use alluvium_contracts::{
     AdapterChoice, CacheOperation, CachePolicy, CacheRootReport, CacheRunSummary, CacheScope, Contract, KvStats,
-    LookupResult, MaintenanceEvent, PreparedStatementUse, ScanConfiguration,
+    LookupResult, MaintenanceEvent, PreparedStatementUse, ScanConfiguration, SemanticValidation,
 };
 
 use super::{Attribute, Content, Metric, On, SpanName, Word, attribute, metric, span};
@@ -207,6 +207,7 @@ pub const DIAGNOSTICS: &[Word] = &[
     told::<ScanConfiguration>(),
     told::<AdapterChoice>(),
     told::<PreparedStatementUse>(),
+    told::<SemanticValidation>(),
     told::<MaintenanceEvent>(),
     told::<KvStats>(),
     told::<CacheRunSummary>(),
