@@ -104,7 +104,8 @@ fn project_of(args: &MaintainArgs) -> Result<Option<Pipeline>, Failure> {
     if args.project.is_named() {
         return Ok(open(args.project.directory(None))?);
     }
-    let table = std::path::absolute(args.table.path()).unwrap_or_else(|_| args.table.path().to_path_buf());
+    let table = args.table.path()?;
+    let table = std::path::absolute(table).unwrap_or_else(|_| table.to_path_buf());
     let Some(dir) = table.ancestors().find(|dir| dir.join(PROJECT_FILE).is_file()) else {
         return Ok(None);
     };
