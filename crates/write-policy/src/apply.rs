@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::datatypes::{Field, SchemaRef};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -10,6 +9,7 @@ use deltalake_core::kernel::{Action, Transaction};
 use deltalake_core::protocol::{DeltaOperation, MergePredicate, SaveMode};
 use futures::TryStreamExt as _;
 
+use crate::backoff::pause;
 use crate::change_feed::keeps_feed;
 use crate::checks::{KeySet, RowChecks, table_conditions};
 use crate::commit::{
@@ -585,17 +585,4 @@ async fn collect_keys(
         }
     }
     Ok(())
-}
-
-/// How long to wait before the next attempt: up to 64 ms, and differently for each writer, whose file names are random.
-fn pause(staged: &StagedFiles, attempt: u32) -> Duration {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&std::process::id().to_le_bytes());
-    if let Some(file) = staged.files.first() {
-        hasher.update(file.path.as_bytes());
-    }
-    hasher.update(&attempt.to_le_bytes());
-    let random = u64::from(hasher.finalize().as_bytes()[0]);
-    let ceiling = 1_u64 << attempt.min(6);
-    Duration::from_micros(random * ceiling * 1_000 / 256)
 }

@@ -3,6 +3,7 @@
 
 mod append;
 mod apply;
+mod backoff;
 mod change_feed;
 mod checks;
 mod commit;

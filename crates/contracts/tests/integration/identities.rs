@@ -5,9 +5,9 @@
 //! another, this module would not compile.
 
 use alluvium_contracts::{
-    ArtifactId, CacheKey, ContentDigest, DecimalI64, DecimalU64, EntryId, FunctionHash, LayoutHash, PinDigest,
-    PlanFingerprint, PlanSignature, ProfileHash, RootId, RowsDigest, RunId, SchemaHash, SqlPolicyHash, StoreId,
-    SubstraitHash,
+    ArtifactId, CacheKey, CommitId, ContentDigest, DecimalI64, DecimalU64, EntryId, FunctionHash, LayoutHash,
+    PinDigest, PlanFingerprint, PlanSignature, ProfileHash, RootId, RowsDigest, RunId, SchemaHash, SqlPolicyHash,
+    StoreId, SubstraitHash,
 };
 
 /// Implemented for each identity: twice for one type would be a conflict.
@@ -63,6 +63,7 @@ macro_rules! distinct {
 distinct!(
     ArtifactId,
     CacheKey,
+    CommitId,
     ContentDigest,
     DecimalI64,
     DecimalU64,
