@@ -8,7 +8,7 @@ use alluvium_contracts::{
     canonical_json,
 };
 use alluvium_datasets::PinnedDataset;
-use alluvium_profile::{QueryError, Session};
+use alluvium_profile::{Query, QueryError, Session};
 use alluvium_telemetry::Redactor;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{LogicalPlan, TableScan};
@@ -95,19 +95,20 @@ pub enum PlanError {
     },
 }
 
-/// Plans `sql` over the tables that are registered in `session`, and derives its identity from `inputs`: what each
+/// Plans `query` over the tables that are registered in `session`, and derives its identity from `inputs`: what each
 /// registered name stands for. A table that is no key of `inputs` has no pin and makes the view uncacheable.
 ///
 /// # Errors
-/// [`PlanError::Query`] when the SQL is wrong or is no single query, [`PlanError::Publish`] when a column cannot be
+/// [`PlanError::Query`] when the query is wrong or is no single one, [`PlanError::Publish`] when a column cannot be
 /// published.
 pub async fn plan_view(
     session: &Session,
     view: &str,
-    sql: &str,
+    query: impl Into<Query>,
     inputs: &BTreeMap<String, Input>,
 ) -> Result<PlanBundle, PlanError> {
-    let planned = session.plan_query(sql).await.map_err(|source| PlanError::Query { view: view.to_owned(), source })?;
+    let planned =
+        session.plan_query(query).await.map_err(|source| PlanError::Query { view: view.to_owned(), source })?;
     identify(session, view, planned.plan, inputs)
 }
 

@@ -22,6 +22,8 @@ mod lineage;
 mod published;
 mod stability;
 mod stored;
+#[cfg(feature = "substrait")]
+mod substrait;
 mod transpile;
 mod view_ref;
 
@@ -31,5 +33,7 @@ pub use explain::{changes, explain, one_line};
 pub use lineage::{lineage, lineage_of_columns, open_lineage_facet};
 pub use published::{PublishError, PublishedSchema};
 pub use stored::{PlanStore, PlanStoreCounters, SessionPlans};
+#[cfg(feature = "substrait")]
+pub use substrait::{NotCarried, SubstraitPlan};
 pub use transpile::transpile;
 pub use view_ref::ViewRef;

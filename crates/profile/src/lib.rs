@@ -36,6 +36,8 @@ mod session;
 mod session_prepared;
 mod settings;
 mod statement;
+#[cfg(feature = "substrait")]
+mod substrait;
 
 pub use builtins::Builtins;
 pub use cache_root::CacheRoot;
@@ -56,3 +58,5 @@ pub use root_path::{real_path, resolve_cache_root};
 pub use runtime_profile::RuntimeProfile;
 pub use session::{PlannedQuery, Session};
 pub use settings::{NEUTRAL_PROFILE_SETTINGS, NEUTRAL_SETTINGS};
+#[cfg(feature = "substrait")]
+pub use substrait::SubstraitError;

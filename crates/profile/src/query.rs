@@ -7,7 +7,7 @@ use datafusion::prelude::DataFrame;
 
 use crate::query_error::QueryError;
 
-/// A statement in text, or a plan that was built. Both go the same way: [`Session::execute`](crate::Session::execute).
+/// A statement in text, or a plan that was built, here or elsewhere. All go the same way: [`Session::execute`](crate::Session::execute).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Query {
@@ -20,6 +20,9 @@ pub enum Query {
     },
     /// A plan of the engine's builder, of this session or another.
     DataFrame(DataFrame),
+    /// A plan in the binary form of [Substrait](https://substrait.io), over the tables of the session that is asked.
+    #[cfg(feature = "substrait")]
+    Substrait(Vec<u8>),
 }
 
 impl Query {
@@ -42,6 +45,12 @@ impl Query {
 /// One statement in the engine's own dialect.
 impl From<&str> for Query {
     fn from(text: &str) -> Self {
+        Self::sql(text)
+    }
+}
+
+impl From<&String> for Query {
+    fn from(text: &String) -> Self {
         Self::sql(text)
     }
 }

@@ -13,6 +13,8 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use strsim::normalized_damerau_levenshtein;
 
 use crate::statement::{position_of_column, position_of_table};
+#[cfg(feature = "substrait")]
+use crate::substrait::SubstraitError;
 
 /// A place in an SQL text; both numbers start at 1, columns count characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,6 +219,13 @@ pub enum QueryError {
         /// What is wrong with it, from whoever makes tables of its file type.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The bytes are not taken for a Substrait plan.
+    #[cfg(feature = "substrait")]
+    #[error("the Substrait plan cannot be read")]
+    Substrait {
+        /// Why, and what to do.
+        source: SubstraitError,
+    },
     /// The engine cannot plan the query: a wrong type, an unknown function, something it does not support.
     #[error("the query cannot be planned{}", at(*position))]
     Plan {
@@ -260,6 +269,8 @@ impl QueryError {
             | Self::ParameterCount { .. }
             | Self::ParameterValue { .. }
             | Self::ExternalTable { .. } => None,
+            #[cfg(feature = "substrait")]
+            Self::Substrait { .. } => None,
         }
     }
 
@@ -297,6 +308,14 @@ impl QueryError {
         Self::Plan { position, source: Box::new(error) }
     }
 
+    /// `known` are the tables that there are.
+    pub(crate) fn unknown_table(table: String, known: &[String], position: Option<Position>) -> Self {
+        // As it has to be written: a name with capitals in quotes. Dots part a qualified name's parts.
+        let suggestion = closest(&table, known.iter().map(String::as_str))
+            .map(|name| name.split('.').map(quote_identifier).collect::<Vec<_>>().join("."));
+        Self::UnknownTable { table, suggestion, position }
+    }
+
     /// An error of the planner. `missing` are the tables of the query that are not registered, each with the name by
     /// which the engine would miss it; `known` are those that are.
     pub(crate) fn of_planner(
@@ -307,14 +326,8 @@ impl QueryError {
     ) -> Self {
         let text = error.to_string();
         if let Some((table, _)) = missing.iter().find(|(_, name)| text.contains(&format!("table '{name}' not found"))) {
-            let name = table.to_string();
-            return Self::UnknownTable {
-                // As it has to be written: a name with capitals in quotes. Dots part a qualified name's parts.
-                suggestion: closest(&name, known.iter().map(String::as_str))
-                    .map(|name| name.split('.').map(quote_identifier).collect::<Vec<_>>().join(".")),
-                position: statement.and_then(|statement| position_of_table(statement, table)),
-                table: name,
-            };
+            let position = statement.and_then(|statement| position_of_table(statement, table));
+            return Self::unknown_table(table.to_string(), known, position);
         }
         let diagnosed = error.diagnostic().and_then(Position::of_diagnostic);
         match error.find_root() {

@@ -24,6 +24,8 @@ use crate::query::Query;
 use crate::query_error::QueryError;
 use crate::runtime_profile::RuntimeProfile;
 use crate::statement::Parsed;
+#[cfg(feature = "substrait")]
+use crate::substrait::SubstraitError;
 use crate::{now, settings, statement};
 
 const INFORMATION_SCHEMA: &str = "information_schema";
@@ -136,16 +138,9 @@ impl Session {
                     _ => self.run(parsed).await,
                 }
             }
-            Query::DataFrame(frame) => {
-                let plan = frame.into_unoptimized_plan();
-                let needed = statement::needed_by_plan(&plan);
-                if needed > self.policy {
-                    let statement =
-                        plan.display().to_string().split([' ', ':']).next().unwrap_or_default().to_uppercase();
-                    return Err(QueryError::Forbidden { statement, position: None, policy: self.policy, needed });
-                }
-                Ok(DataFrame::new(self.context.state(), self.analyzed(plan, None)?))
-            }
+            Query::DataFrame(frame) => self.read(frame.into_unoptimized_plan()),
+            #[cfg(feature = "substrait")]
+            Query::Substrait(bytes) => self.read(self.substrait(&bytes).await?),
         }
     }
 
@@ -155,15 +150,15 @@ impl Session {
     /// # Errors
     /// As the variants of [`QueryError`] say; most have a [position](QueryError::position).
     pub async fn plan_query(&self, query: impl Into<Query>) -> Result<PlannedQuery, QueryError> {
-        match query.into() {
-            Query::Sql { text, dialect } => self.plan_parsed(self.parse(&text, dialect)?.into_query()?).await,
-            Query::DataFrame(frame) => {
-                let plan = frame.into_unoptimized_plan();
-                self.verify(&plan, SqlPolicy::ReadOnly)?;
-                let plan = without_parameters(self.analyzed(plan, None)?)?;
-                Ok(PlannedQuery { plan, tables: Vec::new(), table_functions: Vec::new() })
-            }
-        }
+        let plan = match query.into() {
+            Query::Sql { text, dialect } => return self.plan_parsed(self.parse(&text, dialect)?.into_query()?).await,
+            Query::DataFrame(frame) => frame.into_unoptimized_plan(),
+            #[cfg(feature = "substrait")]
+            Query::Substrait(bytes) => self.substrait(&bytes).await?,
+        };
+        self.verify(&plan, SqlPolicy::ReadOnly)?;
+        let plan = without_parameters(self.analyzed(plan, None)?)?;
+        Ok(PlannedQuery { tables: statement::tables_of_plan(&plan), table_functions: Vec::new(), plan })
     }
 
     /// The tables that a statement names, without CTEs and table functions, sorted; qualified names with their dots. For EXECUTE
@@ -172,9 +167,15 @@ impl Session {
     /// # Errors
     /// The same refusals as [`execute`](Self::execute), but for those that take a plan.
     pub fn referenced_tables_of(&self, query: &Query) -> Result<Vec<String>, QueryError> {
-        let Query::Sql { text, dialect } = query else {
+        let (text, dialect) = match query {
+            Query::Sql { text, dialect } => (text, dialect),
             // Its tables are in it.
-            return Ok(Vec::new());
+            Query::DataFrame(_) => return Ok(Vec::new()),
+            #[cfg(feature = "substrait")]
+            Query::Substrait(bytes) => {
+                let tables = crate::substrait::tables(bytes, &self.context.state())?;
+                return Ok(tables.iter().map(ToString::to_string).collect());
+            }
         };
         let parsed = self.parse(text, *dialect)?.under(self.policy)?;
         let mut tables = names(&parsed);
@@ -296,6 +297,27 @@ impl Session {
         self.verify(&plan, SqlPolicy::ReadOnly)?;
         let plan = without_parameters(self.analyzed(plan, Some(&parsed.statement))?)?;
         Ok(PlannedQuery { plan, tables: parsed.tables, table_functions: parsed.functions.into_iter().collect() })
+    }
+
+    /// A plan that was built elsewhere, ready for its rows, if the SQL policy lets it through.
+    fn read(&self, plan: LogicalPlan) -> Result<DataFrame, QueryError> {
+        let needed = statement::needed_by_plan(&plan);
+        if needed > self.policy {
+            let statement = plan.display().to_string().split([' ', ':']).next().unwrap_or_default().to_uppercase();
+            return Err(QueryError::Forbidden { statement, position: None, policy: self.policy, needed });
+        }
+        Ok(DataFrame::new(self.context.state(), self.analyzed(plan, None)?))
+    }
+
+    #[cfg(feature = "substrait")]
+    async fn substrait(&self, bytes: &[u8]) -> Result<LogicalPlan, QueryError> {
+        let state = self.context.state();
+        crate::substrait::to_plan(bytes, &state).await.map_err(|error| match error {
+            QueryError::Substrait { source: SubstraitError::UnknownTable { table } } => {
+                QueryError::unknown_table(table, &registered(&state), None)
+            }
+            error => error,
+        })
     }
 
     /// With types coerced, and with the little that this session does to every query.

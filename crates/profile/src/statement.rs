@@ -181,6 +181,19 @@ pub(crate) fn needed_by_plan(plan: &LogicalPlan) -> SqlPolicy {
     walked.map_or(SqlPolicy::Admin, |_| needed)
 }
 
+/// The tables that a plan scans, sorted.
+pub(crate) fn tables_of_plan(plan: &LogicalPlan) -> Vec<TableReference> {
+    let mut tables = BTreeSet::new();
+    let walked = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            tables.insert(scan.table_name.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(walked.is_ok(), "the walk itself never fails");
+    tables.into_iter().collect()
+}
+
 fn engine_word(statement: &Statement) -> String {
     match statement {
         Statement::Statement(inner) => first_word(inner),

@@ -41,6 +41,7 @@ mod sources;
 mod spine;
 mod store;
 mod stored_plans;
+mod substrait;
 mod telemetry;
 mod tpch;
 mod transpile;

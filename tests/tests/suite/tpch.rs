@@ -25,7 +25,7 @@ const SCALE: f64 = 0.001;
 const TEXT_BYTES: i32 = 1 << 20;
 
 /// Columns, each with the first letter of its type: integer, decimal, text, day.
-const TPCH: [(&str, &str); 8] = [
+pub const TPCH: [(&str, &str); 8] = [
     ("region", "i r_regionkey, t r_name, t r_comment"),
     ("nation", "i n_nationkey, t n_name, i n_regionkey, t n_comment"),
     ("supplier", "i s_suppkey, t s_name, t s_address, i s_nationkey, t s_phone, d s_acctbal, t s_comment"),
