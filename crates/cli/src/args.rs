@@ -196,11 +196,13 @@ pub struct PlanArgs {
 
 /// `sql [DIR] SQL`
 #[derive(Debug, Args)]
-#[command(override_usage = "alluvium sql [OPTIONS] [DIR] <SQL>")]
+#[command(
+    override_usage = "alluvium sql [OPTIONS] [DIR] <SQL>\n       alluvium sql [OPTIONS] --substrait <FILE> [DIR]"
+)]
 pub struct SqlArgs {
     /// The project's directory, then the query. One alone is the query. A query that starts with
     /// `-` goes behind `--`.
-    #[arg(value_name = "[DIR] SQL", num_args = 1..=2, required = true)]
+    #[arg(value_name = "[DIR] SQL", num_args = 1..=2, required_unless_present = "substrait")]
     words: Vec<OsString>,
     /// The project.
     #[command(flatten)]
@@ -208,6 +210,10 @@ pub struct SqlArgs {
     /// How rows are printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = RowFormat::Table)]
     pub format: RowFormat,
+    /// Ask a plan instead of SQL: a file in the binary form of Substrait, or - for standard input. For
+    /// builds with the feature substrait
+    #[arg(long, value_name = "FILE", conflicts_with = "dialect")]
+    pub substrait: Option<PathBuf>,
     /// Whose grammar the query is written in, such as postgresql, duckdb or bigquery; functions and
     /// operators are the engine's in each
     #[arg(long, value_name = "DIALECT", default_value = "generic")]
@@ -217,23 +223,29 @@ pub struct SqlArgs {
 impl SqlArgs {
     /// The directory, if one was given as a positional.
     pub fn dir(&self) -> Option<&Path> {
-        match self.words.as_slice() {
-            [dir, _] => Some(Path::new(dir)),
+        match (self.words.as_slice(), &self.substrait) {
+            ([dir, _], None) | ([dir], Some(_)) => Some(Path::new(dir)),
             _ => None,
         }
     }
 
-    /// The query. [`Cli::from_arguments`] made sure that it is text.
+    /// The query, unless it is a plan. [`Cli::from_arguments`] made sure that it is text.
     pub fn sql(&self) -> &str {
         self.words.last().and_then(|sql| sql.to_str()).unwrap_or_default()
     }
 
     fn check(&self) -> Result<(), (ErrorKind, String)> {
         given_once(self.dir(), &self.project)?;
-        if self.words.last().is_some_and(|sql| sql.to_str().is_none()) {
-            return Err((ErrorKind::InvalidUtf8, "the query is not UTF-8".to_owned()));
+        match &self.substrait {
+            Some(_) if self.words.len() > 1 => {
+                let both = "--substrait is the query: give a directory, or nothing, beside it";
+                Err((ErrorKind::ArgumentConflict, both.to_owned()))
+            }
+            None if self.words.last().is_some_and(|sql| sql.to_str().is_none()) => {
+                Err((ErrorKind::InvalidUtf8, "the query is not UTF-8".to_owned()))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

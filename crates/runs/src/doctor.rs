@@ -190,6 +190,7 @@ fn feature_gates(profile: &RuntimeProfile) -> BTreeMap<String, bool> {
     let features = &profile.spec().features;
     [
         ("failpoints", cfg!(feature = "failpoints")),
+        ("substrait", cfg!(feature = "substrait")),
         ("topk_dynamic_filters", features.topk_dynamic_filters.unwrap_or(true)),
         ("join_dynamic_filters", features.join_dynamic_filters.unwrap_or(true)),
         ("aggregate_dynamic_filters", features.aggregate_dynamic_filters.unwrap_or(true)),

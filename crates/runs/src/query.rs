@@ -64,6 +64,15 @@ impl Pipeline {
         self.query(Query::sql_in(sql, dialect).map_err(|source| RunError::Sql { source })?).await
     }
 
+    /// [`sql`](Self::sql) for a plan in the binary form of Substrait, over the same names.
+    ///
+    /// # Errors
+    /// As there, and [`RunError::Sql`] for bytes that are no such plan.
+    #[cfg(feature = "substrait")]
+    pub async fn substrait(&self, plan: Vec<u8>) -> Result<QueryAnswer, RunError> {
+        self.query(Query::Substrait(plan)).await
+    }
+
     /// [`sql`](Self::sql) for any front end: a dialect of SQL, or a plan. Under the SQL policy of the profile.
     ///
     /// # Errors

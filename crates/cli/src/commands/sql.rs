@@ -1,5 +1,7 @@
 //! `alluvium sql`: one query, its rows on standard output.
 
+#[cfg(feature = "substrait")]
+use std::io::Read as _;
 use std::io::Write;
 use std::path::Path;
 
@@ -33,10 +35,33 @@ pub fn sql(args: &SqlArgs, terminal: &Terminal) -> Result<Exit, Failure> {
 }
 
 async fn answer(pipeline: &Pipeline, args: &SqlArgs) -> Result<(), Failure> {
-    let answer = pipeline.sql_in(args.sql(), &args.dialect).await?;
+    let answer = match &args.substrait {
+        Some(file) => substrait(pipeline, file).await?,
+        None => pipeline.sql_in(args.sql(), &args.dialect).await?,
+    };
     let mut stdout = Stdout::take();
     let written = write(answer, args.format, &mut stdout).await;
     stdout.finish(written)
+}
+
+/// Answers a plan.
+#[cfg(feature = "substrait")]
+async fn substrait(pipeline: &Pipeline, file: &Path) -> Result<QueryAnswer, Failure> {
+    let plan = match file == Path::new("-") {
+        true => {
+            let mut plan = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut plan).map(|_| plan)
+        }
+        false => std::fs::read(file),
+    };
+    let plan = plan.map_err(|error| Failure::input(format!("cannot read {}", file.display())).because(error))?;
+    Ok(pipeline.substrait(plan).await?)
+}
+
+#[cfg(not(feature = "substrait"))]
+async fn substrait(_: &Pipeline, _: &Path) -> Result<QueryAnswer, Failure> {
+    Err(Failure::input("this build of alluvium reads no Substrait".to_owned())
+        .with_hint("build it with the feature: cargo build --release --package alluvium-cli --features substrait"))
 }
 
 async fn write(mut answer: QueryAnswer, format: RowFormat, out: impl Write) -> Result<(), Failure> {
@@ -49,6 +74,9 @@ async fn write(mut answer: QueryAnswer, format: RowFormat, out: impl Write) -> R
 
 /// `alluvium sql DIR` is a query forgotten: say so, rather than that `DIR` is bad SQL.
 fn refuse_directory(args: &SqlArgs) -> Result<(), Failure> {
+    if args.substrait.is_some() {
+        return Ok(());
+    }
     let sql = args.sql();
     // One word is never a query.
     if args.dir().is_some() || sql.contains(char::is_whitespace) || !Path::new(sql).is_dir() {

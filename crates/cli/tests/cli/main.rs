@@ -79,6 +79,31 @@ fn a_scaffolded_project_runs_writes_and_hits() {
 }
 
 #[test]
+fn a_plan_is_asked_like_sql() {
+    let (_keep, shop) = project();
+    let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/substrait/customers.substrait");
+    if !cfg!(feature = "substrait") {
+        let (_, refused) = ends(2, &["sql", "--substrait", plan, &shop]);
+        assert!(refused.contains("--features substrait"), "{refused}");
+        return;
+    }
+    let sql = "select customer, count(*) as orders, sum(amount_cents) as cents from orders_clean \
+               where amount_cents > 0 group by customer order by cents desc, customer";
+    let (expected, _) = ends(0, &["sql", &shop, sql, "--format", "csv"]);
+    assert!(expected.lines().count() > 2, "{expected}");
+    assert_eq!(ends(0, &["sql", "--substrait", plan, &shop, "--format", "csv"]).0, expected);
+    let mut piped = alluvium();
+    piped.args(["sql", "--substrait", "-", &shop, "--format", "csv"]).stdin(fs::File::open(plan).unwrap());
+    assert_eq!(String::from_utf8(piped.output().unwrap().stdout).unwrap(), expected);
+    let (_, refused) = ends(2, &["sql", "--substrait", &format!("{shop}/alluvium.toml"), &shop]);
+    assert!(refused.contains("no plan in the binary form of Substrait"), "{refused}");
+    let (_, refused) = ends(2, &["sql", "--substrait", plan, &shop, "select 1"]);
+    assert!(refused.contains("give a directory, or nothing, beside it"), "{refused}");
+    let (_, refused) = ends(2, &["sql", "--substrait", "nowhere", &shop]);
+    assert!(refused.contains("cannot read nowhere"), "{refused}");
+}
+
+#[test]
 fn rows_come_as_table_json_and_csv() {
     let (_keep, shop) = project();
     let query = "select 1 as one, cast(null as varchar) as nothing";
