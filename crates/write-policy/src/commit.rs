@@ -24,6 +24,7 @@ use crate::error::{CommitError, EngineError, ReadError};
 use crate::files::{CommitMetadata, CommitOutcome, Committed, StagedFiles};
 use crate::gate::unwritable;
 use crate::log::{head_version, read_commit};
+use crate::maintain::keeps_log;
 use crate::policy::{ResolvedWritePolicy, delta_schema};
 use crate::table::{Loaded, TableDir};
 use crate::table_actions::{TableActionError, TableChange, changed_actions, first_actions, protocol_of};
@@ -245,15 +246,20 @@ pub(crate) fn check_writable(table_dir: &Path, loaded: &Loaded) -> Result<(), Co
 /// How often the engine moves a blind append behind the commits of others before the table is read anew.
 const BLIND_RETRIES: usize = 15;
 
-fn properties(metadata: CommitMetadata, transaction: Option<Transaction>, retention: Retention) -> CommitProperties {
+fn properties(
+    table: &Path,
+    metadata: CommitMetadata,
+    transaction: Option<Transaction>,
+    retention: Retention,
+) -> CommitProperties {
     CommitProperties::default()
         .with_max_retries(0)
         .with_metadata(metadata)
         .with_application_transactions(transaction.into_iter().collect())
         .with_cleanup_expired_logs(match retention {
             Retention::Keep => Some(false),
-            // As the table's own property says.
-            Retention::CleanUp => None,
+            // As the table's own property says, unless somebody keeps versions of it.
+            Retention::CleanUp => keeps_log(table).then_some(false),
         })
 }
 
@@ -293,7 +299,7 @@ impl Create<'_> {
         let actions = actions.into_iter().chain(staged.actions()).collect();
         let staged = &mut [staged];
         let witness = Witness::of(staged);
-        let properties = properties(witness.told(self.metadata), self.transaction, self.retention);
+        let properties = properties(table.path(), witness.told(self.metadata), self.transaction, self.retention);
         let commit = CommitBuilder::from(properties).with_actions(actions).build(None, log_store, operation);
         watched(table, 0, staged, &witness, commit.into_future()).await
     }
@@ -326,7 +332,7 @@ pub(crate) async fn commit(
     });
     check_removes(table.path(), loaded, removed)?;
     let witness = Witness::of(staged);
-    let commit = CommitBuilder::from(properties(witness.told(metadata), transaction, retention))
+    let commit = CommitBuilder::from(properties(table.path(), witness.told(metadata), transaction, retention))
         .with_max_retries(if blind { BLIND_RETRIES } else { 0 })
         .with_actions(actions)
         .build(Some(&loaded.state), loaded.log_store.clone(), operation);
@@ -425,10 +431,15 @@ fn settle(
             Ok(Landing::Landed { version })
         }
         Ok(None) => {
+            let taken = head_version(table.path())?.filter(|head| *head >= version);
+            if taken.is_some() && matches!(read_commit(table.path(), version), Err(ReadError::NoSuchVersion { .. })) {
+                // It was there, whosever it was, and the log has been cleaned up since.
+                return Err(CommitError::Unclear { path, version, source: error.into() });
+            }
             staged.iter_mut().for_each(|staged| staged.reclaim());
-            match head_version(table.path())? {
-                Some(head) if head >= version => Ok(Landing::Taken { head }),
-                _ => Err(CommitError::Failed { path, source: error.into() }),
+            match taken {
+                Some(head) => Ok(Landing::Taken { head }),
+                None => Err(CommitError::Failed { path, source: error.into() }),
             }
         }
         Err(_) => Err(CommitError::Unclear { path, version, source: error.into() }),

@@ -15,6 +15,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use crate::change_feed::{ChangeFiles, Changes};
 use crate::checks::{KeySet, RowChecks};
@@ -186,6 +187,16 @@ pub(crate) struct RowSource {
     partition_values: BTreeMap<String, Option<String>>,
 }
 
+/// How many rows are read at once: fewer of wide ones, since whoever sorts has to hold some batches whole.
+fn batch_rows(footer: &ParquetMetaData) -> usize {
+    const ROWS: u64 = 1_024;
+    const BYTES: u64 = 4 << 20;
+    let bytes: i64 = footer.row_groups().iter().map(RowGroupMetaData::total_byte_size).sum();
+    let rows: i64 = footer.row_groups().iter().map(RowGroupMetaData::num_rows).sum();
+    let row_bytes = (u64::try_from(bytes).unwrap_or_default() / u64::try_from(rows).unwrap_or_default().max(1)).max(1);
+    (BYTES / row_bytes).clamp(1, ROWS) as usize
+}
+
 type Batches = BoxStream<'static, Result<RecordBatch, DataFusionError>>;
 
 impl RowSource {
@@ -227,7 +238,8 @@ impl RowSource {
         let roots = builder.schema().fields().iter().enumerate();
         let roots = roots.filter(|(_, field)| schema.field_with_name(field.name()).is_ok()).map(|(index, _)| index);
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
-        let batches = builder.with_projection(mask).build().map_err(footer)?;
+        let batch_rows = batch_rows(builder.metadata());
+        let batches = builder.with_projection(mask).with_batch_size(batch_rows).build().map_err(footer)?;
         let partition_values = self.partition_values.clone();
         let rows = batches.map(move |batch| {
             let batch = batch?;

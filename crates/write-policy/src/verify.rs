@@ -102,7 +102,7 @@ fn log(table_dir: &Path, oldest: u64, newest: u64) -> Result<DoctorCheck, ReadEr
             return Ok(wrong("log", error.to_string(), FIX));
         }
     }
-    Ok(ok("log", format!("{} commits, from version {oldest} on", newest - oldest + 1)))
+    Ok(ok("log", format!("{} commits, from version {oldest} on", (newest + 1).saturating_sub(oldest))))
 }
 
 fn protocol(loaded: &Loaded) -> DoctorCheck {

@@ -67,6 +67,14 @@ pub(super) fn kept_versions(table_dir: &Path) -> Result<Vec<u64>, MaintenanceErr
     Ok(versions)
 }
 
+/// Whether the table's commits have to stay, because versions are kept. What cannot be read may keep some.
+pub(crate) fn keeps_log(table_dir: &Path) -> bool {
+    match fs::read_dir(marks_dir(table_dir)) {
+        Ok(mut marks) => marks.next().is_some(),
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
+}
+
 struct Mark {
     path: PathBuf,
     holder: RunId,

@@ -1,40 +1,31 @@
 //! What goes and what stays of a table's past: vacuum, checkpoints, log cleanup, restore.
 
-use std::collections::HashSet;
 use std::fs;
-use std::path::PathBuf;
+use std::io::ErrorKind;
 
 use alluvium_contracts::{MaintenanceEvent, MaintenanceOperation};
 use chrono::Duration;
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::Remove;
 use deltalake_core::kernel::transaction::CommitProperties;
-use deltalake_core::operations::vacuum::VacuumMode;
 use deltalake_core::protocol::checkpoints::{cleanup_expired_logs_for, create_checkpoint};
 use object_store::ObjectStoreExt as _;
 
 use super::error::MaintenanceError;
-use super::kept::kept_versions;
+use super::kept::{keeps_log, kept_versions};
+use super::orphans::orphans;
 use super::{MIN_RETENTION_HOURS, Maintenance};
-use crate::change_feed::{CHANGE_DIRECTORY, old_change_files};
+use crate::change_feed::old_change_files;
 use crate::commit::{appends_only, check_removes, check_writable};
 use crate::error::{CommitError, EngineError, ReadError};
 use crate::log::{head_version, last_checkpoint};
-use crate::table::Loaded;
 use crate::table_actions::protocol_of;
-
-/// Whether a writer of Delta tables gives its files such names, change files apart.
-fn is_data_file(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let is_deletion_vector = name.starts_with("deletion_vector") && name.ends_with(".bin");
-    !path.starts_with(CHANGE_DIRECTORY) && (name.ends_with(".parquet") || is_deletion_vector)
-}
 
 impl Maintenance {
     /// Deletes the files that no version younger than `retention_hours` needs, nor any of `keep_versions` or of those
-    /// that are [kept](crate::keep_versions): data files that were removed before, those that are older and that no version ever had (what a killed writer leaves), and
-    /// change files that are older. No commit says so: a vacuum changes no version, and the head of the table stays what it
-    /// was. What is no file of a Delta table is left alone.
+    /// that are [kept](crate::keep_versions), and change files that are older; and older files that writers of this build left
+    /// when they were killed, where the log has all of its commits to say that none of them is its. No commit says so: a vacuum
+    /// changes no version, and the head of the table stays what it was.
     ///
     /// # Errors
     /// [`MaintenanceError::Retention`] below [`MIN_RETENTION_HOURS`]; another [`MaintenanceError`] when it failed, with some
@@ -51,6 +42,7 @@ impl Maintenance {
             return Err(MaintenanceError::Retention { hours: retention_hours, floor: MIN_RETENTION_HOURS });
         }
         let loaded = self.table.load(None).await?;
+        check_writable(self.table.path(), &loaded)?;
         let begun = self.begin_event(MaintenanceOperation::Vacuum, &loaded);
         let mut keep_versions = [keep_versions, &kept_versions(self.table.path())?].concat();
         keep_versions.sort_unstable();
@@ -60,7 +52,6 @@ impl Maintenance {
             .await?
             .vacuum()
             .with_retention_period(Duration::hours(i64::from(retention_hours)))
-            .with_mode(VacuumMode::Full)
             .with_dry_run(true);
         if !keep_versions.is_empty() {
             vacuum = vacuum.with_keep_versions(&keep_versions);
@@ -69,20 +60,21 @@ impl Maintenance {
         let (_, plan) = vacuum.await.map_err(|error| failed(error.into()))?;
         let store = self.table.store().map_err(|error| failed(error.into()))?;
         let (mut files_removed, mut bytes_removed) = (0, 0);
-        // The engine takes every file that the log does not speak of, and change files whoever needs them.
-        let needed = self.files_of_versions(&loaded, &keep_versions).await?;
-        let unneeded = |path: &&String| {
-            is_data_file(path)
-                && fs::canonicalize(self.table.path().join(path)).is_ok_and(|file| !needed.contains(&file))
-        };
         let oldest_unix_ms = self.seam.unix_ms().saturating_sub(i64::from(retention_hours) * 3_600_000);
         let changes = old_change_files(&self.table, oldest_unix_ms, &keep_versions)?;
-        for path in plan.files_deleted.iter().filter(unneeded).chain(&changes) {
+        for path in plan.files_deleted.iter().chain(&changes) {
             let path = object_store::path::Path::parse(path).map_err(|error| failed(error.into()))?;
             let size_bytes = store.head(&path).await.map_or(0, |file| file.size);
             match store.delete(&path).await {
                 Ok(()) => (files_removed, bytes_removed) = (files_removed + 1, bytes_removed + size_bytes),
                 Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        for (file, size_bytes) in orphans(&self.table, &loaded, oldest_unix_ms)? {
+            match fs::remove_file(&file) {
+                Ok(()) => (files_removed, bytes_removed) = (files_removed + 1, bytes_removed + size_bytes),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(failed(error.into())),
             }
         }
@@ -93,26 +85,6 @@ impl Maintenance {
         (event.files_removed, event.bytes_removed) = (files_removed, bytes_removed);
         event.kept_versions = keep_versions;
         Ok(event)
-    }
-
-    /// The files of the newest version and of `keep_versions`, as the file system knows them: however another engine wrote
-    /// a path, the file that it leads to is not one to delete.
-    async fn files_of_versions(
-        &self,
-        newest: &Loaded,
-        keep_versions: &[u64],
-    ) -> Result<HashSet<PathBuf>, MaintenanceError> {
-        let mut files = HashSet::new();
-        let mut add = |loaded: &Loaded| {
-            let logged = loaded.state.log_data();
-            let paths = logged.iter().map(|file| self.table.path().join(file.path().as_ref()));
-            files.extend(paths.filter_map(|path| fs::canonicalize(path).ok()));
-        };
-        add(newest);
-        for version in keep_versions {
-            add(&self.table.load(Some(*version)).await?);
-        }
-        Ok(files)
     }
 
     /// Writes a checkpoint of the newest version.
@@ -227,7 +199,10 @@ impl Maintenance {
     }
 
     fn properties(&self) -> CommitProperties {
-        CommitProperties::default().with_max_retries(0).with_metadata(self.metadata.clone())
+        CommitProperties::default()
+            .with_max_retries(0)
+            .with_metadata(self.metadata.clone())
+            .with_cleanup_expired_logs(keeps_log(self.table.path()).then_some(false))
     }
 
     pub(super) fn failed(&self, operation: MaintenanceOperation, source: impl Into<EngineError>) -> MaintenanceError {

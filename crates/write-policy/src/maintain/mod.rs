@@ -7,6 +7,7 @@ mod error;
 mod kept;
 mod lock;
 mod log;
+mod orphans;
 mod rewrite;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 
 pub use self::error::MaintenanceError;
+pub(crate) use self::kept::keeps_log;
 pub use self::kept::{keep_versions, release_versions};
 use self::lock::MaintenanceLock;
 use crate::error::ReadError;

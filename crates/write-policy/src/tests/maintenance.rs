@@ -283,28 +283,82 @@ async fn the_stored_policy_says_what_is_due() {
 }
 
 #[tokio::test]
-async fn vacuum_takes_what_a_killed_writer_left_and_nothing_that_is_needed_or_no_data() {
+async fn vacuum_takes_what_a_killed_writer_of_ours_left_and_nothing_else_that_it_does_not_know() {
+    const LEFT: &str = "part-00000-2882ce28-fff6-45e3-ad74-0f605445e7ab-c000.snappy.parquet";
     let dir = tempfile::tempdir().unwrap();
     let policy = DeltaWritePolicy { partition_by: names(&["s"]), ..DeltaWritePolicy::default() };
-    land(dir.path(), &policy, vec![batch(&[(Some("a b"), 1)])]).await;
-    for left in ["part-left.parquet", "s=a b/part-left.parquet", "notes.txt", "_own/part.parquet"] {
-        let left = dir.path().join(left);
-        fs::create_dir_all(left.parent().unwrap()).unwrap();
-        fs::write(&left, "left").unwrap();
+    for n in 0..2 {
+        land(dir.path(), &policy, vec![batch(&[(Some("a b"), n)])]).await;
     }
-    fs::write(dir.path().join("part-young.parquet"), "being written").unwrap();
-    for file in data_files(dir.path()) {
-        if !file.ends_with("part-young.parquet") {
-            let file = fs::File::options().write(true).open(dir.path().join(file)).unwrap();
-            file.set_modified(hours_ago(169)).unwrap();
-        }
+    let all = data_files(dir.path());
+    let left = [LEFT.to_owned(), format!("s=a b/{LEFT}#1")];
+    let others = [
+        "part-left.parquet".to_owned(),
+        "notes.txt".to_owned(),
+        format!("_own/{LEFT}"),
+        format!("exports/{LEFT}"),
+        format!("s=a b/deeper=1/{LEFT}"),
+        format!("s=other table/_delta_log/{LEFT}"),
+        format!("s=other table/{LEFT}"),
+    ];
+    for file in left.iter().chain(&others) {
+        let file = dir.path().join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "left").unwrap();
     }
-    let before = data_files(dir.path()).len();
+    let young = dir.path().join(LEFT.replace("00000-", "00001-"));
+    fs::write(&young, "being written").unwrap();
+    let linked = tempfile::tempdir().unwrap();
+    fs::write(linked.path().join(LEFT), "left").unwrap();
+    std::os::unix::fs::symlink(linked.path(), dir.path().join("s=linked")).unwrap();
+    for file in all.iter().cloned().chain(left.iter().chain(&others).map(PathBuf::from)) {
+        fs::File::options().write(true).open(dir.path().join(file)).unwrap().set_modified(hours_ago(169)).unwrap();
+    }
+    fs::File::options().write(true).open(linked.path().join(LEFT)).unwrap().set_modified(hours_ago(169)).unwrap();
+
+    // A log that has lost its first commits cannot say whose a file was.
+    let first = dir.path().join("_delta_log/00000000000000000000.json");
+    let aside = dir.path().join("_delta_log/aside");
+    maintenance(dir.path()).checkpoint().await.unwrap();
+    fs::rename(&first, &aside).unwrap();
+    assert_eq!(maintenance(dir.path()).vacuum(168, &[]).await.unwrap().files_removed, 0);
+    fs::rename(&aside, &first).unwrap();
+
     let event = maintenance(dir.path()).vacuum(168, &[]).await.unwrap();
     assert_eq!((event.result, event.files_removed, event.bytes_removed), (MaintenanceResult::Ok, 2, 8));
-    assert_eq!(data_files(dir.path()).len(), before - 2 + 1, "the lock file came");
-    assert!(data_files(dir.path()).iter().all(|file| !file.ends_with("part-left.parquet")));
+    assert!(left.iter().all(|file| !dir.path().join(file).exists()));
+    assert!(others.iter().all(|file| dir.path().join(file).exists()) && young.exists());
+    assert!(linked.path().join(LEFT).exists(), "what lies behind a link is not the table's");
+    assert!(all.iter().all(|file| dir.path().join(file).exists()), "removed a moment ago, or there");
+    assert_eq!(plain_rows(dir.path(), 0).await, ["0"]);
     assert_eq!(rows(dir.path()).await, ["a b|1"]);
+}
+
+#[tokio::test]
+async fn the_commits_of_kept_versions_outlast_writes_and_restores() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = DeltaWritePolicy { mode: WriteMode::Append, ..DeltaWritePolicy::default() };
+    for n in 0..4 {
+        land(dir.path(), &policy, vec![batch(&[(Some("a"), n)])]).await;
+    }
+    maintenance(dir.path()).checkpoint().await.unwrap();
+    let holder = Seam::system().run_id();
+    keep_versions(dir.path(), holder, 1..=1).unwrap();
+    let age = || {
+        for entry in fs::read_dir(dir.path().join("_delta_log")).unwrap() {
+            let file = fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+            file.set_modified(hours_ago(24 * 40)).unwrap();
+        }
+    };
+    age();
+    land(dir.path(), &policy, vec![batch(&[(Some("b"), 4)])]).await;
+    maintenance(dir.path()).restore(3).await.unwrap();
+    maintenance(dir.path()).checkpoint().await.unwrap();
+    age();
+    land(dir.path(), &policy, vec![batch(&[(Some("c"), 5)])]).await;
+    assert!(dir.path().join("_delta_log/00000000000000000001.json").exists());
+    assert_eq!(maintenance(dir.path()).vacuum(168, &[]).await.unwrap().kept_versions, [1]);
+    assert_eq!(plain_rows(dir.path(), 1).await, ["a|0", "a|1"]);
 }
 
 #[tokio::test]
