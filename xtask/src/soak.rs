@@ -34,6 +34,9 @@ struct CacheArgs {
     /// Processes to kill, eight at a time on one pipeline.
     #[arg(long, value_name = "N", default_value_t = 60)]
     kills: u64,
+    /// Build with optimisations: that takes half an hour, and pays from some thousand cases on.
+    #[arg(long)]
+    release: bool,
     /// Which pipelines and edits, and when kills hit; a failure prints it. Default: others each time.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -77,13 +80,25 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
 fn cache(root: &Path, args: &CacheArgs) -> Result<()> {
     let seed = args.seed.unwrap_or_else(|| RandomState::new().hash_one(args.cases));
     eprintln!("{} cases and {} kills, repeated by --seed {seed}", args.cases, args.kills);
-    let mut command = cargo::cargo(root);
-    command.arg("test").args(WHOLE_WORKSPACE).args(["--test", "suite", "differential::", "owners::"]);
-    command.args(["--", "--nocapture", "--test-threads=1"]);
-    command.env("ALLUVIUM_DIFFERENTIAL_CASES", args.cases.to_string());
-    command.env("ALLUVIUM_DIFFERENTIAL_SEED", seed.to_string());
-    command.env("ALLUVIUM_KILLS", args.kills.to_string()).env("ALLUVIUM_KILL_SEED", seed.to_string());
-    cargo::run(&mut command)
+    let tests = |filter| {
+        let mut command = cargo::cargo(root);
+        command.arg("test").args(WHOLE_WORKSPACE);
+        if args.release {
+            command.arg("--release");
+        }
+        command.args(["--test", "suite", filter, "--", "--nocapture"]);
+        command
+    };
+    // The parts of it run beside each other: one alone leaves all cores but one idle.
+    let mut differential = tests("differential::");
+    differential.env("ALLUVIUM_DIFFERENTIAL_CASES", args.cases.to_string());
+    differential.env("ALLUVIUM_DIFFERENTIAL_SEED", seed.to_string());
+    cargo::run(&mut differential)?;
+    // One after the other: each has processes enough.
+    let mut owners = tests("owners::");
+    owners.arg("--test-threads=1");
+    owners.env("ALLUVIUM_KILLS", args.kills.to_string()).env("ALLUVIUM_KILL_SEED", seed.to_string());
+    cargo::run(&mut owners)
 }
 
 fn write(root: &Path, args: &WriteArgs) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The figures of docs/benchmarks.md: whole processes, measured from outside.
 
 mod build;
+mod cache;
 mod contracts;
 mod datasets;
 mod kv;
@@ -48,6 +49,8 @@ pub struct Args {
 /// What else there is to measure.
 #[derive(clap::Subcommand)]
 enum What {
+    /// Measure lookups, fingerprints, stored plans, materialising and collecting, and write docs/benchmarks-cache.md.
+    Cache(cache::Args),
     /// Measure canonical forms and strict decoding, and write their section of docs/benchmarks.md.
     Contracts(contracts::Args),
     /// Measure sessions, registrations and scans of pinned files, and write docs/benchmarks-datasets.md.
@@ -65,6 +68,7 @@ enum What {
 /// Measure, and write the page of the workspace at `root`.
 pub fn run(root: &Path, args: &Args) -> Result<()> {
     match &args.what {
+        Some(What::Cache(args)) => return cache::run(root, args),
         Some(What::Contracts(args)) => return contracts::run(root, args),
         Some(What::Datasets(args)) => return datasets::run(root, args),
         Some(What::Kv(args)) => return kv::run(root, args),
