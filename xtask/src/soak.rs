@@ -34,7 +34,7 @@ struct CacheArgs {
     /// Processes to kill, eight at a time on one pipeline.
     #[arg(long, value_name = "N", default_value_t = 60)]
     kills: u64,
-    /// Build with optimisations: that takes half an hour, and pays from some thousand cases on.
+    /// Build with optimisations first, which pays for many cases only.
     #[arg(long)]
     release: bool,
     /// Which pipelines and edits, and when kills hit; a failure prints it. Default: others each time.

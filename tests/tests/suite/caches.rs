@@ -61,13 +61,13 @@ fn evict(lab: &Lab, selection: &Selection) -> Vec<(String, RemovalResult)> {
     removed(&caches(lab).cache().evict(selection, false).unwrap())
 }
 
-/// The directories of all entries.
-pub fn entry_dirs(root: &Path) -> Vec<PathBuf> {
+/// The directories of all entries of a scope.
+pub fn entry_dirs(root: &Path, scope: &str) -> Vec<PathBuf> {
     let listed = |dir: &Path| -> Vec<PathBuf> {
         let found = std::fs::read_dir(dir).map(|dir| dir.map(|entry| entry.unwrap().path()).collect());
         found.unwrap_or_default()
     };
-    listed(&root.join("view_cache")).iter().flat_map(|parent| listed(parent)).collect()
+    listed(&root.join(scope)).iter().flat_map(|parent| listed(parent)).collect()
 }
 
 fn data_file(dir: &Path) -> PathBuf {
@@ -171,7 +171,7 @@ async fn entries_are_evicted_by_view_tag_age_and_run() {
     let gone = |view: &str| (view.to_owned(), RemovalResult::Deleted);
     assert_eq!(evict(&lab, &tagged("weekly")), []);
     assert_eq!(evict(&lab, &tagged("raw")), [gone("clean")]);
-    assert_eq!(entry_dirs(&lab.path(".alluvium")).len(), 1, "its directory is gone too");
+    assert_eq!(entry_dirs(&lab.path(".alluvium"), "view_cache").len(), 1, "its directory is gone too");
     let again = lab.run().await;
     assert_eq!(results(&again), ["clean: write", "counted: hit"]);
     assert_eq!(again.views[0].reason.as_deref(), Some("its entry is gone"));
@@ -183,7 +183,7 @@ async fn entries_are_evicted_by_view_tag_age_and_run() {
     let old = |age: u64| Selection { older_than: Some(Duration::from_secs(age)), ..Selection::default() };
     assert_eq!(evict(&lab, &old(600)), []);
     assert_eq!(evict(&lab, &old(0)), [gone("clean")]);
-    assert!(entry_dirs(&lab.path(".alluvium")).is_empty() && states(&lab).is_empty());
+    assert!(entry_dirs(&lab.path(".alluvium"), "view_cache").is_empty() && states(&lab).is_empty());
     assert_eq!(results(&lab.run().await), ["clean: write", "counted: write"]);
 }
 
@@ -193,10 +193,11 @@ async fn garbage_is_what_stands_for_nothing_and_what_is_worth_least() {
     lab.run().await;
     fresh(&lab).await;
     // Whoever wrote this died before its commit.
-    let unfinished = entry_dirs(&lab.path(".alluvium"))[0].with_file_name("7d0c7a55-0c61-4f0e-8a53-0a1d2f6b9c11");
+    let unfinished =
+        entry_dirs(&lab.path(".alluvium"), "view_cache")[0].with_file_name("7d0c7a55-0c61-4f0e-8a53-0a1d2f6b9c11");
     std::fs::create_dir(&unfinished).unwrap();
     std::fs::write(unfinished.join("part.parquet"), b"half").unwrap();
-    assert_eq!(entry_dirs(&lab.path(".alluvium")).len(), 5);
+    assert_eq!(entry_dirs(&lab.path(".alluvium"), "view_cache").len(), 5);
     assert_eq!(states(&lab).iter().filter(|state| state.ends_with("orphan")).count(), 3);
 
     let collect = |max_bytes, dry_run| caches(&lab).cache().collect_garbage(GcRequest { max_bytes, dry_run }).unwrap();

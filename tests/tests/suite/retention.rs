@@ -25,17 +25,49 @@ const ADOPTER: [&str; 3] = ["view.adopt.uncondemned", "view.adopt.checked", "que
 
 const COLLECTOR: [&str; 4] = ["gc.condemned", "gc.readers.listed", "gc.deleting", "gc.deleted"];
 
-fn lab() -> Lab {
-    let lab = Lab::new(
+/// Whose entry is read and collected.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kept {
+    View,
+    /// That of the source, by a view which has none.
+    Source,
+}
+
+impl Kept {
+    /// What the view does in a run that finds no entry.
+    fn anew(self) -> &'static str {
+        match self {
+            Self::View => "first: write",
+            Self::Source => "first: computed",
+        }
+    }
+
+    /// The directories of the entries.
+    fn dirs(self, lab: &Lab) -> usize {
+        match self {
+            Self::View => entry_dirs(&lab.path(".alluvium"), "view_cache").len(),
+            Self::Source => entry_dirs(&lab.path(".alluvium"), "dataset_cache").len(),
+        }
+    }
+}
+
+fn lab(kept: Kept) -> Lab {
+    let (source, view) = match kept {
+        Kept::View => ("none", "delta_staging"),
+        Kept::Source => ("delta_staging", "none"),
+    };
+    let lab = Lab::new(&format!(
         r#"
 [sources.events]
 format = "parquet"
 path = "data/events.parquet"
+cache = "{source}"
 
 [views.first]
 sql = "select k, s from events"
-"#,
-    );
+cache = "{view}"
+"#
+    ));
     lab.parquet("data/events.parquet", &[(1, "a"), (2, "b"), (3, "b")]);
     lab
 }
@@ -116,9 +148,10 @@ fn assert_rows(rows: &str, case: &str) {
 }
 
 /// Both are held, and let go in turn.
-async fn interleaved(reader: &'static str, collector: &'static str, lost: bool, reader_first: bool) {
-    let case = format!("reader at {reader}, collector at {collector}, lost: {lost}, reader first: {reader_first}");
-    let lab = lab();
+async fn interleaved(kept: Kept, reader: &'static str, collector: &'static str, lost: bool, reader_first: bool) {
+    let case =
+        format!("{kept:?}, reader at {reader}, collector at {collector}, lost: {lost}, reader first: {reader_first}");
+    let lab = lab(kept);
     lab.run().await;
     if lost {
         std::fs::remove_dir_all(lab.path(".alluvium/kv/index")).unwrap();
@@ -145,19 +178,16 @@ async fn interleaved(reader: &'static str, collector: &'static str, lost: bool, 
     drop((at_reader, at_collector));
     // What nobody reads any more goes, and nothing else was lost.
     collect(lab.dir()).join().unwrap();
-    assert!(entry_dirs(&lab.path(".alluvium")).is_empty(), "{case}");
+    assert_eq!(kept.dirs(&lab), 0, "{case}");
     let document = lab.run().await;
-    assert_eq!(
-        (document.result, results(&document)),
-        (RunResult::Succeeded, vec!["first: write".to_owned()]),
-        "{case}"
-    );
+    assert_eq!((document.result, results(&document)), (RunResult::Succeeded, vec![kept.anew().to_owned()]), "{case}");
+    assert_eq!(kept.dirs(&lab), 1, "{case}");
     assert_rows(&read(lab.dir()).join().unwrap(), &case);
 }
 
 /// The collector is held, and a reader comes and goes.
 async fn between(collector: &'static str) {
-    let lab = lab();
+    let lab = lab(Kept::View);
     lab.run().await;
     let at_collector = Gate::at(collector);
     let collecting = collect(lab.dir());
@@ -169,7 +199,7 @@ async fn between(collector: &'static str) {
     at_collector.open();
     assert_eq!(collecting.join().unwrap(), 1);
     assert_eq!(results(&lab.run().await), ["first: hit"], "{collector}");
-    assert_eq!(entry_dirs(&lab.path(".alluvium")).len(), 1, "{collector}");
+    assert_eq!(Kept::View.dirs(&lab), 1, "{collector}");
     assert_rows(&read(lab.dir()).join().unwrap(), collector);
 }
 
@@ -183,14 +213,16 @@ async fn retention_child() {
         between(collector).await;
         for reader_first in [true, false] {
             for reader in READER {
-                interleaved(reader, collector, false, reader_first).await;
+                interleaved(Kept::View, reader, collector, false, reader_first).await;
+                interleaved(Kept::Source, reader, collector, false, reader_first).await;
             }
         }
     }
     for collector in COLLECTOR {
         for reader_first in [true, false] {
             for reader in ADOPTER {
-                interleaved(reader, collector, true, reader_first).await;
+                interleaved(Kept::View, reader, collector, true, reader_first).await;
+                interleaved(Kept::Source, reader, collector, true, reader_first).await;
             }
         }
     }
