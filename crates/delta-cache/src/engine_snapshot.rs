@@ -11,7 +11,9 @@ use alluvium_contracts::{
 };
 use alluvium_plans::PublishedSchema;
 use alluvium_profile::Session;
-use alluvium_write_policy::{MIN_RETENTION_HOURS, Maintenance, ResolvedWritePolicy, TableWrite, TableWriteOutcome};
+use alluvium_write_policy::{
+    MIN_RETENTION_HOURS, Maintenance, ResolvedWritePolicy, TableWrite, TableWriteOutcome, inspect_table,
+};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
@@ -87,7 +89,14 @@ impl DeltaCache {
         let taking = self.begin(CacheOperation::Snapshot, &subject);
         let event_time_unix_ms = self.seam.unix_ms();
         let remembered = remembered(session, cache);
-        let writing = self.write_snapshot(cache, &remembered, run_id, event_time_unix_ms);
+        let writing = async {
+            match self.write_snapshot(cache, &remembered, run_id, event_time_unix_ms).await {
+                Err(_) if self.set_damaged_table_aside(cache).await => {
+                    self.write_snapshot(cache, &remembered, run_id, event_time_unix_ms).await
+                }
+                written => written,
+            }
+        };
         let written = writing.instrument(taking.span().clone()).await;
         let cached_bytes = remembered.iter().map(|entry| entry.cached_bytes as u64).sum();
         let outcome = match &written {
@@ -166,6 +175,26 @@ impl DeltaCache {
             TableWriteOutcome::AlreadyApplied
             | TableWriteOutcome::Ignored { .. }
             | TableWriteOutcome::Conflict { .. } => Err(CacheError::Contended { output: name.to_owned(), attempts: 1 }),
+        }
+    }
+
+    /// Moves a table whose log cannot be read to where nobody looks for it. `false`: there is none, or it can be read.
+    async fn set_damaged_table_aside(&self, cache: EngineCache) -> bool {
+        let (name, dir) = (snapshot_name(cache), self.snapshot_dir(cache));
+        if !dir.join("_delta_log").is_dir() || inspect_table(&dir, None).await.is_ok() {
+            return false;
+        }
+        let aside = self.root.path().join("quarantine");
+        let to = aside.join(self.seam.entry_id().to_string());
+        match std::fs::create_dir_all(&aside).and_then(|()| std::fs::rename(&dir, &to)) {
+            Ok(()) => {
+                self.notice(format!("the snapshots in {name} were damaged; they are set aside in {}", to.display()));
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "{} cannot be set aside", dir.display());
+                false
+            }
         }
     }
 

@@ -239,8 +239,11 @@ impl CacheRoot {
             }
             // It belongs to this root if the kind's store does.
             self.kv(kind)?;
-            let cache = KvCache::open(&self.kv_path(kind), kind, self.kv.kind(kind), &self.seam)
+            let (cache, is_mended) = KvCache::open(&self.kv_path(kind), kind, self.kv.kind(kind), &self.seam)
                 .map_err(|source| RootError::KvCache { kind, source })?;
+            if is_mended {
+                self.notice(format!("the {kind} cache had lost a part of itself; that was made anew, empty"));
+            }
             for recovered in cache.inner().shards().iter().filter_map(alluvium_disk_kv_cache::Cache::recovered) {
                 self.notice(format!(
                     "a shard of the {kind} cache was damaged ({}); it is kept as {} and was made anew, empty",

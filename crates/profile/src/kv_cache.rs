@@ -22,18 +22,30 @@ pub struct KvCache {
 
 impl KvCache {
     /// Opens the cache below `directory`, with the settings of its kind in place of those that it was left with. Entries expire
-    /// by the clock of `seam`.
+    /// by the clock of `seam`. Shards that are lost, and a file that counts them and is damaged, are made anew: whether that was
+    /// so, comes back too.
     pub(crate) fn open(
         directory: &Path,
         kind: KvKind,
         settings: &KvKindSettings,
         seam: &Seam,
-    ) -> Result<Self, OpenCacheError> {
+    ) -> Result<(Self, bool), OpenCacheError> {
         let clock = SeamClock::new(seam.clone());
         let options = CacheOptions::new().with_settings(settings.cache()).with_clock(clock);
-        let shards = usize::try_from(settings.shards).unwrap_or(usize::MAX);
-        let cache = FanoutCache::open_with(directory, Some(shards), &options)?;
-        Ok(Self { kind, ttl: settings.ttl, cache })
+        let shards = Some(usize::try_from(settings.shards).unwrap_or(usize::MAX));
+        let open = || FanoutCache::open_with(directory, shards, &options);
+        let (cache, is_mended) = match open() {
+            Err(
+                OpenCacheError::MissingShard { .. }
+                | OpenCacheError::OtherShard { .. }
+                | OpenCacheError::ShardsUnknown { .. },
+            ) => {
+                FanoutCache::repair(directory, shards, &options)?;
+                (open()?, true)
+            }
+            opened => (opened?, false),
+        };
+        Ok((Self { kind, ttl: settings.ttl, cache }, is_mended))
     }
 
     /// What it is for.

@@ -149,6 +149,8 @@ impl Pipeline {
         let moves = decisions.sources.cursor_moves(run_id, summary.finished_unix_ms);
         let lost = self.ledgers.end_run_with(guard, &summary, &last, &moves)?;
         let mut document = self.drain_if_due(document).await?;
+        // Snapshots were taken after the others had been.
+        document.notices.extend(self.take_notices());
         document.notices.extend(lost.into_iter().map(|CursorMove { to, .. }| {
             format!(
                 "the consumer `{}` of the changes of `{}` was moved by another run meanwhile, and stays where that run left it",

@@ -106,3 +106,16 @@ async fn nothing_is_taken_unless_a_profile_asks_and_a_failure_is_told() {
         [(LookupResult::Ok, false, Some(0)), (LookupResult::Error, true, None), (LookupResult::Ok, false, Some(0))]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_table_is_set_aside_told_and_begun_anew() {
+    let lab = lab();
+    lab.run().await;
+    lab.write(".alluvium/metadata_cache_snapshots/df_metadata_cache/_delta_log/00000000000000000000.json", "{");
+    let document = lab.run().await;
+    let [notice] = document.notices.as_slice() else { panic!("{document:#?}") };
+    assert!(notice.contains("df_metadata_cache") && notice.contains("quarantine"), "{notice}");
+    let told: Vec<_> = taken(&lab).await[3..].iter().map(|row| (row.result, row.delta_version)).collect();
+    assert_eq!(told, [0, 1, 1].map(|version| (LookupResult::Ok, Some(version))));
+    assert_eq!(lab.run().await.notices, Vec::<String>::new());
+}

@@ -360,6 +360,32 @@ fn a_cache_keeps_what_its_kind_says() {
 }
 
 #[test]
+fn a_cache_that_lost_a_part_of_itself_is_mended_and_told() {
+    let harms: [fn(&Path); 2] = [
+        |cache| fs::remove_dir_all(cache.join("000")).unwrap(),
+        |cache| fs::write(cache.join("fanout.json"), "{").unwrap(),
+    ];
+    let key = KvKey::repo_scan("a", "b");
+    for harm in harms {
+        let dir = tempfile::tempdir().unwrap();
+        let root = open(dir.path()).unwrap();
+        root.cache(KvKind::RepoScan).unwrap().set(&key, b"lost, or not", &[]).unwrap();
+        drop(root);
+        harm(&dir.path().join("kv/repo_scan"));
+        let root = open(dir.path()).unwrap();
+        let cache = root.cache(KvKind::RepoScan).unwrap();
+        assert!(cache.get(&key).unwrap().is_none_or(|value| value == b"lost, or not"));
+        cache.set(&key, b"there", &[]).unwrap();
+        let [notice] = root.notices().try_into().unwrap();
+        assert!(notice.contains("repo_scan cache"), "{notice}");
+        drop(root);
+        let root = open(dir.path()).unwrap();
+        assert_eq!(root.cache(KvKind::RepoScan).unwrap().get(&key).unwrap().as_deref(), Some(&b"there"[..]));
+        assert_eq!(root.notices(), [""; 0]);
+    }
+}
+
+#[test]
 fn the_stores_lie_where_the_root_says_and_nowhere_else() {
     let dir = tempfile::tempdir().unwrap();
     let (path, elsewhere) = (dir.path().join("root"), dir.path().join("elsewhere/kv"));
