@@ -3,9 +3,11 @@
 //! Three things never leave: credentials, the literals of SQL, and where a person's home is. Paths and URLs leave as a
 //! digest, which says whether two are the same and not which they are, unless their owner opts in.
 
+mod literals;
 mod paths;
 mod secrets;
 mod sql;
+mod tokens;
 
 use std::borrow::Cow;
 
@@ -72,7 +74,7 @@ impl Redactor {
         match content {
             Content::Word | Content::Id | Content::Number | Content::Name => self.identifiers(text),
             Content::Text => self.text(text),
-            Content::Sql => Cow::Owned(sql::without_literals(text)),
+            Content::Sql => Cow::Owned(self.sql(text)),
             Content::Path => Cow::Owned(self.path(text)),
         }
     }
@@ -91,10 +93,10 @@ impl Redactor {
         then(then(Cow::Borrowed(text), paths::without_user_info), secrets::without_credentials)
     }
 
-    /// SQL with `?` for each literal, and without comments.
+    /// SQL with `?` for each literal, without comments, and without credentials in quoted names.
     #[must_use]
     pub fn sql(&self, text: &str) -> String {
-        sql::without_literals(text)
+        self.kept(&sql::without_literals(text)).into_owned()
     }
 
     /// A path or URL as a whole.
@@ -150,11 +152,11 @@ impl Redactor {
     }
 }
 
-/// Applies a pass that answers `None` where it has nothing to take out.
+/// Applies a pass that answers `None` where it has nothing to take out; owned is what was changed.
 fn then<'a>(text: Cow<'a, str>, pass: impl Fn(&str) -> Option<String>) -> Cow<'a, str> {
     match pass(&text) {
-        Some(left) => Cow::Owned(left),
-        None => text,
+        Some(left) if left != *text => Cow::Owned(left),
+        _ => text,
     }
 }
 

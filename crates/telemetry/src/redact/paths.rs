@@ -1,6 +1,6 @@
 //! Paths and URLs in texts.
 
-use super::PathPolicy;
+use super::{PathPolicy, tokens};
 
 /// What ends a path or URL in running text.
 fn ends_path(c: char) -> bool {
@@ -103,6 +103,22 @@ pub(super) fn without_user_info(text: &str) -> Option<String> {
     })
 }
 
+/// Where the URL ends whose `://` is at `at`. A quote ends it, but not in a password.
+fn url_end(text: &str, at: usize) -> usize {
+    let end_from = |from: usize| text[from..].find(ends_url).map_or(text.len(), |end| from + end);
+    let (place, end) = (at + "://".len(), end_from(at));
+    let run = text[place..].find(char::is_whitespace).map_or(text.len(), |end| place + end);
+    let is_port =
+        |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit()) && rest.bytes().all(|b| b.is_ascii_digit());
+    let opens_password = text[place..end].split_once(':').is_some_and(|(user, rest)| {
+        !user.contains(['/', '?', '#', '@']) && (!is_port(rest) || tokens::run_length(&text[place..]) > end - place)
+    });
+    match text[end..run].rfind('@') {
+        Some(sign) if opens_password && !text[place..end].contains('@') => end_from(end + sign),
+        _ => end,
+    }
+}
+
 fn replace_urls(text: &str, leaves: impl Fn(&str) -> String) -> Option<String> {
     let mut left = String::new();
     let mut done = 0;
@@ -111,7 +127,7 @@ fn replace_urls(text: &str, leaves: impl Fn(&str) -> String) -> Option<String> {
         let start = text[done..at]
             .rfind(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')))
             .map_or(done, |last| done + last + text[done + last..].chars().next().map_or(1, char::len_utf8));
-        let end = text[at..].find(ends_url).map_or(text.len(), |end| at + end);
+        let end = url_end(text, at);
         from = end.max(at + 3);
         if !is_scheme(&text[start..at]) {
             continue;

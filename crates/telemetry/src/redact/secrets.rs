@@ -1,53 +1,91 @@
 //! Credentials and quoted text.
+//!
+//! Where a credential ends is often a guess: `Password=a,b` may be one value or a value and the next. Too much is taken then.
 
+use super::literals::{self, Literal, QUOTES};
+use super::tokens::{self, MIN_TOKEN_BYTES, looks_like_token};
 use super::{REDACTED, paths};
 
-/// Parts of the names of options that hold credentials.
-const SECRET_WORDS: [&str; 18] = [
+/// Parts of the names of options that hold credentials, in small letters and without what separates words.
+const SECRET_WORDS: [&str; 27] = [
     "password",
     "passwd",
     "passphrase",
+    "passcode",
     "pwd",
+    "dbpass",
+    "pgpass",
+    "userpass",
     "secret",
     "token",
     "apikey",
-    "api_key",
-    "api-key",
-    "access_key",
-    "access-key",
     "accesskey",
-    "account_key",
-    "private_key",
+    "accountkey",
+    "privatekey",
+    "sharedkey",
+    "storagekey",
+    "subscriptionkey",
+    "signingkey",
+    "encryptionkey",
+    "masterkey",
+    "saskey",
     "credential",
     "authorization",
     "signature",
-    "sas_key",
+    "connectionstring",
+    "connstr",
+    "bearer",
 ];
 
-/// How tokens of well-known makers begin.
-const TOKEN_PREFIXES: [&str; 12] =
-    ["AKIA", "ASIA", "AIza", "eyJ", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "dapi"];
+/// Last words of those that are written as two.
+const LAST_WORDS: [&str; 5] = ["key", "string", "phrase", "word", "code"];
 
-/// A word shorter than this is no token, whatever it begins with.
-const MIN_TOKEN_BYTES: usize = 16;
+/// Names of such options that are too short to be looked for within others.
+const SECRET_NAMES: [&str; 5] = ["sas", "sig", "pw", "auth", "userpwd"];
+
+/// What may stand before a credential in a header.
+const SCHEMES_OF_AUTHORIZATION: [&str; 8] =
+    ["bearer", "basic", "token", "digest", "negotiate", "apikey", "sharedkey", "sharedaccesssignature"];
 
 /// Whether the values of an option called `key` are credentials.
 pub(super) fn names_a_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
     // A fencing token is a number that commits carry, and guards nothing but an order.
-    key != "fencing_token" && SECRET_WORDS.iter().any(|word| key.contains(word))
+    if key.eq_ignore_ascii_case("fencing_token") {
+        return false;
+    }
+    let name = normal(key);
+    let last = key.rsplit(['_', '-', '.', ' ']).next().unwrap_or(key);
+    SECRET_WORDS.iter().any(|word| name.contains(word))
+        || SECRET_NAMES.iter().any(|name| last.eq_ignore_ascii_case(name))
+}
+
+/// `name` as it is compared: `AccountKey`, `account_key`, `account-key` and `Account Key` are one name.
+fn normal(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// Whether a name of several words that ends with `text[at..end]` holds credentials, as in `Account Key=…`.
+fn ends_a_secret(text: &str, at: usize, end: usize) -> bool {
+    let last = normal(&text[at..end]);
+    let (true, Some(before)) = (LAST_WORDS.contains(&last.as_str()), text[..at].strip_suffix(' ')) else {
+        return false;
+    };
+    let previous = before.rsplit(|c| !in_word(c)).next().unwrap_or(before);
+    let name = normal(previous) + &last;
+    !names_a_secret(previous) && SECRET_WORDS.iter().any(|word| name.ends_with(word))
 }
 
 fn in_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
 
-/// `text` without the values of options that hold credentials, and without words that are tokens by their looks; `None`
-/// where there is none.
+/// `text` without the values of options that hold credentials, and without what is one by its looks; `None` where there is
+/// none.
 pub(super) fn without_credentials(text: &str) -> Option<String> {
     let mut left = String::new();
     let mut done = 0;
     let mut at = 0;
+    let mut literals = None;
     while at < text.len() {
         let word = &text[at..at + text[at..].find(|c| !in_word(c)).unwrap_or(text.len() - at)];
         if word.is_empty() {
@@ -55,17 +93,21 @@ pub(super) fn without_credentials(text: &str) -> Option<String> {
             continue;
         }
         let end = at + word.len();
-        let secret = if names_a_secret(word) {
-            value_of(text, end)
-        } else if is_scheme_of_authorization(word) {
-            word_after(text, end).filter(|(start, end)| end - start >= MIN_TOKEN_BYTES)
-        } else if looks_like_token(word) {
-            // What is encoded in base64 goes on past the letters of a word.
-            Some((at, at + text[at..].find(ends_value).unwrap_or(text.len() - at)))
-        } else {
-            None
+        let named = || {
+            let names = names_a_secret(word) || ends_a_secret(text, at, end);
+            names.then(|| value_of(text, word, end, literals.get_or_insert_with(|| literals::literals(text)))).flatten()
         };
-        match secret {
+        let shaped = || {
+            // What is encoded in base64 goes on past the letters of a word.
+            let rest = looks_like_token(word).then(|| text[at..].find(ends_value).unwrap_or(text.len() - at));
+            rest.map(|length| (at, at + length))
+        };
+        let secret = tokens::pem(text, at, end).or_else(named).or_else(|| {
+            let follows = is_scheme_of_authorization(word) && !word.eq_ignore_ascii_case("token");
+            let after = || word_after(text, end).filter(|(start, end)| end - start >= MIN_TOKEN_BYTES);
+            follows.then(after).flatten()
+        });
+        match secret.or_else(|| tokens::password_of(text, word, end)).or_else(shaped) {
             Some((start, stop)) if &text[start..stop] != REDACTED => {
                 left.push_str(&text[done..start]);
                 left.push_str(REDACTED);
@@ -84,38 +126,91 @@ fn ends_value(c: char) -> bool {
 }
 
 fn is_scheme_of_authorization(word: &str) -> bool {
-    ["bearer", "basic"].iter().any(|scheme| word.eq_ignore_ascii_case(scheme))
+    SCHEMES_OF_AUTHORIZATION.iter().any(|scheme| word.eq_ignore_ascii_case(scheme))
 }
 
-fn looks_like_token(word: &str) -> bool {
-    word.len() >= MIN_TOKEN_BYTES && TOKEN_PREFIXES.iter().any(|prefix| word.starts_with(prefix))
-}
-
-/// Where the value lies of the option whose name ends at `end`: after `=` or `:`, or in quotes after the name in quotes,
-/// as SQL writes its options.
-fn value_of(text: &str, end: usize) -> Option<(usize, usize)> {
+/// Where the value lies of the option `name` that ends at `end`: after `=`, `:` or a comparison, or in quotes after the
+/// name, as SQL writes its options.
+fn value_of(text: &str, name: &str, end: usize, literals: &[Literal]) -> Option<(usize, usize)> {
     let after = &text[end..];
-    let unquoted = after.trim_start_matches(['"', '\'', '`']);
-    let quoted_name = unquoted.len() < after.len();
-    let rest = unquoted.trim_start();
-    let value = match rest.strip_prefix("=>").or_else(|| rest.strip_prefix(['=', ':'])) {
+    let unquoted = after.trim_start_matches(['"', '\'', '`', '\\', ']']);
+    // In prose a token is what a parser did not expect.
+    let names_quoted = unquoted.len() < after.len() || !name.eq_ignore_ascii_case("token");
+    let rest = without_cast(unquoted.trim_start());
+    let value = match after_operator(rest) {
         Some(value) => value.trim_start(),
-        None if quoted_name && rest.starts_with('\'') => rest,
+        None if names_quoted && rest.starts_with('\'') => rest,
         None => return None,
     };
     let start = text.len() - value.len();
-    let (start, stop) = match value.chars().next()? {
-        quote @ ('"' | '\'' | '`') => {
-            let inside = start + 1;
-            (inside, text[inside..].find(quote).map_or(text.len(), |at| inside + at))
+    let within = literals[..literals.partition_point(|literal| literal.start <= end)].last();
+    // A name in quotes of its own is within no text.
+    let within = within.filter(|literal| end < literal.end && start < literal.end);
+    let (start, stop) = match (value.chars().next()?, within) {
+        (quote, None) if QUOTES.contains(&quote) => (start + 1, literals::closing(text, start + 1, quote)),
+        (quote, Some(literal)) if QUOTES.contains(&quote) && quote != literal.quote => {
+            (start + 1, literals::closing(text, start + 1, quote).min(literal.end))
         }
-        '[' if value.starts_with(REDACTED) => (start, start + REDACTED.len()),
-        _ => (start, text[start..].find(ends_value).map_or(text.len(), |at| start + at)),
+        (_, Some(literal)) => (start, literal.end),
+        (_, None) if value.starts_with(REDACTED) => (start, start + REDACTED.len()),
+        (_, None) => (start, start + bare_length(value)),
     };
-    if is_scheme_of_authorization(&text[start..stop]) {
+    if within.is_none() && is_scheme_of_authorization(&text[start..stop]) {
         return word_after(text, stop).map(|(_, end)| (start, end));
     }
-    (start < stop).then_some((start, stop))
+    (start < stop && &text[start..stop] != "?").then_some((start, stop))
+}
+
+/// `rest` after the type of `name::type`.
+fn without_cast(rest: &str) -> &str {
+    rest.strip_prefix("::").map_or(rest, |cast| cast.trim_start_matches(in_word).trim_start())
+}
+
+/// What follows the operator at the start of `rest`; those that are words, only before a quoted text or a list.
+fn after_operator(rest: &str) -> Option<&str> {
+    let signs = ["=>", "==", ":=", "<>", "!=", "<=", ">=", "=", ":"];
+    if let Some(value) = signs.iter().find_map(|sign| rest.strip_prefix(sign)) {
+        return Some(value);
+    }
+    let mut rest = rest;
+    let mut is_comparison = false;
+    loop {
+        let length = rest.find(|c| !in_word(c)).unwrap_or(rest.len());
+        let word = &rest[..length];
+        if !["not", "like", "ilike", "in", "is", "to", "by"].iter().any(|known| word.eq_ignore_ascii_case(known)) {
+            return (is_comparison && rest.starts_with(['\'', '('])).then_some(rest);
+        }
+        is_comparison = true;
+        rest = rest[length..].trim_start();
+    }
+}
+
+/// How long the value is that begins without a quote, outside of any: a list or a call up to its last parenthesis, else up
+/// to a blank, but for the punctuation of a sentence.
+fn bare_length(value: &str) -> usize {
+    let word = value.find(|c| !in_word(c)).unwrap_or(value.len());
+    if value[word..].starts_with('(') {
+        return word + list_length(&value[word..]);
+    }
+    let length = value.find(|c: char| c.is_whitespace() || c == ';').unwrap_or(value.len());
+    value[..length].trim_end_matches([',', ')', ']', '}', '>', '"', '\'', '`']).len()
+}
+
+/// How long the list is in its parentheses, what is quoted in it being no part of them; all where it is not closed.
+fn list_length(list: &str) -> usize {
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(c) = list[at..].chars().next() {
+        at += c.len_utf8();
+        match c {
+            '(' => depth += 1,
+            ')' if depth == 1 => return at,
+            ')' => depth -= 1,
+            quote if QUOTES.contains(&quote) => at = (literals::closing(list, at, quote) + 1).min(list.len()),
+            _ => {}
+        }
+    }
+    list.len()
 }
 
 fn word_after(text: &str, end: usize) -> Option<(usize, usize)> {
@@ -156,10 +251,14 @@ pub(super) fn without_quoted(text: &str) -> Option<String> {
     (done > 0).then(|| left + &text[done..])
 }
 
-/// Where the quote is closed, a doubled one being part of the text; the end where it is not.
+/// Where the quote is closed, a doubled one being part of the text; the end where it is not, or where a backslash before it
+/// leaves open whether it is.
 fn closing(text: &str, from: usize, quote: char) -> usize {
     let mut at = from;
     while let Some(next) = text[at..].find(quote).map(|next| at + next) {
+        if text[from..next].ends_with('\\') {
+            break;
+        }
         if !text[next + 1..].starts_with(quote) {
             return next;
         }

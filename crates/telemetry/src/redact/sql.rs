@@ -20,7 +20,7 @@ pub(super) fn without_literals(text: &str) -> String {
             }
             '"' | '`' => copy(&mut left, rest, quoted_length(rest, c)),
             '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
-            '/' if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |end| end + 2),
+            '/' if rest.starts_with("/*") => comment_length(rest),
             '$' => match dollar_length(rest) {
                 Some(length) => {
                     left.push('?');
@@ -68,9 +68,27 @@ fn string_length(rest: &str, backslash_escapes: bool) -> usize {
     while at < bytes.len() {
         match bytes[at] {
             b'\\' if backslash_escapes => at += 2,
+            // Dialects differ on whether this quote ends the string: all that follows may be its rest.
+            b'\\' if bytes.get(at + 1) == Some(&b'\'') => return rest.len(),
             b'\'' if bytes.get(at + 1) == Some(&b'\'') => at += 2,
             b'\'' => return at + 1,
             _ => at += 1,
+        }
+    }
+    rest.len()
+}
+
+/// `/* … */`, which may hold others.
+fn comment_length(rest: &str) -> usize {
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(sign) = rest.get(at..).and_then(|left| left.find(['/', '*'])).map(|sign| at + sign) {
+        at = sign + 2;
+        match &rest.as_bytes()[sign..rest.len().min(at)] {
+            b"/*" => depth += 1,
+            b"*/" if depth == 1 => return at,
+            b"*/" => depth -= 1,
+            _ => at = sign + 1,
         }
     }
     rest.len()

@@ -63,12 +63,144 @@ fn options_that_hold_credentials_lose_their_values() {
     leaves("fencing_token=7", "fencing_token=7");
 }
 
+/// Everything that may be stored, and everything that may leave.
+#[track_caller]
+fn nowhere(text: &str) {
+    let redactor = Redactor::default();
+    let mut json = json!({ "message": text });
+    redactor.json(&mut json);
+    for left in [redactor.kept(text).into_owned(), redactor.text(text).into_owned(), json.to_string()] {
+        assert!(!left.contains("PLANTED"), "{text} → {left}");
+        assert!(left.contains("before"), "what stands before a credential stays: {left}");
+    }
+    let kept = redactor.kept(text);
+    assert_eq!(redactor.kept(&kept), kept, "twice changes nothing");
+}
+
+#[test]
+fn a_credential_is_taken_whole_however_it_is_quoted() {
+    for text in [
+        "before 'password=a''PLANTED'",
+        "before ('password' 'a''PLANTED')",
+        r"before ('password' 'a\'PLANTED')",
+        "before 'Password=a,PLANTED;Database=x'",
+        "before Password=a,PLANTED;Database=x",
+        "before 'Password=a)PLANTED&PLANTED}PLANTED'",
+        "before 'Server=x;Password=a PLANTED b;Database=x'",
+        "before password=a'PLANTED",
+        r#"before {"password": "a\"PLANTED"}"#,
+        r#"before '{"password": "a\"PLANTED"}'"#,
+        r#"before '{"password": "a''PLANTED"}'"#,
+        r#"before "{\"password\": \"a,PLANTED\"}""#,
+        r#"before {\"password\": \"a,PLANTED\"}"#,
+        "before E'password=a PLANTED'",
+        r#"before password = Utf8("a b PLANTED") x"#,
+        "before password IN ('a', 'b)PLANTED') x",
+        "before password NOT LIKE 'a PLANTED' x",
+        "before password::text = 'a PLANTED' x",
+        "before password <> 'a PLANTED' x",
+        "before CREATE USER x PASSWORD 'a PLANTED'",
+    ] {
+        nowhere(text);
+    }
+}
+
+#[test]
+fn a_credential_is_known_however_its_name_is_written() {
+    for name in [
+        "AccountKey",
+        "account_key",
+        "ACCOUNT-KEY",
+        "Account Key",
+        "SharedAccessKey",
+        "shared_access_signature",
+        "sas",
+        "sig",
+        "api.sas",
+        "ConnectionString",
+        "connection_string",
+        "connection string",
+        "apikey",
+        "ApiKey",
+        "x-api-key",
+        "passwd",
+        "pwd",
+        "Pwd",
+        "PrivateKey",
+        "private key",
+        "clientSecret",
+        "client_secret",
+        "authToken",
+        "auth_token",
+        "bearer",
+        "pass phrase",
+        "db_pass",
+        "_auth",
+        "fs.azure.account.key",
+        "storage-account-key",
+        "Ocp-Apim-Subscription-Key",
+    ] {
+        nowhere(&format!("before '{name}=PLANTED=='"));
+        nowhere(&format!("before {name}=PLANTED== after"));
+        nowhere(&format!(r#"before {{"{name}": "PLANTED"}}"#));
+        nowhere(&format!("before OPTIONS ('{name}' 'PLANTED')"));
+    }
+    for plain in [
+        "partition_key = 'EU'",
+        "primary key: id",
+        "design=flat",
+        "assignment = 1",
+        "passed: 5",
+        "path 'x'",
+        "unexpected token '(' at 5",
+        "the access key was refused",
+        "Bearer of news",
+        "ada@example.org",
+        "12:30@noon",
+        "a: b@c",
+        "hf_household_income_band",
+        "npm_downloads_per_week",
+        "'mailto:ada@example.org'",
+    ] {
+        assert_eq!(Redactor::default().kept(plain), plain);
+    }
+}
+
+#[test]
+fn a_credential_is_known_by_its_shape() {
+    for text in [
+        "before sk_live_4eC39HqLyjWPLANTED x",
+        "before npm_0aB1PLANTEDcD2eF3 x",
+        "before hf_aBcDPLANTEDeFgHiJ x",
+        "before glpat-0aB1PLANTEDcD2eF3 x",
+        "before github_pat_11AAPLANTED_x x",
+        "before sk-proj-0aB1PLANTEDc x",
+        "before '-----BEGIN PRIVATE KEY-----\nPLANTED\nPLANTED==\n-----END PRIVATE KEY-----' x",
+        r"before -----BEGIN RSA PRIVATE KEY-----\nPLANTED",
+        "before ada:PLANTED@db:5432/x",
+        "before 'ada:x''PLANTED@db:5432/x'",
+        "before ada:x/@PLANTED@db",
+        "before postgres://ada:x'PLANTED@db/y z",
+        "before 'postgres://ada:x''PLANTED@db/y'",
+        "before \"postgres://ada:1\\\"PLANTED@db/y\"",
+        "before Authorization: Digest PLANTED",
+        "before Bearer PLANTED-PLANTED-PLANTED",
+    ] {
+        nowhere(text);
+    }
+    let pem = Redactor::default().kept("a -----BEGIN X-----\nb\n-----END X----- c").into_owned();
+    assert_eq!(pem, "a [redacted] c");
+    let ports = "from ['http://localhost:4318','x@y'], s3://b/k";
+    assert_eq!(Redactor::default().kept(ports), ports);
+}
+
 #[test]
 fn quoted_values_leave_as_a_question_mark() {
     leaves("cannot cast string 'ada@x' to Int64", "cannot cast string '?' to Int64");
     leaves("x = Utf8(\"ada\")", "x = Utf8(\"?\")");
     leaves("it's the users' view `a`", "it's the users' view `a`");
     leaves("near 'SELECT it''s", "near '?");
+    leaves(r"near 'it\'s ada' in 'x'", "near '?");
 }
 
 #[test]
@@ -78,6 +210,12 @@ fn literals_of_sql_never_leave() {
     assert_eq!(sql(r"SELECT E'a\'hunter2', X'00' /* hunter2 */ FROM r"), "SELECT ?, ?  FROM r");
     assert_eq!(sql("SELECT $q$hunter2$q$, $1"), "SELECT ?, $?");
     assert_eq!(sql("SELECT \"Col 1\" FROM t WHERE n = 'hunter2"), "SELECT \"Col 1\" FROM t WHERE n = ?");
+    assert_eq!(sql(r"SELECT 'a\'hunter2', 'hunter2'"), "SELECT ?");
+    assert_eq!(sql("SELECT 1 /* a /* b */ hunter2 */ FROM t"), "SELECT ?  FROM t");
+    assert_eq!(
+        sql("SELECT 1 FROM \"s3://ada:hunter2@b/x\" WHERE password = 'x'"),
+        "SELECT ? FROM \"s3://b/x\" WHERE password = ?"
+    );
     assert_eq!(sql("SELECT name FROM t LIMIT 10"), "SELECT name FROM t LIMIT ?");
 }
 
