@@ -183,7 +183,8 @@ impl Signals {
                 .map(|(key, value)| shown(key.as_str(), &text_of(value)))
                 .collect();
             pairs.sort();
-            let name = record.event_name().filter(|name| !name.starts_with("event ")).unwrap_or("-");
+            let name = record.event_name().unwrap_or("-");
+            assert!(!name.contains(['/', '\\', ':', '.', ' ']), "a name is no place in a source: {name}");
             let severity = record.severity_text().unwrap_or_default();
             let body = record.body().map(text_of).unwrap_or_default();
             let span = span.map_or("?", |span| span.name.as_ref());

@@ -79,8 +79,11 @@ impl RedactingRecord {
 }
 
 impl LogRecord for RedactingRecord {
+    /// A contract's name is one word. `tracing` names its events after the path and line of their source, which have none here.
     fn set_event_name(&mut self, name: &'static str) {
-        self.inner.set_event_name(name);
+        if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
+            self.inner.set_event_name(name);
+        }
     }
 
     fn set_target<T: Into<Cow<'static, str>>>(&mut self, target: T) {
