@@ -107,7 +107,7 @@ async fn what_comes_back_is_what_went_in() {
     let lab = Lab::new();
     for sql in KEPT {
         let session = lab.session();
-        let (store, fresh) = (lab.store(), plan_view(&session, "v", sql, &inputs()).await.unwrap());
+        let (store, fresh) = (lab.store(), plan_view(&session, "v", *sql, &inputs()).await.unwrap());
         let first = plan(&store, &session, sql).await;
         assert!(!first.is_replayed(), "{sql}");
         assert_eq!(
