@@ -1,12 +1,13 @@
 //! Carrying decisions out: independent views at once, each after what it reads, each output after its view.
 //!
 //! *Invariant:* what became of a view or output is recorded before anything else of the run is done with it: a step is a task of
-//! its own, and a run that is interrupted drops only tasks whose end nobody was told.
+//! its own, and a run that is interrupted drops only tasks that have not begun to publish: what is committed is on record.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use alluvium_contracts::{ArtifactId, CacheInventoryEntry, LedgerEvent, OutputResult, RunId, ViewResult};
+use alluvium_contracts::{ArtifactId, CacheInventoryEntry, CacheScope, LedgerEvent, OutputResult, RunId, ViewResult};
 use alluvium_delta_cache::OutputState;
 use alluvium_ledgers::LedgerError;
 use alluvium_telemetry::view_span;
@@ -51,6 +52,21 @@ pub(crate) struct Attempt<'a> {
     pub(crate) may_retry: bool,
     pub(crate) observer: &'a dyn Observer,
     pub(crate) hooks: &'a RunHooks<'a>,
+    pub(crate) publishing: Publishing,
+}
+
+/// What has begun to publish in an attempt: from its last look at the sources until its task ends.
+#[derive(Debug, Default)]
+pub(crate) struct Publishing(Mutex<BTreeSet<(CacheScope, String)>>);
+
+impl Publishing {
+    pub(crate) fn begin(&self, scope: CacheScope, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((scope, name.to_owned()));
+    }
+
+    fn has_begun(&self, scope: CacheScope, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&(scope, name.to_owned()))
+    }
 }
 
 /// How an attempt ended.
@@ -78,22 +94,17 @@ impl Attempt<'_> {
         let limit = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let mut running = FuturesUnordered::new();
         loop {
-            if *cancel.borrow() {
-                return Ok(Ended::Interrupted);
-            }
-            if stopped_by.is_none() {
+            let is_cancelled = *cancel.borrow();
+            if stopped_by.is_none() && !is_cancelled {
                 for view in self.ready(&pending, outcomes, &unresolved, limit.saturating_sub(running.len())) {
                     pending.remove(&view);
                     self.observer.notify(&Progress::ViewStarted { name: view.clone() });
-                    running.push(self.perform(Task::View(view)));
+                    running.push(self.perform_unless(cancel.clone(), Task::View(view)));
                 }
             }
-            let done = tokio::select! {
-                biased;
-                done = running.next() => done,
-                () = cancelled(cancel) => return Ok(Ended::Interrupted),
-            };
-            let Some(done) = done else { break };
+            let Some(done) = running.next().await else { break };
+            // What gave way was not tried.
+            let Some(done) = done else { continue };
             let mut events = self.decisions.sources.events(outcomes);
             let mut next = Vec::new();
             match done {
@@ -123,16 +134,57 @@ impl Attempt<'_> {
             fail_point!("run.event.before");
             self.pipeline.ledgers.record(&events)?;
             fail_point!("run.event.after");
-            for task in next {
-                running.push(self.perform(task));
+            if !*cancel.borrow() {
+                running.extend(next.into_iter().map(|task| self.perform_unless(cancel.clone(), task)));
             }
         }
         drop(running);
+        if *cancel.borrow() {
+            self.record_published(outcomes).await?;
+            return Ok(Ended::Interrupted);
+        }
         if !unresolved.is_empty() {
             return Ok(Ended::SourcesChanged);
         }
         self.skip_rest(&pending, stopped_by.as_deref(), outcomes)?;
         Ok(Ended::Complete)
+    }
+
+    /// Performs a task, unless the caller asks to stop before it publishes: then it is dropped, and nobody was told of it. What has
+    /// begun to publish ends, however long that takes, because a commit that is nowhere on record has no run.
+    async fn perform_unless(&self, mut cancel: watch::Receiver<bool>, task: Task) -> Option<Done> {
+        let published = match &task {
+            Task::View(name) => Some((CacheScope::View, name.clone())),
+            Task::Output(_, name) => Some((CacheScope::Output, name.clone())),
+            Task::AfterView(_) | Task::AfterOutput(..) => None,
+        };
+        let mut work = pin!(self.perform(task));
+        tokio::select! {
+            biased;
+            done = &mut work => return Some(done),
+            () = cancelled(&mut cancel) => {}
+        }
+        match published {
+            Some((scope, name)) if self.publishing.has_begun(scope, &name) => Some(work.await),
+            _ => None,
+        }
+    }
+
+    /// Records what tasks published that were never told of as such: the rows of sources, and outputs that are the cache of a view.
+    async fn record_published(&self, outcomes: &mut Outcomes) -> Result<(), LedgerError> {
+        let mut events = self.decisions.sources.events(outcomes);
+        for (name, output) in &self.decisions.outputs {
+            let Some(view) = self.decisions.views.get(&output.view).filter(|view| view.is_its_output()) else {
+                continue;
+            };
+            let written = outcomes.views.get(&output.view).filter(|done| done.report.result == ViewResult::Write);
+            if let Some(written) = written.cloned()
+                && let Some(outcome) = self.output(view, output, &written).await
+            {
+                self.finish_output(outcomes, name.clone(), outcome, &mut events);
+            }
+        }
+        self.pipeline.ledgers.record(&events)
     }
 
     /// Gives an outcome to all that needs no work, binds its rows, and returns what is left.

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::decide::Decisions;
 use crate::error::{RunError, chain};
-use crate::execute::{Attempt, Ended, Outcomes, cancelled};
+use crate::execute::{Attempt, Ended, Outcomes, Publishing, cancelled};
 use crate::hooks::{HOOK, RunHooks};
 use crate::pipeline::Pipeline;
 use crate::progress::{Observer, Progress};
@@ -37,7 +37,7 @@ impl Pipeline {
     /// Brings the selected views and their outputs up to date.
     ///
     /// A view or output that fails is a result in the document, not an error. When `cancel` turns true, the run stops
-    /// what it is doing, publishes nothing more, and ends as interrupted.
+    /// what it is doing, publishes nothing more, and ends as interrupted. What it was about to commit by then, it commits and records.
     ///
     /// # Errors
     /// [`RunError`] when the pipeline is wrong, its sources cannot be pinned, or the ledgers cannot be written; nothing
@@ -114,6 +114,7 @@ impl Pipeline {
                 may_retry,
                 observer,
                 hooks,
+                publishing: Publishing::default(),
             };
             match attempt.carry_out(&mut outcomes, &mut cancel).await? {
                 Ended::SourcesChanged if may_retry => {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use alluvium_contracts::{CacheKey, CachePolicy, OutputReport, OutputResult, ShadowResult, ViewResult};
+use alluvium_contracts::{CacheKey, CachePolicy, CacheScope, OutputReport, OutputResult, ShadowResult, ViewResult};
+use alluvium_datasets::ChangedError;
 use alluvium_delta_cache::{CacheError, OutputState, PublishRequest, Published, WriteRequest, Written};
 use alluvium_telemetry::{end_span, view_span};
 use datafusion::catalog::TableProvider;
@@ -188,7 +189,7 @@ impl Attempt<'_> {
             plans.count_execution(bundle);
         }
         let watch = self.pipeline.seam.stopwatch();
-        let before_publish = || self.decisions.recheck(bundle.name());
+        let before_publish = || self.begin_publishing(bundle.name());
         let done = |result| ViewOutcome::new(decision, result, Some(reason.clone()), watch.elapsed_ms());
         match (bundle.cache_key(), decision.policy) {
             (Some(_), CachePolicy::None) => {
@@ -236,7 +237,7 @@ impl Attempt<'_> {
         let Pipeline { cache, .. } = self.pipeline;
         let bundle = &decision.bundle;
         let watch = self.pipeline.seam.stopwatch();
-        let before_publish = || self.decisions.recheck(bundle.name());
+        let before_publish = || self.begin_publishing(bundle.name());
         let request = WriteRequest {
             bundle,
             key,
@@ -294,7 +295,7 @@ impl Attempt<'_> {
     }
 
     /// Publishes one output of a view that is done; none when a source changed meanwhile.
-    async fn output(
+    pub(crate) async fn output(
         &self,
         decision: &ViewDecision,
         output: &OutputDecision,
@@ -337,11 +338,12 @@ impl Attempt<'_> {
         let reason =
             reason.or_else(|| distrusted.then(|| "its view's entry held other rows than it should".to_owned()));
         let source = Arc::clone(&decision.reference) as Arc<dyn TableProvider>;
-        let before_publish = || match decision.is_kept() {
+        let recheck = || match decision.is_kept() {
             // The rows come from an entry, whose key says what they are, whatever has become of the sources since.
             true => Ok(()),
             false => self.decisions.recheck(decision.bundle.name()),
         };
+        let before_publish = || recheck().inspect(|()| self.publishing.begin(CacheScope::Output, &output.target.name));
         let request = self.publication(output, decision, Some(source));
         let request = PublishRequest { fresh: request.fresh || distrusted, ..request };
         match self.pipeline.cache.publish(&self.decisions.session, request, &before_publish).await {
@@ -353,7 +355,7 @@ impl Attempt<'_> {
                 }
                 Some(outcome)
             }
-            Err(_) if self.may_retry && before_publish().is_err() => None,
+            Err(_) if self.may_retry && recheck().is_err() => None,
             Err(error) => {
                 let reason = Some(chain(&error));
                 let mut outcome = output_outcome(output, OutputResult::Error, reason, watch.elapsed_ms());
@@ -361,6 +363,11 @@ impl Attempt<'_> {
                 Some(outcome)
             }
         }
+    }
+
+    /// The last look at the sources of a view before it is published; after it the task ends, whoever asks it to stop.
+    fn begin_publishing(&self, view: &str) -> Result<(), ChangedError> {
+        self.decisions.recheck(view).inspect(|()| self.publishing.begin(CacheScope::View, view))
     }
 
     fn publication<'r>(

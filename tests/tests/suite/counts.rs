@@ -218,6 +218,43 @@ async fn after_a_run_that_was_killed_anywhere() {
     assert!(unrecorded >= 5, "points between a commit and its event: {unrecorded}");
 }
 
+/// A run that is asked to stop gives up what it has not begun to publish, and has the rest on record: rows and manifest.
+#[tokio::test]
+async fn after_a_run_that_was_interrupted_anywhere() {
+    for point in [
+        "view.files.written",
+        "view.commit.before",
+        "view.commit.after",
+        "view.published",
+        "run.event.before",
+        "run.event.after",
+        "output.files.written",
+        "output.commit.before",
+        "output.commit.after",
+        "output.published",
+    ] {
+        for hit in 1..=2 {
+            let lab = lab();
+            let (stop, cancel) = tokio::sync::watch::channel(false);
+            let reached = std::sync::atomic::AtomicU32::new(0);
+            let ask = move || {
+                if reached.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1 == hit {
+                    stop.send_replace(true);
+                }
+            };
+            fail::cfg_callback(point, ask).unwrap();
+            let document = lab.open().run(RunOptions::default(), &alluvium_runs::Silent, cancel).await.unwrap();
+            fail::remove(point);
+            assert_eq!(document.result, RunResult::Interrupted, "{point}#{hit}");
+            let what = format!("{point}#{hit}, interrupted");
+            let writes = agree(&lab, &what).await;
+            let named = number(&lab, "select count(*) as n from alluvium.run_commits").await;
+            assert_eq!(named, total(&writes), "{what}: the commits that its manifest names");
+            assert_eq!(run(&lab.open()).await.result, RunResult::Succeeded, "{what}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn after_eight_runs_at_once() {
     let lab = lab();
