@@ -20,9 +20,9 @@
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{
-    CacheArtifact, CacheInventoryEntry, CacheRunSummary, CacheSnapshotEntry, CdfCursor, Contract, DatasetSpec,
-    DeltaWritePolicy, Encoding, Envelope, EnvelopeError, LedgerEvent, Limits, PlanBundleArtifact, RunCommit, RunId,
-    RunManifest, RunResult, StoreId,
+    CacheArtifact, CacheCommitMetadata, CacheInventoryEntry, CacheRunSummary, CacheSnapshotEntry, CdfCursor, Contract,
+    DatasetSpec, DeltaWritePolicy, Encoding, Envelope, EnvelopeError, LedgerEvent, Limits, PlanBundleArtifact,
+    RunCommit, RunId, RunManifest, RunResult, StoreId,
 };
 use alluvium_disk_kv_cache::{Order, ReadTxn, Store, StoreError, WriteTxn};
 use alluvium_telemetry::Seam;
@@ -67,8 +67,8 @@ pub(crate) struct Queued {
 pub struct Testimony {
     /// The rows of what it wrote, whether it recorded them or not.
     pub writes: Vec<CacheInventoryEntry>,
-    /// The commits themselves, for its manifest.
-    pub commits: Vec<RunCommit>,
+    /// The commits themselves, for its manifest, each with what it says of itself, where that can be read.
+    pub commits: Vec<(RunCommit, Option<CacheCommitMetadata>)>,
 }
 
 /// A consumer has read on.
@@ -263,8 +263,8 @@ impl Queue {
                 if let Some(bytes) = txn.get(META, &run_key(MANIFEST, run_id))? {
                     // One that does not decode is lost with the run; its summary is not.
                     if let Ok(begun) = payload::<RunManifest>(bytes) {
-                        let begun = RunManifest { commits: testimony.commits.clone(), ..begun };
-                        events.push(LedgerEvent::RunManifests(Box::new(row.killed_manifest(begun, found_unix_ms))));
+                        let manifest = row.killed_manifest(begun, &testimony.commits, found_unix_ms);
+                        events.push(LedgerEvent::RunManifests(Box::new(manifest)));
                     }
                 }
                 events.push(LedgerEvent::CacheRuns(row.killed(run_id, found_unix_ms)));

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_contracts::{
-    CacheInventoryEntry, CacheRunSummary, CacheScope, OutputResult, RunId, RunManifest, RunOutput, RunResult, RunView,
-    ViewResult,
+    CacheCommitMetadata, CacheInventoryEntry, CacheRunSummary, CacheScope, Contract as _, OutputResult,
+    PlanBundleArtifact, RunCommit, RunId, RunManifest, RunOutput, RunResult, RunView, ViewResult,
 };
 use serde::{Deserialize, Serialize};
 
@@ -106,13 +106,44 @@ impl RunRow {
         }
     }
 
-    /// What a run that was killed had done of what it began with. Views whose rows were never recorded are left out.
-    pub(crate) fn killed_manifest(&self, begun: RunManifest, found_unix_ms: i64) -> RunManifest {
+    /// What a run that was killed had done of what it began with, and what its commits say that events do not. Views whose rows were
+    /// never recorded are left out.
+    pub(crate) fn killed_manifest(
+        &self,
+        begun: RunManifest,
+        commits: &[(RunCommit, Option<CacheCommitMetadata>)],
+        found_unix_ms: i64,
+    ) -> RunManifest {
+        let (mut views, mut outputs) = (self.views.clone(), self.outputs.clone());
+        let mut artifact_ids = begun.artifact_ids.unwrap_or_default();
+        for (commit, said) in commits {
+            let view = match commit.cache_scope {
+                CacheScope::View => commit.name.clone(),
+                CacheScope::Output => match outputs.get_mut(&commit.name) {
+                    Some(output) if output.delta_version == Some(commit.delta_version) => {
+                        output.table_id = Some(commit.table_id.clone());
+                        output.content_hash = said.as_ref().and_then(|said| said.content_hash);
+                        output.view.clone()
+                    }
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            let Some(said) = said else { continue };
+            // The one document that a commit names is the plan of its view.
+            let plan = said.artifact_ids.first();
+            artifact_ids.extend(plan.map(|plan| (format!("{} {view}", PlanBundleArtifact::KIND), *plan)));
+            if let Some(view) = views.get_mut(&view).filter(|view| view.cache_key == said.cache_key) {
+                view.stability = said.stability;
+            }
+        }
         RunManifest {
             finished_unix_ms: found_unix_ms,
             result: RunResult::Killed,
-            views: self.views.values().cloned().collect(),
-            outputs: self.outputs.values().cloned().collect(),
+            views: views.into_values().collect(),
+            outputs: outputs.into_values().collect(),
+            commits: commits.iter().map(|(commit, _)| commit.clone()).collect(),
+            artifact_ids: Some(artifact_ids).filter(|ids| !ids.is_empty()),
             ..begun
         }
     }

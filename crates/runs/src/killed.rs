@@ -34,7 +34,7 @@ impl Pipeline {
                 for entry in entries {
                     let table = self.root.path().join(&entry.dir);
                     let commit = manifest::commit(entry.scope.word(), &entry.view, &entry.dir, &table, Some(0));
-                    testimony.commits.extend(commit);
+                    testimony.commits.extend(commit.map(|commit| (commit, manifest::metadata(&table, 0))));
                     testimony.writes.push(of_entry(&entry));
                 }
             }
@@ -56,13 +56,8 @@ impl Pipeline {
                     });
                 }
                 testimony.writes.push(row);
-                testimony.commits.extend(manifest::commit(
-                    CacheScope::Output,
-                    &name,
-                    &output.path,
-                    &table,
-                    Some(version),
-                ));
+                let commit = manifest::commit(CacheScope::Output, &name, &output.path, &table, Some(version));
+                testimony.commits.extend(commit.map(|commit| (commit, Some(metadata))));
             }
         }
         testimony

@@ -190,7 +190,7 @@ pub(crate) fn commit(
 }
 
 /// What a version says of itself, where it is one of ours.
-fn metadata(table: &Path, version: u64) -> Option<CacheCommitMetadata> {
+pub(crate) fn metadata(table: &Path, version: u64) -> Option<CacheCommitMetadata> {
     let info = alluvium_write_policy::commit_info(table, version).ok()?;
     CacheCommitMetadata::from_commit_info(&info).ok()?
 }

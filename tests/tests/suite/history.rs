@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use alluvium_contracts::{
     CacheArtifact, CacheCommitMetadata, CacheScope, ComponentChange, Contract, DatasetSpec, DeltaStatsDecision,
     DeltaWritePolicy, Encoding, InputKind, MissExplanation, OutputResult, PlanBundleArtifact, ProtocolReport,
-    ReplayDocument, RunCommit, RunResult, ViewCacheArtifact, ViewResult, WriteReport, contract, validate,
+    ReplayDocument, RunCommit, RunResult, Stability, ViewCacheArtifact, ViewResult, WriteReport, contract, validate,
 };
 use alluvium_ledgers::decode_rows;
 use alluvium_runs::{Pipeline, RunError, RunName};
@@ -196,6 +196,26 @@ async fn every_document_decodes_by_its_contract_and_a_miss_says_why() {
     let ids = manifest.artifact_ids.unwrap();
     assert_eq!(ids["write_report large"], of_output(WriteReport::KIND).artifact_id);
     assert_eq!(ids["dataset_spec events"], of_output(DatasetSpec::KIND).artifact_id, "kept by the run before");
+}
+
+/// A run that was killed right after a commit says of it what the commit says: rows, table, plan, and whether rows have to be the same.
+#[tokio::test]
+async fn the_manifest_of_a_killed_run_says_what_its_commits_say() {
+    let lab = crate::crash::lab();
+    lab.edit("alluvium.toml", "sum(k) as total", "sum(k * 0.1::double) as total");
+    assert!(crate::crash::crashes(&lab, "output.commit.after", 1));
+    let pipeline = lab.open();
+    let manifest = pipeline.manifest_of(&RunName::Latest).await.unwrap();
+    assert_eq!(manifest.result, RunResult::Killed);
+    let [output] = manifest.outputs.as_slice() else { panic!("{manifest:?}") };
+    let info = commit_info(&lab.path("out/second"), output.delta_version.unwrap()).unwrap();
+    let metadata = CacheCommitMetadata::from_commit_info(&info).unwrap().unwrap();
+    assert!(output.content_hash.is_some() && output.content_hash == metadata.content_hash, "{output:?}");
+    assert_eq!(output.table_id, alluvium_write_policy::table_id(&lab.path("out/second")).unwrap());
+    let ids = manifest.artifact_ids.as_ref().unwrap();
+    assert_eq!(metadata.artifact_ids, [ids["plan_bundle_artifact second"]]);
+    let stability: Vec<_> = manifest.views.iter().map(|view| (view.name.as_str(), view.stability)).collect();
+    assert_eq!(stability, [("first", Some(Stability::Exact)), ("second", Some(Stability::Unstable))]);
 }
 
 #[tokio::test]

@@ -298,11 +298,22 @@ fn is_kept(view: &RunView, manifest: &RunManifest) -> bool {
 }
 
 fn compared(view: &RunView, expected: Result<Rows, String>, found: Result<Rows, String>) -> ReplayedView {
-    let unstable = view.stability == Some(Stability::Unstable) || view.cache_key.is_none();
+    let reasons = || match view.reasons.as_slice() {
+        // The manifest of a killed run knows of its views what commits say.
+        [] => "two executions may give other rows".to_owned(),
+        reasons => reasons.join("; "),
+    };
+    let may_differ = match view.stability {
+        Some(Stability::Exact) => view.cache_key.is_none().then(reasons),
+        Some(Stability::Unstable) => Some(reasons()),
+        None => Some("the run was killed before it recorded whether its rows must be the same each time".to_owned()),
+    };
     let (result, reason) = match (&expected, &found) {
         (Ok(expected), Ok(found)) if expected == found => (ReplayResult::Same, None),
-        (Ok(_), Ok(_)) if unstable => (ReplayResult::Unstable, Some(view.reasons.join("; "))),
-        (Ok(_), Ok(_)) => (ReplayResult::Different, None),
+        (Ok(_), Ok(_)) => match may_differ {
+            Some(why) => (ReplayResult::Unstable, Some(why)),
+            None => (ReplayResult::Different, None),
+        },
         (Err(why), _) => (ReplayResult::Unreplayable, Some(why.clone())),
         (_, Err(why)) => (ReplayResult::Unreplayable, Some(why.clone())),
     };
@@ -433,4 +444,28 @@ fn failed<E: std::error::Error + Send + Sync + 'static>(
     why: &'static str,
 ) -> impl FnOnce(E) -> RunError {
     move |error| RunError::Replay { run_id, why, source: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use alluvium_contracts::Contract as _;
+
+    use super::*;
+
+    /// A killed run may have come to say nothing of a view but that it was there.
+    #[test]
+    fn only_rows_that_have_to_be_the_same_are_different() {
+        let rows = |text: &[u8]| Ok((RowsDigest::of(text), 1));
+        let view = RunManifest::example().views.remove(0);
+        let result = |stability| {
+            let view =
+                RunView { stability, cache_key: Some(alluvium_contracts::CacheKey::of(b"view")), ..view.clone() };
+            let replayed = compared(&view, rows(b"then"), rows(b"now"));
+            assert!(replayed.result == ReplayResult::Different || replayed.reason.is_some(), "{replayed:?}");
+            replayed.result
+        };
+        assert_eq!(result(Some(Stability::Exact)), ReplayResult::Different);
+        assert_eq!(result(Some(Stability::Unstable)), ReplayResult::Unstable);
+        assert_eq!(result(None), ReplayResult::Unstable);
+    }
 }
