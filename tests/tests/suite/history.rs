@@ -364,6 +364,19 @@ mod replay {
         assert_eq!(input.state, if files.is_empty() { ReplayInputState::Unchanged } else { ReplayInputState::Gone });
     }
 
+    /// Nothing is not the same as nothing.
+    #[tokio::test]
+    async fn a_run_that_left_no_rows_is_not_the_same_and_names_its_views() {
+        let lab = lab();
+        lab.edit("alluvium.toml", "sum(k) as k", "sum(k / (k - k)) as k");
+        assert_eq!(run(&lab.open()).await.result, RunResult::Failed);
+        let replayed = replay(&lab.open()).await;
+        assert_eq!((replayed.result, replayed.views.len()), (ReplayResult::Unreplayable, 0), "{replayed:?}");
+        let told = |what: &str| replayed.notices.iter().any(|notice| notice.starts_with(what));
+        assert!(told("nothing is compared") && told("`totals` is not compared: it failed"), "{replayed:?}");
+        assert!(told("`large` is not compared: the run skipped it"), "{replayed:?}");
+    }
+
     #[tokio::test]
     async fn what_may_differ_is_called_unstable() {
         let lab = lab();

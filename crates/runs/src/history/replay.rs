@@ -35,7 +35,8 @@ impl Pipeline {
     /// among the run's documents.
     ///
     /// An input that is not what it was makes the run `unreplayable`: nothing is executed then, and each such input is named. Files that
-    /// came beside those that it read are no change of it, but for a source with partition columns.
+    /// came beside those that it read are no change of it, but for a source with partition columns. A run that kept the rows of no view
+    /// is `unreplayable`, too. Views that had no rows in the run are named in the notices.
     ///
     /// # Examples
     /// ```
@@ -66,7 +67,8 @@ impl Pipeline {
     ) -> Result<ReplayDocument, RunError> {
         let manifest = self.manifest_of(run).await?;
         let inputs = self.replay_inputs(&manifest).await?;
-        let notices = self.replay_notices(&manifest);
+        let mut notices = self.replay_notices(&manifest);
+        notices.extend(uncompared(&manifest));
         let views = match inputs.iter().all(|input| input.state == ReplayInputState::Unchanged) {
             true => self.replay_views(&manifest, scratch, cancel).await?,
             false => Vec::new(),
@@ -74,7 +76,8 @@ impl Pipeline {
         let replayable = views.iter().map(|view| view.result).max_by_key(|result| badness(*result));
         let result = match inputs.iter().find(|input| input.state != ReplayInputState::Unchanged) {
             Some(_) => ReplayResult::Unreplayable,
-            None => replayable.unwrap_or(ReplayResult::Same),
+            // A run that left nothing to compare is not the same as anything.
+            None => replayable.unwrap_or(ReplayResult::Unreplayable),
         };
         let document = ReplayDocument { run_id: manifest.run_id, result, inputs, views, notices };
         let kept = CacheArtifact::of(manifest.run_id, self.seam.unix_ms(), "replay", document.clone());
@@ -295,6 +298,29 @@ fn is_kept(view: &RunView, manifest: &RunManifest) -> bool {
     let was_there = !matches!(view.result, ViewResult::Error | ViewResult::Skipped);
     let published = manifest.outputs.iter().any(|output| output.view == view.name && output.delta_version.is_some());
     was_there && (view.cache_path.is_some() || published)
+}
+
+/// What a run left nothing to compare of, by name: views that gave it no rows; and where it kept the rows of none, every view.
+fn uncompared(manifest: &RunManifest) -> Vec<String> {
+    let is_bare = !manifest.views.iter().any(|view| is_kept(view, manifest));
+    let without_rows = manifest.resolved_sql.keys().filter_map(|name| {
+        let why = match manifest.views.iter().find(|view| view.name == *name) {
+            None => "the run came to no rows of it".to_owned(),
+            Some(RunView { result: ViewResult::Skipped, .. }) => "the run skipped it".to_owned(),
+            Some(RunView { result: ViewResult::Error, reasons, .. }) => match reasons.last() {
+                Some(reason) => format!("it failed in the run: {reason}"),
+                None => "it failed in the run".to_owned(),
+            },
+            Some(_) if is_bare => "the run kept no rows of it".to_owned(),
+            Some(_) => return None,
+        };
+        Some(format!("`{name}` is not compared: {why}"))
+    });
+    is_bare
+        .then(|| "nothing is compared: the run kept the rows of no view".to_owned())
+        .into_iter()
+        .chain(without_rows)
+        .collect()
 }
 
 fn compared(view: &RunView, expected: Result<Rows, String>, found: Result<Rows, String>) -> ReplayedView {
