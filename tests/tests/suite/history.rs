@@ -377,6 +377,26 @@ mod replay {
         assert!(told("`large` is not compared: the run skipped it"), "{replayed:?}");
     }
 
+    /// Before it is read again, and after: no view is different for it.
+    #[tokio::test]
+    async fn an_input_that_changes_while_a_run_is_replayed_is_named() {
+        for point in ["replay.inputs.compared", "replay.run.ended"] {
+            let lab = lab();
+            run(&lab.open()).await;
+            let file = lab.path("data/one.parquet");
+            fail::cfg_callback(point, move || crate::lab::write_parquet(&file, &[(1, "a"), (5, "b")])).unwrap();
+            let replayed = replay(&lab.open()).await;
+            fail::remove(point);
+            assert_eq!(
+                (replayed.result, replayed.views.len()),
+                (ReplayResult::Unreplayable, 0),
+                "{point}: {replayed:?}"
+            );
+            let [input] = replayed.inputs.as_slice() else { panic!("{replayed:?}") };
+            assert_eq!((input.name.as_str(), input.state), ("events", ReplayInputState::Changed), "{point}");
+        }
+    }
+
     #[tokio::test]
     async fn what_may_differ_is_called_unstable() {
         let lab = lab();

@@ -14,6 +14,7 @@ use alluvium_plans::engine_versions;
 use alluvium_profile::Session;
 use alluvium_write_policy::{ReadError, active_files};
 use datafusion::common::utils::quote_identifier;
+use fail::fail_point;
 use tokio::sync::watch;
 
 use super::RunName;
@@ -34,7 +35,8 @@ impl Pipeline {
     /// that the run kept, as its entry or as a version of its output, with those that the replay gave. What came of it is recorded
     /// among the run's documents.
     ///
-    /// An input that is not what it was makes the run `unreplayable`: nothing is executed then, and each such input is named. Files that
+    /// An input that is not what it was makes the run `unreplayable`: nothing is executed then, and each such input is named. So does one
+    /// that changes while it is replayed: then nothing is compared. Files that
     /// came beside those that it read are no change of it, but for a source with partition columns. A run that kept the rows of no view
     /// is `unreplayable`, too. Views that had no rows in the run are named in the notices.
     ///
@@ -66,13 +68,20 @@ impl Pipeline {
         cancel: watch::Receiver<bool>,
     ) -> Result<ReplayDocument, RunError> {
         let manifest = self.manifest_of(run).await?;
-        let inputs = self.replay_inputs(&manifest).await?;
+        let mut inputs = self.replay_inputs(&manifest).await?;
         let mut notices = self.replay_notices(&manifest);
         notices.extend(uncompared(&manifest));
-        let views = match inputs.iter().all(|input| input.state == ReplayInputState::Unchanged) {
-            true => self.replay_views(&manifest, scratch, cancel).await?,
-            false => Vec::new(),
-        };
+        let is_unchanged =
+            |inputs: &[ReplayInput]| inputs.iter().all(|input| input.state == ReplayInputState::Unchanged);
+        fail_point!("replay.inputs.compared");
+        let mut views = Vec::new();
+        if is_unchanged(&inputs) {
+            let (compared, read) = self.replay_views(&manifest, scratch, cancel).await?;
+            // What was read is what was pinned for that, which may have become another since it was looked at; or has by now.
+            inputs = self.replay_inputs(&manifest).await?;
+            tell_reread(&mut inputs, &manifest.delta_inputs, &read);
+            views = if is_unchanged(&inputs) { compared } else { views };
+        }
         let replayable = views.iter().map(|view| view.result).max_by_key(|result| badness(*result));
         let result = match inputs.iter().find(|input| input.state != ReplayInputState::Unchanged) {
             Some(_) => ReplayResult::Unreplayable,
@@ -204,12 +213,13 @@ impl Pipeline {
         notices
     }
 
+    /// The views beside what the run left of them, and what was read for that.
     async fn replay_views(
         &self,
         manifest: &RunManifest,
         scratch: Option<&Path>,
         cancel: watch::Receiver<bool>,
-    ) -> Result<Vec<ReplayedView>, RunError> {
+    ) -> Result<(Vec<ReplayedView>, Vec<DeltaInputPin>), RunError> {
         let run_id = manifest.run_id;
         let scratch = match scratch {
             Some(dir) => tempfile::Builder::new().prefix("alluvium-replay-").tempdir_in(dir),
@@ -231,6 +241,8 @@ impl Pipeline {
         let options = RunOptions { keep_going: true, ..RunOptions::default() };
         // Boxed: a run within a run would make the future as large as both.
         let document = Box::pin(again.run(options, &Silent, cancel)).await?;
+        fail_point!("replay.run.ended");
+        let read = again.manifest_of(&RunName::Latest).await?.delta_inputs;
         let session = self.sessions.build()?;
         // No entry goes while its rows are compared.
         let _reading = self.cache.begin_reading()?;
@@ -246,7 +258,7 @@ impl Pipeline {
             };
             views.push(compared(view, expected, found));
         }
-        Ok(views)
+        Ok((views, read))
     }
 
     /// The rows that the run left of a view: as it digested them then, else as they are in a table; or why there are none any more.
@@ -285,6 +297,27 @@ impl Pipeline {
         let table = self.delta_table(session, name, &path, Some(version)).await?;
         let rows = session.context().read_table(table).map_err(RunError::execute)?;
         rows_digest(rows.execute_stream().await.map_err(RunError::execute)?).await.map_err(RunError::execute)
+    }
+}
+
+/// Says of inputs which of them were read with another content than `then`.
+fn tell_reread(inputs: &mut [ReplayInput], then: &[DeltaInputPin], read: &[DeltaInputPin]) {
+    // The same files may be called otherwise where they are named one by one.
+    let content = |pin: &DeltaInputPin| {
+        let files = pin.files.iter();
+        let mut files: Vec<_> = files.map(|file| (file.content_digest, file.object_version.clone())).collect();
+        files.sort_unstable();
+        (pin.version, pin.commit_digest, files)
+    };
+    for input in inputs.iter_mut().filter(|input| input.state == ReplayInputState::Unchanged) {
+        let of = |pins: &'_ [DeltaInputPin]| pins.iter().find(|pin| pin.name == input.name).cloned();
+        if let (Some(then), Some(read)) = (of(then), of(read))
+            && then.pin != read.pin
+            && content(&then) != content(&read)
+        {
+            input.state = ReplayInputState::Changed;
+            input.reason = Some("it changed while the run was replayed, and was read so".to_owned());
+        }
     }
 }
 
