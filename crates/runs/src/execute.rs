@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alluvium_contracts::{ArtifactId, CacheInventoryEntry, CacheScope, LedgerEvent, OutputResult, RunId, ViewResult};
+use alluvium_contracts::{
+    ArtifactId, CacheInventoryEntry, CachePolicy, CacheScope, LedgerEvent, OutputResult, RunId, ViewResult,
+};
 use alluvium_delta_cache::OutputState;
 use alluvium_ledgers::LedgerError;
 use alluvium_telemetry::view_span;
@@ -30,11 +32,55 @@ pub(crate) struct Outcomes {
     pub(crate) outputs: BTreeMap<String, OutputOutcome>,
     /// What the inventory says of the kept sources whose rows were needed.
     pub(crate) sources: BTreeMap<String, CacheInventoryEntry>,
+    /// What the first attempt wrote and the second wrote again otherwise.
+    pub(crate) superseded: Vec<Superseded>,
     /// The documents that were kept, by what they are and what they are about.
     pub(crate) artifacts: BTreeMap<String, ArtifactId>,
 }
 
+/// A commit of the run that is not the last one of what it is of.
+#[derive(Debug)]
+pub(crate) struct Superseded {
+    pub(crate) scope: CacheScope,
+    pub(crate) name: String,
+    /// Of an output as it is declared; of an entry relative to the cache root.
+    pub(crate) path: String,
+    pub(crate) version: Option<u64>,
+}
+
 impl Outcomes {
+    /// Puts an outcome in the place of an earlier one, whose commit stays one of the run.
+    fn put_view(&mut self, view: &str, outcome: ViewOutcome) {
+        if let Some(earlier) = self.views.insert(view.to_owned(), outcome)
+            && (earlier.report.result, earlier.report.cache_policy) == (ViewResult::Write, CachePolicy::DeltaStaging)
+            && let Some(path) = earlier.cache_path
+        {
+            let (name, version) = (view.to_owned(), earlier.delta_version);
+            self.superseded.push(Superseded { scope: CacheScope::View, name, path, version });
+        }
+    }
+
+    /// As [`put_view`](Self::put_view).
+    fn put_output(&mut self, output: String, outcome: OutputOutcome) {
+        if let Some(earlier) = self.outputs.insert(output, outcome).map(|earlier| earlier.report)
+            && earlier.result == OutputResult::Write
+        {
+            let (name, path, version) = (earlier.name, earlier.path, earlier.delta_version);
+            self.superseded.push(Superseded { scope: CacheScope::Output, name, path, version });
+        }
+    }
+
+    /// As [`put_view`](Self::put_view), of the rows of a source.
+    pub(crate) fn put_source(&mut self, source: &str, row: CacheInventoryEntry) {
+        if let Some(earlier) = self.sources.insert(source.to_owned(), row)
+            && earlier.result == ViewResult::Write
+            && let Some(path) = earlier.cache_path
+        {
+            let (name, version) = (source.to_owned(), earlier.delta_version);
+            self.superseded.push(Superseded { scope: CacheScope::Dataset, name, path, version });
+        }
+    }
+
     /// The class of the first failure, by name.
     pub(crate) fn error_type(&self) -> Option<&'static str> {
         let views = self.views.values().map(|view| view.error_type);
@@ -237,7 +283,7 @@ impl Attempt<'_> {
             events.extend(self.documents(unix_ms).of_view(decision, &mut outcomes.artifacts));
         }
         self.observer.notify(&Progress::ViewFinished(outcome.report.clone()));
-        outcomes.views.insert(view.to_owned(), outcome);
+        outcomes.put_view(view, outcome);
     }
 
     fn finish_output(
@@ -261,7 +307,7 @@ impl Attempt<'_> {
             }
         }
         self.observer.notify(&Progress::OutputFinished(outcome.report.clone()));
-        outcomes.outputs.insert(output, outcome);
+        outcomes.put_output(output, outcome);
     }
 
     fn documents(&self, unix_ms: i64) -> Documents<'_> {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::decide::{Decisions, OutputDecision, ViewDecision};
-use crate::execute::Outcomes;
+use crate::execute::{Outcomes, Superseded};
 use crate::pipeline::Pipeline;
 use crate::report::{OutputOutcome, ViewOutcome};
 use crate::sources;
@@ -92,6 +92,10 @@ impl Pipeline {
     pub(crate) fn ended(&self, begun: RunManifest, decisions: &Decisions, outcomes: &Outcomes) -> RunManifest {
         let mut manifest =
             RunManifest { artifact_ids: Some(outcomes.artifacts.clone()).filter(|ids| !ids.is_empty()), ..begun };
+        for Superseded { scope, name, path, version } in &outcomes.superseded {
+            let root = if *scope == CacheScope::Output { self.project.dir() } else { self.root.path() };
+            manifest.commits.extend(commit(*scope, name, path, &root.join(path), *version));
+        }
         for name in &decisions.graph.order {
             let (Some(decision), Some(outcome)) = (decisions.views.get(name), outcomes.views.get(name)) else {
                 continue;

@@ -138,7 +138,7 @@ impl Sources {
             if outcomes.sources.get(name).is_some_and(|known| known.cache_key == row.cache_key) {
                 continue;
             }
-            outcomes.sources.insert(name.clone(), row.clone());
+            outcomes.put_source(name, row.clone());
             events.push(LedgerEvent::CacheInventory(row.clone()));
         }
         events

@@ -255,6 +255,45 @@ async fn after_a_run_that_was_interrupted_anywhere() {
     }
 }
 
+/// A source that changes while it is read has its views computed again; what was published before that is a commit of the run, too.
+#[tokio::test]
+async fn after_a_run_that_was_tried_again() {
+    let lab = Lab::new(
+        r#"
+[sources.events]
+format = "parquet"
+path = "data/events.parquet"
+
+[views.first]
+sql = "select k, s from events"
+cache = "delta_output"
+
+[views.second]
+sql = "select f.s, e.k from first f join events e on f.s = e.s"
+
+[outputs.first]
+view = "first"
+path = "out/first"
+"#,
+    );
+    lab.parquet("data/events.parquet", &[(1, "a"), (2, "b")]);
+    let (file, is_changed) = (lab.path("data/events.parquet"), std::sync::atomic::AtomicBool::new(false));
+    let change = move || {
+        if !is_changed.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            crate::lab::write_parquet(&file, &[(1, "a"), (2, "b"), (3, "c")]);
+        }
+    };
+    fail::cfg_callback("output.published", change).unwrap();
+    let document = run(&lab.open()).await;
+    fail::remove("output.published");
+    assert_eq!(document.result, RunResult::Succeeded, "{document:#?}");
+    let writes = commits(&lab);
+    assert_eq!(writes.get(&(document.run_id, CacheScope::Output)), Some(&2), "published twice: {writes:?}");
+    assert_eq!(writes, rows(&lab).await);
+    let named = number(&lab, "select count(*) as n from alluvium.run_commits").await;
+    assert_eq!(named, total(&writes), "the commits that its manifest names");
+}
+
 #[tokio::test]
 async fn after_eight_runs_at_once() {
     let lab = lab();
