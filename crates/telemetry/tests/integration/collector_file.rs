@@ -97,7 +97,7 @@ fn a_deprecated_name_and_a_misspelt_key_are_found() {
         ("allow_all_keys:", "allow_all:", "processors.redaction.allow_all: no such key"),
         ("threshold_ms:", "threshold:", "policies.latency.threshold: no such key"),
         ("aggregation_cardinality_limit:", "dimensions_cache_size:", "dimensions_cache_size: no such key"),
-        ("decision_wait: 10s", "decision_wait: {}", "decision_wait: a value of another shape"),
+        ("decision_wait: 1h", "decision_wait: {}", "decision_wait: a value of another shape"),
     ] {
         let text = read("collector.yaml");
         assert!(text.contains(good), "{good}");
@@ -130,6 +130,13 @@ fn pipelines_use_what_is_declared_and_count_before_they_sample() {
     assert!(of("traces/in", "exporters").contains(&"span_metrics"));
     assert!(!of("traces/in", "processors").contains(&"tail_sampling"), "what is sampled first is counted wrong");
     assert_eq!(of("traces/out", "processors"), ["tail_sampling"]);
+    assert!(of("metrics", "processors").contains(&"resource"), "or every run makes new series");
+    assert_eq!(collector["processors"]["resource"]["attributes"][0]["key"], "service.instance.id");
+    assert_eq!(
+        collector["processors"]["tail_sampling"]["decision_wait"], "1h",
+        "or long runs are judged before their end"
+    );
+    assert!(collector["processors"]["tail_sampling"]["num_traces"].is_u64(), "what waits is bounded");
     assert_eq!(collector["processors"]["redaction"]["allow_all_keys"], Value::Bool(true), "or it strips everything");
 }
 
@@ -202,12 +209,26 @@ fn dashboard_and_alerts_ask_for_what_there_is() {
         .collect();
     let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
     assert_eq!(ids.len(), panels.len(), "panels have ids of their own");
+    let queries_of_panels = queries.len();
+    let windows = Regex::new(r"increase\([^\[]*\[(\w+)\]").unwrap();
+    let offsets = Regex::new(r"offset (\w+)").unwrap();
     let alerts = yaml(&read("alerts.yaml"));
     for group in alerts["groups"].as_sequence().unwrap() {
         for rule in group["rules"].as_sequence().unwrap() {
             assert!(rule["alert"].is_string() && rule["annotations"]["summary"].is_string(), "{rule:?}");
             queries.push(rule["expr"].as_str().unwrap().to_owned());
         }
+    }
+
+    for (alert, query) in alerts["groups"][0]["rules"].as_sequence().unwrap().iter().zip(&queries[queries_of_panels..])
+    {
+        // Series of the Collector outlive the runs that they count.
+        assert!(!query.contains("absent_over_time"), "{alert:?}");
+        let windows: BTreeSet<&str> =
+            windows.captures_iter(query).map(|found| found.get(1).unwrap().as_str()).collect();
+        let offsets: BTreeSet<&str> =
+            offsets.captures_iter(query).map(|found| found.get(1).unwrap().as_str()).collect();
+        assert!(offsets.is_subset(&windows), "a series is new in the window that is counted: {query}");
     }
 
     let mut metrics: BTreeSet<String> =
