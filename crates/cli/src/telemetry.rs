@@ -37,6 +37,11 @@ impl Telemetry {
             return Ok(Self { sdk: None, diagnostics, verbosity, terminal: terminal.clone() });
         };
         let settings = Settings::from_environment(run.otlp.as_deref())?;
+        if verbosity != Verbosity::Quiet {
+            for warning in &settings.warnings {
+                terminal.line(&format!("warning: {warning}"));
+            }
+        }
         let redactor = Redactor::default().with_paths(settings.paths);
         let sdk = sdk(run, &settings, &redactor, &seam)?;
         let diagnostics = diagnostics(Diagnostics::new(seam, redactor), &settings, sdk.as_ref())?;

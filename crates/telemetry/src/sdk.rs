@@ -15,6 +15,7 @@ mod logs;
 mod otlp;
 mod spans;
 mod trace_file;
+mod unheeded;
 mod views;
 
 use std::fmt;
@@ -289,7 +290,8 @@ impl Sdk {
     }
 
     /// Sends what is left and writes the trace file. Collectors are waited for at most the flush timeout, all together;
-    /// what they have not taken then is lost, and counted.
+    /// what they have not taken then is lost. [`Delivery`] counts batches, and not what a collector rejects of one that it
+    /// takes, nor what a full queue drops.
     pub fn shutdown(&self) -> Flushed {
         let trace_file = self.trace_file.as_ref().map_or(Ok(()), |file| file.finish());
         let providers: Vec<flush::Shutdown> = [

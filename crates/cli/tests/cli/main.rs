@@ -182,7 +182,7 @@ fn wrong_input_is_2_and_says_so_on_standard_error_only() {
         ("ALLUVIUM_DIAGNOSTICS", "memory", "file:PATH"),
         ("ALLUVIUM_DIAGNOSTICS", "otel", "--otlp URL"),
         ("ALLUVIUM_TELEMETRY_PATHS", "some", "hashed or shown"),
-        ("OTEL_TRACES_EXPORTER", "zipkin", "otlp or none"),
+        ("ALLUVIUM_OTLP_FLUSH_MS", "soon", "milliseconds"),
     ] {
         let failed = alluvium().args(["run", &shop]).env(name, value).output().unwrap();
         assert_eq!(failed.status.code(), Some(2), "{name}={value}");

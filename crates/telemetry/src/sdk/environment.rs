@@ -1,11 +1,12 @@
 //! What the standard `OTEL_*` variables and the command line ask for, before anything is built.
 //!
 //! Two of the standard's defaults are turned round, because this is a command and not a service: nothing is exported
-//! unless an endpoint or an exporter is named, and an unknown value is an error instead of a silent default.
+//! unless an endpoint or an exporter is named, and an unknown protocol is an error instead of a silent default. What else is
+//! not understood may be meant for other programs, and is a warning.
 
 use std::time::Duration;
 
-use super::SdkError;
+use super::{SdkError, unheeded};
 use crate::{PathPolicy, Redactor};
 
 /// The variable by which a person opts in to paths as they are.
@@ -39,6 +40,8 @@ pub struct Settings {
     pub paths: PathPolicy,
     /// Whether `OTEL_SDK_DISABLED` says so: then nothing is exported.
     pub disabled: bool,
+    /// What the variables say and nobody heeds, a sentence each, without their values: to be told to whoever set them.
+    pub warnings: Vec<String>,
 }
 
 impl Settings {
@@ -60,14 +63,24 @@ impl Settings {
         // An empty variable is an unset one, says the standard.
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let mut settings = Self { paths: paths(&variable)?, ..Self::default() };
+        settings.warnings = unheeded::warnings(&variable);
         if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             settings.disabled = true;
             return Ok(settings);
         }
         settings.endpoint = endpoint.map(base_url).transpose()?;
-        settings.traces = signal("TRACES", endpoint.is_some(), &variable)?;
-        settings.metrics = signal("METRICS", endpoint.is_some(), &variable)?;
-        settings.logs = signal("LOGS", endpoint.is_some(), &variable)?;
+        settings.traces = signal("TRACES", endpoint.is_some(), &variable, &mut settings.warnings)?;
+        settings.metrics = signal("METRICS", endpoint.is_some(), &variable, &mut settings.warnings)?;
+        settings.logs = signal("LOGS", endpoint.is_some(), &variable, &mut settings.warnings)?;
+        if [settings.traces, settings.metrics, settings.logs].contains(&Some(Protocol::Grpc))
+            && ["", "TRACES_", "METRICS_", "LOGS_"]
+                .iter()
+                .any(|signal| variable(&format!("OTEL_EXPORTER_OTLP_{signal}CERTIFICATE")).is_some())
+        {
+            settings
+                .warnings
+                .push("OTEL_EXPORTER_OTLP_CERTIFICATE is not heeded by grpc: set SSL_CERT_FILE".to_owned());
+        }
         settings.flush_timeout = match variable("ALLUVIUM_OTLP_FLUSH_MS") {
             None => None,
             Some(value) => Some(value.parse().map(Duration::from_millis).map_err(|_| SdkError::Variable {
@@ -112,6 +125,7 @@ fn signal(
     name: &str,
     endpoint_given: bool,
     variable: &impl Fn(&str) -> Option<String>,
+    warnings: &mut Vec<String>,
 ) -> Result<Option<Protocol>, SdkError> {
     let exporter = format!("OTEL_{name}_EXPORTER");
     let named = ["OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), format!("OTEL_EXPORTER_OTLP_{name}_ENDPOINT")];
@@ -119,12 +133,9 @@ fn signal(
         None => endpoint_given || named.iter().any(|name| variable(name).is_some()),
         Some("otlp") => true,
         Some("none") => false,
-        Some(other) => {
-            return Err(SdkError::Variable {
-                variable: exporter,
-                value: other.to_owned(),
-                expected: "write otlp or none",
-            });
+        Some(_) => {
+            warnings.push(format!("{exporter} is taken for none: write otlp or none"));
+            false
         }
     };
     if !wanted {
@@ -192,7 +203,6 @@ mod tests {
     #[test]
     fn what_means_nothing_is_an_error_that_names_it() {
         for (name, value) in [
-            ("OTEL_TRACES_EXPORTER", "zipkin"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
             ("ALLUVIUM_OTLP_FLUSH_MS", "soon"),
             ("ALLUVIUM_TELEMETRY_PATHS", "some"),
@@ -205,6 +215,40 @@ mod tests {
         }
         let error = settings(Some("ftp://ada:hunter2@c"), &[]).unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn what_is_meant_for_other_programs_is_a_warning_that_names_it() {
+        let odd = settings(Some("http://c:4318"), &[("OTEL_TRACES_EXPORTER", "console")]).unwrap();
+        assert_eq!([odd.traces, odd.metrics], [None, Some(Protocol::HttpProtobuf)]);
+        assert_eq!(odd.warnings, ["OTEL_TRACES_EXPORTER is taken for none: write otlp or none"]);
+        for (name, fine, odd) in [
+            ("OTEL_SDK_DISABLED", "False", "1"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "1000", "10s"),
+            ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "1000", "-1"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,c=hunter2==", "hunter2"),
+            ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a=b", "=hunter2"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "brotli"),
+            ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta", "sometimes"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "a=b,c=d", "a=b,hunter2"),
+            ("OTEL_TRACES_SAMPLER", "parentbased_always_off", "jaeger_remote"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "10", "many"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "10", "1m"),
+        ] {
+            assert_eq!(settings(None, &[(name, fine)]).unwrap().warnings, Vec::<String>::new(), "{name}={fine}");
+            let warnings = settings(None, &[(name, odd)]).unwrap().warnings;
+            assert!(matches!(&*warnings, [one] if one.starts_with(name) && !one.contains("hunter2")), "{warnings:?}");
+        }
+        let sampled = |argument| {
+            let variables = [("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", argument)];
+            settings(None, &variables).unwrap().warnings.len()
+        };
+        assert_eq!([sampled("0.25"), sampled("25%"), sampled("2")], [0, 1, 1]);
+        let certificate = ("OTEL_EXPORTER_OTLP_CERTIFICATE", "ca.pem");
+        assert!(settings(Some("https://c"), &[certificate]).unwrap().warnings.is_empty());
+        let grpc = settings(Some("https://c"), &[certificate, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).unwrap();
+        assert!(grpc.warnings[0].contains("SSL_CERT_FILE"));
+        assert_eq!(settings(None, &[("OTEL_EXPORTER_OTLP_CLIENT_KEY", "k")]).unwrap().warnings.len(), 1);
     }
 
     #[test]
