@@ -4,11 +4,13 @@
 //! their own, so a run does not wait for it there; and one that speaks plain HTTP reads none.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use reqwest::Certificate;
 use reqwest::blocking::Client;
 
 /// What the standard says of a request's timeout.
@@ -19,40 +21,59 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Clients(Arc<Mutex<HashMap<Wanted, Client>>>);
 
 /// What there is to know before a client is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Wanted {
     timeout: Duration,
     secure: bool,
+    /// The only roots that are trusted, as PEM; those of the machine where there is none.
+    roots: Option<PathBuf>,
 }
 
 impl Clients {
-    /// The client of `signal`, with the timeout that the environment gives it: `TRACES`, `METRICS` or `LOGS`.
+    /// The client of `signal`, with the timeout and the roots that the environment gives it: `TRACES`, `METRICS` or `LOGS`.
     pub(super) fn of(&self, signal: &str) -> LazyClient {
         let milliseconds = [format!("OTEL_EXPORTER_OTLP_{signal}_TIMEOUT"), "OTEL_EXPORTER_OTLP_TIMEOUT".to_owned()]
             .iter()
             .find_map(|name| std::env::var(name).ok()?.parse().ok());
         let timeout = milliseconds.map_or(DEFAULT_TIMEOUT, Duration::from_millis);
-        LazyClient { timeout, clients: self.clone() }
+        let roots = [format!("OTEL_EXPORTER_OTLP_{signal}_CERTIFICATE"), "OTEL_EXPORTER_OTLP_CERTIFICATE".to_owned()]
+            .iter()
+            .find_map(|name| std::env::var_os(name).filter(|path| !path.is_empty()));
+        LazyClient { timeout, roots: roots.map(PathBuf::from), clients: self.clone() }
     }
 
     /// Exporters flush at once, and wait for the one of them that makes the client.
-    fn get(&self, wanted: Wanted) -> Result<Client, reqwest::Error> {
+    fn get(&self, wanted: Wanted) -> Result<Client, HttpError> {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = made.get(&wanted) {
             return Ok(client.clone());
         }
         let builder = Client::builder().timeout(wanted.timeout);
-        let builder = if wanted.secure { builder } else { builder.tls_certs_only([]) };
+        let builder = match &wanted.roots {
+            _ if !wanted.secure => builder.tls_certs_only([]),
+            Some(path) => builder.tls_certs_only(certificates(path)?),
+            None => builder,
+        };
         let client = builder.build()?;
         made.insert(wanted, client.clone());
         Ok(client)
     }
 }
 
+/// The certificates in the file that `OTEL_EXPORTER_OTLP_CERTIFICATE` names.
+fn certificates(path: &Path) -> Result<Vec<Certificate>, HttpError> {
+    let refused =
+        |why: String| HttpError::from(format!("OTEL_EXPORTER_OTLP_CERTIFICATE names no PEM certificates: {why}"));
+    let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|error| refused(error.to_string()))?;
+    if found.is_empty() { Err(refused("none is in the file".to_owned())) } else { Ok(found) }
+}
+
 /// The client of one signal's exporter.
 #[derive(Debug)]
 pub(super) struct LazyClient {
     timeout: Duration,
+    roots: Option<PathBuf>,
     clients: Clients,
 }
 
@@ -60,6 +81,24 @@ pub(super) struct LazyClient {
 impl HttpClient for LazyClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let secure = request.uri().scheme_str() == Some("https");
-        self.clients.get(Wanted { timeout: self.timeout, secure })?.send_bytes(request).await
+        let wanted = Wanted { timeout: self.timeout, secure, roots: self.roots.clone().filter(|_| secure) };
+        self.clients.get(wanted)?.send_bytes(request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_certificates_of_the_file_are_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let get = |secure, roots| Clients::default().get(Wanted { timeout: DEFAULT_TIMEOUT, secure, roots });
+        let refused = |path: &Path| get(true, Some(path.to_owned())).unwrap_err().to_string();
+        assert!(refused(&path).contains("OTEL_EXPORTER_OTLP_CERTIFICATE"), "a file that is not there is named");
+        std::fs::write(&path, "no certificate").unwrap();
+        assert!(refused(&path).contains("none is in the file"));
+        get(false, Some(path)).unwrap();
     }
 }
