@@ -63,6 +63,16 @@ struct Counts {
     dropped: AtomicU64,
 }
 
+/// What was dropped is told once, at the end.
+impl Drop for Counts {
+    fn drop(&mut self) {
+        let dropped = *self.dropped.get_mut();
+        if dropped > 0 {
+            tracing::warn!(target: "alluvium.diagnostics", "diagnostics are not complete: {dropped} events were dropped");
+        }
+    }
+}
+
 impl Diagnostics {
     /// Diagnostics without a sink: emitting costs a branch.
     #[must_use]

@@ -43,6 +43,19 @@ impl JsonLinesSink {
     }
 }
 
+/// What was lost is told once, at the end.
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.lost > 0 {
+            tracing::warn!(
+                target: "alluvium.diagnostics",
+                "the file of diagnostics is not complete: {} events were not written; is its disk full, or the file?",
+                self.lost
+            );
+        }
+    }
+}
+
 impl DiagnosticsSink for JsonLinesSink {
     fn emit(&self, event: &DiagnosticsEvent) {
         let line = serde_json::to_vec(&Envelope::new(event.clone())).map(|mut line| {

@@ -153,3 +153,45 @@ fn without_a_sink_nothing_is_encoded() {
     assert!(!diagnostics.is_enabled());
     assert_eq!(diagnostics.dropped(), 0);
 }
+
+/// Messages of `tracing`, as a process would print them.
+#[derive(Debug, Clone, Default)]
+struct Printed(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Printed {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let mut text = event.metadata().level().to_string();
+        event.record(&mut |_: &tracing::field::Field, value: &dyn fmt::Debug| text += &format!(" {value:?}"));
+        self.0.lock().unwrap().push(text);
+    }
+}
+
+#[test]
+fn what_was_lost_is_told_once_at_the_end() {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    let printed = Printed::default();
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(printed.clone()), || {
+        let limits = DiagnosticsLimits { max_events: 2, ..DiagnosticsLimits::default() };
+        let (diagnostics, _) = to_memory(limits);
+        let mut sinks = 0;
+        let diagnostics = match JsonLinesSink::open(std::path::Path::new("/dev/full")) {
+            Ok(full) => {
+                sinks += 1;
+                diagnostics.with_sink(Arc::new(full))
+            }
+            Err(_) => diagnostics,
+        };
+        for _ in 0..4 {
+            diagnostics.clone().artifact(&note("x"), None);
+        }
+        assert_eq!(*printed.0.lock().unwrap(), Vec::<String>::new(), "not before the end");
+        drop(diagnostics);
+        let told = printed.0.lock().unwrap().clone();
+        assert_eq!(told.len(), 1 + sinks, "{told:?}");
+        assert!(told.iter().all(|text| text.starts_with("WARN") && text.contains("2 events")), "{told:?}");
+    });
+    let (diagnostics, _) = to_memory(DiagnosticsLimits::default());
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(printed.clone()), || drop(diagnostics));
+    assert!(printed.0.lock().unwrap().len() < 3, "nothing was lost, and nothing is told");
+}
