@@ -71,6 +71,22 @@ fn a_hung_collector_is_left_behind() {
     assert!(!flushed.complete, "{flushed:?}");
 }
 
+/// It answers after five seconds, and well: nobody is there any more to hear it.
+#[test]
+fn a_slow_collector_is_left_behind() {
+    let (url, connections) = collector(|stream| {
+        let mut request = [0; 1 << 16];
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+        // The client sends nothing more, so that the last read lasts as long as the timeout.
+        while stream.read(&mut request).is_ok_and(|read| read > 0) {}
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    });
+    let (flushed, took) = against(&url);
+    assert!(connections.load(Ordering::SeqCst) > 0, "it was tried");
+    assert!(took < DEFAULT_FLUSH_TIMEOUT + SLACK, "{took:?}");
+    assert!(!flushed.complete && flushed.delivery.delivered == 0, "{flushed:?}");
+}
+
 #[test]
 fn a_refusing_collector_is_counted() {
     let (url, _) = collector(|stream| {
