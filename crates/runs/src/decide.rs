@@ -90,6 +90,7 @@ impl Anew<'_> {
             outputs: BTreeMap::new(),
             sources: BTreeMap::new(),
             artifacts: BTreeMap::new(),
+            superseded: Vec::new(),
         },
     };
 
