@@ -56,7 +56,7 @@ mod tests {
     use opentelemetry_sdk::error::OTelSdkError;
 
     use super::*;
-    use crate::sdk::{DEFAULT_FLUSH_TIMEOUT, SdkBuilder, Settings};
+    use crate::sdk::{DEFAULT_FLUSH_TIMEOUT, SdkBuilder};
 
     #[test]
     fn the_end_waits_80_ms_unless_told_otherwise() {
@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(builder().build().flush_timeout, DEFAULT_FLUSH_TIMEOUT);
         #[cfg(any(feature = "otlp-http", feature = "otlp-grpc"))]
         {
-            let mut settings = Settings::default();
+            let mut settings = crate::sdk::Settings::default();
             assert_eq!(builder().with_otlp(&settings).unwrap().build().flush_timeout, DEFAULT_FLUSH_TIMEOUT);
             settings.flush_timeout = Some(Duration::from_secs(2));
             assert_eq!(builder().with_otlp(&settings).unwrap().build().flush_timeout, Duration::from_secs(2));
