@@ -274,7 +274,7 @@ def check_commands(checks, alluvium, project, pipeline, scratch):
     for view in pipeline["views"]:
         check("lineage_document", "lineage", project, view)
     query = scratch / "query.sql"
-    query.write_text("select median(n) as m from (values (1), (2)) as t(n)")
+    query.write_text("select median(length(month)) as m from route_delays")
     check("transpile_document", "transpile", query, "--to", "generic", "-C", project)
     check("transpile_document", "transpile", query, "--to", "postgresql", "-C", project, code=2)
     for output in pipeline["outputs"].values():
