@@ -1,8 +1,10 @@
 //! The binaries that are measured.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::cargo;
 use crate::ci::WITH_DEV_FEATURES;
@@ -27,4 +29,25 @@ pub fn build(root: &Path, metadata: &Metadata, quick: bool) -> Result<PathBuf> {
 /// A binary that [`build`] made in `dir`.
 pub fn binary(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// A benchmark of the bench crate, the one `given` or else the one [`build`] makes, and an empty place for what it writes.
+pub fn bench(
+    root: &Path,
+    metadata: &Metadata,
+    given: Option<&Path>,
+    quick: bool,
+    name: &str,
+) -> Result<(Command, PathBuf)> {
+    let program = match given {
+        Some(given) => given.canonicalize().with_context(|| format!("no binary at {}", given.display()))?,
+        None => binary(&build(root, metadata, quick)?, name),
+    };
+    let dir = metadata.target_directory.join(name);
+    match std::fs::remove_dir_all(&dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok((Command::new(program), dir)),
+    }
 }

@@ -1,13 +1,12 @@
 //! docs/benchmarks-cache.md: what lookups, fingerprints, stored plans, entries and their collection cost.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::build::{binary, build};
-use super::page::Machine;
+use super::build::bench;
+use super::page::{Machine, goal, notes};
 use crate::cargo;
 use crate::metadata::Metadata;
 
@@ -76,18 +75,7 @@ struct Scan {
 /// Measure, print the page, and write it into the workspace at `root`.
 pub fn run(root: &Path, args: &Args) -> Result<()> {
     let metadata = Metadata::load(root)?;
-    let binary = match &args.binary {
-        Some(binary) => binary.canonicalize().with_context(|| format!("no binary at {}", binary.display()))?,
-        None => binary(&build(root, &metadata, args.quick)?, "cache-bench"),
-    };
-    let dir = metadata.target_directory.join("cache-bench");
-    match std::fs::remove_dir_all(&dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot remove {}", dir.display()));
-        }
-        _ => {}
-    }
-    let mut bench = Command::new(binary);
+    let (mut bench, dir) = bench(root, &metadata, args.binary.as_deref(), args.quick, "cache-bench")?;
     bench.arg(root.join("tests/tpch")).arg(&dir);
     if args.quick {
         bench.args(["--views", "5", "--rows", "20000", "--entries", "20", "--runs", "1"]);
@@ -120,13 +108,7 @@ impl Plan {
 }
 
 fn render(report: &Report, args: &Args, machine: &Machine) -> String {
-    let mut notes = String::new();
-    if args.quick {
-        notes.push_str("\n**Measured with --quick: this shows that everything runs, and the figures mean nothing.**\n");
-    }
-    if args.binary.is_some() {
-        notes.push_str("\n**The binary was given by path: it may be no release build.**\n");
-    }
+    let notes = notes(args.quick, args.binary.is_some());
     let Report { runs, views, rows, tables, entries, .. } = report;
     let fingerprint = report.plans.iter().map(Plan::fingerprint_seconds).fold(0.0, f64::max);
     let scan = tables.scans.iter().map(|scan| scan.cached_seconds / scan.plain_seconds).fold(0.0, f64::max);
@@ -190,11 +172,6 @@ Measured on {}.
         tables.plain_seconds * 1e3,
         machine.describe(),
     )
-}
-
-fn goal(what: &str, wanted: f64, measured: f64, unit: &str) -> String {
-    let verdict = if measured <= wanted { "met" } else { "missed" };
-    format!("| {what} | ≤ {wanted} {unit} | {measured:.3} {unit} | {verdict} |")
 }
 
 fn row(Scan { what, plain_seconds, cached_seconds }: &Scan) -> String {

@@ -1,13 +1,12 @@
 //! docs/benchmarks-datasets.md: what sessions, registrations and scans of `PinnedFiles` cost.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::build::{binary, build};
-use super::page::{self, Machine, verdict};
+use super::build::bench;
+use super::page::{Machine, goal, notes};
 use crate::cargo;
 use crate::metadata::Metadata;
 
@@ -58,18 +57,7 @@ struct Scan {
 /// Measure, print the page, and write it into the workspace at `root`.
 pub fn run(root: &Path, args: &Args) -> Result<()> {
     let metadata = Metadata::load(root)?;
-    let binary = match &args.binary {
-        Some(binary) => binary.canonicalize().with_context(|| format!("no binary at {}", binary.display()))?,
-        None => binary(&build(root, &metadata, args.quick)?, "datasets-bench"),
-    };
-    let dir = metadata.target_directory.join("datasets-bench");
-    match std::fs::remove_dir_all(&dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot remove {}", dir.display()));
-        }
-        _ => {}
-    }
-    let mut bench = Command::new(binary);
+    let (mut bench, dir) = bench(root, &metadata, args.binary.as_deref(), args.quick, "datasets-bench")?;
     bench.arg(&args.data).arg(&dir);
     if args.quick {
         bench.args(["--datasets", "20", "--runs", "1"]);
@@ -86,13 +74,7 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
 }
 
 fn render(report: &Report, args: &Args, machine: &Machine) -> String {
-    let mut notes = String::new();
-    if args.quick {
-        notes.push_str("\n**Measured with --quick: this shows that everything runs, and the figures mean nothing.**\n");
-    }
-    if args.binary.is_some() {
-        notes.push_str("\n**The binary was given by path: it may be no release build.**\n");
-    }
+    let notes = notes(args.quick, args.binary.is_some());
     let quarters = &report.registration_seconds_by_quarter;
     let each = quarters.iter().sum::<f64>() * 1e3 / f64::from(report.datasets.max(1));
     let growth = quarters.last().copied().unwrap_or_default() / quarters.first().copied().unwrap_or(f64::NAN);
@@ -126,11 +108,6 @@ Measured on {}.
         report.runs,
         machine.describe(),
     )
-}
-
-fn goal(what: &str, wanted: f64, measured: f64, unit: &str) -> String {
-    let verdict = verdict(measured, wanted, 3, unit);
-    page::row(&format!("| {what} |"), &format!("≤ {wanted} {unit}"), &format!("{measured:.3} {unit}"), &verdict)
 }
 
 fn row(Scan { what, plain_seconds, pinned_seconds, engine_seconds }: &Scan) -> String {

@@ -185,6 +185,24 @@ pub fn verdict(figure: f64, goal: f64, decimals: usize, unit: &str) -> String {
     }
 }
 
+/// A row about a figure that is to stay within its goal.
+pub fn goal(what: &str, wanted: f64, measured: f64, unit: &str) -> String {
+    let verdict = verdict(measured, wanted, 3, unit);
+    row(&format!("| {what} |"), &format!("≤ {wanted} {unit}"), &format!("{measured:.3} {unit}"), &verdict)
+}
+
+/// What a page says first of figures that were measured in a hurry, or with a `given` binary.
+pub fn notes(quick: bool, given: bool) -> String {
+    let mut notes = String::new();
+    if quick {
+        notes.push_str("\n**Measured with --quick: this shows that everything runs, and the figures mean nothing.**\n");
+    }
+    if given {
+        notes.push_str("\n**The binary was given by path: it may be no release build.**\n");
+    }
+    notes
+}
+
 /// Seconds, with the fastest and the slowest.
 pub fn seconds(times: &Times) -> String {
     let (fastest, slowest) = times.range();

@@ -1,6 +1,6 @@
 //! The section of docs/benchmarks.md about writes, in a layout that changes only where a figure does.
 
-use super::page::Machine;
+use super::page::{Machine, notes};
 use super::write::{Figures, READ_FILE_BYTES, SORT_MEMORY_BYTES, Side};
 
 const WRITE_RATIO: f64 = 1.15;
@@ -12,13 +12,7 @@ pub const HEADING: &str = "## Writes of tables";
 
 /// The section.
 pub fn render(figures: &Figures, machine: &Machine, versions: &[String]) -> String {
-    let mut notes = String::new();
-    if figures.quick {
-        notes.push_str("\n**Measured with --quick: this shows that everything runs, and the figures mean nothing.**\n");
-    }
-    if figures.given_binary {
-        notes.push_str("\n**The binary was given by path: it may be no release build.**\n");
-    }
+    let notes = notes(figures.quick, figures.given_binary);
     let [unordered, clustered] = figures.read_bytes;
     let read_ratio = unordered as f64 / clustered.max(1) as f64;
     let sort_ratio = figures.sort_peak_bytes as f64 / SORT_MEMORY_BYTES as f64;
