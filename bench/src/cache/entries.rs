@@ -64,7 +64,7 @@ pub async fn lookups(root: &Path, views: u32, runs: u32) -> Result<f64> {
             };
             cache.provider(&entry, bundle.published().arrow())?;
         }
-        seconds.push(start.elapsed_seconds() / f64::from(views));
+        seconds.push(start.elapsed().as_secs_f64() / f64::from(views));
     }
     Ok(median(seconds))
 }
@@ -84,7 +84,7 @@ pub async fn collected(root: &Path, entries: u32) -> Result<f64> {
     drop(reading);
     let start = now();
     let removal = cache.collect_garbage(GcRequest { max_bytes: Some(0), dry_run: false })?;
-    let seconds = start.elapsed_seconds();
+    let seconds = start.elapsed().as_secs_f64();
     ensure!(removal.entries.len() == entries as usize, "{} of {entries} were collected", removal.entries.len());
     Ok(seconds)
 }

@@ -10,8 +10,8 @@ mod tables;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
+use alluvium_telemetry::{Seam, Stopwatch};
 use anyhow::{Context, Result};
 use clap::Parser;
 use serde_json::{Value, json};
@@ -68,19 +68,8 @@ fn work(arguments: &Arguments) -> Result<Value> {
     })
 }
 
-/// When something began.
-struct Start(Instant);
-
-#[expect(clippy::disallowed_methods, reason = "a measurement takes the time itself")]
-fn now() -> Start {
-    Start(Instant::now())
-}
-
-impl Start {
-    #[expect(clippy::disallowed_methods, reason = "a measurement takes the time itself")]
-    fn elapsed_seconds(&self) -> f64 {
-        self.0.elapsed().as_secs_f64()
-    }
+fn now() -> Stopwatch {
+    Seam::system().stopwatch()
 }
 
 fn median(mut seconds: Vec<f64>) -> f64 {

@@ -80,13 +80,13 @@ pub async fn planned(queries: &Path, dir: &Path, runs: u32) -> Result<Vec<Value>
         for run in 0..=runs {
             let start = now();
             session.plan_query(&sql).await?;
-            let planned = start.elapsed_seconds();
+            let planned = start.elapsed().as_secs_f64();
             let start = now();
             plan_view(&session, &name, &sql, &inputs).await?;
-            let bundled = start.elapsed_seconds();
+            let bundled = start.elapsed().as_secs_f64();
             let start = now();
             let bundle = plans.plan_view(&name, &sql, &inputs).await?;
-            let replayed = start.elapsed_seconds();
+            let replayed = start.elapsed().as_secs_f64();
             ensure!(bundle.is_replayed() == is_stored, "{name} was planned anew");
             if run > 0 {
                 planning.push(planned);

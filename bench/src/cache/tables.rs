@@ -44,13 +44,13 @@ pub async fn materialised_and_scanned(dir: &Path, rows: u64, runs: u32) -> Resul
     for run in 0..=runs {
         let start = now();
         write(&cache, &session, &bundle).await?;
-        let cached = start.elapsed_seconds();
+        let cached = start.elapsed().as_secs_f64();
         let _ = std::fs::remove_dir_all(&plain);
         let start = now();
         write_plain(&session, &bundle, &plain).await?;
         if run > 0 {
             cached_seconds.push(cached);
-            plain_seconds.push(start.elapsed_seconds());
+            plain_seconds.push(start.elapsed().as_secs_f64());
         }
     }
     Ok(json!({
@@ -107,7 +107,7 @@ async fn scanned(cache: &DeltaCache, bundle: &PlanBundle, root: &Path, runs: u32
                 let start = now();
                 session.execute(Query::sql(sql)).await?.collect().await?;
                 if run > 0 {
-                    seconds.push(start.elapsed_seconds());
+                    seconds.push(start.elapsed().as_secs_f64());
                 }
             }
         }

@@ -7,12 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
 
 use alluvium_contracts::{DatasetFormat, DatasetSpec, DeltaWritePolicy, ProfileSpec, SourcePath};
 use alluvium_datasets::{Dataset, PinnedFiles, Pinner, register_dataset};
 use alluvium_profile::{Query, RuntimeProfile, Session, SessionFactory};
-use alluvium_telemetry::Seam;
+use alluvium_telemetry::{Seam, Stopwatch};
 use alluvium_write_policy::{ResolvedWritePolicy, TableWrite, TableWriteOutcome};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
@@ -85,7 +84,7 @@ fn sessions_made(sessions: &SessionFactory, runs: u32) -> Result<f64> {
     for _ in 0..runs {
         let start = now();
         sessions.ephemeral_context()?;
-        seconds.push(start.elapsed_seconds());
+        seconds.push(start.elapsed().as_secs_f64());
     }
     Ok(median(seconds))
 }
@@ -107,7 +106,7 @@ async fn registered(session: &Session, dir: &Path, count: usize) -> Result<Vec<f
         for dataset in quarter {
             register_dataset(session, &pinner, dataset).await?;
         }
-        quarters.push(start.elapsed_seconds());
+        quarters.push(start.elapsed().as_secs_f64());
     }
     Ok(quarters)
 }
@@ -154,7 +153,7 @@ async fn scanned(sessions: &SessionFactory, table: &Path, runs: u32) -> Result<V
                 let start = now();
                 session.execute(Query::sql(sql)).await?.collect().await?;
                 if run > 0 {
-                    seconds.push(start.elapsed_seconds());
+                    seconds.push(start.elapsed().as_secs_f64());
                 }
             }
         }
@@ -169,19 +168,8 @@ async fn scanned(sessions: &SessionFactory, table: &Path, runs: u32) -> Result<V
     Ok(figures)
 }
 
-/// When something began.
-struct Start(Instant);
-
-#[expect(clippy::disallowed_methods, reason = "a measurement takes the time itself")]
-fn now() -> Start {
-    Start(Instant::now())
-}
-
-impl Start {
-    #[expect(clippy::disallowed_methods, reason = "a measurement takes the time itself")]
-    fn elapsed_seconds(&self) -> f64 {
-        self.0.elapsed().as_secs_f64()
-    }
+fn now() -> Stopwatch {
+    Seam::system().stopwatch()
 }
 
 fn median(mut seconds: Vec<f64>) -> f64 {
