@@ -10,7 +10,7 @@ use std::path::Path;
 use alluvium_contracts::{
     CacheCommitMetadata, CacheOperation, CachePolicy, CacheScope, LedgerEvent, LookupResult, MaintenanceEvent, RunId,
 };
-use alluvium_write_policy::AppendOutcome;
+use alluvium_write_policy::{AppendOutcome, AppendTip, Appended};
 use arrow::array::RecordBatch;
 use deltalake_core::DeltaTable;
 use tracing::Instrument as _;
@@ -126,9 +126,20 @@ async fn drain_one(
     report: &mut DrainReport,
 ) -> Result<Option<u64>, LedgerError> {
     let app_id = format!("alluvium-outbox-{}", queue.id());
-    let applied = match open(queue, ledger, dir, Access::Append, meter, &mut report.notices).await? {
-        None => 0,
-        Some(table) => applied(ledger, dir, &table, &app_id).await?,
+    let unlike = |source| LedgerError::Append { ledger, path: dir.to_path_buf(), source };
+    let mut tip = queue.tip(ledger)?;
+    if let Some(last) = &tip
+        && !last.holds(dir, &ledger.schema()).map_err(|error| unlike(error.into()))?
+    {
+        tip = None;
+    }
+    let applied = match tip.as_ref().and_then(|tip| tip.transaction(&app_id)) {
+        // As it was left, so it is neither damaged nor newer.
+        Some(applied) => u64::try_from(applied).unwrap_or(0),
+        None => match open(queue, ledger, dir, Access::Append, meter, &mut report.notices).await? {
+            None => 0,
+            Some(table) => applied(ledger, dir, &table, &app_id).await?,
+        },
     };
     let mut version = None;
     let fresh = &events[events.partition_point(|event| event.sequence <= applied)..];
@@ -138,10 +149,14 @@ async fn drain_one(
         fail::fail_point!("ledger.drain.before_commit");
         let writing = meter.begin(CacheOperation::Write, ledger.sql_name());
         let span = writing.span().clone();
-        let committed = commit(ledger, dir, batch, last, &app_id).instrument(span).await.map(|outcome| match outcome {
-            AppendOutcome::Committed(committed) => Some(committed),
-            // As good as committed: the app transaction says that these very events are in the table.
-            AppendOutcome::AlreadyApplied => None,
+        let appended = commit(ledger, dir, batch, last, &app_id, tip.as_ref()).instrument(span).await;
+        let committed = appended.map(|appended| {
+            tip = appended.tip;
+            match appended.outcome {
+                AppendOutcome::Committed(committed) => Some(committed),
+                // As good as committed: the app transaction says that these very events are in the table.
+                AppendOutcome::AlreadyApplied => None,
+            }
         });
         let files = committed.iter().flatten().flat_map(|committed| &committed.files);
         let bytes = files.map(|file| file.size_bytes).sum();
@@ -155,7 +170,7 @@ async fn drain_one(
         }
     }
     let sequences: Vec<u64> = events.iter().map(|event| event.sequence).collect();
-    queue.drained(ledger, &sequences)?;
+    queue.drained(ledger, &sequences, tip.as_ref())?;
     Ok(version)
 }
 
@@ -173,7 +188,8 @@ async fn commit(
     batch: RecordBatch,
     last: &Moving,
     app_id: &str,
-) -> Result<AppendOutcome, LedgerError> {
+    after: Option<&AppendTip>,
+) -> Result<Appended, LedgerError> {
     let metadata = CacheCommitMetadata {
         cache_operation: CacheOperation::Write,
         cache_scope: CacheScope::Ledger,
@@ -206,7 +222,8 @@ async fn commit(
     let version = i64::try_from(last.sequence).map_err(|error| failed(error.into()))?;
     let transaction = (app_id, version);
     let first = upkeep::policy();
-    alluvium_write_policy::append_or_create(dir, ledger.schema(), vec![batch], &first, &metadata.to_map(), transaction)
+    let metadata = metadata.to_map();
+    alluvium_write_policy::append_or_create(dir, ledger.schema(), vec![batch], &first, &metadata, transaction, after)
         .await
         .map_err(|error| failed(error.into()))
 }

@@ -10,7 +10,7 @@
 //! | `meta` | `ledgers/hits/` + view name | what the newest entries of that name have been worth, as JSON |
 //! | `meta` | `ledgers/once/` + artifact id | empty: a document of a kind that is recorded once, and was |
 //! | `meta` | `ledgers/cursor/` + consumer + `/` + dataset | how far the consumer has read the changes of the dataset, in its envelope |
-//! | `meta` | `ledgers/made/` + directory name | empty: the ledger has been committed to |
+//! | `meta` | `ledgers/made/` + directory name | the ledger has been committed to: its tip, as JSON, where the next drain may follow it |
 //! | `meta` | `ledgers/rejected/event/` + sequence number | what stood in `outbox` and does not decode |
 //! | `meta` | `ledgers/rejected/run/` + run id | what stood in `ledgers/run/` and does not decode |
 //!
@@ -26,6 +26,7 @@ use alluvium_contracts::{
 };
 use alluvium_disk_kv_cache::{Order, ReadTxn, Store, StoreError, WriteTxn};
 use alluvium_telemetry::Seam;
+use alluvium_write_policy::AppendTip;
 use serde::Deserialize;
 
 use crate::hits::{self, Hits};
@@ -318,13 +319,19 @@ impl Queue {
         })
     }
 
-    /// Takes events out of the outbox that their ledger holds, and notes that the ledger exists.
-    pub(crate) fn drained(&self, ledger: Ledger, sequences: &[u64]) -> Result<(), LedgerError> {
+    /// Takes events out of the outbox that their ledger holds, and notes that the ledger exists, and how it was left.
+    pub(crate) fn drained(
+        &self,
+        ledger: Ledger,
+        sequences: &[u64],
+        tip: Option<&AppendTip>,
+    ) -> Result<(), LedgerError> {
+        let tip = tip.map_or(Ok(Vec::new()), serde_json::to_vec).map_err(LedgerError::Encode)?;
         self.store.write::<_, LedgerError>(|txn| {
             for sequence in sequences {
                 txn.delete(OUTBOX, &sequence.to_be_bytes())?;
             }
-            txn.put(META, &made_key(ledger), b"")?;
+            txn.put(META, &made_key(ledger), &tip)?;
             Ok(())
         })
     }
@@ -332,6 +339,14 @@ impl Queue {
     /// Whether the ledger has been committed to and was not set aside since: it should be there.
     pub(crate) fn is_made(&self, ledger: Ledger) -> Result<bool, LedgerError> {
         Ok(self.store.read::<_, StoreError>(|txn| Ok(txn.get(META, &made_key(ledger))?.is_some()))?)
+    }
+
+    /// How the last drain left the ledger. One that does not decode is none.
+    pub(crate) fn tip(&self, ledger: Ledger) -> Result<Option<AppendTip>, LedgerError> {
+        self.store.read(|txn| {
+            let bytes = txn.get(META, &made_key(ledger))?;
+            Ok(bytes.and_then(|bytes| serde_json::from_slice(bytes).ok()))
+        })
     }
 
     /// Forgets that the ledger exists, and with it what it held.

@@ -1,20 +1,26 @@
 //! Appending rows, each batch of them once, as the table's own policy says.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use alluvium_contracts::{DeltaWritePolicy, SchemaMode, WriteMode};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use deltalake_core::kernel::Transaction;
+use deltalake_core::protocol::{DeltaOperation, SaveMode};
 
 use crate::apply::TableWrite;
-use crate::commit::check_metadata;
+use crate::commit::{Landing, check_metadata, commit_after};
 use crate::error::{CommitError, ReadError};
-use crate::files::{AppendOutcome, CommitMetadata, TableWriteOutcome};
+use crate::files::{AppendOutcome, Appended, CommitMetadata, TableWriteOutcome};
 use crate::log::head_version;
 use crate::policy::ResolvedWritePolicy;
 use crate::stored::stored_policy;
 use crate::table::TableDir;
-use alluvium_contracts::{DeltaWritePolicy, SchemaMode, WriteMode};
+use crate::tip::{AppendTip, Followed};
+use crate::write::{Input, Target, stage};
 
 /// [`append_or_create`], with the default policy for a table that is not there yet.
 ///
@@ -30,7 +36,8 @@ pub async fn append(
     metadata: &CommitMetadata,
     transaction: (&str, i64),
 ) -> Result<AppendOutcome, CommitError> {
-    append_or_create(table_dir, schema, batches, &DeltaWritePolicy::default(), metadata, transaction).await
+    let first = DeltaWritePolicy::default();
+    Ok(append_or_create(table_dir, schema, batches, &first, metadata, transaction, None).await?.outcome)
 }
 
 /// Appends `batches` to a table in one commit, and creates the table at first, as `first` says.
@@ -40,6 +47,10 @@ pub async fn append(
 /// `transaction` (application id, version), or a later version of the same application, is left alone. Appends of others
 /// are waited out, and the transaction is checked again each time. The log of a table made here is cleaned up and
 /// checkpointed as usual: its rows are the truth, not its commits.
+///
+/// With the tip of an earlier append of the same application (`after`), and nothing committed since, the log is not replayed:
+/// what that costs grows with the commits since its checkpoint, and this does not. Such an append leaves checkpoints and the
+/// clean-up of the log to [`Maintenance`](crate::Maintenance). A tip that does not fit is not used.
 ///
 /// # Errors
 /// [`CommitError`], with nothing of the rows in the table and no file left behind.
@@ -53,8 +64,14 @@ pub async fn append_or_create(
     first: &DeltaWritePolicy,
     metadata: &CommitMetadata,
     transaction: (&str, i64),
-) -> Result<AppendOutcome, CommitError> {
+    after: Option<&AppendTip>,
+) -> Result<Appended, CommitError> {
     check_metadata(metadata)?;
+    if let Some(tip) = after
+        && let Some(appended) = follow(tip, table_dir, &schema, &batches, metadata, transaction).await?
+    {
+        return Ok(appended);
+    }
     let known = match head_version(table_dir)? {
         None => None,
         Some(_) => {
@@ -66,20 +83,78 @@ pub async fn append_or_create(
         Some(known) => stored_policy(&known.state),
         None => (first.clone(), Default::default()),
     };
-    let policy = DeltaWritePolicy { mode: WriteMode::Append, schema_mode: SchemaMode::Strict, ..policy };
+    let mut followed = None;
+    if let Some(known) = &known {
+        followed = Followed::of(&known.state, &schema)?.map(|followed| (known.state.version(), followed));
+    }
+    let policy = appending(policy);
     let policy = ResolvedWritePolicy::resolve_with(&policy, &schema, &[], &overrides)?;
-    let rows = futures::stream::iter(batches.into_iter().map(Ok));
-    let rows = Box::pin(RecordBatchStreamAdapter::new(SchemaRef::clone(&schema), rows));
-    let write = TableWrite::new(table_dir, schema, vec![rows], &policy)
+    let write = TableWrite::new(table_dir, Arc::clone(&schema), vec![stream(&schema, batches)], &policy)
         .metadata(metadata.clone())
         .transaction(transaction.0, transaction.1)
         .unstated(known);
     match write.run().await? {
-        TableWriteOutcome::Committed(committed) => Ok(AppendOutcome::Committed(committed)),
-        TableWriteOutcome::AlreadyApplied => Ok(AppendOutcome::AlreadyApplied),
+        TableWriteOutcome::Committed(committed) => {
+            // One that was moved behind the commits of others came to a table that nobody here has seen.
+            let followed = followed.filter(|(known, _)| committed.version == known + 1);
+            let tip = match followed {
+                Some((_, followed)) => followed.at(table_dir, committed.version, transaction)?,
+                None => None,
+            };
+            Ok(Appended { outcome: AppendOutcome::Committed(committed), tip })
+        }
+        TableWriteOutcome::AlreadyApplied => Ok(Appended { outcome: AppendOutcome::AlreadyApplied, tip: None }),
         // Neither is for a write of any version in this mode.
         TableWriteOutcome::Ignored { .. } | TableWriteOutcome::Conflict { .. } => {
             Err(CommitError::Contended { path: table_dir.to_path_buf(), attempts: 1 })
         }
     }
+}
+
+/// Appends to a table that is as `tip` says; `None`, with nothing done, where it is not.
+async fn follow(
+    tip: &AppendTip,
+    table_dir: &Path,
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    metadata: &CommitMetadata,
+    (app_id, version): (&str, i64),
+) -> Result<Option<Appended>, CommitError> {
+    let Some(applied) = tip.transaction(app_id) else { return Ok(None) };
+    if !tip.holds(table_dir, schema)? {
+        return Ok(None);
+    }
+    if applied >= version {
+        return Ok(Some(Appended { outcome: AppendOutcome::AlreadyApplied, tip: Some(tip.clone()) }));
+    }
+    let policy = ResolvedWritePolicy::resolve(&appending(tip.policy.clone()), schema)?;
+    let io = |source| ReadError::Io { path: table_dir.to_path_buf(), source };
+    let table = TableDir::open(table_dir).map_err(io)?;
+    let target = Target { table: table.clone(), table_is_new: false };
+    let streams = vec![stream(schema, batches.to_vec())];
+    let input = Input { schema: Arc::clone(schema), streams, checks: Arc::default(), grouped: false };
+    let mut staged = stage(target, input, &policy, &Arc::default()).await?;
+    let operation = DeltaOperation::Write {
+        mode: SaveMode::Append,
+        partition_by: Some(policy.partition_by().to_vec()),
+        predicate: None,
+    };
+    let transaction = Transaction::new(app_id, version);
+    match commit_after(&table, tip.version, operation, metadata, transaction, &mut staged).await? {
+        Landing::Taken { .. } => Ok(None),
+        Landing::Landed { version: landed } => {
+            let tip = tip.followed().at(table_dir, landed, (app_id, version))?;
+            Ok(Some(Appended { outcome: AppendOutcome::Committed(staged.committed(landed)), tip }))
+        }
+    }
+}
+
+/// `policy` for rows to come, whatever it says of the first ones.
+fn appending(policy: DeltaWritePolicy) -> DeltaWritePolicy {
+    DeltaWritePolicy { mode: WriteMode::Append, schema_mode: SchemaMode::Strict, ..policy }
+}
+
+fn stream(schema: &SchemaRef, batches: Vec<RecordBatch>) -> SendableRecordBatchStream {
+    let batches = futures::stream::iter(batches.into_iter().map(Ok));
+    Box::pin(RecordBatchStreamAdapter::new(SchemaRef::clone(schema), batches))
 }

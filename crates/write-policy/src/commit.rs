@@ -12,12 +12,14 @@ use alluvium_telemetry::Seam;
 use arrow::array::AsArray as _;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
-use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, FinalizedCommit};
+use deltalake_core::kernel::transaction::{CommitBuilder, CommitData, CommitProperties};
 use deltalake_core::kernel::{Action, Remove, Transaction};
+use deltalake_core::logstore::CommitOrBytes;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaResult, DeltaTableError};
 use futures::TryStreamExt as _;
+use uuid::Uuid;
 
 use crate::checks::table_conditions;
 use crate::error::{CommitError, EngineError, ReadError};
@@ -301,7 +303,7 @@ impl Create<'_> {
         let witness = Witness::of(staged);
         let properties = properties(table.path(), witness.told(self.metadata), self.transaction, self.retention);
         let commit = CommitBuilder::from(properties).with_actions(actions).build(None, log_store, operation);
-        watched(table, 0, staged, &witness, commit.into_future()).await
+        watched(table, 0, staged, &witness, async { Ok(commit.await?.version) }).await
     }
 }
 
@@ -336,7 +338,31 @@ pub(crate) async fn commit(
         .with_max_retries(if blind { BLIND_RETRIES } else { 0 })
         .with_actions(actions)
         .build(Some(&loaded.state), loaded.log_store.clone(), operation);
-    watched(table, loaded.state.version() + 1, staged, &witness, commit.into_future()).await
+    watched(table, loaded.state.version() + 1, staged, &witness, async { Ok(commit.await?.version) }).await
+}
+
+/// Appends the staged files as the version after `version`, which the caller knows the table to be at without having it
+/// loaded, or finds that it is taken. Nothing follows the commit: neither a checkpoint nor a clean-up of the log.
+pub(crate) async fn commit_after(
+    table: &TableDir,
+    version: u64,
+    operation: DeltaOperation,
+    metadata: &CommitMetadata,
+    transaction: Transaction,
+    staged: &mut StagedFiles,
+) -> Result<Landing, CommitError> {
+    let log_store = table.log_store().map_err(|error| failed(table, error))?;
+    let actions = staged.actions().collect();
+    let staged = &mut [staged];
+    let witness = Witness::of(staged);
+    let data = CommitData::new(actions, operation, witness.told(metadata).into_iter().collect(), vec![transaction]);
+    let bytes = data.get_bytes().map_err(|error| failed(table, DeltaTableError::from(error)))?;
+    let write = async {
+        // Only stores that write in two steps ask which operation it is.
+        log_store.write_commit_entry(version + 1, CommitOrBytes::LogBytes(bytes), Uuid::nil()).await?;
+        Ok(version + 1)
+    };
+    watched(table, version + 1, staged, &witness, write).await
 }
 
 /// Fails unless the log knows every file of `removed` by the name that it would be removed under. The engine decodes a path
@@ -406,11 +432,11 @@ async fn watched(
     version: u64,
     staged: &mut [&mut StagedFiles],
     witness: &Witness,
-    commit: impl Future<Output = DeltaResult<FinalizedCommit>>,
+    commit: impl Future<Output = DeltaResult<u64>>,
 ) -> Result<Landing, CommitError> {
     staged.iter_mut().for_each(|staged| staged.abandon());
     match commit.await {
-        Ok(done) => Ok(Landing::Landed { version: done.version }),
+        Ok(version) => Ok(Landing::Landed { version }),
         Err(error) => settle(table, version, staged, witness, error),
     }
 }

@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 use deltalake_core::kernel::{Action, Add};
 
 use crate::policy::ResolvedWritePolicy;
+use crate::tip::AppendTip;
 
 /// What a commit says of itself beside the engine's own keys. Opaque here.
 pub type CommitMetadata = BTreeMap<String, serde_json::Value>;
@@ -195,6 +196,16 @@ pub enum AppendOutcome {
     Committed(Committed),
     /// The table has this transaction, or a later one of the same application, already. Nothing was written.
     AlreadyApplied,
+}
+
+/// An append, and what the next one may follow it by.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use = "an append that was applied before adds no files"]
+pub struct Appended {
+    /// How it ended.
+    pub outcome: AppendOutcome,
+    /// The table as it was left. `None`: it takes more than writing its rows, or somebody else has committed to it meanwhile.
+    pub tip: Option<AppendTip>,
 }
 
 /// How a write ended.

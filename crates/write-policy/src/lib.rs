@@ -32,6 +32,7 @@ mod table;
 mod table_actions;
 #[cfg(test)]
 mod tests;
+mod tip;
 mod verify;
 mod write;
 
@@ -40,7 +41,9 @@ pub use apply::{Expected, TableWrite};
 pub use commit::{commit_create, commit_replace};
 pub use declared::declared_schema;
 pub use error::{CommitError, EngineError, PolicyError, ReadError, TypeCarrier, WriteError};
-pub use files::{AppendOutcome, CommitMetadata, CommitOutcome, Committed, DataFile, StagedFiles, TableWriteOutcome};
+pub use files::{
+    AppendOutcome, Appended, CommitMetadata, CommitOutcome, Committed, DataFile, StagedFiles, TableWriteOutcome,
+};
 pub use insert::GovernedTable;
 pub use inspect::{inspect_table, pending_stats, table_history};
 pub use log::{HeadCommit, added_files, commit_info, commit_metadata, head_commit, table_id};
@@ -49,5 +52,6 @@ pub use overrides::WriteOverrides;
 pub use policy::{ReaderColumn, ResolvedWritePolicy, resolve_stats_columns};
 pub use read::{RecordedOrder, active_files, recorded_order, table_order, transaction_version};
 pub use report::report_committed;
+pub use tip::AppendTip;
 pub use verify::verify_table;
 pub use write::{write_files, write_files_with};

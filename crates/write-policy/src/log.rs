@@ -209,7 +209,7 @@ pub(crate) fn oldest_readable_version(table_dir: &Path) -> Result<Option<u64>, R
 }
 
 /// The versions of the checkpoints, in any order; one that has several parts as often.
-fn checkpoint_versions(table_dir: &Path) -> Result<Vec<u64>, ReadError> {
+pub(crate) fn checkpoint_versions(table_dir: &Path) -> Result<Vec<u64>, ReadError> {
     let log = table_dir.join("_delta_log");
     let io = |source| ReadError::Io { path: log.clone(), source };
     let mut versions = Vec::new();
@@ -237,7 +237,7 @@ pub(crate) fn commit_path(table_dir: &Path, version: u64) -> std::path::PathBuf 
     table_dir.join("_delta_log").join(format!("{version:020}.json"))
 }
 
-fn split_version(name: &str) -> Option<(u64, &str)> {
+pub(crate) fn split_version(name: &str) -> Option<(u64, &str)> {
     let (digits, rest) = name.split_at_checked(20)?;
     digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(())?;
     Some((digits.parse().ok()?, rest))

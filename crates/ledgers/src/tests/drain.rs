@@ -8,12 +8,14 @@ use alluvium_contracts::{
     CacheArtifact, CacheInventoryEntry, LedgerEvent, MaintenanceEvent, MaintenanceOperation, MaintenanceResult,
 };
 use alluvium_disk_kv_cache::{Order, StoreError};
+use alluvium_write_policy::AppendTip;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::prelude::SessionContext;
 use serde_json::json;
 
 use super::support::{Root, event, full_entry, hit, names, select, sql, summary, views};
+use crate::queue::Queue;
 use crate::{DrainReport, Ledger, LedgerError};
 
 #[tokio::test]
@@ -44,6 +46,31 @@ async fn what_was_recorded_is_read_by_sql() {
     )
     .await;
     assert_eq!(joined, [json!({"view_name": "routes", "hit_count": 1})]);
+}
+
+/// The tip of each is what the next one follows; `alluvium-write-policy` shows that following replays nothing.
+#[tokio::test]
+async fn drains_follow_one_another_without_replaying_the_log() {
+    let root = Root::new();
+    let run_id = root.seam.run_id();
+    for number in 0..5_i64 {
+        let queue = Queue::open(root.queue(), &root.seam).unwrap();
+        let tip = queue.tip(Ledger::CacheInventory).unwrap();
+        // The first drain makes the table, and the second looks at it.
+        let version = (number >= 2).then(|| number as u64 - 1);
+        assert_eq!(tip.as_ref().map(AppendTip::version), version);
+        if let Some(tip) = tip {
+            let (dir, ledger) = (root.dir_of(Ledger::CacheInventory), Ledger::CacheInventory);
+            assert!(tip.holds(&dir, &ledger.schema()).unwrap());
+            assert_eq!(tip.transaction(&format!("alluvium-outbox-{}", queue.id())), Some(number));
+        }
+        drop(queue);
+        // As in another process.
+        let ledgers = root.ledgers();
+        ledgers.record(&[event(run_id, &format!("v{number}"))]).unwrap();
+        assert_eq!(ledgers.drain().await.unwrap().rows, [(Ledger::CacheInventory, 1)].into());
+    }
+    assert_eq!(views(&root.ledgers()).await, ["v0", "v1", "v2", "v3", "v4"]);
 }
 
 #[tokio::test]

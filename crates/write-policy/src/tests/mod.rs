@@ -20,6 +20,7 @@ mod processes;
 mod races;
 mod report;
 mod semantic;
+mod tip;
 mod traps;
 mod values;
 
