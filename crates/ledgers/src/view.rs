@@ -96,7 +96,8 @@ const RUNS: &str = "
     from alluvium.cache_runs";
 
 /// The newest time is found without sorting the inventory; only rows that share it are told apart by their runs, whose ids are in
-/// the order of their beginnings.
+/// the order of their beginnings. The newest times come first in the join: its left side is held in memory, and that would be
+/// the inventory.
 const LATEST_ENTRIES: &str = "
     select * except (place)
     from (
@@ -104,13 +105,13 @@ const LATEST_ENTRIES: &str = "
                row_number() over (
                    partition by i.cache_scope, i.view_name, i.output_name order by i.run_id desc
                ) as place
-        from alluvium.cache_inventory i
-        join (
+        from (
             select cache_scope, view_name, coalesce(output_name, '') as output_name,
                    max(event_time_unix_ms) as event_time_unix_ms
             from alluvium.cache_inventory
             group by 1, 2, 3
         ) newest
+        join alluvium.cache_inventory i
           on i.cache_scope = newest.cache_scope
          and i.view_name = newest.view_name
          and coalesce(i.output_name, '') = newest.output_name
