@@ -10,7 +10,7 @@ use std::path::Path;
 use alluvium_contracts::{
     CacheCommitMetadata, CacheOperation, CachePolicy, CacheScope, LedgerEvent, LookupResult, MaintenanceEvent, RunId,
 };
-use alluvium_write_policy::{AppendOutcome, AppendTip, Appended};
+use alluvium_write_policy::{AppendOutcome, AppendTip, Appended, append_after, append_or_create};
 use arrow::array::RecordBatch;
 use deltalake_core::DeltaTable;
 use tracing::Instrument as _;
@@ -126,15 +126,9 @@ async fn drain_one(
     report: &mut DrainReport,
 ) -> Result<Option<u64>, LedgerError> {
     let app_id = format!("alluvium-outbox-{}", queue.id());
-    let unlike = |source| LedgerError::Append { ledger, path: dir.to_path_buf(), source };
-    let mut tip = queue.tip(ledger)?;
-    if let Some(last) = &tip
-        && !last.holds(dir, &ledger.schema()).map_err(|error| unlike(error.into()))?
-    {
-        tip = None;
-    }
+    // A ledger that is as it was left is neither damaged nor newer.
+    let mut tip = queue.tip(ledger)?.filter(|tip| tip.holds(dir, &ledger.schema()).unwrap_or(false));
     let applied = match tip.as_ref().and_then(|tip| tip.transaction(&app_id)) {
-        // As it was left, so it is neither damaged nor newer.
         Some(applied) => u64::try_from(applied).unwrap_or(0),
         None => match open(queue, ledger, dir, Access::Append, meter, &mut report.notices).await? {
             None => 0,
@@ -223,7 +217,13 @@ async fn commit(
     let transaction = (app_id, version);
     let first = upkeep::policy();
     let metadata = metadata.to_map();
-    alluvium_write_policy::append_or_create(dir, ledger.schema(), vec![batch], &first, &metadata, transaction, after)
+    if let Some(tip) = after {
+        let appended = append_after(tip, dir, ledger.schema(), vec![batch.clone()], &metadata, transaction).await;
+        if let Some(appended) = appended.map_err(|error| failed(error.into()))? {
+            return Ok(appended);
+        }
+    }
+    append_or_create(dir, ledger.schema(), vec![batch], &first, &metadata, transaction)
         .await
         .map_err(|error| failed(error.into()))
 }

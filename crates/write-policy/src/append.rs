@@ -37,7 +37,7 @@ pub async fn append(
     transaction: (&str, i64),
 ) -> Result<AppendOutcome, CommitError> {
     let first = DeltaWritePolicy::default();
-    Ok(append_or_create(table_dir, schema, batches, &first, metadata, transaction, None).await?.outcome)
+    Ok(append_or_create(table_dir, schema, batches, &first, metadata, transaction).await?.outcome)
 }
 
 /// Appends `batches` to a table in one commit, and creates the table at first, as `first` says.
@@ -47,10 +47,6 @@ pub async fn append(
 /// `transaction` (application id, version), or a later version of the same application, is left alone. Appends of others
 /// are waited out, and the transaction is checked again each time. The log of a table made here is cleaned up and
 /// checkpointed as usual: its rows are the truth, not its commits.
-///
-/// With the tip of an earlier append of the same application (`after`), and nothing committed since, the log is not replayed:
-/// what that costs grows with the commits since its checkpoint, and this does not. Such an append leaves checkpoints and the
-/// clean-up of the log to [`Maintenance`](crate::Maintenance). A tip that does not fit is not used.
 ///
 /// # Errors
 /// [`CommitError`], with nothing of the rows in the table and no file left behind.
@@ -64,14 +60,8 @@ pub async fn append_or_create(
     first: &DeltaWritePolicy,
     metadata: &CommitMetadata,
     transaction: (&str, i64),
-    after: Option<&AppendTip>,
 ) -> Result<Appended, CommitError> {
     check_metadata(metadata)?;
-    if let Some(tip) = after
-        && let Some(appended) = follow(tip, table_dir, &schema, &batches, metadata, transaction).await?
-    {
-        return Ok(appended);
-    }
     let known = match head_version(table_dir)? {
         None => None,
         Some(_) => {
@@ -98,7 +88,7 @@ pub async fn append_or_create(
             // One that was moved behind the commits of others came to a table that nobody here has seen.
             let followed = followed.filter(|(known, _)| committed.version == known + 1);
             let tip = match followed {
-                Some((_, followed)) => followed.at(table_dir, committed.version, transaction)?,
+                Some((_, followed)) => followed.at(table_dir, committed.version, transaction).unwrap_or(None),
                 None => None,
             };
             Ok(Appended { outcome: AppendOutcome::Committed(committed), tip })
@@ -111,28 +101,39 @@ pub async fn append_or_create(
     }
 }
 
-/// Appends to a table that is as `tip` says; `None`, with nothing done, where it is not.
-async fn follow(
+/// Appends to a table that is as an earlier append of the same application left it, as [`append_or_create`] does, but without
+/// replaying the log: what that costs grows with the commits since the checkpoint, and this does not. Checkpoints and the clean-up
+/// of the log are left to [`Maintenance`](crate::Maintenance).
+///
+/// `None`, with nothing done: the table is not as `tip` says, because somebody has committed, or damaged it.
+///
+/// # Errors
+/// [`CommitError`], with nothing of the rows in the table and no file left behind.
+///
+/// # Panics
+/// Outside a Tokio runtime with a timer.
+pub async fn append_after(
     tip: &AppendTip,
     table_dir: &Path,
-    schema: &SchemaRef,
-    batches: &[RecordBatch],
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
     metadata: &CommitMetadata,
     (app_id, version): (&str, i64),
 ) -> Result<Option<Appended>, CommitError> {
+    check_metadata(metadata)?;
     let Some(applied) = tip.transaction(app_id) else { return Ok(None) };
-    if !tip.holds(table_dir, schema)? {
+    if !tip.holds(table_dir, &schema)? {
         return Ok(None);
     }
     if applied >= version {
         return Ok(Some(Appended { outcome: AppendOutcome::AlreadyApplied, tip: Some(tip.clone()) }));
     }
-    let policy = ResolvedWritePolicy::resolve(&appending(tip.policy.clone()), schema)?;
+    let policy = ResolvedWritePolicy::resolve(&appending(tip.policy.clone()), &schema)?;
     let io = |source| ReadError::Io { path: table_dir.to_path_buf(), source };
     let table = TableDir::open(table_dir).map_err(io)?;
     let target = Target { table: table.clone(), table_is_new: false };
-    let streams = vec![stream(schema, batches.to_vec())];
-    let input = Input { schema: Arc::clone(schema), streams, checks: Arc::default(), grouped: false };
+    let streams = vec![stream(&schema, batches)];
+    let input = Input { schema, streams, checks: Arc::default(), grouped: false };
     let mut staged = stage(target, input, &policy, &Arc::default()).await?;
     let operation = DeltaOperation::Write {
         mode: SaveMode::Append,
@@ -143,7 +144,8 @@ async fn follow(
     match commit_after(&table, tip.version, operation, metadata, transaction, &mut staged).await? {
         Landing::Taken { .. } => Ok(None),
         Landing::Landed { version: landed } => {
-            let tip = tip.followed().at(table_dir, landed, (app_id, version))?;
+            // Without one, the next append looks for itself.
+            let tip = tip.next(table_dir, version).ok();
             Ok(Some(Appended { outcome: AppendOutcome::Committed(staged.committed(landed)), tip }))
         }
     }

@@ -36,7 +36,7 @@ mod tip;
 mod verify;
 mod write;
 
-pub use append::{append, append_or_create};
+pub use append::{append, append_after, append_or_create};
 pub use apply::{Expected, TableWrite};
 pub use commit::{commit_create, commit_replace};
 pub use declared::declared_schema;

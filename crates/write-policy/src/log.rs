@@ -209,7 +209,7 @@ pub(crate) fn oldest_readable_version(table_dir: &Path) -> Result<Option<u64>, R
 }
 
 /// The versions of the checkpoints, in any order; one that has several parts as often.
-pub(crate) fn checkpoint_versions(table_dir: &Path) -> Result<Vec<u64>, ReadError> {
+fn checkpoint_versions(table_dir: &Path) -> Result<Vec<u64>, ReadError> {
     let log = table_dir.join("_delta_log");
     let io = |source| ReadError::Io { path: log.clone(), source };
     let mut versions = Vec::new();
@@ -234,7 +234,12 @@ pub(crate) fn read_commit(table_dir: &Path, version: u64) -> Result<Vec<u8>, Rea
 }
 
 pub(crate) fn commit_path(table_dir: &Path, version: u64) -> std::path::PathBuf {
-    table_dir.join("_delta_log").join(format!("{version:020}.json"))
+    table_dir.join("_delta_log").join(commit_name(version))
+}
+
+/// The name of a commit in `_delta_log`.
+pub(crate) fn commit_name(version: u64) -> String {
+    format!("{version:020}.json")
 }
 
 pub(crate) fn split_version(name: &str) -> Option<(u64, &str)> {

@@ -4,6 +4,7 @@
 //! the protocol, the properties and the application transactions that it had. So an append that finds the log as the last one
 //! left it needs none of it replayed, however long the log is. Whatever else it finds, it does as if it knew nothing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checks::table_conditions;
 use crate::error::{CommitError, PolicyError, ReadError};
-use crate::log::{checkpoint_versions, head_version, split_version};
+use crate::log::{commit_name, read_commit, split_version};
 use crate::overrides::WriteOverrides;
 use crate::policy::delta_schema;
 use crate::semantic::TYPES_PROPERTY;
@@ -25,13 +26,15 @@ use crate::table_actions::protocol_of;
 /// Writer features that ask nothing of an append to a table without conditions.
 const UNDEMANDING: [&str; 3] = ["appendOnly", "invariants", "timestampNtz"];
 
+/// Every file that a replay of a version reads, by its name in `_delta_log`: at most the commits between two checkpoints.
+type LogFiles = BTreeMap<String, ContentDigest>;
+
 /// What an append left behind: the table as it was then. It may be kept, and given to
-/// [`append_or_create`](crate::append_or_create) by another process.
+/// [`append_after`](crate::append_after) by another process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AppendTip {
     pub(crate) version: u64,
-    /// Of every file that a replay of this version reads.
-    log: ContentDigest,
+    log: LogFiles,
     /// Of the table's columns, as Delta writes them down.
     columns: ContentDigest,
     /// What the table stores.
@@ -74,7 +77,7 @@ impl Followed {
     ) -> Result<Option<AppendTip>, ReadError> {
         let Self { columns, policy } = self;
         let tip = |log| AppendTip { version, log, columns, policy, app_id: app_id.to_owned(), transaction };
-        Ok(log_digest(table, version)?.map(tip))
+        Ok(log_files(table, version)?.map(tip))
     }
 }
 
@@ -91,18 +94,21 @@ impl AppendTip {
         (self.app_id == app_id).then_some(self.transaction)
     }
 
-    /// Whether the table in `table_dir` is as the append left it, every byte of its log included, and has the columns of `schema`.
+    /// Whether the table in `table_dir` is as the append left it, every byte of its log included, and has the columns of `schema`. A
+    /// log that cannot be read is not as it was.
     ///
     /// # Errors
-    /// [`CommitError::Policy`] if Delta has no such columns. A log that cannot be read is not as it was.
+    /// [`CommitError::Policy`] if Delta has no such columns.
     pub fn holds(&self, table_dir: &Path, schema: &SchemaRef) -> Result<bool, CommitError> {
-        Ok(self.columns == columns(schema)?
-            && log_digest(table_dir, self.version).is_ok_and(|log| log == Some(self.log)))
+        let as_it_was = || log_files(table_dir, self.version).is_ok_and(|log| log.as_ref() == Some(&self.log));
+        Ok(self.columns == columns(schema)? && as_it_was())
     }
 
-    /// What the table is like, for the tip after the next append.
-    pub(crate) fn followed(&self) -> Followed {
-        Followed { columns: self.columns, policy: self.policy.clone() }
+    /// After the next commit, which follows this one.
+    pub(crate) fn next(&self, table: &Path, transaction: i64) -> Result<Self, ReadError> {
+        let mut next = Self { version: self.version + 1, transaction, ..self.clone() };
+        next.log.insert(commit_name(next.version), ContentDigest::of(&read_commit(table, next.version)?));
+        Ok(next)
     }
 }
 
@@ -112,34 +118,37 @@ fn columns(schema: &SchemaRef) -> Result<ContentDigest, PolicyError> {
     Ok(ContentDigest::of(&columns))
 }
 
-/// The digest of the log from its newest checkpoint on, names and contents. `None`: its head is not `head`.
-fn log_digest(table: &Path, head: u64) -> Result<Option<ContentDigest>, ReadError> {
-    if head_version(table)? != Some(head) {
-        return Ok(None);
-    }
+/// The files that a replay of the log reads, from its newest checkpoint on, as they are now. `None`: its head is not `head`.
+fn log_files(table: &Path, head: u64) -> Result<Option<LogFiles>, ReadError> {
     let log = table.join("_delta_log");
-    let from = checkpoint_versions(table)?.into_iter().max().unwrap_or(0);
-    let mut names = Vec::new();
     let unlisted = |source| ReadError::Io { path: log.clone(), source };
+    let (mut newest, mut checkpoint) = (None, 0);
+    let mut names: Vec<(Option<u64>, String)> = Vec::new();
     for entry in fs::read_dir(&log).map_err(unlisted)? {
-        let name = entry.map_err(unlisted)?.file_name();
-        let Some(name) = name.to_str() else { continue };
-        let read = match split_version(name) {
-            // A `#` is in the names of files that are being written.
-            Some((version, rest)) => version >= from && !rest.contains('#'),
-            None => name == "_last_checkpoint",
-        };
-        if read {
-            names.push(name.to_owned());
+        let Ok(name) = entry.map_err(unlisted)?.file_name().into_string() else { continue };
+        match split_version(&name) {
+            // Files that are being written.
+            Some((_, rest)) if rest.contains('#') => {}
+            Some((version, rest)) => {
+                match rest {
+                    ".json" => newest = newest.max(Some(version)),
+                    rest if rest.starts_with(".checkpoint.") => checkpoint = checkpoint.max(version),
+                    _ => {}
+                }
+                names.push((Some(version), name));
+            }
+            None if name == "_last_checkpoint" => names.push((None, name)),
+            None => {}
         }
     }
-    names.sort_unstable();
-    let mut hasher = blake3::Hasher::new();
-    for name in names {
+    if newest != Some(head) {
+        return Ok(None);
+    }
+    let read = names.into_iter().filter(|(version, _)| version.is_none_or(|version| version >= checkpoint));
+    let digested = read.map(|(_, name)| {
         let path = log.join(&name);
         let bytes = fs::read(&path).map_err(|source| ReadError::Io { path, source })?;
-        hasher.update(&(name.len() as u64).to_be_bytes()).update(name.as_bytes());
-        hasher.update(&(bytes.len() as u64).to_be_bytes()).update(&bytes);
-    }
-    Ok(Some(ContentDigest::from_bytes(*hasher.finalize().as_bytes())))
+        Ok((name, ContentDigest::of(&bytes)))
+    });
+    digested.collect::<Result<_, _>>().map(Some)
 }

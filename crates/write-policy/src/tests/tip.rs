@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::*;
-use crate::{AppendTip, Appended, CommitError, append_or_create, head_commit, transaction_version};
+use crate::{AppendTip, Appended, CommitError, append_after, append_or_create, head_commit, transaction_version};
 
 const APP: &str = "outbox";
 
@@ -16,8 +16,12 @@ async fn follow(table: &Path, n: i64, tip: Option<&AppendTip>) -> Appended {
 
 async fn try_follow(table: &Path, n: i64, tip: Option<&AppendTip>) -> Result<Appended, CommitError> {
     let rows = vec![batch(&[(Some("x"), n)])];
-    let first = DeltaWritePolicy::default();
-    append_or_create(table, schema(), rows, &first, &metadata("r"), (APP, n), tip).await
+    if let Some(tip) = tip
+        && let Some(appended) = append_after(tip, table, schema(), rows.clone(), &metadata("r"), (APP, n)).await?
+    {
+        return Ok(appended);
+    }
+    append_or_create(table, schema(), rows, &DeltaWritePolicy::default(), &metadata("r"), (APP, n)).await
 }
 
 /// A table that has had three appends, and its tip.
