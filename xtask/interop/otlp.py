@@ -35,6 +35,8 @@ RESPONSES = {
     "metrics": metrics_service_pb2.ExportMetricsServiceResponse,
     "logs": logs_service_pb2.ExportLogsServiceResponse,
 }
+# What of a batch each service names that it rejected.
+REJECTED = {"traces": "rejected_spans", "metrics": "rejected_data_points", "logs": "rejected_log_records"}
 # What telemetry may take where nobody takes it: the promise, and what a busy machine adds to it.
 PROMISE_MS, SLACK_MS = 100, 150
 
@@ -94,10 +96,19 @@ def attributes(pairs):
     return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in pairs}
 
 
-class HttpCollector:
-    """OTLP over HTTP; with a fault, it answers `status` instead of 200."""
+def response(signal, rejects):
+    """The answer to a batch that was taken, but for `rejects` of what is in it."""
+    answer = RESPONSES[signal]()
+    if rejects:
+        setattr(answer.partial_success, REJECTED[signal], rejects)
+        answer.partial_success.error_message = "quota"
+    return answer
 
-    def __init__(self, received, status=200):
+
+class HttpCollector:
+    """OTLP over HTTP; with a fault, it answers `status` instead of 200. Of each batch it rejects `rejects`."""
+
+    def __init__(self, received, status=200, rejects=0):
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
@@ -106,7 +117,7 @@ class HttpCollector:
                 signal = self.path.removeprefix("/v1/")
                 if status == 200:
                     received.take(signal, REQUESTS[signal].FromString(body))
-                answer = RESPONSES[signal]().SerializeToString()
+                answer = response(signal, rejects).SerializeToString()
                 self.send_response(status)
                 self.send_header("content-type", "application/x-protobuf")
                 self.send_header("content-length", str(len(answer)))
@@ -126,15 +137,15 @@ class HttpCollector:
 
 
 class GrpcCollector:
-    """OTLP over gRPC; with a fault, it answers UNAVAILABLE."""
+    """OTLP over gRPC; with a fault, it answers UNAVAILABLE. Of each batch it rejects `rejects`."""
 
-    def __init__(self, received, fault=False):
+    def __init__(self, received, fault=False, rejects=0):
         def servicer(base, signal):
             def export(_, request, context):
                 if fault:
                     context.abort(grpc.StatusCode.UNAVAILABLE, "try later")
                 received.take(signal, request)
-                return RESPONSES[signal]()
+                return response(signal, rejects)
 
             return type(f"{signal}_servicer", (base,), {"Export": export})()
 

@@ -45,6 +45,11 @@ class Project:
 
     def run(self, endpoint=None, protocol="http/protobuf", flush_ms=None):
         """Runs the pipeline; returns its document and the seconds that it took."""
+        done, took = self.process(endpoint, protocol, flush_ms)
+        return json.loads(done.stdout)["payload"], took
+
+    def process(self, endpoint, protocol, flush_ms):
+        """A process that runs the pipeline, and the seconds that it took."""
         environment = {n: v for n, v in os.environ.items() if not n.startswith(("OTEL_", "TRACE", "ALLUVIUM_"))}
         environment["OTEL_EXPORTER_OTLP_PROTOCOL"] = protocol
         # A proxy between a process and its own machine would be what is tested.
@@ -55,8 +60,7 @@ class Project:
         command += [] if endpoint is None else ["--otlp", endpoint]
         started = time.perf_counter()
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        took = time.perf_counter() - started
-        return json.loads(done.stdout)["payload"], took
+        return done, time.perf_counter() - started
 
     def sql(self, query):
         command = [self.alluvium, "sql", str(self.directory), query, "--format", "json"]
@@ -128,6 +132,16 @@ def everything_arrives(checks, project, protocol, collector_of):
         checks.that(about + "resource", {r.get("service.name") for r in received.resources()}, {"alluvium"})
 
 
+def rejections_are_told(checks, project, protocol, collector_of):
+    """What a collector rejects of the batches that it takes is told at the end, and so is why."""
+    collector = collector_of(Received())
+    done, _ = project.process(collector.endpoint, protocol, flush_ms=20_000)
+    collector.stop()
+    warnings = [line for line in done.stderr.splitlines() if "did not take all signals" in line]
+    told = len(warnings) == 1 and "the collector rejected 3 of a batch: quota" in warnings[0]
+    checks.holds(f"{protocol}: what is rejected is told", told, done.stderr)
+
+
 def faults_cost_little(checks, project, protocol, faults):
     """A collector that does not work costs a run next to nothing, and no row of the ledgers."""
     project.run()
@@ -162,6 +176,8 @@ def main():
     checks = Checks()
     everything_arrives(checks, project, "http/protobuf", HttpCollector)
     everything_arrives(checks, project, "grpc", GrpcCollector)
+    rejections_are_told(checks, project, "http/protobuf", lambda received: HttpCollector(received, rejects=3))
+    rejections_are_told(checks, project, "grpc", lambda received: GrpcCollector(received, rejects=3))
     common = {"stopped": StoppedCollector, "hung": HungCollector}
     faults_cost_little(
         checks, project, "http/protobuf", common | {"503": lambda: HttpCollector(Received(), status=503)}

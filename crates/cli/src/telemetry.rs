@@ -70,11 +70,20 @@ impl Telemetry {
             self.terminal.line(&format!("warning: {}", chain(error)));
         }
         let delivery = &flushed.delivery;
-        if !self.is_quiet() && (!flushed.complete || delivery.failed > 0) {
+        if self.is_quiet() {
+            return;
+        }
+        if !flushed.complete || delivery.failed > 0 || delivery.rejected > 0 {
             let why = delivery.last_error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
             self.terminal.line(&format!(
                 "warning: the collector did not take all signals of this run{why}; its ledgers are complete. \
                  ALLUVIUM_OTLP_FLUSH_MS gives a slow one more time"
+            ));
+        } else if delivery.dropped > 0 {
+            self.terminal.line(&format!(
+                "warning: {} spans and log records of this run were dropped before they could be sent; its ledgers are complete. \
+                 OTEL_BSP_MAX_QUEUE_SIZE and OTEL_BLRP_MAX_QUEUE_SIZE let more of them wait",
+                delivery.dropped
             ));
         }
     }

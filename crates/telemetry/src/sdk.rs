@@ -13,6 +13,7 @@ mod ids;
 mod logs;
 #[cfg(any(feature = "otlp-http", feature = "otlp-grpc"))]
 mod otlp;
+mod rejections;
 mod spans;
 mod trace_file;
 mod unheeded;
@@ -41,8 +42,9 @@ pub use error::SdkError;
 pub use flush::Flushed;
 pub use health::Delivery;
 
-use self::health::{Health, Watched};
+use self::health::{Counted, Health, Watched};
 use self::logs::RedactingLogs;
+use self::rejections::Rejections;
 use self::spans::RedactingSpans;
 use self::trace_file::TraceFile;
 use crate::{CacheMetrics, DiagnosticsSink, OtelLogsSink, Redactor, Seam, vocabulary};
@@ -133,7 +135,8 @@ impl SdkBuilder {
                 opentelemetry_sdk::trace::BatchConfigBuilder::default().with_scheduled_delay(SCHEDULE_DELAY).build(),
             ),
         };
-        self.spans = Some(self.spans.unwrap_or_else(tracer_provider).with_span_processor(processor.build()));
+        let processor = Counted::new(processor.build(), &self.health);
+        self.spans = Some(self.spans.unwrap_or_else(tracer_provider).with_span_processor(processor));
         self
     }
 
@@ -155,7 +158,8 @@ impl SdkBuilder {
                 opentelemetry_sdk::logs::BatchConfigBuilder::default().with_scheduled_delay(SCHEDULE_DELAY).build(),
             ),
         };
-        self.logs = Some(self.logs.unwrap_or_else(SdkLoggerProvider::builder).with_log_processor(processor.build()));
+        let processor = Counted::new(processor.build(), &self.health);
+        self.logs = Some(self.logs.unwrap_or_else(SdkLoggerProvider::builder).with_log_processor(processor));
         self
     }
 
@@ -251,7 +255,7 @@ impl Sdk {
     }
 
     /// The layer that turns Alluvium's `tracing` spans into OpenTelemetry's, and its events from INFO up into log
-    /// records. It has its own filters: what is logged elsewhere is no matter.
+    /// records; and counts what collectors reject. It has its own filters: what is logged elsewhere is no matter.
     pub fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -279,6 +283,8 @@ impl Sdk {
             }));
             layers.push(events.boxed());
         }
+        let warnings = |metadata: &Metadata<'_>| metadata.is_event() && *metadata.level() == Level::WARN;
+        layers.push(Rejections::new(&self.health).with_filter(filter_fn(warnings)).boxed());
         layers
     }
 
@@ -290,8 +296,8 @@ impl Sdk {
     }
 
     /// Sends what is left and writes the trace file. Collectors are waited for at most the flush timeout, all together;
-    /// what they have not taken then is lost. [`Delivery`] counts batches, and not what a collector rejects of one that it
-    /// takes, nor what a full queue drops.
+    /// what they have not taken then is lost. [`Delivery`] counts what was; what is rejected of a batch that was taken, only under
+    /// the [`layer`](Self::layer).
     pub fn shutdown(&self) -> Flushed {
         let trace_file = self.trace_file.as_ref().map_or(Ok(()), |file| file.finish());
         let providers: Vec<flush::Shutdown> = [

@@ -2,12 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alluvium_telemetry::Seam;
 use alluvium_telemetry::sdk::{DEFAULT_FLUSH_TIMEOUT, Flushed, SdkBuilder, Settings};
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
 
@@ -98,4 +102,78 @@ fn a_refusing_collector_is_counted() {
     let (flushed, took) = against(&url);
     assert!(took < DEFAULT_FLUSH_TIMEOUT + SLACK, "{took:?}");
     assert_eq!(flushed.delivery.delivered, 0, "{flushed:?}");
+}
+
+/// What it says of each batch: it rejects 3 of what is in it.
+const REJECTS_THREE: &[u8] = b"\x0a\x08\x08\x03\x12\x04full";
+
+/// In a process of its own: the threads of the exporters have no other subscriber than the process's.
+#[test]
+fn what_is_rejected_of_a_batch_that_is_taken_is_counted() {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let output = child.args(["--exact", "outage::rejected", "--ignored", "--nocapture"]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+#[ignore = "a process that `what_is_rejected_of_a_batch_that_is_taken_is_counted` starts"]
+fn rejected() {
+    let (url, _) = collector(|stream| {
+        let mut request = [0; 1 << 16];
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(50)));
+        while stream.read(&mut request).is_ok_and(|read| read > 0) {}
+        let header = "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\nconnection: close\r\ncontent-length";
+        let _ = write!(stream, "{header}: {}\r\n\r\n", REJECTS_THREE.len());
+        let _ = stream.write_all(REJECTS_THREE);
+    });
+    let settings = Settings::from_environment(Some(&url)).unwrap();
+    let sdk = SdkBuilder::new(Seam::system(), "0").with_flush_timeout(Duration::from_secs(20));
+    let sdk = sdk.with_otlp(&settings).unwrap().build();
+    tracing::subscriber::set_global_default(registry().with(sdk.layer())).unwrap();
+    drop(a_run(&seam(), &sdk.cache_metrics().unwrap()));
+    let flushed = sdk.shutdown();
+    assert!(flushed.complete, "{flushed:?}");
+    let delivery = flushed.delivery;
+    assert!(delivery.delivered >= 2, "spans and metrics: {delivery:?}");
+    assert_eq!((delivery.rejected, delivery.failed, delivery.dropped), (3 * delivery.delivered, 0, 0), "{delivery:?}");
+    assert_eq!(delivery.last_error.as_deref(), Some("the collector rejected 3 of a batch: full"));
+}
+
+/// Takes nothing before it is told to.
+#[derive(Debug)]
+struct Held {
+    go: Mutex<Receiver<()>>,
+    taken: Arc<AtomicUsize>,
+}
+
+impl SpanExporter for Held {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        // Once there is nobody to wait for, it takes everything.
+        let _ = self.go.lock().unwrap().recv();
+        self.taken.fetch_add(batch.len(), Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_full_queue_drops_is_counted() {
+    let (sender, go) = channel();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let exporter = Held { go: Mutex::new(go), taken: Arc::clone(&taken) };
+    let sdk = SdkBuilder::new(Seam::system(), "0").with_flush_timeout(Duration::from_secs(20));
+    let sdk = sdk.with_span_exporter(exporter).build();
+    const SPANS: usize = 10_000;
+    tracing::subscriber::with_default(registry().with(sdk.layer()), || {
+        for _ in 0..SPANS {
+            drop(tracing::info_span!(target: "alluvium", "plan"));
+        }
+    });
+    drop(sender);
+    let flushed = sdk.shutdown();
+    assert!(flushed.complete, "{flushed:?}");
+    // 2048 wait, and 512 at most are with the exporter.
+    let dropped = flushed.delivery.dropped;
+    assert!(dropped >= (SPANS - 2048 - 512) as u64, "{flushed:?}");
+    assert_eq!(dropped, (SPANS - taken.load(Ordering::SeqCst)) as u64);
 }
