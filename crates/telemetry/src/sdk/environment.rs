@@ -48,7 +48,7 @@ impl Settings {
     /// Reads the process's environment. `endpoint` is the command line's and goes before it.
     ///
     /// # Errors
-    /// [`SdkError::Variable`] and [`SdkError::Endpoint`] for values that mean nothing.
+    /// [`SdkError::Variable`] and [`SdkError::Endpoint`] for values that mean nothing, [`SdkError::UserInfo`].
     pub fn from_environment(endpoint: Option<&str>) -> Result<Self, SdkError> {
         Self::from_variables(endpoint, |name| std::env::var(name).ok())
     }
@@ -81,6 +81,14 @@ impl Settings {
                 .warnings
                 .push("OTEL_EXPORTER_OTLP_CERTIFICATE is not heeded by grpc: set SSL_CERT_FILE".to_owned());
         }
+        for signal in ["", "TRACES_", "METRICS_", "LOGS_"] {
+            let name = format!("OTEL_EXPORTER_OTLP_{signal}ENDPOINT");
+            if variable(&name).is_some_and(|url| has_user_info(&url)) {
+                settings.warnings.push(format!(
+                    "the user info in {name} is not sent: set OTEL_EXPORTER_OTLP_HEADERS=authorization=…"
+                ));
+            }
+        }
         settings.flush_timeout = match variable("ALLUVIUM_OTLP_FLUSH_MS") {
             None => None,
             Some(value) => Some(value.parse().map(Duration::from_millis).map_err(|_| SdkError::Variable {
@@ -98,11 +106,18 @@ fn base_url(url: &str) -> Result<String, SdkError> {
     let authority = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     let plain = authority.is_some_and(|authority| !authority.is_empty() && !authority.starts_with(['/', ':']))
         && !url.contains(|c: char| c.is_whitespace() || c == '?' || c == '#');
-    if plain {
+    if plain && has_user_info(url) {
+        Err(SdkError::UserInfo { url: Redactor::default().text(url).into_owned() })
+    } else if plain {
         Ok(url.trim_end_matches('/').to_owned())
     } else {
         Err(SdkError::Endpoint { url: Redactor::default().text(url).into_owned() })
     }
+}
+
+/// Whether a user, or a user and a password, stand before the host. Exporters send neither.
+fn has_user_info(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(rest).contains('@'))
 }
 
 fn paths(variable: &impl Fn(&str) -> Option<String>) -> Result<PathPolicy, SdkError> {
@@ -175,6 +190,17 @@ mod tests {
         let all = settings(Some("http://localhost:4318/"), &[]).unwrap();
         assert_eq!(all.endpoint.as_deref(), Some("http://localhost:4318"));
         assert_eq!([all.traces, all.metrics, all.logs], [Some(Protocol::HttpProtobuf); 3]);
+    }
+
+    #[test]
+    fn user_info_that_nobody_would_send_is_told() {
+        let refused = settings(Some("http://ada:hunter2@c:4318"), &[]).unwrap_err();
+        assert!(matches!(refused, SdkError::UserInfo { .. }), "{refused:?}");
+        assert!(!refused.to_string().contains("hunter2") && refused.to_string().contains("OTLP_HEADERS"), "{refused}");
+        let name = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT";
+        let warned = settings(None, &[(name, "https://token@c:4318/v1/logs")]).unwrap().warnings;
+        assert!(warned.len() == 1 && warned[0].contains(name) && !warned[0].contains("token@"), "{warned:?}");
+        assert!(settings(None, &[(name, "https://c:4318/v1/logs@2")]).unwrap().warnings.is_empty());
     }
 
     #[test]

@@ -41,6 +41,14 @@ pub enum SdkError {
         /// What was given, without credentials.
         url: String,
     },
+    /// The endpoint holds credentials, which exporters do not send.
+    #[error(
+        "`{url}` holds user info, which is not sent; leave it out and set OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20…"
+    )]
+    UserInfo {
+        /// What was given, without credentials.
+        url: String,
+    },
     /// The trace file cannot be written.
     #[error("cannot write the trace file {}; choose a path in a directory that exists and can be written", path.display())]
     TraceFile {
