@@ -22,6 +22,8 @@ use serde_json::Value;
 
 pub use choice::{DIAGNOSTICS_VARIABLE, DiagnosticsChoice, DiagnosticsChoiceError};
 pub use json_lines::JsonLinesSink;
+#[cfg(feature = "sdk")]
+pub(crate) use json_lines::is_pipe;
 pub use limits::DiagnosticsLimits;
 pub use memory::MemorySink;
 pub use otel::OtelLogsSink;

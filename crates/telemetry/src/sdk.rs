@@ -129,7 +129,7 @@ impl SdkBuilder {
     pub fn with_span_exporter(mut self, exporter: impl SpanExporter + 'static) -> Self {
         let exporter = Watched::new(RedactingSpans::new(exporter, self.redactor.clone()), &self.health);
         let processor = opentelemetry_sdk::trace::BatchSpanProcessor::builder(exporter);
-        let processor = match std::env::var_os("OTEL_BSP_SCHEDULE_DELAY") {
+        let processor = match std::env::var_os("OTEL_BSP_SCHEDULE_DELAY").filter(|delay| !delay.is_empty()) {
             Some(_) => processor,
             None => processor.with_batch_config(
                 opentelemetry_sdk::trace::BatchConfigBuilder::default().with_scheduled_delay(SCHEDULE_DELAY).build(),
@@ -152,7 +152,7 @@ impl SdkBuilder {
     pub fn with_log_exporter(mut self, exporter: impl LogExporter + 'static) -> Self {
         let exporter = Watched::new(exporter, &self.health);
         let processor = opentelemetry_sdk::logs::BatchLogProcessor::builder(exporter);
-        let processor = match std::env::var_os("OTEL_BLRP_SCHEDULE_DELAY") {
+        let processor = match std::env::var_os("OTEL_BLRP_SCHEDULE_DELAY").filter(|delay| !delay.is_empty()) {
             Some(_) => processor,
             None => processor.with_batch_config(
                 opentelemetry_sdk::logs::BatchConfigBuilder::default().with_scheduled_delay(SCHEDULE_DELAY).build(),

@@ -29,8 +29,11 @@ impl JsonLinesSink {
     /// Opens `path` for appending, or creates it.
     ///
     /// # Errors
-    /// What opening the file fails with.
+    /// What opening the file fails with; [`io::ErrorKind::InvalidInput`] for a pipe, which might hold up the work until somebody reads.
     pub fn open(path: &Path) -> io::Result<Self> {
+        if is_pipe(path) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe, and not a file"));
+        }
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         let written_bytes = file.metadata()?.len();
         Ok(Self { file: Mutex::new(Open { file, written_bytes, lost: 0 }) })
@@ -41,6 +44,15 @@ impl JsonLinesSink {
     pub fn lost(&self) -> u64 {
         self.file.lock().unwrap_or_else(PoisonError::into_inner).lost
     }
+}
+
+/// Whether a pipe with a name is there: opening one waits for its reader.
+pub(crate) fn is_pipe(path: &Path) -> bool {
+    #[cfg(unix)]
+    return std::fs::metadata(path)
+        .is_ok_and(|metadata| std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type()));
+    #[cfg(not(unix))]
+    return false;
 }
 
 /// What was lost is told once, at the end.

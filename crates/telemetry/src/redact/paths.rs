@@ -49,15 +49,24 @@ pub(super) fn is_digest(text: &str) -> bool {
     text.strip_prefix("path#").is_some_and(|hex| hex.len() == 16 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
+/// Whether the first `length` bytes of `text` are a whole path.
+fn is_whole(text: &str, length: usize) -> bool {
+    text[length..].is_empty() || text[length..].starts_with(['/', '\\'])
+}
+
+/// How much of `text` names the home directory of whoever runs this. It may hold blanks.
+fn own_home_length(text: &str) -> Option<usize> {
+    let own = std::env::home_dir()?;
+    let own = own.to_str().filter(|home| home.len() > 1 && text.starts_with(*home))?;
+    is_whole(text, own.len()).then_some(own.len())
+}
+
 /// How much of `text` names a home directory.
 fn home_length(text: &str) -> Option<usize> {
-    let own = std::env::home_dir();
-    let own = own.as_deref().and_then(|home| home.to_str()).filter(|home| home.len() > 1);
-    let whole = |length: usize| text[length..].is_empty() || text[length..].starts_with(['/', '\\']);
-    if let Some(home) = own.filter(|home| text.starts_with(*home)).filter(|home| whole(home.len())) {
-        return Some(home.len());
+    if let Some(length) = own_home_length(text) {
+        return Some(length);
     }
-    if text.starts_with("/root") && whole("/root".len()) {
+    if text.starts_with("/root") && is_whole(text, "/root".len()) {
         return Some("/root".len());
     }
     let drive = if text.get(1..3) == Some(":\\") { 2 } else { 0 };
@@ -103,15 +112,19 @@ pub(super) fn without_user_info(text: &str) -> Option<String> {
     })
 }
 
+/// How far a password is looked for after a quote that may be part of it.
+const MAX_PASSWORD_BYTES: usize = 1024;
+
 /// Where the URL ends whose `://` is at `at`. A quote ends it, but not in a password.
 fn url_end(text: &str, at: usize) -> usize {
     let end_from = |from: usize| text[from..].find(ends_url).map_or(text.len(), |end| from + end);
     let (place, end) = (at + "://".len(), end_from(at));
-    let run = text[place..].find(char::is_whitespace).map_or(text.len(), |end| place + end);
+    let near = &text[..text.floor_char_boundary(end.saturating_add(MAX_PASSWORD_BYTES))];
+    let run = near[end..].find(char::is_whitespace).map_or(near.len(), |blank| end + blank);
     let is_port =
         |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit()) && rest.bytes().all(|b| b.is_ascii_digit());
     let opens_password = text[place..end].split_once(':').is_some_and(|(user, rest)| {
-        !user.contains(['/', '?', '#', '@']) && (!is_port(rest) || tokens::run_length(&text[place..]) > end - place)
+        !user.contains(['/', '?', '#', '@']) && (!is_port(rest) || tokens::run_length(&near[place..]) > end - place)
     });
     match text[end..run].rfind('@') {
         Some(sign) if opens_password && !text[place..end].contains('@') => end_from(end + sign),
@@ -127,11 +140,12 @@ fn replace_urls(text: &str, leaves: impl Fn(&str) -> String) -> Option<String> {
         let start = text[done..at]
             .rfind(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')))
             .map_or(done, |last| done + last + text[done + last..].chars().next().map_or(1, char::len_utf8));
-        let end = url_end(text, at);
-        from = end.max(at + 3);
         if !is_scheme(&text[start..at]) {
+            from = at + 3;
             continue;
         }
+        let end = url_end(text, at);
+        from = end.max(at + 3);
         // Punctuation at the end belongs to the sentence.
         let end = start + text[start..end].trim_end_matches(['.', ',', ';', ':', ')', ']', '}']).len();
         left.push_str(&text[done..start]);
@@ -153,11 +167,12 @@ pub(super) fn without_paths(text: &str, policy: PathPolicy) -> Option<String> {
             || matches!(before, '"' | '\'' | '`' | '=' | '(' | '[' | '{' | '<' | ',' | ':' | '|' | ';');
         if opens && starts_path(&text[at..]) {
             // In quotes a path may hold blanks.
+            let known = at + own_home_length(&text[at..]).unwrap_or(0);
             let end = match before {
-                quote @ ('"' | '\'' | '`') => text[at..].find(quote),
-                _ => text[at..].find(ends_path),
+                quote @ ('"' | '\'' | '`') => text[known..].find(quote),
+                _ => text[known..].find(ends_path),
             };
-            let end = end.map_or(text.len(), |end| at + end);
+            let end = end.map_or(text.len(), |end| known + end);
             let end = at + text[at..end].trim_end_matches(['.', ':']).len();
             left.push_str(&text[done..at]);
             left.push_str(&path(&text[at..end], policy));

@@ -7,7 +7,7 @@ use super::tokens::{self, MIN_TOKEN_BYTES, looks_like_token};
 use super::{REDACTED, paths};
 
 /// Parts of the names of options that hold credentials, in small letters and without what separates words.
-const SECRET_WORDS: [&str; 27] = [
+const SECRET_WORDS: [&str; 28] = [
     "password",
     "passwd",
     "passphrase",
@@ -35,13 +35,14 @@ const SECRET_WORDS: [&str; 27] = [
     "connectionstring",
     "connstr",
     "bearer",
+    "cookie",
 ];
 
 /// Last words of those that are written as two.
 const LAST_WORDS: [&str; 5] = ["key", "string", "phrase", "word", "code"];
 
 /// Names of such options that are too short to be looked for within others.
-const SECRET_NAMES: [&str; 5] = ["sas", "sig", "pw", "auth", "userpwd"];
+const SECRET_NAMES: [&str; 6] = ["sas", "sig", "pw", "pass", "auth", "userpwd"];
 
 /// What may stand before a credential in a header.
 const SCHEMES_OF_AUTHORIZATION: [&str; 8] =
@@ -72,7 +73,8 @@ fn ends_a_secret(text: &str, at: usize, end: usize) -> bool {
     };
     let previous = before.rsplit(|c| !in_word(c)).next().unwrap_or(before);
     let name = normal(previous) + &last;
-    !names_a_secret(previous) && SECRET_WORDS.iter().any(|word| name.ends_with(word))
+    let says_so = |name: &str| SECRET_WORDS.iter().any(|word| name.contains(word));
+    !says_so(&normal(previous)) && SECRET_WORDS.iter().any(|word| name.ends_with(word))
 }
 
 fn in_word(c: char) -> bool {
@@ -86,6 +88,7 @@ pub(super) fn without_credentials(text: &str) -> Option<String> {
     let mut done = 0;
     let mut at = 0;
     let mut literals = None;
+    let mut passwords = tokens::Passwords::new(text);
     while at < text.len() {
         let word = &text[at..at + text[at..].find(|c| !in_word(c)).unwrap_or(text.len() - at)];
         if word.is_empty() {
@@ -107,7 +110,7 @@ pub(super) fn without_credentials(text: &str) -> Option<String> {
             let after = || word_after(text, end).filter(|(start, end)| end - start >= MIN_TOKEN_BYTES);
             follows.then(after).flatten()
         });
-        match secret.or_else(|| tokens::password_of(text, word, end)).or_else(shaped) {
+        match secret.or_else(|| passwords.of(word, end)).or_else(shaped) {
             Some((start, stop)) if &text[start..stop] != REDACTED => {
                 left.push_str(&text[done..start]);
                 left.push_str(REDACTED);
@@ -129,17 +132,25 @@ fn is_scheme_of_authorization(word: &str) -> bool {
     SCHEMES_OF_AUTHORIZATION.iter().any(|scheme| word.eq_ignore_ascii_case(scheme))
 }
 
-/// Where the value lies of the option `name` that ends at `end`: after `=`, `:` or a comparison, or in quotes after the
-/// name, as SQL writes its options.
+/// Where the value lies of the option `name` that ends at `end`: after `=`, `:` or a comparison, in quotes after the name, as SQL
+/// writes its options, after a blank, as `--name value` has it, or in an element of XML.
 fn value_of(text: &str, name: &str, end: usize, literals: &[Literal]) -> Option<(usize, usize)> {
     let after = &text[end..];
     let unquoted = after.trim_start_matches(['"', '\'', '`', '\\', ']']);
     // In prose a token is what a parser did not expect.
     let names_quoted = unquoted.len() < after.len() || !name.eq_ignore_ascii_case("token");
     let rest = without_cast(unquoted.trim_start());
+    let before = &text[..end - name.len()];
+    if let Some(content) = unquoted.strip_prefix('>')
+        && before.ends_with('<')
+    {
+        let start = text.len() - content.len();
+        return content.find('<').filter(|length| *length > 0).map(|length| (start, start + length));
+    }
+    let is_argument = || name.starts_with("--") && after.starts_with(' ') && !rest.starts_with('-');
     let value = match after_operator(rest) {
         Some(value) => value.trim_start(),
-        None if names_quoted && rest.starts_with('\'') => rest,
+        None if names_quoted && rest.starts_with('\'') || is_argument() => rest,
         None => return None,
     };
     let start = text.len() - value.len();
@@ -168,7 +179,7 @@ fn without_cast(rest: &str) -> &str {
 
 /// What follows the operator at the start of `rest`; those that are words, only before a quoted text or a list.
 fn after_operator(rest: &str) -> Option<&str> {
-    let signs = ["=>", "==", ":=", "<>", "!=", "<=", ">=", "=", ":"];
+    let signs = ["=>", "==", ":=", "<>", "!=", "<=", ">=", "=", ":", "%3D", "%3d"];
     if let Some(value) = signs.iter().find_map(|sign| rest.strip_prefix(sign)) {
         return Some(value);
     }

@@ -282,3 +282,45 @@ fn what_is_kept_has_no_credentials_and_everything_else() {
     let plain = "cannot cast 'one' in /home/ada/x.csv, file:///home/ada/y.csv";
     assert_eq!(redactor.kept(plain), plain);
 }
+
+#[test]
+fn credentials_leave_in_no_form_of_an_option() {
+    leaves("tool --password hunter2 --quiet", "tool --password [redacted] --quiet");
+    leaves("tool --password --quiet", "tool --password --quiet");
+    let xml = Redactor::default().kept("<password>hunter2</password> <user>ada</user>").into_owned();
+    assert_eq!(xml, "<password>[redacted]</password> <user>ada</user>");
+    leaves("pass=hunter2 db_pass: hunter2", "pass=[redacted] db_pass: [redacted]");
+    leaves("x?password%3Dhunter2", "x?password%3D[redacted]");
+    leaves("Cookie: session=hunter2", "Cookie: [redacted]");
+    leaves("the compass=north passes", "the compass=north passes");
+}
+
+/// A value of so many letters is somebody's data. Whatever takes time by the square of that takes many minutes.
+#[test]
+fn long_texts_cost_no_more_than_their_length() {
+    for unit in ["a:", "a:a@", "f1:0,", "'a://'", "a://a'", "password=", "\"a\" ", "/a ", "-----BEGIN ", "bearer "] {
+        let text = unit.repeat(300_000 / unit.len());
+        for left in [Redactor::default().text(&text), Redactor::default().kept(&text)] {
+            assert!(left.len() < 10 * text.len(), "{unit}");
+        }
+    }
+}
+
+#[test]
+fn the_home_of_whoever_runs_this_may_hold_blanks() {
+    // The only test that needs another home: a process of its own.
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "redact::tests::in_a_home_with_blanks", "--ignored"]).env("HOME", "/data/Ada Lovelace");
+    let output = child.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+}
+
+#[test]
+#[ignore = "a process that `the_home_of_whoever_runs_this_may_hold_blanks` starts"]
+fn in_a_home_with_blanks() {
+    let shown = Redactor::default().with_paths(PathPolicy::Shown);
+    assert_eq!(shown.text("set aside in /data/Ada Lovelace/x/y: gone"), "set aside in ~/x/y: gone");
+    let left = Redactor::default().text("set aside in /data/Ada Lovelace/x/y: gone").into_owned();
+    assert!(left.starts_with("set aside in path#") && left.ends_with(": gone"), "{left}");
+}

@@ -64,16 +64,36 @@ pub(super) fn pem(text: &str, at: usize, end: usize) -> Option<(usize, usize)> {
     Some((start, stop.unwrap_or(text.len())))
 }
 
-/// The password of `user:password@host` whose user ends at `end`.
-pub(super) fn password_of(text: &str, user: &str, end: usize) -> Option<(usize, usize)> {
-    let start = end + 1;
-    let is_user = user.starts_with(|c: char| c.is_alphabetic() || c == '_') && !user.eq_ignore_ascii_case("mailto");
-    if !is_user || !text[end..].starts_with(':') || text[start..].starts_with([':', '/']) {
-        return None;
+/// Finds the passwords of `user:password@host`, from the beginning of a text to its end.
+pub(super) struct Passwords<'t> {
+    text: &'t str,
+    /// Where the run ends that was looked at last. It ends there wherever it begins after a colon, so that a text full of colons
+    /// is read once and not once a colon.
+    run_end: usize,
+    /// The last `@` in it that a host may follow.
+    sign: Option<usize>,
+}
+
+impl<'t> Passwords<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { text, run_end: 0, sign: None }
     }
-    let run = &text[start..start + run_length(&text[start..])];
-    let (at, _) = run.rmatch_indices('@').find(|(at, _)| run[at + 1..].starts_with(char::is_alphanumeric))?;
-    (at > 0).then_some((start, start + at))
+
+    /// The password after `user`, which ends at `end`.
+    pub(super) fn of(&mut self, user: &str, end: usize) -> Option<(usize, usize)> {
+        let (text, start) = (self.text, end + 1);
+        let is_user = user.starts_with(|c: char| c.is_alphabetic() || c == '_') && !user.eq_ignore_ascii_case("mailto");
+        if !is_user || !text[end..].starts_with(':') || text[start..].starts_with([':', '/']) {
+            return None;
+        }
+        if start >= self.run_end {
+            let run = &text[start..start + run_length(&text[start..])];
+            let sign = run.rmatch_indices('@').find(|(at, _)| run[at + 1..].starts_with(char::is_alphanumeric));
+            self.sign = sign.map(|(at, _)| start + at);
+            self.run_end = start + run.len();
+        }
+        self.sign.filter(|sign| *sign > start).map(|sign| (start, sign))
+    }
 }
 
 /// How far `text` goes on without a blank and without a quote that is neither doubled nor escaped.

@@ -81,9 +81,16 @@ impl Settings {
                 .warnings
                 .push("OTEL_EXPORTER_OTLP_CERTIFICATE is not heeded by grpc: set SSL_CERT_FILE".to_owned());
         }
-        for signal in ["", "TRACES_", "METRICS_", "LOGS_"] {
-            let name = format!("OTEL_EXPORTER_OTLP_{signal}ENDPOINT");
-            if variable(&name).is_some_and(|url| has_user_info(&url)) {
+        // The command line's goes before them.
+        let named = if endpoint.is_none() { &["", "TRACES_", "METRICS_", "LOGS_"][..] } else { &[] };
+        for name in named.iter().map(|signal| format!("OTEL_EXPORTER_OTLP_{signal}ENDPOINT")) {
+            let Some(url) = variable(&name).filter(|_| settings.exports()) else { continue };
+            if !is_plain(&url) {
+                let value = Redactor::default().text(&url).into_owned();
+                let expected = "write http://HOST:PORT or https://HOST:PORT";
+                return Err(SdkError::Variable { variable: name, value, expected });
+            }
+            if has_user_info(&url) {
                 settings.warnings.push(format!(
                     "the user info in {name} is not sent: set OTEL_EXPORTER_OTLP_HEADERS=authorization=…"
                 ));
@@ -103,16 +110,19 @@ impl Settings {
 
 /// The URL to which `/v1/traces` and so on are appended.
 fn base_url(url: &str) -> Result<String, SdkError> {
-    let authority = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    let plain = authority.is_some_and(|authority| !authority.is_empty() && !authority.starts_with(['/', ':']))
-        && !url.contains(|c: char| c.is_whitespace() || c == '?' || c == '#');
-    if plain && has_user_info(url) {
-        Err(SdkError::UserInfo { url: Redactor::default().text(url).into_owned() })
-    } else if plain {
-        Ok(url.trim_end_matches('/').to_owned())
-    } else {
-        Err(SdkError::Endpoint { url: Redactor::default().text(url).into_owned() })
+    let shown = || Redactor::default().text(url).into_owned();
+    match (is_plain(url), has_user_info(url)) {
+        (false, _) => Err(SdkError::Endpoint { url: shown() }),
+        (true, true) => Err(SdkError::UserInfo { url: shown() }),
+        (true, false) => Ok(url.trim_end_matches('/').to_owned()),
     }
+}
+
+/// Whether it is a URL of HTTP with a host, and without a query.
+fn is_plain(url: &str) -> bool {
+    let authority = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    authority.is_some_and(|authority| !authority.is_empty() && !authority.starts_with(['/', ':']))
+        && !url.contains(|c: char| c.is_whitespace() || c == '?' || c == '#')
 }
 
 /// Whether a user, or a user and a password, stand before the host. Exporters send neither.
@@ -201,6 +211,18 @@ mod tests {
         let warned = settings(None, &[(name, "https://token@c:4318/v1/logs")]).unwrap().warnings;
         assert!(warned.len() == 1 && warned[0].contains(name) && !warned[0].contains("token@"), "{warned:?}");
         assert!(settings(None, &[(name, "https://c:4318/v1/logs@2")]).unwrap().warnings.is_empty());
+    }
+
+    #[test]
+    fn an_endpoint_that_is_none_is_refused_where_it_counts() {
+        for (name, value) in
+            [("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://x:1"), ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "nonsense")]
+        {
+            let refused = settings(None, &[(name, value)]).unwrap_err();
+            assert!(matches!(&refused, SdkError::Variable { variable, .. } if variable == name), "{refused:?}");
+            assert!(settings(Some("http://c:4318"), &[(name, value)]).is_ok(), "the command line's goes before {name}");
+            assert!(settings(None, &[(name, value), ("OTEL_SDK_DISABLED", "true")]).is_ok());
+        }
     }
 
     #[test]

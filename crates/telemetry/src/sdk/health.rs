@@ -42,11 +42,16 @@ pub(super) struct Health {
     ended: AtomicU64,
     exported: AtomicU64,
     last_error: Mutex<Option<String>>,
+    /// What lies behind it, as the client tells.
+    cause: Mutex<Option<String>>,
 }
 
 impl Health {
     pub(super) fn delivery(&self, redactor: &Redactor) -> Delivery {
-        let last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Where the time was over before the exporter gave up, there is a cause alone.
+        let why = [last_error, cause].into_iter().flatten().collect::<Vec<_>>().join(": ");
         Delivery {
             delivered: self.delivered.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
@@ -56,7 +61,7 @@ impl Health {
                 let exported = self.exported.load(Ordering::Acquire);
                 self.ended.load(Ordering::Acquire).saturating_sub(exported)
             },
-            last_error: last_error.as_deref().map(|error| redactor.text(error).into_owned()),
+            last_error: (!why.is_empty()).then(|| redactor.text(&why).into_owned()),
         }
     }
 
@@ -73,6 +78,14 @@ impl Health {
     pub(super) fn rejected(&self, count: u64, why: String) {
         self.rejected.fetch_add(count, Ordering::Relaxed);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    /// A request could not be sent, or had no answer.
+    #[cfg(feature = "otlp-http")]
+    pub(super) fn failed_by(&self, error: &(dyn std::error::Error + 'static)) {
+        let chain: Vec<String> =
+            std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+        *self.cause.lock().unwrap_or_else(PoisonError::into_inner) = Some(chain.join(": "));
     }
 
     fn note(&self, result: &OTelSdkResult) {

@@ -12,13 +12,19 @@ use async_trait::async_trait;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use reqwest::Certificate;
 use reqwest::blocking::Client;
+use reqwest::redirect::Policy;
+
+use super::health::Health;
 
 /// What the standard says of a request's timeout.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The clients of all exporters: those that want the same share one, with its thread and its connections.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Clients(Arc<Mutex<HashMap<Wanted, Client>>>);
+pub(super) struct Clients {
+    made: Arc<Mutex<HashMap<Wanted, Client>>>,
+    health: Arc<Health>,
+}
 
 /// What there is to know before a client is made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -30,6 +36,11 @@ struct Wanted {
 }
 
 impl Clients {
+    /// Clients that tell `health` why they failed.
+    pub(super) fn telling(health: &Arc<Health>) -> Self {
+        Self { made: Arc::default(), health: Arc::clone(health) }
+    }
+
     /// The client of `signal`, with the timeout and the roots that the environment gives it: `TRACES`, `METRICS` or `LOGS`.
     pub(super) fn of(&self, signal: &str) -> LazyClient {
         let milliseconds = [format!("OTEL_EXPORTER_OTLP_{signal}_TIMEOUT"), "OTEL_EXPORTER_OTLP_TIMEOUT".to_owned()]
@@ -44,11 +55,12 @@ impl Clients {
 
     /// Exporters flush at once, and wait for the one of them that makes the client.
     fn get(&self, wanted: Wanted) -> Result<Client, HttpError> {
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = made.get(&wanted) {
             return Ok(client.clone());
         }
-        let builder = Client::builder().timeout(wanted.timeout);
+        // Another host than the one that was named gets neither the headers nor what is sent.
+        let builder = Client::builder().timeout(wanted.timeout).redirect(Policy::none());
         let builder = match &wanted.roots {
             _ if !wanted.secure => builder.tls_certs_only([]),
             Some(path) => builder.tls_certs_only(certificates(path)?),
@@ -82,7 +94,12 @@ impl HttpClient for LazyClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let secure = request.uri().scheme_str() == Some("https");
         let wanted = Wanted { timeout: self.timeout, secure, roots: self.roots.clone().filter(|_| secure) };
-        self.clients.get(wanted)?.send_bytes(request).await
+        let sent = match self.clients.get(wanted) {
+            Ok(client) => client.send_bytes(request).await,
+            Err(error) => Err(error),
+        };
+        // The exporter makes `network error` of it.
+        sent.inspect_err(|error| self.clients.health.failed_by(error.as_ref()))
     }
 }
 

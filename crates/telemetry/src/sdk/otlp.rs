@@ -26,7 +26,7 @@ pub(super) fn add(mut builder: SdkBuilder, settings: &Settings) -> Result<SdkBui
     let exporters = Exporters {
         endpoint: settings.endpoint.as_deref(),
         #[cfg(feature = "otlp-http")]
-        clients: super::http_client::Clients::default(),
+        clients: super::http_client::Clients::telling(&builder.health),
     };
     if let Some(protocol) = settings.traces {
         builder = builder.with_span_exporter(exporters.spans(protocol)?);

@@ -4,8 +4,8 @@
 //! rules. A `tracing` layer of its own, such as `tracing-chrome`, would show what the exporters hold back.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,9 +16,13 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use serde_json::{Map, Value, json};
 
 use super::SdkError;
+use crate::diagnostics::is_pipe;
 
 /// Most spans that are kept until the end; the file says how many were left out.
 const MAX_SPANS: usize = 200_000;
+
+/// How every file of ours begins.
+const FIRST_KEY: &str = r#"{"displayTimeUnit""#;
 
 /// Collects spans, and writes them at the end.
 #[derive(Debug)]
@@ -46,8 +50,9 @@ struct Span {
 }
 
 impl TraceFile {
+    /// Empties the file, so that one that cannot be written is told before the work.
     pub(super) fn create(path: PathBuf) -> Result<Self, SdkError> {
-        match File::create(&path) {
+        match replaceable(&path).and_then(|()| File::create(&path)) {
             Ok(file) => {
                 let state = State { file: Some(file), spans: Vec::new(), left_out: 0 };
                 Ok(Self { path, state: Mutex::new(state) })
@@ -72,9 +77,26 @@ impl TraceFile {
         let document = document(std::mem::take(&mut state.spans), state.left_out);
         let mut writer = BufWriter::new(file);
         serde_json::to_writer(&mut writer, &document)
-            .map_err(std::io::Error::from)
+            .map_err(io::Error::from)
             .and_then(|()| writer.flush())
             .map_err(|source| SdkError::TraceFile { path: self.path.clone(), source })
+    }
+}
+
+/// Fails where there is something else than a trace, or nothing at all: a pipeline file, or a pipe that nobody may read.
+fn replaceable(path: &Path) -> io::Result<()> {
+    if is_pipe(path) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe, and not a file"));
+    }
+    let Ok(mut file) = File::open(path) else { return Ok(()) };
+    if !file.metadata()?.is_file() {
+        return Ok(());
+    }
+    let mut start = Vec::new();
+    Read::by_ref(&mut file).take(FIRST_KEY.len() as u64).read_to_end(&mut start)?;
+    match start.is_empty() || start == FIRST_KEY.as_bytes() {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no trace")),
     }
 }
 
@@ -219,5 +241,21 @@ mod tests {
     fn a_file_that_cannot_be_made_is_an_error_that_names_it() {
         let error = TraceFile::create(PathBuf::from("/nowhere/at/all.json")).unwrap_err();
         assert!(error.to_string().contains("/nowhere/at/all.json"), "{error}");
+    }
+
+    #[test]
+    fn only_a_trace_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trace.json");
+        for _ in 0..2 {
+            TraceFile::create(path.clone()).unwrap().finish().unwrap();
+            let written = std::fs::read_to_string(&path).unwrap();
+            assert!(written.starts_with(FIRST_KEY), "{written}");
+        }
+        let other = dir.path().join("alluvium.toml");
+        std::fs::write(&other, "[profile]\n").unwrap();
+        assert!(matches!(TraceFile::create(other.clone()), Err(SdkError::TraceFile { .. })));
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "[profile]\n", "it is as it was");
+        TraceFile::create(PathBuf::from("/dev/null")).unwrap();
     }
 }
