@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 
@@ -19,6 +20,8 @@ pub struct Args {
 enum What {
     /// Compare random pipelines with and without their caches, and kill processes that compute the same views.
     Cache(CacheArgs),
+    /// Delete, cut off and change every file of a cache root, one at a time, and run over what is left.
+    Damage(DamageArgs),
     /// Kill processes that write stores, caches and collections, and see that nothing is lost or left.
     Kv(KvArgs),
     /// Race processes that write one table: appends, then with overwrites, merges and a maintainer, then killing some.
@@ -40,6 +43,14 @@ struct CacheArgs {
     /// Which pipelines and edits, and when kills hit; a failure prints it. Default: others each time.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+}
+
+/// Arguments of `cargo xtask soak damage`.
+#[derive(clap::Args)]
+struct DamageArgs {
+    /// Build with optimisations first.
+    #[arg(long)]
+    release: bool,
 }
 
 /// Arguments of `cargo xtask soak kv`.
@@ -71,6 +82,7 @@ struct WriteArgs {
 pub fn run(root: &Path, args: &Args) -> Result<()> {
     match &args.what {
         What::Cache(args) => cache(root, args),
+        What::Damage(args) => damage(root, args),
         What::Kv(args) => kv(root, args),
         What::Write(args) => write(root, args),
     }
@@ -80,25 +92,31 @@ pub fn run(root: &Path, args: &Args) -> Result<()> {
 fn cache(root: &Path, args: &CacheArgs) -> Result<()> {
     let seed = args.seed.unwrap_or_else(|| RandomState::new().hash_one(args.cases));
     eprintln!("{} cases and {} kills, repeated by --seed {seed}", args.cases, args.kills);
-    let tests = |filter| {
-        let mut command = cargo::cargo(root);
-        command.arg("test").args(WHOLE_WORKSPACE);
-        if args.release {
-            command.arg("--release");
-        }
-        command.args(["--test", "suite", filter, "--", "--nocapture"]);
-        command
-    };
     // The parts of it run beside each other: one alone leaves all cores but one idle.
-    let mut differential = tests("differential::");
+    let mut differential = suite(root, args.release, "differential::");
     differential.env("ALLUVIUM_DIFFERENTIAL_CASES", args.cases.to_string());
     differential.env("ALLUVIUM_DIFFERENTIAL_SEED", seed.to_string());
     cargo::run(&mut differential)?;
     // One after the other: each has processes enough.
-    let mut owners = tests("owners::");
+    let mut owners = suite(root, args.release, "owners::");
     owners.arg("--test-threads=1");
     owners.env("ALLUVIUM_KILLS", args.kills.to_string()).env("ALLUVIUM_KILL_SEED", seed.to_string());
     cargo::run(&mut owners)
+}
+
+/// Tests of the whole, and what they print.
+fn suite(root: &Path, release: bool, filter: &str) -> Command {
+    let mut command = cargo::cargo(root);
+    command.arg("test").args(WHOLE_WORKSPACE);
+    if release {
+        command.arg("--release");
+    }
+    command.args(["--test", "suite", filter, "--", "--nocapture"]);
+    command
+}
+
+fn damage(root: &Path, args: &DamageArgs) -> Result<()> {
+    cargo::run(suite(root, args.release, "damage::").env("ALLUVIUM_DAMAGE", "all"))
 }
 
 fn write(root: &Path, args: &WriteArgs) -> Result<()> {

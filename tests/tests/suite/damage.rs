@@ -1,14 +1,21 @@
 //! Every file of a cache root deleted, cut off or changed by one bit, one at a time: the next run has the right rows, and
 //! says what it found; the one after it has nothing to say.
+//!
+//! The root has everything that a root can have: entries of views and of a source, an artifact, an output's memory, snapshots of
+//! the engine's caches, stored plans, ledgers, and the key-value stores of all of them. The check harms one file of each *kind*:
+//! files whose paths differ in keys, ids, versions and shards only are of one kind. Of kinds that rows are served from it tries
+//! every harm; of the others one, in turn. With `ALLUVIUM_DAMAGE=all` (`cargo xtask soak damage`) every harm is done to every file.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use alluvium_contracts::{OutputResult, RunResult, ViewResult};
+use alluvium_contracts::{LookupResult, OutputResult, RunResult, ViewResult};
+use alluvium_delta_cache::ArtifactKey;
 use alluvium_runs::{OpenOptions, Pipeline, Project};
 
-use crate::crash;
-use crate::lab::{Lab, answer, copy_dir, later, run};
+use crate::artifacts::{NONE_IN_MEMORY, batches, caches, keep, rows_of};
+use crate::lab::{Lab, answer, copy_dir, later, run, sessions};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Harm {
@@ -58,31 +65,93 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A file's place without what is drawn anew each time.
+/// A file's place without what is drawn anew each time, and without what tells versions and shards apart.
 fn kind_of(file: &Path) -> String {
     let words = file.iter().map(|word| {
         let word = word.to_string_lossy();
         let stem = word.split('.').next().unwrap_or_default();
         let drawn =
             uuid::Uuid::parse_str(stem).is_ok() || (stem.len() == 64 && stem.chars().all(|c| c.is_ascii_hexdigit()));
+        let is_counted = !stem.is_empty() && stem.chars().all(|c| c.is_ascii_digit());
         match word.split_once("__") {
-            Some((view, _)) => format!("{view}__KEY"),
-            None if word.ends_with(".parquet") => "FILE.parquet".to_owned(),
+            Some((name, _)) => format!("{name}__KEY"),
+            None if word.ends_with(".parquet") && !is_counted => "FILE.parquet".to_owned(),
             None if drawn => word.replace(stem, "ID"),
+            None if is_counted => word.replace(stem, "N"),
             None => word.into_owned(),
         }
     });
     words.collect::<Vec<_>>().join("/")
 }
 
-/// What a run over the damage said: nothing, that it found something, or that it did something anew.
-async fn aftermath(lab: &Lab, file: &Path, harm: Harm) -> Option<(String, Harm, &'static str)> {
+/// Rows are served from such a file, or it says whose root this is: whatever befalls it is told. Entries of the third view are
+/// those of what it was before.
+fn is_served(kind: &str) -> bool {
+    let served = ["view_cache/first__", "view_cache/second__", "dataset_cache/", "runtime_artifacts/"];
+    let is_entry = served.iter().any(|scope| kind.starts_with(scope));
+    (is_entry && kind.ends_with(".parquet")) || kind == "root.json"
+}
+
+/// A store, or what holds the shards of one together: that it is gone is told.
+fn is_store(kind: &str) -> bool {
+    kind.starts_with("kv/") && (kind.ends_with("/data.mdb") || kind.ends_with("/fanout.json"))
+}
+
+const EVERYTHING: &str = r#"
+[profile]
+metadata_snapshots = "on_run_end"
+engine_caches.preset = "always_latest"
+stored_plans = "engine"
+
+[sources.events]
+format = "parquet"
+path = "data/events.parquet"
+cache = "delta_staging"
+
+[views.first]
+sql = "select k, s from events"
+
+[views.second]
+sql = "select s, sum(k) as total from first group by s"
+
+[views.third]
+sql = "select s, sum(k) as total from events group by s"
+
+[outputs.second]
+view = "second"
+path = "out/second"
+"#;
+
+fn artifact_key() -> ArtifactKey {
+    ArtifactKey::given("made", "v1")
+}
+
+/// A project whose cache root has all that there is.
+fn lab() -> Lab {
+    let lab = Lab::new(EVERYTHING);
+    lab.parquet("data/events.parquet", &[(1, "a"), (2, "b"), (3, "b")]);
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        lab.run().await;
+        lab.run().await;
+        // Drains the outbox, so that the ledgers are there.
+        lab.sql("select count(*) as n from alluvium.cache_runs").await;
+        keep(&caches(&lab.path(".alluvium"), NONE_IN_MEMORY), &artifact_key(), batches(20)).await;
+    });
+    lab
+}
+
+/// What was said of a harm to a kind of file: nothing, that it was found, or that something was made anew.
+type Said = (String, Harm, &'static str);
+
+/// What a run over the damage says. One view is another by now, so that what was kept of the source is asked for too.
+async fn aftermath(lab: &Lab, file: &Path, harm: Harm) -> Option<Said> {
     let case = format!("{} {harm:?}", file.display());
     let hurt = Lab::new("");
     copy_dir(lab.dir(), hurt.dir());
     if !harm.befalls(&hurt.path(".alluvium").join(file)) {
         return None;
     }
+    hurt.edit("alluvium.toml", "sum(k) as total from events", "sum(k) + 100 as total from events");
     let options = OpenOptions { seam: Some(later()), ..OpenOptions::default() };
     let pipeline = match Pipeline::open(Project::load(hurt.dir()).unwrap(), options) {
         Ok(pipeline) => pipeline,
@@ -90,42 +159,75 @@ async fn aftermath(lab: &Lab, file: &Path, harm: Harm) -> Option<(String, Harm, 
     };
     let document = run(&pipeline).await;
     assert_eq!(document.result, RunResult::Succeeded, "{case}: {document:#?}");
-    let both = "select s, total from second union all select s, total + 10 from outputs.second";
-    let rows =
-        answer(&pipeline, &format!("select s, sum(total) as total from ({both}) as t group by s order by s")).await;
-    assert!(rows.contains("| a | 12    |") && rows.contains("| b | 20    |"), "{case}: {rows}");
+    let all = "select s, total from second union all select s, total + 10 from outputs.second \
+               union all select s, total from third";
+    let rows = format!("select s, sum(total) as total from ({all}) as t group by s order by s");
+    let rows = answer(&pipeline, &rows).await;
+    assert!(rows.contains("| a | 113   |") && rows.contains("| b | 125   |"), "{case}: {rows}");
     // The ledgers answer: with what is left, where one was set aside with what it held.
-    let runs = answer(&pipeline, "select count(*) as n from alluvium.cache_runs").await;
-    assert!(runs.contains("| n |"), "{case}: {runs}");
+    let of_run = |what: &str| format!("select {what} and run_id = '{}'", document.run_id);
+    let source = answer(&pipeline, &of_run("result from alluvium.cache_inventory where cache_scope = 'dataset'")).await;
+    let taken = answer(&pipeline, &of_run("snapshot_name from alluvium.cache_snapshots where result = 'ok'")).await;
+    let is_ledger = file.starts_with("cache_ledgers");
+    for snapshot in ["df_metadata_cache", "df_statistics_cache", "df_list_files_cache"] {
+        // A ledger whose files are gone is found out by who asks it, and set aside with this run's rows in it.
+        assert!(taken.contains(snapshot) || is_ledger, "{case}: {taken}");
+        let count = format!("select count(cached_bytes) as n from metadata_cache_snapshots.{snapshot}");
+        answer(&pipeline, &count).await;
+    }
+    let mut notices = document.notices;
     drop(pipeline);
 
-    let pipeline = hurt.open();
-    let again = run(&pipeline).await;
+    let session = sessions().build().unwrap();
+    let cache = caches(&hurt.path(".alluvium"), NONE_IN_MEMORY);
+    let made = keep(&cache, &artifact_key(), batches(20)).await;
+    let rows = rows_of(&session, &made).await;
+    assert!(rows.contains("| 19 |") && rows.contains("| row 19"), "{case}: {rows}");
+    let is_remade = made.outcome().result != LookupResult::Hit;
+    notices.extend(cache.take_notices());
+    drop((made, cache));
+
+    let again = hurt.run().await;
     assert_eq!(again.result, RunResult::Succeeded, "{case}: {again:#?}");
     assert!(again.views.iter().all(|view| view.result == ViewResult::Hit), "{case}: {again:#?}");
     assert!(again.outputs.iter().all(|output| output.result == OutputResult::Hit), "{case}: {again:#?}");
     assert_eq!(again.notices, Vec::<String>::new(), "{case}: told twice");
 
-    let anew = document.views.iter().any(|view| view.result != ViewResult::Hit)
+    let is_anew = is_remade
+        || source.contains("write")
+        || document.views.iter().any(|view| view.name != "third" && view.result != ViewResult::Hit)
         || document.outputs.iter().any(|output| output.result != OutputResult::Hit);
-    let said = match (document.notices.is_empty(), anew) {
+    let said = match (notices.is_empty(), is_anew) {
         (false, _) => "told",
-        (true, true) => "computed anew",
+        (true, true) => "made anew",
         (true, false) => "nothing",
     };
     Some((kind_of(file), harm, said))
 }
 
-/// Every file with every harm, a few at a time; the setting of [`aftermath`] is copied for each.
-fn aftermaths(lab: &Lab) -> Vec<(String, Harm, &'static str)> {
-    let files = files_below(&lab.path(".alluvium"));
-    let cases = files.iter().flat_map(|file| Harm::ALL.map(|harm| (file, harm)));
-    let cases = Mutex::new(cases);
+/// What is harmed, and how.
+fn cases(files: &[PathBuf]) -> Vec<(&PathBuf, Harm)> {
+    if std::env::var_os("ALLUVIUM_DAMAGE").is_some_and(|asked| asked == "all") {
+        return files.iter().flat_map(|file| Harm::ALL.map(|harm| (file, harm))).collect();
+    }
+    let kinds: BTreeMap<String, &PathBuf> = files.iter().map(|file| (kind_of(file), file)).collect();
+    let mut turns = Harm::ALL.into_iter().cycle();
+    let cases = kinds.into_iter().flat_map(|(kind, file)| {
+        let harms = if is_served(&kind) { Harm::ALL.to_vec() } else { turns.by_ref().take(1).collect() };
+        harms.into_iter().map(move |harm| (file, harm))
+    });
+    cases.collect()
+}
+
+/// All of them, a few at a time.
+fn aftermaths(lab: &Lab, cases: &[(&PathBuf, Harm)]) -> Vec<Said> {
+    let cases = Mutex::new(cases.iter());
     std::thread::scope(|scope| {
         let work = || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             let next = || cases.lock().unwrap().next();
-            let done = std::iter::from_fn(next).filter_map(|(file, harm)| runtime.block_on(aftermath(lab, file, harm)));
+            let done =
+                std::iter::from_fn(next).filter_map(|(file, harm)| runtime.block_on(aftermath(lab, file, *harm)));
             done.collect::<Vec<_>>()
         };
         let workers: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
@@ -135,17 +237,29 @@ fn aftermaths(lab: &Lab) -> Vec<(String, Harm, &'static str)> {
 
 #[test]
 fn every_file_of_a_cache_root_may_be_damaged() {
-    let lab = crash::lab();
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        lab.run().await;
-        lab.run().await;
-        // Drains the outbox, so that the ledgers are there.
-        lab.sql("select count(*) as n from alluvium.cache_runs").await;
-    });
-    for (kind, harm, said) in aftermaths(&lab) {
+    let lab = lab();
+    let files = files_below(&lab.path(".alluvium"));
+    let kinds: BTreeSet<String> = files.iter().map(|file| kind_of(file)).collect();
+    for scope in [
+        "view_cache",
+        "dataset_cache",
+        "runtime_artifacts",
+        "metadata_cache_snapshots",
+        "cache_ledgers",
+        "kv/plan",
+        "kv/schema",
+        "kv/runtime",
+        "kv/queue",
+        "kv/index",
+    ] {
+        assert!(kinds.iter().any(|kind| kind.starts_with(scope)), "{scope}: {kinds:#?}");
+    }
+    let cases = cases(&files);
+    println!("{} files of {} kinds, {} cases", files.len(), kinds.len(), cases.len());
+    for (kind, harm, said) in aftermaths(&lab, &cases) {
         println!("{kind} {harm:?}: {said}");
         // Locks hold nothing, and of logs and ledgers a run that hits reads nothing. What it serves it has looked at.
-        if (kind.starts_with("view_cache/") && kind.ends_with(".parquet")) || kind == "root.json" {
+        if is_served(&kind) || (is_store(&kind) && harm == Harm::Deleted) {
             assert_eq!(said, "told", "{kind} {harm:?}");
         }
     }

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use super::record::{self, Record, name, place};
 use super::{FanoutCache, MAX_SHARDS, SHARDS, divided};
-use crate::cache::tables::STATE;
 use crate::directory::{self, Directory};
 use crate::engine::EngineKind;
-use crate::{Cache, CacheOptions, CacheSettings, OpenCacheError, OpenError, Store};
+use crate::{Cache, CacheOptions, CacheSettings, OpenCacheError, OpenError};
 
 impl FanoutCache {
     /// Opens the cache in `dir` with the shards it has, or makes one of 8.
@@ -102,11 +101,12 @@ impl FanoutCache {
             let path = &path;
             move |error| OpenError::io(path, action, error)
         };
-        let directory = Directory::open(&path).map_err(io("lock the directory"))?;
-        let locked = directory.lock().map_err(io("lock the directory"))?;
+        // Before the lock, which the opening of a store takes too.
         if !record::is_at(&path) {
             return Err(OpenError::Absent { path }.into());
         }
+        let directory = Directory::open(&path).map_err(io("lock the directory"))?;
+        let locked = directory.lock().map_err(io("lock the directory"))?;
         let plain = options.clone().with_stored_settings();
         let mut record = match Record::read(&path) {
             Ok(Some(record)) => record,
@@ -158,8 +158,7 @@ impl FanoutCache {
 
 /// Fails if a directory that holds no shards holds a cache in one store: beside shards it would be hidden.
 fn refuse_one_store(path: &Path) -> Result<(), OpenCacheError> {
-    let is_one =
-        !record::is_at(path) && EngineKind::found_in(path).is_some() && Store::open_read_only(path, &[STATE]).is_ok();
+    let is_one = !record::is_at(path) && record::is_one_store(path);
     if is_one { Err(OpenCacheError::InOneStore { path: path.to_path_buf() }) } else { Ok(()) }
 }
 

@@ -18,7 +18,7 @@ use super::MAX_SHARDS;
 use crate::cache::tables::STATE;
 use crate::directory::{self, Directory};
 use crate::engine::EngineKind;
-use crate::{Cache, CacheError, OpenCacheError, OpenError, StoreError, View, layout, quarantine};
+use crate::{Cache, CacheError, OpenCacheError, OpenError, Store, StoreError, View, layout, quarantine};
 
 const FILE: &str = "fanout.json";
 const NEW_FILE: &str = "fanout.json.new";
@@ -134,9 +134,15 @@ impl Record {
     }
 }
 
-/// Whether a cache in shards lies in a directory, however little of it.
+/// Whether a cache in shards lies in a directory, however little of it. Shards beside a store are a cache all the same: the
+/// store may be somebody else's, unless it is a cache itself.
 pub(super) fn is_at(dir: &Path) -> bool {
-    dir.join(FILE).symlink_metadata().is_ok() || (EngineKind::found_in(dir).is_none() && !found(dir).is_empty())
+    dir.join(FILE).symlink_metadata().is_ok() || (!found(dir).is_empty() && !is_one_store(dir))
+}
+
+/// Whether a directory is that of a cache in one store.
+pub(super) fn is_one_store(dir: &Path) -> bool {
+    EngineKind::found_in(dir).is_some() && Store::open_read_only(dir, &[STATE]).is_ok()
 }
 
 /// The directory of a shard.

@@ -361,8 +361,9 @@ fn a_cache_keeps_what_its_kind_says() {
 
 #[test]
 fn a_cache_that_lost_a_part_of_itself_is_mended_and_told() {
-    let harms: [fn(&Path); 2] = [
+    let harms: [fn(&Path); 3] = [
         |cache| fs::remove_dir_all(cache.join("000")).unwrap(),
+        |cache| fs::remove_file(cache.join("fanout.json")).unwrap(),
         |cache| fs::write(cache.join("fanout.json"), "{").unwrap(),
     ];
     let key = KvKey::repo_scan("a", "b");

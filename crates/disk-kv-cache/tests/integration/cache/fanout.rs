@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use alluvium_disk_kv_cache::{
     CacheError, CacheSettings, CollectionError, FanoutCache, Key, KeyBuf, OnDamage, OpenCacheError, OpenError, Order,
-    SetOptions, StoreError,
+    SetOptions, Store, StoreError,
 };
 
 use crate::child::quick;
@@ -200,6 +200,28 @@ fn the_number_of_shards_is_found_again_in_the_shards() {
     let nothing = tempfile::tempdir().unwrap();
     assert!(matches!(repair(nothing.path(), None), Err(OpenCacheError::Store(OpenError::Absent { .. }))));
     assert!(!FanoutCache::is_at(nothing.path()));
+}
+
+#[test]
+fn a_store_that_is_no_cache_may_lie_beside_the_shards() {
+    let dir = tempfile::tempdir().unwrap();
+    let beside = || Store::open(dir.path(), &["meta"], quick()).unwrap();
+    // It stays open, as that of a directory's owner does.
+    let owner = beside();
+    filled(dir.path());
+    fs::remove_file(dir.path().join("fanout.json")).unwrap();
+    assert!(FanoutCache::is_at(dir.path()));
+    assert!(matches!(open_existing(dir.path()), Err(OpenCacheError::ShardsUnknown { .. })));
+    assert_eq!(repair(dir.path(), None).unwrap(), [""; 0]);
+    assert_eq!(open_existing(dir.path()).unwrap().len().unwrap(), 100);
+    drop(owner);
+    // Nor does a store that is a cache become one in shards when one is put beside it.
+    let plain = tempfile::tempdir().unwrap();
+    options(&clock()).open(plain.path()).unwrap().set("key", b"value").unwrap();
+    fs::rename(dir.path().join("000"), plain.path().join("000")).unwrap();
+    assert!(!FanoutCache::is_at(plain.path()));
+    assert!(matches!(open_existing(plain.path()), Err(OpenCacheError::InOneStore { .. })));
+    assert_eq!(options(&clock()).open(plain.path()).unwrap().get("key").unwrap().unwrap(), b"value");
 }
 
 #[test]
