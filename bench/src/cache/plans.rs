@@ -66,7 +66,7 @@ pub async fn planned(queries: &Path, dir: &Path, runs: u32) -> Result<Vec<Value>
     }
     let profile = RuntimeProfile::from(&ProfileSpec::default());
     let root = CacheRoot::open(&dir.join("root"), &Seam::system())?;
-    let store = PlanStore::new(root.cache(KvKind::Plan)?.clone(), &profile);
+    let store = PlanStore::new(root.cache(KvKind::Plan)?.clone(), &profile)?;
     let plans = store.in_session(&session);
     let mut figures = Vec::new();
     for number in 1..=22 {

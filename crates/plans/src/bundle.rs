@@ -275,7 +275,7 @@ impl PlanBundle {
             reasons: self.identity.reasons.clone(),
             plan_encoding: stored.map_or(PlanEncoding::None, |stored| stored.encoding),
             plan_encoding_reason: stored.and_then(|stored| stored.reason.clone()),
-            substrait_hash: None,
+            substrait_hash: stored.and_then(|stored| stored.substrait),
             profile_hash: stored.map(|stored| stored.profile),
             sql_policy_hash: stored.map(|stored| stored.sql_policy),
         }

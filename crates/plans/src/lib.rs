@@ -32,7 +32,7 @@ pub use engine::{ROWS_EPOCH, engine_versions};
 pub use explain::{changes, explain, one_line};
 pub use lineage::{lineage, lineage_of_columns, open_lineage_facet};
 pub use published::{PublishError, PublishedSchema};
-pub use stored::{PlanStore, PlanStoreCounters, SessionPlans};
+pub use stored::{PlanStore, PlanStoreCounters, PlanStoreError, SessionPlans};
 #[cfg(feature = "substrait")]
 pub use substrait::{NotCarried, SubstraitPlan};
 pub use transpile::transpile;

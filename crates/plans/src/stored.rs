@@ -4,14 +4,18 @@
 //! of the query with the session's settings and functions; tables are no part of the key, because names of tables are in
 //! the text, and what they have for columns is compared when a plan is read.
 //!
+//! A plan is encoded as the profile's `stored_plans` asks: by the engine's own encoding, or as Substrait, whose bytes are the same
+//! for equal plans. What Substrait does not carry is encoded by the engine all the same, if it can be.
+//!
 //! *Invariant:* the identity of a view is derived from the plan that is executed, never read from here: canonical text,
 //! functions, settings, pins. A plan that does not come to the fingerprint that it was kept under is not used.
 //! *Invariant:* nothing is kept that does not come back as it went in: what was encoded is decoded at once, and has to have
 //! the canonical text, the columns and the lineage of the original, and to scan the very tables of the session.
 //!
-//! A view whose plan the encoding cannot carry is planned anew each time; its bundle says why.
+//! A view whose plan no encoding carries is planned anew each time; its bundle says why.
 
 mod codec;
+mod not_kept;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -22,28 +26,34 @@ use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alluvium_contracts::{ContentDigest, PlanEncoding, ProfileHash, SqlPolicyHash};
-use alluvium_disk_kv_cache::CacheError;
+use alluvium_contracts::{ContentDigest, PlanEncoding, ProfileHash, SqlPolicyHash, StoredPlans, SubstraitHash};
 use alluvium_functions::Function;
+#[cfg(feature = "substrait")]
+use alluvium_profile::Query;
 use alluvium_profile::{KvCache, KvKey, KvTag, RuntimeProfile, Session};
 use alluvium_telemetry::Redactor;
-use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
+use datafusion::logical_expr::LogicalPlan;
 
 use crate::bundle::{Input, PlanBundle, PlanError, identify, plan_view};
-use crate::canonical::canonicalize;
+use crate::canonical::{Canonical, canonicalize};
 use crate::engine::engine_versions;
 use crate::lineage::lineage;
 use crate::published::PublishedSchema;
+#[cfg(feature = "substrait")]
+use crate::substrait::SubstraitPlan;
 use codec::{Tables, decode, encode};
+use not_kept::NotKept;
 use record::Record;
 
 /// What became of the plan of a bundle in a store.
 #[derive(Debug, Clone)]
 pub(crate) struct KeptPlan {
     pub(crate) encoding: PlanEncoding,
-    /// Why it is not kept.
+    /// Why it is not kept, or not as was asked.
     pub(crate) reason: Option<String>,
+    /// The digest of what is kept, where that is Substrait.
+    pub(crate) substrait: Option<SubstraitHash>,
     pub(crate) profile: ProfileHash,
     pub(crate) sql_policy: SqlPolicyHash,
     pub(crate) is_replayed: bool,
@@ -55,10 +65,38 @@ pub(crate) struct KeptPlan {
 #[derive(Debug)]
 pub struct PlanStore {
     cache: KvCache,
+    /// How plans are encoded, where they can be.
+    form: PlanEncoding,
     profile: ProfileHash,
     sql_policy: SqlPolicyHash,
     counters: Counters,
     notices: Mutex<Vec<String>>,
+}
+
+/// A store of plans cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanStoreError {
+    /// The profile asks for a form that this build cannot write.
+    #[error(
+        "the profile asks for stored_plans = \"{asked}\", which is not in this build: build it with the feature `{feature}`, or \
+         ask for \"engine\""
+    )]
+    NotBuilt {
+        /// What it asks for.
+        asked: StoredPlans,
+        /// What the build lacks.
+        feature: &'static str,
+    },
+}
+
+/// How plans are encoded where a profile asks for `asked`; by a program that never asks, as the engine does.
+fn form_of(asked: StoredPlans, has_substrait: bool) -> Result<PlanEncoding, PlanStoreError> {
+    match asked {
+        StoredPlans::Off | StoredPlans::Engine => Ok(PlanEncoding::Engine),
+        StoredPlans::Substrait if has_substrait => Ok(PlanEncoding::Substrait),
+        StoredPlans::Substrait => Err(PlanStoreError::NotBuilt { asked, feature: "substrait" }),
+    }
 }
 
 /// What a store has done since it was opened.
@@ -87,16 +125,20 @@ struct Counters {
 }
 
 impl PlanStore {
-    /// Plans that are made under `profile`, in the cache of the kind `plan`.
-    #[must_use]
-    pub fn new(cache: KvCache, profile: &RuntimeProfile) -> Self {
-        Self {
+    /// Plans that are made under `profile`, in the cache of the kind `plan`: encoded as its `stored_plans` asks, and by the
+    /// engine's own encoding where that is off.
+    ///
+    /// # Errors
+    /// [`PlanStoreError::NotBuilt`] for Substrait in a build without the feature `substrait`.
+    pub fn new(cache: KvCache, profile: &RuntimeProfile) -> Result<Self, PlanStoreError> {
+        Ok(Self {
             cache,
+            form: form_of(profile.stored_plans(), cfg!(feature = "substrait"))?,
             profile: profile.profile_hash(),
             sql_policy: profile.sql_policy_hash(),
             counters: Counters::default(),
             notices: Mutex::default(),
-        }
+        })
     }
 
     /// The plans of one session, with the settings and functions that it has now.
@@ -165,26 +207,40 @@ impl SessionPlans<'_> {
         inputs: &BTreeMap<String, Input>,
     ) -> Result<PlanBundle, PlanError> {
         let query = ContentDigest::of(format!("{} {sql}", self.surroundings).as_bytes());
-        let key = KvKey::plan(&query, &self.store.profile, PlanEncoding::Engine.as_str());
-        if let Some(bundle) = self.replay(&key, view, inputs).await {
+        let key = KvKey::plan(&query, &self.store.profile, self.store.form.as_str());
+        if let Some((record, bundle)) = self.replay(&key, view, inputs).await {
             count(&self.store.counters.replayed);
-            return Ok(bundle.with_kept(self.kept(None, true)));
+            let kept = self.kept(&record);
+            return Ok(bundle.with_kept(KeptPlan { is_replayed: true, ..kept }));
         }
         let bundle = plan_view(&self.session, view, sql, inputs).await?;
-        let refused = self.keep(&key, sql, &bundle).await.err();
-        count(if refused.is_some() { &self.store.counters.refused } else { &self.store.counters.kept });
-        Ok(bundle.with_kept(self.kept(refused.map(|why| why.to_string()), false)))
+        let kept = match self.keep(&key, sql, &bundle).await {
+            Ok(record) => {
+                count(&self.store.counters.kept);
+                self.kept(&record)
+            }
+            Err(why) => {
+                count(&self.store.counters.refused);
+                self.became(PlanEncoding::None, Some(why.to_string()))
+            }
+        };
+        Ok(bundle.with_kept(kept))
     }
 
-    fn kept(&self, refused: Option<String>, is_replayed: bool) -> KeptPlan {
-        let encoding = if refused.is_some() { PlanEncoding::None } else { PlanEncoding::Engine };
+    fn kept(&self, record: &Record) -> KeptPlan {
+        let is_substrait = record.encoding == PlanEncoding::Substrait;
+        let substrait = is_substrait.then(|| SubstraitHash::of(&record.plan));
+        KeptPlan { substrait, ..self.became(record.encoding, record.reason.clone()) }
+    }
+
+    fn became(&self, encoding: PlanEncoding, reason: Option<String>) -> KeptPlan {
         let PlanStore { profile, sql_policy, .. } = *self.store;
-        KeptPlan { encoding, reason: refused, profile, sql_policy, is_replayed }
+        KeptPlan { encoding, reason, substrait: None, profile, sql_policy, is_replayed: false }
     }
 
-    /// The bundle of the plan under `key`, if there is one that this version of the engine made, over tables that have the
+    /// The plan under `key` with its bundle, if there is one that this version of the engine made, over tables that have the
     /// columns they had.
-    async fn replay(&self, key: &KvKey, view: &str, inputs: &BTreeMap<String, Input>) -> Option<PlanBundle> {
+    async fn replay(&self, key: &KvKey, view: &str, inputs: &BTreeMap<String, Input>) -> Option<(Record, PlanBundle)> {
         let bytes = match self.store.cache.get(key) {
             Ok(bytes) => bytes?,
             Err(error) => {
@@ -196,16 +252,19 @@ impl SessionPlans<'_> {
             self.store.damaged(view, "its bytes are not those that were stored");
             return None;
         };
-        if record.engine != engine_versions() || !record.tables.iter().all(|table| inputs.contains_key(table)) {
+        if record.engine != engine_versions() || !record.tables.keys().all(|table| inputs.contains_key(table)) {
             return None;
         }
-        let tables = self.tables(&record.tables).await?;
-        let plan = decode(&record.plan, tables, &self.context).ok()?;
+        let tables = self.tables(record.tables.keys()).await?;
+        if tables.columns() != record.tables {
+            return None;
+        }
+        let plan = self.decode(record.encoding, &record.plan, tables).await?;
         let bundle = identify(&self.session, view, plan, inputs).ok()?;
-        (bundle.identity().plan_fingerprint == record.fingerprint).then_some(bundle)
+        (bundle.identity().plan_fingerprint == record.fingerprint).then_some((record, bundle))
     }
 
-    async fn keep(&self, key: &KvKey, sql: &str, bundle: &PlanBundle) -> Result<(), NotKept> {
+    async fn keep(&self, key: &KvKey, sql: &str, bundle: &PlanBundle) -> Result<Record, NotKept> {
         // A plan has the literals of its query.
         if let Cow::Owned(_) = Redactor::default().kept(sql) {
             return Err(NotKept::Credentials);
@@ -217,26 +276,64 @@ impl SessionPlans<'_> {
         if let Some(function) = canonical.functions.iter().find(|function| !self.is_known(function)) {
             return Err(NotKept::Function { name: function.name().to_owned() });
         }
-        let tables = self.tables(bundle.reads()).await.ok_or(NotKept::Lossy)?;
-        let plan = encode(bundle.plan(), tables.clone()).map_err(NotKept::Encode)?;
-        let back = decode(&plan, tables.clone(), &self.context).map_err(NotKept::Decode)?;
-        let canonical_back = canonicalize(&back);
-        let is_same = canonical_back.text == canonical.text
-            && canonical_back.scans.iter().all(|scan| tables.has(&scan.source))
-            && PublishedSchema::of(back.schema()).is_ok_and(|published| published == *bundle.published())
-            && lineage(&back) == bundle.lineage();
-        if !is_same {
-            return Err(NotKept::Lossy);
-        }
+        let tables = self.tables(bundle.reads()).await.ok_or(NotKept::Tables)?;
+        let columns = tables.columns();
+        let (encoding, plan, reason) = self.encode(&Original { bundle, canonical, tables }).await?;
         let fingerprint = bundle.identity().plan_fingerprint;
-        let record = Record { engine: engine_versions(), fingerprint, tables: bundle.reads().to_vec(), plan };
+        let record = Record { engine: engine_versions(), fingerprint, tables: columns, encoding, reason, plan };
         let PlanStore { cache, profile, sql_policy, .. } = self.store;
         let tags = [KvTag::profile(profile), KvTag::sql_policy(sql_policy), KvTag::plan(&fingerprint)];
-        cache.set(key, &record.to_bytes(), &tags).map_err(NotKept::Store)
+        cache.set(key, &record.to_bytes(), &tags).map_err(NotKept::Store)?;
+        Ok(record)
+    }
+
+    /// The plan as bytes that come back as what went in: as is asked, or else in the engine's encoding, with why.
+    async fn encode(&self, original: &Original<'_>) -> Result<(PlanEncoding, Vec<u8>, Option<String>), NotKept> {
+        #[cfg(feature = "substrait")]
+        if self.store.form == PlanEncoding::Substrait {
+            let substrait = match self.as_substrait(original).await {
+                Ok(plan) => return Ok((PlanEncoding::Substrait, plan, None)),
+                Err(why) => why,
+            };
+            return match self.by_engine(original) {
+                Ok(plan) => Ok((PlanEncoding::Engine, plan, Some(substrait.to_string()))),
+                Err(engine) => Err(NotKept::Neither { substrait: Box::new(substrait), engine: Box::new(engine) }),
+            };
+        }
+        Ok((PlanEncoding::Engine, self.by_engine(original)?, None))
+    }
+
+    fn by_engine(&self, original: &Original<'_>) -> Result<Vec<u8>, NotKept> {
+        let Original { bundle, tables, .. } = original;
+        let plan = encode(bundle.plan(), tables.clone()).map_err(NotKept::Encode)?;
+        let back = decode(&plan, tables.clone(), &self.context).map_err(NotKept::Decode)?;
+        if original.is(&back) { Ok(plan) } else { Err(NotKept::Lossy { form: "the engine's encoding" }) }
+    }
+
+    #[cfg(feature = "substrait")]
+    async fn as_substrait(&self, original: &Original<'_>) -> Result<Vec<u8>, NotKept> {
+        let plan = SubstraitPlan::of(&self.session, original.bundle.plan()).await?.into_bytes();
+        match self.decode(PlanEncoding::Substrait, &plan, original.tables.clone()).await {
+            Some(back) if original.is(&back) => Ok(plan),
+            _ => Err(NotKept::Lossy { form: "Substrait" }),
+        }
+    }
+
+    /// The analyzed plan of bytes; none if they cannot be read here.
+    async fn decode(&self, encoding: PlanEncoding, plan: &[u8], tables: Tables) -> Option<LogicalPlan> {
+        match encoding {
+            PlanEncoding::Engine => decode(plan, tables, &self.context).ok(),
+            // It finds the tables by their names, where these were found.
+            #[cfg(feature = "substrait")]
+            PlanEncoding::Substrait => Some(self.session.plan_query(Query::Substrait(plan.to_vec())).await.ok()?.plan),
+            #[cfg(not(feature = "substrait"))]
+            PlanEncoding::Substrait => None,
+            PlanEncoding::None => None,
+        }
     }
 
     /// The tables of these names, as the session would scan them; none where one is missing.
-    async fn tables(&self, names: &[String]) -> Option<Tables> {
+    async fn tables(&self, names: impl IntoIterator<Item = &String>) -> Option<Tables> {
         let mut tables = Tables::default();
         for name in names {
             let table = datafusion::common::TableReference::bare(name.as_str());
@@ -257,28 +354,22 @@ impl SessionPlans<'_> {
     }
 }
 
-/// Why a plan is not kept. What is told of it is in the plan bundle, so it has to be the same in each run.
-#[derive(Debug, thiserror::Error)]
-enum NotKept {
-    #[error("the query names credentials, and those are kept nowhere")]
-    Credentials,
-    #[error("{denial}: what the plan computes cannot be told from its text")]
-    Uncanonical { denial: String },
-    #[error("the function {name}() is no built-in and declares no version: another one may have its name")]
-    Function { name: String },
-    #[error("the engine's encoding has no form for it: {}", one_line(_0))]
-    Encode(#[source] DataFusionError),
-    #[error("the engine's encoding cannot be read back: {}", one_line(_0))]
-    Decode(#[source] DataFusionError),
-    #[error("the engine's encoding does not give back the plan that went in")]
-    Lossy,
-    #[error("the store of plans could not be written: {}", chain(_0))]
-    Store(#[source] CacheError),
+/// A plan that is to be kept.
+struct Original<'a> {
+    bundle: &'a PlanBundle,
+    canonical: Canonical,
+    tables: Tables,
 }
 
-/// Its root: what is around that tells places in the engine's sources.
-fn one_line(error: &DataFusionError) -> String {
-    error.find_root().strip_backtrace().lines().next().unwrap_or_default().to_owned()
+impl Original<'_> {
+    /// Whether a plan that was read back is this one.
+    fn is(&self, back: &LogicalPlan) -> bool {
+        let canonical = canonicalize(back);
+        canonical.text == self.canonical.text
+            && canonical.scans.iter().all(|scan| self.tables.has(&scan.source))
+            && PublishedSchema::of(back.schema()).is_ok_and(|published| published == *self.bundle.published())
+            && lineage(back) == self.bundle.lineage()
+    }
 }
 
 fn chain(error: &dyn Error) -> String {

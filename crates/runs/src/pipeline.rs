@@ -8,7 +8,7 @@ use alluvium_contracts::{CacheRootOrigin, CdfCursor, OutputResult, PlanDocument,
 use alluvium_datasets::{EngineCacheFunctions, ExternalDatasets, PinCounters, PinMemo, Pinner};
 use alluvium_delta_cache::{CacheError, DeltaCache, FrameCache};
 use alluvium_ledgers::{LedgerError, Ledgers};
-use alluvium_plans::{PlanStore, PlanStoreCounters};
+use alluvium_plans::{PlanStore, PlanStoreCounters, PlanStoreError};
 use alluvium_profile::{
     CacheRoot, KvKind, ProfileError, RootError, RuntimeProfile, SessionFactory, SettingOrigin, real_path,
     resolve_cache_root,
@@ -91,6 +91,9 @@ pub enum OpenError {
     /// The profile names a sink of diagnostics that is none, or that this program has not.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The profile asks for stored plans in a form that this build has not.
+    #[error(transparent)]
+    Plans(#[from] PlanStoreError),
     /// The cache root cannot be used.
     #[error("the cache root cannot be used")]
     Root(#[from] RootError),
@@ -118,7 +121,7 @@ impl OpenError {
     pub const fn is_input(&self) -> bool {
         match self {
             Self::Project(error) => error.is_input(),
-            Self::Root(_) | Self::OutputInRoot { .. } | Self::Profile(_) | Self::Sink(_) => true,
+            Self::Root(_) | Self::OutputInRoot { .. } | Self::Profile(_) | Self::Sink(_) | Self::Plans(_) => true,
             Self::Cache(_) | Self::Ledger(_) => false,
         }
     }
@@ -166,7 +169,9 @@ impl Pipeline {
         };
         let plans = match sessions.profile().stored_plans() {
             StoredPlans::Off => None,
-            StoredPlans::Engine => Some(PlanStore::new(root.cache(KvKind::Plan)?.clone(), sessions.profile())),
+            StoredPlans::Engine | StoredPlans::Substrait => {
+                Some(PlanStore::new(root.cache(KvKind::Plan)?.clone(), sessions.profile())?)
+            }
         };
         Ok(Self {
             sessions,

@@ -149,6 +149,9 @@ words!(
         Off => "off",
         /// In the engine's own encoding, where it has one for all of a plan.
         Engine => "engine",
+        /// As Substrait, where that carries all of a plan; else in the engine's own encoding. Builds with the feature
+        /// `substrait` can.
+        Substrait => "substrait",
     }
 );
 

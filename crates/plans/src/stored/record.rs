@@ -1,10 +1,10 @@
 //! A stored plan as bytes: the digest of all that follows, what the plan was made with and what it scans, and the plan.
 //!
-//! The digest is what keeps damage from the engine's decoder, which trusts what it reads.
+//! The digest is what keeps damage from the engine's decoders, which trust what they read.
 
 use std::collections::BTreeMap;
 
-use alluvium_contracts::{ContentDigest, PlanFingerprint};
+use alluvium_contracts::{ContentDigest, PlanEncoding, PlanFingerprint};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,9 +13,13 @@ pub(super) struct Record {
     pub(super) engine: BTreeMap<String, String>,
     /// What the plan has to come to.
     pub(super) fingerprint: PlanFingerprint,
-    /// The names that it scans.
-    pub(super) tables: Vec<String>,
-    /// The plan in the engine's encoding; it stands behind the rest.
+    /// The names that it scans, with digests of the columns.
+    pub(super) tables: BTreeMap<String, ContentDigest>,
+    /// How it is encoded.
+    pub(super) encoding: PlanEncoding,
+    /// Why not as was asked.
+    pub(super) reason: Option<String>,
+    /// The plan, so encoded; it stands behind the rest.
     #[serde(skip)]
     pub(super) plan: Vec<u8>,
 }
@@ -53,7 +57,9 @@ mod tests {
         let record = Record {
             engine: BTreeMap::from([("datafusion".to_owned(), "55.2.0".to_owned())]),
             fingerprint: PlanFingerprint::of(b"plan"),
-            tables: vec!["events".to_owned()],
+            tables: BTreeMap::from([("events".to_owned(), ContentDigest::of(b"columns"))]),
+            encoding: PlanEncoding::Engine,
+            reason: Some("Substrait has no JOIN USING".to_owned()),
             plan: vec![0, 1, 2, 255],
         };
         let bytes = record.to_bytes();

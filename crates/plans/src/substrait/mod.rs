@@ -63,6 +63,12 @@ impl SubstraitPlan {
         &self.bytes
     }
 
+    /// The same, without a copy.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// The digest of the bytes.
     #[must_use]
     pub fn hash(&self) -> SubstraitHash {
