@@ -158,5 +158,6 @@ fn inventory(run_id: RunId, event_time_unix_ms: i64, (number, rows): (u64, u64),
         size_bytes: Some(40_000 * view),
         duration_ms: if is_write { 25.0 } else { 0.2 },
         saved_ms: (!is_write).then_some(25.0),
+        plan_artifact_id: None,
     }
 }

@@ -141,6 +141,7 @@ impl DeltaCache {
                     EntryScope::View => Some(ours.plan_hash?),
                     EntryScope::Dataset | EntryScope::Artifact => ours.plan_hash,
                 },
+                plan_artifact_id: ours.artifact_ids.first().copied(),
                 schema_hash: ours.schema_hash?,
                 stability: ours.stability?,
                 compute_ms: ours.compute_ms?,

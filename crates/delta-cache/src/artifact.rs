@@ -220,10 +220,10 @@ impl Artifact {
         match &self.entry {
             Some(entry) => row_of_entry(&self.outcome, entry, run_id, event_time_unix_ms),
             None => {
-                let ArtifactRecord { row_count, schema_hash, plan_fingerprint, .. } = self.record;
+                let ArtifactRecord { row_count, schema_hash, plan_fingerprint, plan_artifact_id, .. } = self.record;
                 let facts = InMemoryFacts { row_count, schema_hash: Some(schema_hash) };
                 let row = row_of(&self.outcome, facts, run_id, event_time_unix_ms);
-                CacheInventoryEntry { plan_fingerprint, ..row }
+                CacheInventoryEntry { plan_fingerprint, plan_artifact_id, ..row }
             }
         }
     }
@@ -339,11 +339,8 @@ impl DeltaCache {
             Ok(entry) => {
                 let outcome = writing.ok(Some(entry.size_bytes()));
                 self.memory.remove(EntryScope::Artifact, key.key);
-                self.remember(&ArtifactRecord {
-                    schema: demand.published.fields(),
-                    plan_artifact_id: key.plan_artifact_id,
-                    ..ArtifactRecord::of_entry(&entry)
-                });
+                let schema = demand.published.fields();
+                self.remember(&ArtifactRecord { schema, ..ArtifactRecord::of_entry(&entry) });
                 self.found(entry, outcome)
             }
             Err(error) => {

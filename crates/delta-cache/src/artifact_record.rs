@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alluvium_contracts::{
-    ArtifactId, CacheCommitMetadata, CacheKey, CachePolicy, ColumnSpec, FieldSpec, PlanFingerprint, RunId, SchemaHash,
+    ArtifactId, CacheKey, CachePolicy, ColumnSpec, FieldSpec, PlanFingerprint, RunId, SchemaHash,
 };
 use alluvium_datasets::field_of;
 use alluvium_disk_kv_cache::Order;
 use alluvium_plans::PublishedSchema;
 use alluvium_profile::{KvKey, KvKind, KvTag};
-use alluvium_write_policy::{commit_info, declared_schema};
+use alluvium_write_policy::declared_schema;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use serde::{Deserialize, Serialize};
@@ -125,11 +125,7 @@ impl DeltaCache {
             return Ok(record);
         }
         let schema = self.declared(entry)?;
-        let record = ArtifactRecord {
-            schema: fields(&schema),
-            plan_artifact_id: self.committed_artifact_id(entry)?,
-            ..ArtifactRecord::of_entry(entry)
-        };
+        let record = ArtifactRecord { schema: fields(&schema), ..ArtifactRecord::of_entry(entry) };
         self.remember(&record);
         Ok(record)
     }
@@ -146,19 +142,6 @@ impl DeltaCache {
     pub(crate) fn declared(&self, entry: &Entry) -> Result<SchemaRef, CacheError> {
         let path = entry.table_dir(self.root.path());
         declared_schema(&path).map_err(|source| CacheError::Read { path, source })
-    }
-
-    /// The document that the commit of an entry names.
-    fn committed_artifact_id(&self, entry: &Entry) -> Result<Option<ArtifactId>, CacheError> {
-        let path = entry.table_dir(self.root.path());
-        match commit_info(&path, 0) {
-            // A commit without our metadata names none.
-            Ok(info) => Ok(CacheCommitMetadata::from_commit_info(&info)
-                .ok()
-                .flatten()
-                .and_then(|metadata| metadata.artifact_ids.first().copied())),
-            Err(source) => Err(CacheError::Read { path, source }),
-        }
     }
 
     /// The record of a key, from this process or from an earlier one.
@@ -209,7 +192,7 @@ impl ArtifactRecord {
             name: entry.view.clone(),
             cache_key: entry.key,
             plan_fingerprint: entry.plan_fingerprint,
-            plan_artifact_id: None,
+            plan_artifact_id: entry.plan_artifact_id,
             schema: Vec::new(),
             schema_hash: entry.schema_hash,
             storage: CachePolicy::DeltaStaging,

@@ -70,15 +70,14 @@ impl<'a> Content<'a> {
             components: &entry.components,
             inputs: &[],
             bundle: None,
-            plan_artifact_id: None,
+            plan_artifact_id: entry.plan_artifact_id,
             tags: &entry.tags,
         }
     }
 
-    /// The identities of the documents that belong to its commit.
-    pub(crate) fn artifact_ids(&self) -> Vec<ArtifactId> {
-        let of_bundle = self.bundle.and_then(|bundle| bundle.artifact_id().ok());
-        of_bundle.or(self.plan_artifact_id).into_iter().collect()
+    /// The identity of its plan's document, which belongs to its commit.
+    pub(crate) fn plan_artifact_id(&self) -> Option<ArtifactId> {
+        self.bundle.and_then(|bundle| bundle.artifact_id().ok()).or(self.plan_artifact_id)
     }
 
     /// What operations on its table are done to.

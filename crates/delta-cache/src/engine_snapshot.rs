@@ -12,7 +12,8 @@ use alluvium_contracts::{
 use alluvium_plans::PublishedSchema;
 use alluvium_profile::Session;
 use alluvium_write_policy::{
-    MIN_RETENTION_HOURS, Maintenance, ResolvedWritePolicy, TableWrite, TableWriteOutcome, inspect_table,
+    MIN_RETENTION_HOURS, Maintenance, ResolvedWritePolicy, TableWrite, TableWriteOutcome, commit_info, head_commit,
+    inspect_table,
 };
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
@@ -21,6 +22,7 @@ use datafusion::execution::cache::CacheEntryInfo;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use fail::fail_point;
 use object_store::ObjectMeta;
+use serde_json::{Map, Value};
 use tracing::Instrument as _;
 
 use crate::cache::DeltaCache;
@@ -81,6 +83,48 @@ impl DeltaCache {
     pub fn snapshot_tables(&self) -> Vec<(&'static str, PathBuf)> {
         let tables = ENGINE_CACHES.map(|cache| (snapshot_name(cache), self.snapshot_dir(cache)));
         tables.into_iter().filter(|(_, dir)| dir.join("_delta_log").is_dir()).collect()
+    }
+
+    /// The snapshots that a run committed, by their commits: one that was killed may have recorded none of them. What the
+    /// entries of each came to together is not told.
+    #[must_use]
+    pub fn snapshots_committed_by(&self, run_id: RunId) -> Vec<CacheSnapshotEntry> {
+        let committed = ENGINE_CACHES.into_iter().filter_map(|cache| {
+            let dir = self.snapshot_dir(cache);
+            let newest = head_commit(&dir).ok()??.version;
+            // Others may have taken theirs since.
+            let oldest = newest.saturating_sub(u64::from(INTERVAL_COMMITS));
+            (oldest..=newest).rev().find_map(|version| {
+                let info = commit_info(&dir, version).ok()?;
+                let commit = CacheCommitMetadata::from_commit_info(&info).ok()??;
+                (commit.run_id == run_id).then(|| self.committed_snapshot(cache, version, &info, &commit))
+            })
+        });
+        committed.collect()
+    }
+
+    fn committed_snapshot(
+        &self,
+        cache: EngineCache,
+        version: u64,
+        info: &Map<String, Value>,
+        commit: &CacheCommitMetadata,
+    ) -> CacheSnapshotEntry {
+        CacheSnapshotEntry {
+            run_id: commit.run_id,
+            event_time_unix_ms: info.get("timestamp").and_then(Value::as_i64).unwrap_or_else(|| self.seam.unix_ms()),
+            snapshot_name: commit.name.clone(),
+            engine_cache: cache,
+            cache_path: format!("{SNAPSHOTS}/{}", commit.name),
+            result: commit.cache_result,
+            error_type: None,
+            delta_version: Some(version),
+            schema_hash: commit.schema_hash,
+            row_count: commit.row_count,
+            cached_bytes: None,
+            hit_count: None,
+            duration_ms: 0.0,
+        }
     }
 
     async fn snapshot_engine_cache(&self, session: &Session, cache: EngineCache, run_id: RunId) -> CacheSnapshotEntry {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use alluvium_contracts::{
-    CacheKey, ContentDigest, EntryId, MissExplanation, PlanFingerprint, RunId, SchemaHash, Stability,
+    ArtifactId, CacheKey, ContentDigest, EntryId, MissExplanation, PlanFingerprint, RunId, SchemaHash, Stability,
 };
 use alluvium_datasets::{FileStamp, HashError, hash_file};
 use alluvium_telemetry::CacheSpan;
@@ -34,6 +34,9 @@ pub struct Entry {
     pub created_unix_ms: i64,
     /// The plan fingerprint inside the key; none of what no plan computed.
     pub plan_fingerprint: Option<PlanFingerprint>,
+    /// The document of that plan, as the commit names it.
+    #[serde(default)]
+    pub plan_artifact_id: Option<ArtifactId>,
     /// The digest of the published schema.
     pub schema_hash: SchemaHash,
     /// Whether computing it again must give the same rows.

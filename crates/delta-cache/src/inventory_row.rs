@@ -50,6 +50,7 @@ pub(crate) fn row_of(
         size_bytes: None,
         duration_ms: outcome.duration_ms,
         saved_ms: None,
+        plan_artifact_id: None,
     }
 }
 
@@ -69,6 +70,7 @@ pub(crate) fn row_of_entry(
         file_count: Some(entry.files.len() as u64),
         size_bytes: Some(entry.size_bytes()),
         saved_ms: (row.result == ViewResult::Hit).then_some(entry.compute_ms),
+        plan_artifact_id: entry.plan_artifact_id,
         ..row
     }
 }

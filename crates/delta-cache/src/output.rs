@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use alluvium_contracts::{
-    CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheScope, DeltaStatsDecision,
-    DeltaWritePolicy, ForeignCommit, LineageSummary, LookupResult, PinDigest, RunId, WriteReport,
+    ArtifactId, CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheScope,
+    DeltaStatsDecision, DeltaWritePolicy, ForeignCommit, LineageSummary, LookupResult, PinDigest, RunId, WriteReport,
 };
 use alluvium_plans::PlanBundle;
 use alluvium_profile::Session;
@@ -113,6 +113,8 @@ pub struct Published {
     pub row_count: Option<u64>,
     /// How long the content took to compute, where known.
     pub compute_ms: Option<f64>,
+    /// The document of the plan that computed it, as its commit names it.
+    pub plan_artifact_id: Option<ArtifactId>,
     /// Bytes in its files.
     pub size_bytes: u64,
     /// How the operation ended that found or committed it, for the ledger.
@@ -136,6 +138,7 @@ struct Version {
     version: u64,
     row_count: Option<u64>,
     compute_ms: Option<f64>,
+    plan_artifact_id: Option<ArtifactId>,
     report: Option<Arc<PublicationReport>>,
     files: Vec<EntryFile>,
 }
@@ -147,8 +150,8 @@ impl Version {
 
     fn published(self, outcome: CacheOutcome) -> Published {
         let size_bytes = self.size_bytes();
-        let Self { version, row_count, compute_ms, report, files } = self;
-        Published { version, row_count, compute_ms, size_bytes, outcome, report, files }
+        let Self { version, row_count, compute_ms, plan_artifact_id, report, files } = self;
+        Published { version, row_count, compute_ms, plan_artifact_id, size_bytes, outcome, report, files }
     }
 }
 
@@ -295,10 +298,14 @@ impl DeltaCache {
             return stale("its write policy changed".to_owned(), Some(version));
         }
         match self.output_files(target, version, &ours, bundle).await? {
-            Ok(files) => {
-                let (row_count, compute_ms) = (ours.row_count, ours.compute_ms);
-                Ok(Found::Current(Version { version, row_count, compute_ms, report: None, files }))
-            }
+            Ok(files) => Ok(Found::Current(Version {
+                version,
+                row_count: ours.row_count,
+                compute_ms: ours.compute_ms,
+                plan_artifact_id: ours.artifact_ids.first().copied(),
+                report: None,
+                files,
+            })),
             Err(damage) => {
                 self.notice(format!("output `{}` was damaged ({damage}); it is published anew", target.name));
                 stale(format!("it was damaged: {damage}"), Some(version))
@@ -400,6 +407,7 @@ impl DeltaCache {
                 version: committed.version,
                 row_count: Some(row_count),
                 compute_ms: Some(compute_ms),
+                plan_artifact_id: metadata.artifact_ids.first().copied(),
                 report,
                 files,
             }));

@@ -134,6 +134,7 @@ impl DeltaCache {
         before_publish().map_err(|source| CacheError::SourceChanged { name: name.to_owned(), source })?;
         let row_count = staged.row_count();
         let compute_ms = watch.elapsed_ms();
+        let plan_artifact_id = content.plan_artifact_id();
         let metadata = CacheCommitMetadata {
             cache_operation: CacheOperation::Write,
             cache_scope: scope.word(),
@@ -146,7 +147,7 @@ impl DeltaCache {
             plan_hash: content.plan_fingerprint,
             layout_hash: Some(policy.layout_hash()),
             delta_inputs: content.inputs.to_vec(),
-            artifact_ids: content.artifact_ids(),
+            artifact_ids: plan_artifact_id.into_iter().collect(),
             fencing_token: Some(lease.token),
             traceparent: traceparent(),
             row_count: Some(row_count),
@@ -172,6 +173,7 @@ impl DeltaCache {
             run_id,
             created_unix_ms: self.seam.unix_ms(),
             plan_fingerprint: content.plan_fingerprint,
+            plan_artifact_id,
             schema_hash: published.hash(),
             stability: content.stability,
             compute_ms,

@@ -70,6 +70,8 @@ pub struct Testimony {
     pub writes: Vec<CacheInventoryEntry>,
     /// The commits themselves, for its manifest, each with what it says of itself, where that can be read.
     pub commits: Vec<(RunCommit, Option<CacheCommitMetadata>)>,
+    /// The snapshots of the engine's caches that it took. They are recorded with the end of a run, so it came to record none.
+    pub snapshots: Vec<CacheSnapshotEntry>,
 }
 
 /// A consumer has read on.
@@ -261,6 +263,7 @@ impl Queue {
                         events.push(LedgerEvent::CacheInventory(entry.clone()));
                     }
                 }
+                events.extend(testimony.snapshots.iter().cloned().map(LedgerEvent::CacheSnapshots));
                 if let Some(bytes) = txn.get(META, &run_key(MANIFEST, run_id))? {
                     // One that does not decode is lost with the run; its summary is not.
                     if let Ok(begun) = payload::<RunManifest>(bytes) {

@@ -214,6 +214,7 @@ row!(CacheInventoryEntry {
     size_bytes: Option<u64>,
     duration_ms: f64,
     saved_ms: Option<f64>,
+    plan_artifact_id: Option<ArtifactId>,
 });
 
 row!(CacheRunSummary {

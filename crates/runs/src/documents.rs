@@ -11,7 +11,8 @@
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{
-    ArtifactId, CacheArtifact, CanonicalError, Contract, DatasetSpec, DeltaWritePolicy, LedgerEvent, RunId,
+    ArtifactId, CacheArtifact, CanonicalError, Contract, DatasetSpec, DeltaWritePolicy, LedgerEvent,
+    PlanBundleArtifact, RunId,
 };
 
 use crate::decide::{State, ViewDecision};
@@ -81,12 +82,21 @@ impl Documents<'_> {
             CacheArtifact::of(self.run_id, self.unix_ms, name, document);
         match artifact {
             Ok(artifact) => {
-                ids.insert(format!("{} {name}", artifact.artifact_kind), artifact.artifact_id);
+                ids.insert(key(&artifact.artifact_kind, name), artifact.artifact_id);
                 Some(LedgerEvent::CacheArtifacts(artifact))
             }
             Err(error) => not_kept(&error),
         }
     }
+}
+
+/// Which of them is the plan bundle of a view.
+pub(crate) fn plan_bundle_of(view: &str, ids: &Ids) -> Option<ArtifactId> {
+    ids.get(&key(PlanBundleArtifact::KIND, view)).copied()
+}
+
+fn key(kind: &str, name: &str) -> String {
+    format!("{kind} {name}")
 }
 
 fn not_kept<T>(error: &(dyn std::error::Error + 'static)) -> Option<T> {

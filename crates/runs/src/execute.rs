@@ -18,7 +18,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 
 use crate::decide::{Decisions, State};
-use crate::documents::Documents;
+use crate::documents::{Documents, plan_bundle_of};
 use crate::hooks::RunHooks;
 use crate::pipeline::Pipeline;
 use crate::progress::{Observer, Progress};
@@ -270,7 +270,13 @@ impl Attempt<'_> {
         Ok(pending)
     }
 
-    fn finish_view(&self, outcomes: &mut Outcomes, view: &str, outcome: ViewOutcome, events: &mut Vec<LedgerEvent>) {
+    fn finish_view(
+        &self,
+        outcomes: &mut Outcomes,
+        view: &str,
+        mut outcome: ViewOutcome,
+        events: &mut Vec<LedgerEvent>,
+    ) {
         // What the first attempt wrote is a hit of the second; the run wrote it. What is as it was is no news.
         let now = (outcome.report.result, outcome.report.cache_key);
         let earlier = outcomes.views.get(view).map(|earlier| (earlier.report.result, earlier.report.cache_key));
@@ -278,10 +284,12 @@ impl Attempt<'_> {
             return;
         }
         let unix_ms = self.pipeline.seam.unix_ms();
+        let decision = self.decisions.views.get(view);
+        let of_view = |decision| self.documents(unix_ms).of_view(decision, &mut outcomes.artifacts);
+        let documents = decision.map(of_view).unwrap_or_default();
+        outcome.plan_artifact_id = outcome.plan_artifact_id.or_else(|| plan_bundle_of(view, &outcomes.artifacts));
         events.push(outcome.event(self.run_id, unix_ms));
-        if let Some(decision) = self.decisions.views.get(view) {
-            events.extend(self.documents(unix_ms).of_view(decision, &mut outcomes.artifacts));
-        }
+        events.extend(documents);
         self.observer.notify(&Progress::ViewFinished(outcome.report.clone()));
         outcomes.put_view(view, outcome);
     }

@@ -21,8 +21,9 @@ const VERSIONS: u64 = 64;
 const FOUND: &str = "found by its commit: the run was killed before it was on record";
 
 impl Pipeline {
-    /// Closes the runs of this cache root that were killed. What they wrote is told by their commits: to entries of the caches, and to
-    /// the outputs that their manifests name, where those lie below this project or are named by absolute paths.
+    /// Closes the runs of this cache root that were killed. What they wrote is told by their commits: to entries of the caches,
+    /// to the snapshots of the engine's caches, and to the outputs that their manifests name, where those lie below this project
+    /// or are named by absolute paths.
     pub(crate) fn close_killed_runs(&self) -> Result<(), LedgerError> {
         self.ledgers.close_killed_runs_by(|run_id, begun| self.testimony(run_id, begun)).map(drop)
     }
@@ -43,6 +44,7 @@ impl Pipeline {
                 tracing::warn!(target: "alluvium.runs", %run_id, "the entries of a killed run cannot be looked up: {}", chain(&error));
             }
         }
+        testimony.snapshots = self.cache.snapshots_committed_by(run_id);
         for (name, output, policy) in begun.map(outputs).unwrap_or_default() {
             let table = self.project.dir().join(&output.path);
             for (version, metadata) in publications(&table, run_id, &name) {
@@ -111,6 +113,7 @@ fn of_entry(entry: &Entry) -> CacheInventoryEntry {
         size_bytes: Some(entry.size_bytes()),
         duration_ms: entry.compute_ms,
         saved_ms: None,
+        plan_artifact_id: entry.plan_artifact_id,
     }
 }
 
@@ -140,5 +143,6 @@ fn of_output(
         size_bytes: None,
         duration_ms: metadata.compute_ms.unwrap_or_default(),
         saved_ms: None,
+        plan_artifact_id: metadata.artifact_ids.first().copied(),
     }
 }

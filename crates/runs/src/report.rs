@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use alluvium_contracts::{
-    CacheInventoryEntry, CacheOperation, CacheOutcome, CachePolicy, CacheRunSummary, CacheScope, LedgerEvent,
-    LookupResult, OutputReport, OutputResult, RunDocument, RunId, RunResult, ViewReport, ViewResult,
+    ArtifactId, CacheInventoryEntry, CacheOperation, CacheOutcome, CachePolicy, CacheRunSummary, CacheScope,
+    LedgerEvent, LookupResult, OutputReport, OutputResult, RunDocument, RunId, RunResult, ViewReport, ViewResult,
 };
 use alluvium_delta_cache::{Entry, PublicationReport, Published};
 
@@ -18,6 +18,8 @@ pub(crate) struct ViewOutcome {
     pub(crate) cache_path: Option<String>,
     pub(crate) file_count: Option<u64>,
     pub(crate) delta_version: Option<u64>,
+    /// The document of the plan that computed it.
+    pub(crate) plan_artifact_id: Option<ArtifactId>,
     /// What the publication left that is its cache.
     pub(crate) publication: Option<Arc<PublicationReport>>,
     /// The class of its error, where it failed.
@@ -30,6 +32,8 @@ pub(crate) struct OutputOutcome {
     pub(crate) report: OutputReport,
     pub(crate) size_bytes: Option<u64>,
     pub(crate) file_count: Option<u64>,
+    /// The document of the plan that computed it.
+    pub(crate) plan_artifact_id: Option<ArtifactId>,
     /// What its publication left, where this run published it.
     pub(crate) publication: Option<Arc<PublicationReport>>,
     /// The class of its error, where it failed.
@@ -75,6 +79,7 @@ impl ViewOutcome {
             cache_path: None,
             file_count: None,
             delta_version: None,
+            plan_artifact_id: None,
             publication: None,
             error_type: None,
         }
@@ -94,6 +99,7 @@ impl ViewOutcome {
         self.cache_path = Some(entry.dir.clone());
         self.file_count = Some(entry.files.len() as u64);
         self.delta_version = Some(0);
+        self.plan_artifact_id = entry.plan_artifact_id;
         self
     }
 
@@ -106,6 +112,7 @@ impl ViewOutcome {
         self.cache_path = Some(path.to_owned());
         self.file_count = Some(published.file_count());
         self.delta_version = Some(published.version);
+        self.plan_artifact_id = published.plan_artifact_id;
         self.publication.clone_from(&published.report);
         self
     }
@@ -131,6 +138,7 @@ impl ViewOutcome {
             size_bytes: report.bytes,
             duration_ms: report.duration_ms,
             saved_ms: report.saved_ms,
+            plan_artifact_id: self.plan_artifact_id,
         })
     }
 }
@@ -163,6 +171,7 @@ impl OutputOutcome {
             size_bytes: self.size_bytes,
             duration_ms: report.duration_ms,
             saved_ms: None,
+            plan_artifact_id: self.plan_artifact_id,
         })
     }
 }

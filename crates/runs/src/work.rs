@@ -325,6 +325,7 @@ impl Attempt<'_> {
             outcome.report.rows = view.report.rows;
             outcome.size_bytes = view.report.bytes;
             outcome.file_count = view.file_count;
+            outcome.plan_artifact_id = view.plan_artifact_id;
             outcome.publication.clone_from(&view.publication);
             return Some(outcome);
         }
@@ -407,6 +408,7 @@ pub(crate) fn output_hit(output: &OutputDecision, published: &Published) -> Outp
     outcome.report.rows = published.row_count;
     outcome.size_bytes = Some(published.size_bytes);
     outcome.file_count = Some(published.file_count());
+    outcome.plan_artifact_id = published.plan_artifact_id;
     outcome.publication.clone_from(&published.report);
     outcome
 }
@@ -451,6 +453,7 @@ fn output_outcome(
         },
         size_bytes: None,
         file_count: None,
+        plan_artifact_id: None,
         publication: None,
         error_type: None,
     }

@@ -48,7 +48,7 @@ path = "out/third"
 }
 
 /// Every Delta table below a directory.
-fn tables(dir: &Path, found: &mut Vec<PathBuf>) {
+pub fn tables(dir: &Path, found: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries {
         let path = entry.unwrap().path();

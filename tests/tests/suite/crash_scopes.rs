@@ -62,6 +62,19 @@ async fn killed_while_a_source_is_kept_the_next_run_is_right() {
             );
             let found = answer(&pipeline, &asked).await;
             assert_eq!(found.lines().nth(3).map(|line| line.trim_matches(['|', ' '])), source, "{case}: {found}");
+            // The dead has its row, too, where it came to commit.
+            let of_the_dead = format!(
+                "select view_name, cache_path is not null as is_there from alluvium.cache_inventory \
+                 where cache_scope = 'dataset' and result = 'write' and run_id <> '{}'",
+                document.run_id
+            );
+            let of_the_dead = answer(&pipeline, &of_the_dead).await;
+            let is_kept = hit == 2 || is_there;
+            assert_eq!(
+                of_the_dead.matches("| events    | true     |").count(),
+                usize::from(is_kept),
+                "{case}: {of_the_dead}"
+            );
             drop(pipeline);
 
             let _ = caches_at(lab.dir()).cache().collect_garbage(GcRequest::default()).unwrap();
@@ -146,9 +159,20 @@ async fn killed_while_snapshots_are_taken_the_next_run_takes_them() {
                 assert!(rows.contains("| 1    |") || rows.contains("| 0    |"), "{case}: {name}: {rows}");
             }
             let taken = lab.sql("select result, count(*) as n from alluvium.cache_snapshots group by 1").await;
-            assert!(taken.contains("| ok     | 3 |"), "{case}: {taken}");
+            assert!(taken.contains(&format!("| ok     | {} |", 3 + committed)), "{case}: {taken}");
             let runs = lab.sql("select result, count(*) as n from alluvium.cache_runs group by 1 order by 1").await;
             assert!(runs.contains("killed") && runs.contains("succeeded"), "{case}: {runs}");
+            // What the dead had committed is on record, as its commits say.
+            let of_the_dead = format!(
+                "select snapshot_name, delta_version, row_count > 0 as rows, result from alluvium.cache_snapshots \
+                 where run_id <> '{}' order by snapshot_name",
+                document.run_id
+            );
+            let of_the_dead = lab.sql(&of_the_dead).await;
+            for (place, name) in (1..).zip(snapshots) {
+                assert_eq!(of_the_dead.contains(name), place <= committed, "{case}: {of_the_dead}");
+            }
+            assert_eq!(of_the_dead.matches("| ok").count(), committed as usize, "{case}: {of_the_dead}");
         }
     }
 }

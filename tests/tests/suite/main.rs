@@ -7,6 +7,7 @@ mod boundary;
 mod caches;
 mod changes;
 mod changing;
+mod commit_keys;
 mod counts;
 mod crash;
 mod crash_scopes;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{CacheKey, PlanFingerprint, SchemaHash};
+use crate::digest::{ArtifactId, CacheKey, PlanFingerprint, SchemaHash};
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::RunId;
 use crate::v1::artifact::CacheArtifact;
@@ -52,6 +52,9 @@ pub struct CacheInventoryEntry {
     pub duration_ms: f64,
     /// How much computing a hit saved.
     pub saved_ms: Option<f64>,
+    /// The plan bundle that it was computed by: a document in `alluvium.cache_artifacts`. Null where no plan computes it, or
+    /// nothing was computed or found.
+    pub plan_artifact_id: Option<ArtifactId>,
 }
 
 impl Contract for CacheInventoryEntry {
@@ -81,6 +84,7 @@ impl Contract for CacheInventoryEntry {
             size_bytes: Some(48_213),
             duration_ms: 430.25,
             saved_ms: None,
+            plan_artifact_id: Some(ArtifactId::of(b"daily_delays")),
         }
     }
 }

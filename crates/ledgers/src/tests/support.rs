@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use alluvium_contracts::{
-    CacheArtifact, CacheInventoryEntry, CacheKey, CachePolicy, CacheRunSummary, CacheScope, Contract as _, LedgerEvent,
-    PlanBundleArtifact, PlanFingerprint, RunId, RunManifest, RunResult, SchemaHash, ViewResult,
+    ArtifactId, CacheArtifact, CacheInventoryEntry, CacheKey, CachePolicy, CacheRunSummary, CacheScope, Contract as _,
+    LedgerEvent, PlanBundleArtifact, PlanFingerprint, RunId, RunManifest, RunResult, SchemaHash, ViewResult,
 };
 use alluvium_disk_kv_cache::{Settings, Store};
 use alluvium_telemetry::Seam;
@@ -89,6 +89,7 @@ pub(super) fn entry(run_id: RunId, view: &str, result: ViewResult) -> CacheInven
         size_bytes: None,
         duration_ms: 12.5,
         saved_ms: None,
+        plan_artifact_id: None,
     }
 }
 
@@ -108,6 +109,7 @@ pub(super) fn full_entry(run_id: RunId) -> CacheInventoryEntry {
         file_count: Some(9),
         size_bytes: Some((1 << 53) - 1),
         saved_ms: Some(0.25),
+        plan_artifact_id: Some(ArtifactId::of(b"plan bundle")),
         ..entry(run_id, "route_delays", ViewResult::Write)
     }
 }
