@@ -3,8 +3,8 @@
 //!
 //! The root has everything that a root can have: entries of views and of a source, an artifact, an output's memory, snapshots of
 //! the engine's caches, stored plans, ledgers, and the key-value stores of all of them. The check harms one file of each *kind*:
-//! files whose paths differ in keys, ids, versions and shards only are of one kind. Of kinds that rows are served from it tries
-//! every harm; of the others one, in turn. With `ALLUVIUM_DAMAGE=all` (`cargo xtask soak damage`) every harm is done to every file.
+//! files whose paths differ in keys, ids, versions and shards only are of one kind. To what rows are served from, and to stores, it
+//! does every harm; to any other kind one, in turn. With `ALLUVIUM_DAMAGE=all` (`cargo xtask soak damage`) every harm is done to every file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,27 +20,31 @@ use crate::lab::{Lab, answer, copy_dir, later, run, sessions};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Harm {
     Deleted,
+    /// To half of what is in it.
     CutOff,
-    Flipped,
+    /// One bit, so many quarters into what is in it.
+    Flipped(usize),
 }
 
 impl Harm {
-    const ALL: [Self; 3] = [Self::Deleted, Self::CutOff, Self::Flipped];
+    const ALL: [Self; 5] = [Self::Deleted, Self::CutOff, Self::Flipped(1), Self::Flipped(2), Self::Flipped(3)];
 
     /// Does it to a file; `false` where it would change nothing.
     fn befalls(self, file: &Path) -> bool {
         let mut bytes = std::fs::read(file).unwrap();
+        // A store's file ends with room that nothing was ever written to.
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         match self {
             Self::Deleted => {
                 std::fs::remove_file(file).unwrap();
                 return true;
             }
-            Self::CutOff => bytes.truncate(bytes.len() / 2),
-            Self::Flipped if !bytes.is_empty() => {
-                let middle = bytes.len() / 2;
-                bytes[middle] ^= 4;
+            Self::CutOff => bytes.truncate(used / 2),
+            Self::Flipped(quarters) => {
+                let from = used * quarters / 4;
+                let Some(byte) = bytes[from..].iter_mut().find(|byte| **byte != 0) else { return false };
+                *byte ^= 4;
             }
-            Self::Flipped => {}
         }
         let changes = bytes != std::fs::read(file).unwrap();
         if changes {
@@ -213,7 +217,8 @@ fn cases(files: &[PathBuf]) -> Vec<(&PathBuf, Harm)> {
     let kinds: BTreeMap<String, &PathBuf> = files.iter().map(|file| (kind_of(file), file)).collect();
     let mut turns = Harm::ALL.into_iter().cycle();
     let cases = kinds.into_iter().flat_map(|(kind, file)| {
-        let harms = if is_served(&kind) { Harm::ALL.to_vec() } else { turns.by_ref().take(1).collect() };
+        let every = is_served(&kind) || is_store(&kind);
+        let harms = if every { Harm::ALL.to_vec() } else { turns.by_ref().take(1).collect() };
         harms.into_iter().map(move |harm| (file, harm))
     });
     cases.collect()
