@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use crate::drain::{self, DrainReport};
 use crate::lock::{DrainLock, RunFiles};
 use crate::operation::{self, Meter};
-use crate::queue::{CursorMove, Queue, Testimony};
+use crate::queue::{CursorMove, KilledRun, Queue, Testimony};
 use crate::run::{self, RunGuard};
 use crate::table::{self, Access, Found};
 use crate::{Ledger, LedgerError};
@@ -147,21 +147,21 @@ impl Ledgers {
     /// # Errors
     /// [`LedgerError::Io`], [`LedgerError::Store`]; runs that were closed before the failure stay closed.
     pub fn close_killed_runs(&self) -> Result<Vec<RunId>, LedgerError> {
-        self.close_killed_runs_by(|_, _| Testimony::default())
+        self.close_killed_runs_by(|_| Some(Testimony::default()))
     }
 
-    /// [`close_killed_runs`](Self::close_killed_runs) with what their commits say: `testify` is asked for each of them, with the manifest
-    /// that it began with. A run may be killed between a commit and the event of it; what it wrote and had not recorded is recorded
-    /// with its end, in the same transaction.
+    /// [`close_killed_runs`](Self::close_killed_runs) with what their commits say: `testify` is asked for each of them. A run may be
+    /// killed between a commit and the event of it; what it wrote and had not recorded is recorded with its end, in the same
+    /// transaction. A run of which `testify` can say nothing (`None`), because its tables are out of sight, stays open for the next one.
     ///
     /// # Errors
     /// As there.
     pub fn close_killed_runs_by(
         &self,
-        mut testify: impl FnMut(RunId, Option<&RunManifest>) -> Testimony,
+        mut testify: impl FnMut(&KilledRun) -> Option<Testimony>,
     ) -> Result<Vec<RunId>, LedgerError> {
         let Shared { queue, run_files, .. } = &*self.shared;
-        let (closed, notices) = run::close_killed(queue, run_files, &self.meter.seam, &mut testify)?;
+        let (closed, notices) = run::close_killed(queue, run_files, &mut testify)?;
         self.notice(notices);
         Ok(closed)
     }

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use alluvium_contracts::{
     CacheArtifact, CacheCommitMetadata, CacheInventoryEntry, CacheRunSummary, CacheSnapshotEntry, CdfCursor, Contract,
     DatasetSpec, DeltaWritePolicy, Encoding, Envelope, EnvelopeError, LedgerEvent, Limits, PlanBundleArtifact,
-    RunCommit, RunId, RunManifest, RunResult, StoreId,
+    RunCommit, RunId, RunManifest, RunOutput, RunResult, RunView, Stability, StoreId,
 };
 use alluvium_disk_kv_cache::{Order, ReadTxn, Store, StoreError, WriteTxn};
 use alluvium_telemetry::Seam;
@@ -63,7 +63,23 @@ pub(crate) struct Queued {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// What the commits of a killed run say of it.
+/// A run that was killed, as far as it came to say.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct KilledRun {
+    /// The run.
+    pub run_id: RunId,
+    /// When it began, in milliseconds since 1970-01-01 UTC.
+    pub started_unix_ms: i64,
+    /// The manifest that it began with, if it had one.
+    pub begun: Option<RunManifest>,
+    /// What it recorded of its views.
+    pub views: Vec<RunView>,
+    /// What it recorded of its outputs.
+    pub outputs: Vec<RunOutput>,
+}
+
+/// What the commits of a killed run say of it, and those of what it read.
 #[derive(Debug, Clone, Default)]
 pub struct Testimony {
     /// The rows of what it wrote, whether it recorded them or not.
@@ -72,6 +88,11 @@ pub struct Testimony {
     pub commits: Vec<(RunCommit, Option<CacheCommitMetadata>)>,
     /// The snapshots of the engine's caches that it took. They are recorded with the end of a run, so it came to record none.
     pub snapshots: Vec<CacheSnapshotEntry>,
+    /// Whether the rows of its views have to be the same each time, by view, as the commits of their entries say: of those too that
+    /// were hits.
+    pub stability: BTreeMap<String, Stability>,
+    /// When the last of its commits was made, in milliseconds since 1970-01-01 UTC.
+    pub last_unix_ms: Option<i64>,
 }
 
 /// A consumer has read on.
@@ -235,18 +256,17 @@ impl Queue {
         })
     }
 
-    /// The manifest that a run began with.
-    pub(crate) fn begun(&self, run_id: RunId) -> Result<Option<RunManifest>, LedgerError> {
-        self.store.read(|txn| Ok(txn.get(META, &run_key(MANIFEST, run_id))?.and_then(|bytes| payload(bytes).ok())))
+    /// What an open run has come to say; `None` where it has ended or its row does not decode.
+    pub(crate) fn told(&self, run_id: RunId) -> Result<Option<KilledRun>, LedgerError> {
+        self.store.read(|txn| {
+            let Some(Ok(row)) = run_row(txn, run_id)? else { return Ok(None) };
+            let begun = txn.get(META, &run_key(MANIFEST, run_id))?.and_then(|bytes| payload(bytes).ok());
+            Ok(Some(row.told(run_id, begun)))
+        })
     }
 
     /// Ends a run that was killed, with the counts of the events that it recorded, and of those that it came to no more.
-    pub(crate) fn close(
-        &self,
-        run_id: RunId,
-        found_unix_ms: i64,
-        testimony: &Testimony,
-    ) -> Result<Closed, LedgerError> {
+    pub(crate) fn close(&self, run_id: RunId, testimony: &Testimony) -> Result<Closed, LedgerError> {
         self.store.write(|txn| match run_row(txn, run_id)? {
             None => Ok(Closed::Ended),
             Some(Err((bytes, error))) => {
@@ -256,22 +276,17 @@ impl Queue {
                 Ok(Closed::Rejected(error.to_string()))
             }
             Some(Ok(mut row)) => {
-                let mut events = Vec::new();
-                for entry in &testimony.writes {
-                    if !row.has_written(entry) {
-                        row.note(entry);
-                        events.push(LedgerEvent::CacheInventory(entry.clone()));
-                    }
-                }
+                let unrecorded = row.believe(testimony).into_iter().cloned();
+                let mut events: Vec<_> = unrecorded.map(LedgerEvent::CacheInventory).collect();
                 events.extend(testimony.snapshots.iter().cloned().map(LedgerEvent::CacheSnapshots));
                 if let Some(bytes) = txn.get(META, &run_key(MANIFEST, run_id))? {
                     // One that does not decode is lost with the run; its summary is not.
                     if let Ok(begun) = payload::<RunManifest>(bytes) {
-                        let manifest = row.killed_manifest(begun, &testimony.commits, found_unix_ms);
+                        let manifest = row.killed_manifest(begun, &testimony.commits);
                         events.push(LedgerEvent::RunManifests(Box::new(manifest)));
                     }
                 }
-                events.push(LedgerEvent::CacheRuns(row.killed(run_id, found_unix_ms)));
+                events.push(LedgerEvent::CacheRuns(row.killed(run_id)));
                 append(txn, &encode_all(&events)?)?;
                 txn.delete(META, &run_key(RUN, run_id))?;
                 txn.delete(META, &run_key(MANIFEST, run_id))?;

@@ -237,6 +237,7 @@ row!(RunManifest {
     finished_unix_ms: i64,
     result: RunResult,
     traceparent: Option<String>,
+    project_dir: Option<String>,
     plan_signature: Option<PlanSignature>,
     plan_fingerprints: BTreeMap<String, PlanFingerprint>,
     delta_inputs: Vec<DeltaInputPin>,

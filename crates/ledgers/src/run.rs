@@ -7,7 +7,7 @@ use alluvium_telemetry::Seam;
 
 use crate::LedgerError;
 use crate::lock::{RunFile, RunFiles};
-use crate::queue::{Closed, CursorMove, Queue, Testimony};
+use crate::queue::{Closed, CursorMove, KilledRun, Queue, Testimony};
 use crate::run_row::RunRow;
 
 /// A run that is alive. It holds a locked file for as long as it lives.
@@ -75,8 +75,7 @@ pub(crate) fn end(
 pub(crate) fn close_killed(
     queue: &Queue,
     files: &RunFiles,
-    seam: &Seam,
-    testify: &mut dyn FnMut(RunId, Option<&RunManifest>) -> Testimony,
+    testify: &mut dyn FnMut(&KilledRun) -> Option<Testimony>,
 ) -> Result<(Vec<RunId>, Vec<String>), LedgerError> {
     let sweep = files.sweep()?;
     // Rows first: a run that ends after this has neither row nor file when it is looked at below.
@@ -89,8 +88,13 @@ pub(crate) fn close_killed(
         if file.is_none() && sweep.holds(&name)? {
             continue;
         }
-        let testimony = testify(run_id, queue.begun(run_id)?.as_ref());
-        match queue.close(run_id, seam.unix_ms(), &testimony)? {
+        let testimony = match queue.told(run_id)? {
+            Some(killed) => testify(&killed),
+            None => Some(Testimony::default()),
+        };
+        // Left to whoever can tell what it wrote: its row and its file stay.
+        let Some(testimony) = testimony else { continue };
+        match queue.close(run_id, &testimony)? {
             Closed::Killed => closed.push(run_id),
             Closed::Ended => {}
             Closed::Rejected(reason) => notices.push(format!(

@@ -8,11 +8,16 @@ use alluvium_contracts::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::queue::{KilledRun, Testimony};
+
 /// A run that has begun and not ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunRow {
     profile_name: Option<String>,
     started_unix_ms: i64,
+    /// When its newest event was made.
+    #[serde(default)]
+    last_unix_ms: i64,
     counts: Counts,
     /// What its events have said of views, by name.
     #[serde(default)]
@@ -44,6 +49,7 @@ impl RunRow {
         RunRow {
             profile_name: profile_name.map(str::to_owned),
             started_unix_ms,
+            last_unix_ms: started_unix_ms,
             counts: Counts::default(),
             views: BTreeMap::new(),
             outputs: BTreeMap::new(),
@@ -51,14 +57,46 @@ impl RunRow {
         }
     }
 
+    /// What it says of a run that was killed.
+    pub(crate) fn told(&self, run_id: RunId, begun: Option<RunManifest>) -> KilledRun {
+        KilledRun {
+            run_id,
+            started_unix_ms: self.started_unix_ms,
+            begun,
+            views: self.views.values().cloned().collect(),
+            outputs: self.outputs.values().cloned().collect(),
+        }
+    }
+
+    /// Takes into account what the run's commits say, and returns what of it had not been recorded.
+    pub(crate) fn believe<'t>(&mut self, testimony: &'t Testimony) -> Vec<&'t CacheInventoryEntry> {
+        // Rows that are made now are no sign of life.
+        let last_unix_ms = self.last_unix_ms.max(testimony.last_unix_ms.unwrap_or(i64::MIN));
+        let mut unrecorded = Vec::new();
+        for entry in &testimony.writes {
+            if !self.has_written(entry) {
+                self.note(entry);
+                unrecorded.push(entry);
+            }
+        }
+        self.last_unix_ms = last_unix_ms.max(self.started_unix_ms);
+        for (view, stability) in &testimony.stability {
+            if let Some(view) = self.views.get_mut(view) {
+                view.stability = Some(*stability);
+            }
+        }
+        unrecorded
+    }
+
     /// Whether it has taken an event into account that says the same was written.
-    pub(crate) fn has_written(&self, entry: &CacheInventoryEntry) -> bool {
+    fn has_written(&self, entry: &CacheInventoryEntry) -> bool {
         self.written.contains(&written(entry))
     }
 
     /// Takes an event into account.
     pub(crate) fn note(&mut self, entry: &CacheInventoryEntry) {
         self.counts.count(entry);
+        self.last_unix_ms = self.last_unix_ms.max(entry.event_time_unix_ms);
         if entry.result == ViewResult::Write {
             self.written.insert(written(entry));
         }
@@ -112,7 +150,6 @@ impl RunRow {
         &self,
         begun: RunManifest,
         commits: &[(RunCommit, Option<CacheCommitMetadata>)],
-        found_unix_ms: i64,
     ) -> RunManifest {
         let (mut views, mut outputs) = (self.views.clone(), self.outputs.clone());
         let mut artifact_ids = begun.artifact_ids.unwrap_or_default();
@@ -138,7 +175,7 @@ impl RunRow {
             }
         }
         RunManifest {
-            finished_unix_ms: found_unix_ms,
+            finished_unix_ms: self.last_unix_ms,
             result: RunResult::Killed,
             views: views.into_values().collect(),
             outputs: outputs.into_values().collect(),
@@ -148,13 +185,14 @@ impl RunRow {
         }
     }
 
-    pub(crate) fn killed(self, run_id: RunId, found_unix_ms: i64) -> CacheRunSummary {
+    /// The summary of a run that was killed: when it died nobody knows, so it ends with the last sign of life that it left.
+    pub(crate) fn killed(self, run_id: RunId) -> CacheRunSummary {
         let Counts { hit, write, computed, skipped, error, saved_ms } = self.counts;
         CacheRunSummary {
             run_id,
             profile_name: self.profile_name,
             started_unix_ms: self.started_unix_ms,
-            finished_unix_ms: found_unix_ms,
+            finished_unix_ms: self.last_unix_ms,
             result: RunResult::Killed,
             hit_count: hit,
             write_count: write,

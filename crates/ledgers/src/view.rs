@@ -6,7 +6,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum LedgerView {
-    /// `runs`: each run with when it began and ended, how long it took, its hit rate and what its hits saved.
+    /// `runs`: each run with when it began and ended, how long it took, its hit rate and what its hits saved. A killed run has neither
+    /// end nor duration, but `last_sign_at`: when it last recorded or committed something.
     Runs,
     /// `latest_entries`: the newest row of the inventory for each view and each output.
     LatestEntries,
@@ -82,14 +83,16 @@ impl fmt::Display for LedgerView {
     }
 }
 
-/// What was computed for one run alone is in no cache, so it counts against the hit rate and for nothing else.
+/// What was computed for one run alone is in no cache, so it counts against the hit rate and for nothing else. When a run was killed
+/// nobody knows: there is only the last sign of life that it left.
 const RUNS: &str = "
     select run_id,
            profile_name,
            result,
            to_timestamp_millis(started_unix_ms) as started_at,
-           to_timestamp_millis(finished_unix_ms) as finished_at,
-           (finished_unix_ms - started_unix_ms) / 1000.0 as duration_seconds,
+           case when result <> 'killed' then to_timestamp_millis(finished_unix_ms) end as finished_at,
+           to_timestamp_millis(finished_unix_ms) as last_sign_at,
+           case when result <> 'killed' then (finished_unix_ms - started_unix_ms) / 1000.0 end as duration_seconds,
            hit_count, write_count, computed_count, skipped_count, error_count,
            cast(hit_count as double) / nullif(hit_count + write_count + computed_count, 0) as hit_rate,
            saved_ms / 1000.0 as saved_seconds

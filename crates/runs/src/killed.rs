@@ -1,41 +1,68 @@
 //! Runs that were killed, closed with what their commits say: one may have died between a commit and the event of it.
+//!
+//! Projects that share a cache root close each other's runs. The outputs of a run lie below the directory of its own project, so a
+//! run is left to the next process where that directory cannot be seen from this one: another container, say, or a volume that is
+//! not mounted.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use alluvium_contracts::{
-    CacheCommitMetadata, CacheInventoryEntry, CachePolicy, CacheScope, OutputSpec, RunId, RunManifest, ViewResult,
-    ViewSpec,
+    CacheCommitMetadata, CacheInventoryEntry, CachePolicy, CacheScope, OutputSpec, RunId, RunManifest, RunView,
+    Stability, ViewResult, ViewSpec,
 };
 use alluvium_delta_cache::Entry;
-use alluvium_ledgers::{LedgerError, Testimony};
+use alluvium_ledgers::{KilledRun, LedgerError, Testimony};
+use alluvium_profile::real_path;
 use alluvium_write_policy::{commit_info, head_commit};
 
 use crate::error::chain;
 use crate::manifest;
 use crate::pipeline::Pipeline;
+use crate::project::Project;
 
 /// How many versions of an output are looked through for a commit of the run, from the newest on: others may have published since.
 const VERSIONS: u64 = 64;
 
+/// How long a run waits for somebody who sees its project; after that it is closed with what can be seen.
+const ABANDONED_AFTER_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
+
 /// Why such a row is there.
 const FOUND: &str = "found by its commit: the run was killed before it was on record";
 
+/// An output that a run was to bring up to date, with the cache policy of its view.
+type Wanted = (String, OutputSpec, CachePolicy);
+
+/// A version of an output that a run published.
+struct Publication {
+    version: u64,
+    metadata: CacheCommitMetadata,
+    unix_ms: Option<i64>,
+}
+
 impl Pipeline {
-    /// Closes the runs of this cache root that were killed. What they wrote is told by their commits: to entries of the caches,
-    /// to the snapshots of the engine's caches, and to the outputs that their manifests name, where those lie below this project
-    /// or are named by absolute paths.
+    /// Closes the runs of this cache root that were killed, but for those whose outputs are out of sight. What they wrote is told by
+    /// their commits: to entries of the caches, to the snapshots of the engine's caches, and to the outputs that their manifests name.
     pub(crate) fn close_killed_runs(&self) -> Result<(), LedgerError> {
-        self.ledgers.close_killed_runs_by(|run_id, begun| self.testimony(run_id, begun)).map(drop)
+        self.ledgers.close_killed_runs_by(|killed| self.testimony(killed)).map(drop)
     }
 
-    fn testimony(&self, run_id: RunId, begun: Option<&RunManifest>) -> Testimony {
-        let mut testimony = Testimony::default();
+    /// What the commits of a run say; none where its outputs cannot be seen from here.
+    fn testimony(&self, killed: &KilledRun) -> Option<Testimony> {
+        let run_id = killed.run_id;
+        let wanted = killed.begun.as_ref().map(outputs).unwrap_or_default();
+        let dir = match &killed.begun {
+            Some(begun) => self.seen_dir(begun, &wanted)?,
+            None => self.project.dir().to_owned(),
+        };
+        let mut testimony = Testimony { stability: self.stability_of_hits(killed, &dir), ..Testimony::default() };
         match self.cache.committed_by(run_id) {
             Ok(entries) => {
                 for entry in entries {
                     let table = self.root.path().join(&entry.dir);
                     let commit = manifest::commit(entry.scope.word(), &entry.view, &entry.dir, &table, Some(0));
                     testimony.commits.extend(commit.map(|commit| (commit, manifest::metadata(&table, 0))));
+                    testimony.last_unix_ms = testimony.last_unix_ms.max(Some(entry.created_unix_ms));
                     testimony.writes.push(of_entry(&entry));
                 }
             }
@@ -45,9 +72,10 @@ impl Pipeline {
             }
         }
         testimony.snapshots = self.cache.snapshots_committed_by(run_id);
-        for (name, output, policy) in begun.map(outputs).unwrap_or_default() {
-            let table = self.project.dir().join(&output.path);
-            for (version, metadata) in publications(&table, run_id, &name) {
+        for (name, output, policy) in wanted {
+            let table = dir.join(&output.path);
+            for Publication { version, metadata, unix_ms } in publications(&table, run_id, &name) {
+                testimony.last_unix_ms = testimony.last_unix_ms.max(unix_ms);
                 let row = of_output(&name, &output, version, &metadata, self.seam.unix_ms());
                 if policy == CachePolicy::DeltaOutput {
                     // Publishing it was how the view was kept.
@@ -62,12 +90,60 @@ impl Pipeline {
                 testimony.commits.extend(commit.map(|commit| (commit, Some(metadata))));
             }
         }
-        testimony
+        Some(testimony)
+    }
+
+    /// The directory of the run's project, if what lies there is that project: every output that the run was to bring up to date has its
+    /// table there, or is declared there still. Paths mean something else in another container.
+    fn seen_dir(&self, begun: &RunManifest, wanted: &[Wanted]) -> Option<PathBuf> {
+        let dir = self.dir_of(begun);
+        let is_old = || self.seam.unix_ms().saturating_sub(begun.started_unix_ms) > ABANDONED_AFTER_MS;
+        if begun.project_dir.is_none() || wanted.iter().all(|(_, output, _)| has_table(&dir, output)) || is_old() {
+            return Some(dir);
+        }
+        let is_this = real_path(&dir).ok().is_some_and(|dir| real_path(self.project.dir()).is_ok_and(|own| own == dir));
+        let other = if is_this { None } else { Project::load(&dir).ok() };
+        let project = if is_this { Some(&self.project) } else { other.as_ref() };
+        let is_declared = |name: &str, output: &OutputSpec| {
+            let declared = project.and_then(|project| project.spec().outputs.get(name));
+            declared.is_some_and(|declared| declared.path == output.path)
+        };
+        if wanted.iter().all(|(name, output, _)| has_table(&dir, output) || is_declared(name, output)) {
+            return Some(dir);
+        }
+        tracing::info!(
+            target: "alluvium.runs",
+            run_id = %begun.run_id,
+            "a killed run stays open: its outputs cannot be seen from here; the next run of its project closes it"
+        );
+        None
+    }
+
+    /// What the commits of the entries and outputs that were hits of the run say of their views.
+    fn stability_of_hits(&self, killed: &KilledRun, dir: &Path) -> BTreeMap<String, Stability> {
+        let told = |view: &RunView| {
+            let path = view.cache_path.as_ref()?;
+            let (table, version) = match view.cache_policy {
+                CachePolicy::DeltaStaging => (self.root.path().join(path), 0),
+                CachePolicy::DeltaOutput => {
+                    let output = killed.outputs.iter().find(|output| output.view == view.name)?;
+                    (dir.join(path), output.delta_version?)
+                }
+                CachePolicy::None | CachePolicy::Memory => return None,
+            };
+            let said = manifest::metadata(&table, version).filter(|said| said.cache_key == view.cache_key)?;
+            Some((view.name.clone(), said.stability?))
+        };
+        killed.views.iter().filter(|view| view.result == ViewResult::Hit).filter_map(told).collect()
     }
 }
 
-/// The outputs that a run was to bring up to date, with the cache policies of their views.
-fn outputs(manifest: &RunManifest) -> Vec<(String, OutputSpec, CachePolicy)> {
+fn has_table(dir: &Path, output: &OutputSpec) -> bool {
+    dir.join(&output.path).join("_delta_log").is_dir()
+}
+
+/// The outputs that a run was to bring up to date.
+fn outputs(manifest: &RunManifest) -> Vec<Wanted> {
     let specs = manifest.resolved_specs.iter().filter_map(|(name, spec)| {
         let name = name.strip_prefix("output ")?;
         let output: OutputSpec = serde_json::from_value(spec.clone()).ok()?;
@@ -79,7 +155,7 @@ fn outputs(manifest: &RunManifest) -> Vec<(String, OutputSpec, CachePolicy)> {
 }
 
 /// The versions of an output that a run published, the newest first.
-fn publications(table: &Path, run_id: RunId, output: &str) -> Vec<(u64, CacheCommitMetadata)> {
+fn publications(table: &Path, run_id: RunId, output: &str) -> Vec<Publication> {
     let Ok(Some(head)) = head_commit(table) else {
         return Vec::new();
     };
@@ -88,7 +164,8 @@ fn publications(table: &Path, run_id: RunId, output: &str) -> Vec<(u64, CacheCom
         let info = commit_info(table, version).ok()?;
         let metadata = CacheCommitMetadata::from_commit_info(&info).ok()??;
         let is_its = metadata.cache_scope == CacheScope::Output && metadata.name == output && metadata.run_id == run_id;
-        is_its.then_some((version, metadata))
+        let unix_ms = info.get("timestamp").and_then(serde_json::Value::as_i64);
+        is_its.then_some(Publication { version, metadata, unix_ms })
     });
     versions.collect()
 }

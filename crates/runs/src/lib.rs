@@ -35,6 +35,7 @@ mod pipeline;
 mod progress;
 mod project;
 mod project_error;
+mod project_dir;
 mod query;
 mod report;
 mod run;

@@ -71,6 +71,7 @@ impl Pipeline {
             finished_unix_ms: started_unix_ms,
             result: RunResult::Killed,
             traceparent: RunContext::current().map(|context| context.traceparent()),
+            project_dir: self.project_dir(),
             plan_signature: Some(PlanSignature::of(signed.as_bytes())),
             plan_fingerprints,
             delta_inputs: delta_inputs.collect(),

@@ -218,6 +218,29 @@ async fn the_manifest_of_a_killed_run_says_what_its_commits_say() {
     assert_eq!(stability, [("first", Some(Stability::Exact)), ("second", Some(Stability::Unstable))]);
 }
 
+/// Hits are on record with their keys; what their rows are worth in a replay is in the commits that made them.
+#[tokio::test]
+async fn the_manifest_of_a_killed_run_says_of_hits_what_their_commits_say() {
+    let lab = crate::crash::lab();
+    lab.edit("alluvium.toml", "select k, s from events", "select s, sum(k * 0.1::double) as k from events group by s");
+    let text = std::fs::read_to_string(lab.path("alluvium.toml")).unwrap();
+    let kept = "[views.kept]\nsql = \"select sum(k * 0.1::double) as n from events\"\ncache = \"delta_output\"\n\
+                [outputs.kept]\nview = \"kept\"\npath = \"out/kept\"\n";
+    lab.write("alluvium.toml", &(text + kept));
+    run(&lab.open()).await;
+    lab.edit("alluvium.toml", "sum(k) as total", "count(k) as total");
+    assert!(crate::crash::crashes(&lab, "output.commit.after", 1));
+    let manifest = lab.open().manifest_of(&RunName::Latest).await.unwrap();
+    assert_eq!(manifest.result, RunResult::Killed);
+    let told: Vec<_> = manifest.views.iter().map(|view| (&*view.name, view.result, view.stability)).collect();
+    let expected = [
+        ("first", ViewResult::Hit, Some(Stability::Unstable)),
+        ("kept", ViewResult::Hit, Some(Stability::Unstable)),
+        ("second", ViewResult::Write, Some(Stability::Exact)),
+    ];
+    assert_eq!(told, expected);
+}
+
 #[tokio::test]
 async fn two_runs_are_compared_by_what_they_read_asked_and_gave() {
     let lab = lab();

@@ -38,6 +38,7 @@ mod secrets;
 mod semantic;
 mod shadow;
 mod signals;
+mod shared_root;
 mod sources;
 mod spine;
 mod store;

@@ -123,7 +123,7 @@ fn row(run: &CacheRunSummary) -> Row {
             run.run_id.to_string(),
             run.result.to_string(),
             human::instant(run.started_unix_ms),
-            human::seconds(lasted_ms(run)),
+            lasted(run),
             human::count(run.hit_count),
             human::count(run.write_count),
             human::count(run.computed_count),
@@ -136,8 +136,10 @@ fn row(run: &CacheRunSummary) -> Row {
     }
 }
 
-fn lasted_ms(run: &CacheRunSummary) -> f64 {
-    (run.finished_unix_ms - run.started_unix_ms) as f64
+/// In seconds. When a run was killed nobody knows, only when it was last alive.
+fn lasted(run: &CacheRunSummary) -> String {
+    let seconds = human::seconds((run.finished_unix_ms - run.started_unix_ms) as f64);
+    if run.result == RunResult::Killed { format!("≥ {seconds}") } else { seconds }
 }
 
 const fn tone(result: RunResult) -> Tone {
@@ -154,7 +156,7 @@ fn record(document: &RunRecord, style: &Style) -> String {
         "run {}: {} in {} s, started {}\n",
         run.run_id,
         run.result,
-        human::seconds(lasted_ms(run)),
+        lasted(run),
         human::instant(run.started_unix_ms)
     );
     let entries = Table {

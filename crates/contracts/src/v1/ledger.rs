@@ -98,7 +98,7 @@ pub struct CacheRunSummary {
     pub profile_name: Option<String>,
     /// When it started, in milliseconds since 1970-01-01 UTC.
     pub started_unix_ms: i64,
-    /// When it ended, in milliseconds since 1970-01-01 UTC. For a killed run, when it was found.
+    /// When it ended, in milliseconds since 1970-01-01 UTC. For a killed run, the last sign of life that it left.
     pub finished_unix_ms: i64,
     /// How it ended.
     pub result: RunResult,

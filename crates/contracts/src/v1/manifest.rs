@@ -27,12 +27,15 @@ pub struct RunManifest {
     pub run_id: RunId,
     /// When it started, in milliseconds since 1970-01-01 UTC.
     pub started_unix_ms: i64,
-    /// When it ended, in milliseconds since 1970-01-01 UTC. For a killed run, when it was found.
+    /// When it ended, in milliseconds since 1970-01-01 UTC. For a killed run, the last sign of life that it left.
     pub finished_unix_ms: i64,
     /// How it ended.
     pub result: RunResult,
     /// The W3C trace context of the run, where one was given.
     pub traceparent: Option<String>,
+    /// The directory that the paths of sources and outputs are relative to: as seen from the cache root where that lies below it, so
+    /// that both can be moved together, and absolute otherwise.
+    pub project_dir: Option<String>,
     /// One digest over `plan_fingerprints`: two runs with the same computed the same things.
     pub plan_signature: Option<PlanSignature>,
     /// The fingerprint of each view that was planned.
@@ -225,6 +228,7 @@ impl Contract for RunManifest {
             finished_unix_ms: sample::UNIX_MS + 2_431,
             result: RunResult::Succeeded,
             traceparent: Some(sample::TRACEPARENT.to_owned()),
+            project_dir: Some("..".to_owned()),
             plan_signature: Some(PlanSignature::of(b"daily_delays")),
             plan_fingerprints: BTreeMap::from([("daily_delays".to_owned(), fingerprint)]),
             delta_inputs: vec![DeltaInputPin::example()],

@@ -7,7 +7,7 @@ use alluvium_disk_kv_cache::StoreError;
 use serde_json::json;
 
 use super::support::{Root, entry, full_entry, hit, kill, ledgers, role, spawn, sql, summary, wait_to_be_killed};
-use crate::{CursorMove, LedgerError};
+use crate::{CursorMove, KilledRun, LedgerError, Testimony};
 
 #[tokio::test]
 async fn a_run_that_ended_is_ended() {
@@ -126,6 +126,35 @@ async fn a_killed_run_is_closed_with_its_true_counts() {
     )
     .await;
     assert_eq!(counted.len(), 1);
+}
+
+/// It is closed once, by whoever can tell what it wrote.
+#[tokio::test]
+async fn a_killed_run_of_which_nobody_can_testify_stays_open() {
+    let root = Root::new();
+    let ledgers = root.ledgers();
+    let run = ledgers.begin_run(root.seam.run_id(), None, None).unwrap();
+    let (run_id, started) = (run.run_id(), run.started_unix_ms());
+    let row =
+        |view: &str| CacheInventoryEntry { event_time_unix_ms: started + 40, ..entry(run_id, view, ViewResult::Hit) };
+    ledgers.record(&[LedgerEvent::CacheInventory(row("v"))]).unwrap();
+    drop(run);
+    assert!(ledgers.close_killed_runs_by(|_| None).unwrap().is_empty());
+    assert_eq!(root.run_files(), [format!("{run_id}.lock")]);
+
+    let testify = |killed: &KilledRun| {
+        assert_eq!((killed.run_id, killed.views.len(), killed.started_unix_ms), (run_id, 1, started));
+        // Found an hour later; committed in between.
+        let found = CacheInventoryEntry { event_time_unix_ms: started + 3_600_000, ..row("w") };
+        let found = CacheInventoryEntry { result: ViewResult::Write, ..found };
+        Some(Testimony { writes: vec![found], last_unix_ms: Some(started + 90), ..Testimony::default() })
+    };
+    assert_eq!(ledgers.close_killed_runs_by(testify).unwrap(), [run_id]);
+    assert!(root.run_files().is_empty());
+    ledgers.drain().await.unwrap();
+    let rows =
+        sql(&ledgers, "select finished_unix_ms - started_unix_ms as ms, hit_count, write_count from cache_runs").await;
+    assert_eq!(rows, [json!({"ms": 90, "hit_count": 1, "write_count": 1})]);
 }
 
 #[test]
