@@ -47,13 +47,14 @@ struct Moving {
     row: Row,
 }
 
-/// Drains `queue` into the tables under `dir`, and reports what it did even where it fails. The caller holds the drain lock.
+/// Drains `queue` into the tables under `dir`, and reports what it did even where it fails: a ledger that cannot be written keeps its
+/// events in the outbox, and none of the others from being drained. The caller holds the drain lock.
 pub(crate) async fn drain(
     queue: &Queue,
     dir: &Path,
     meter: &Meter,
     report: &mut DrainReport,
-) -> Result<(), LedgerError> {
+) -> Result<BTreeMap<Ledger, LedgerError>, LedgerError> {
     let (moving, rejected) = sort(queue.events()?);
     if !rejected.is_empty() {
         let sequences: Vec<u64> = rejected.iter().map(|(sequence, _)| *sequence).collect();
@@ -65,8 +66,7 @@ pub(crate) async fn drain(
             }),
         );
     }
-    // A ledger that fails does not keep the others from being drained; the first failure is the answer.
-    let mut failed = None;
+    let mut failed = BTreeMap::new();
     for (ledger, events) in moving {
         let dir = dir.join(ledger.dir_name());
         match drain_one(queue, ledger, &dir, &events, meter, report).await {
@@ -83,10 +83,12 @@ pub(crate) async fn drain(
                 report.kept += events.len() as u64;
                 report.notices.push(format!("{error}; {} of its events stay in the outbox", events.len()));
             }
-            Err(error) => failed = failed.or(Some(error)),
+            Err(error) => {
+                failed.insert(ledger, error);
+            }
         }
     }
-    failed.map_or(Ok(()), Err)
+    Ok(failed)
 }
 
 /// Looks at a ledger and sets it aside if it is damaged; then there is none. The caller holds the drain lock.

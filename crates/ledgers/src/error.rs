@@ -112,6 +112,20 @@ pub enum LedgerError {
         #[source]
         source: io::Error,
     },
+    /// Files of the ledger are there, and are not what was written: rows of it could not be read.
+    #[error(
+        "ledger {ledger} in {} is damaged: {found}; put its files back from a copy, or move the directory away: the ledger is \
+         begun anew then, without the rows that it held",
+        path.display()
+    )]
+    Damaged {
+        /// The ledger.
+        ledger: Ledger,
+        /// Its directory.
+        path: PathBuf,
+        /// What was found, file by file.
+        found: String,
+    },
     /// The engine could not make a scan of a table that it had loaded.
     #[error("ledger {ledger} in {} could not be made a table for SQL", path.display())]
     Scan {

@@ -1,10 +1,11 @@
 //! The one handle: runs and events go in, tables come out.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alluvium_contracts::{CacheOperation, CacheRunSummary, CdfCursor, LedgerEvent, RunId, RunManifest};
+use alluvium_contracts::{CacheOperation, CacheRunSummary, CdfCursor, CheckStatus, LedgerEvent, RunId, RunManifest};
 use alluvium_disk_kv_cache::Store;
 use alluvium_telemetry::{CacheMetrics, Seam};
 use datafusion::catalog::TableProvider;
@@ -184,19 +185,71 @@ impl Ledgers {
     /// [`LedgerError::Busy`] after [`with_drain_wait`](Ledgers::with_drain_wait); [`LedgerError::Append`],
     /// [`LedgerError::Unreadable`] and others for one ledger, after the rest was drained: its events stay in the outbox.
     pub async fn drain(&self) -> Result<DrainReport, LedgerError> {
+        let (report, failed) = self.drain_each().await?;
+        match failed.into_values().next() {
+            Some(error) => {
+                self.notice(report.notices);
+                Err(error)
+            }
+            None => {
+                warn(&report.notices);
+                Ok(report)
+            }
+        }
+    }
+
+    /// What was drained, and why not what was not.
+    async fn drain_each(&self) -> Result<(DrainReport, BTreeMap<Ledger, LedgerError>), LedgerError> {
+        let mut report = DrainReport::default();
         if self.pending()? == 0 {
-            return Ok(DrainReport::default());
+            return Ok((report, BTreeMap::new()));
         }
         let Shared { dir, queue, .. } = &*self.shared;
         let _lock = self.drain_lock().await?;
-        let mut report = DrainReport::default();
-        let drained = drain::drain(queue, dir, &self.meter, &mut report).await;
-        if let Err(error) = drained {
-            self.notice(report.notices);
-            return Err(error);
+        match drain::drain(queue, dir, &self.meter, &mut report).await {
+            Ok(failed) => Ok((report, failed)),
+            Err(error) => {
+                self.notice(report.notices);
+                Err(error)
+            }
         }
-        warn(&report.notices);
-        Ok(report)
+    }
+
+    /// Drains the outbox and opens `ledgers` as tables for SQL, each by itself: one that cannot be drained, or opened, is an error in
+    /// its own place, and the others are answered.
+    ///
+    /// # Errors
+    /// Of the whole, where nothing can be drained: [`LedgerError::Busy`], [`LedgerError::Store`]. Of one ledger, what
+    /// [`drain`](Ledgers::drain) and [`table`](Ledgers::table) fail with.
+    pub async fn tables(
+        &self,
+        ledgers: impl IntoIterator<Item = Ledger>,
+    ) -> Result<BTreeMap<Ledger, Result<Arc<dyn TableProvider>, LedgerError>>, LedgerError> {
+        let (report, mut failed) = self.drain_each().await?;
+        self.notice(report.notices);
+        let mut tables = BTreeMap::new();
+        for ledger in ledgers {
+            let table = match failed.remove(&ledger) {
+                Some(error) => Err(error),
+                None => self.table(ledger).await,
+            };
+            tables.insert(ledger, table);
+        }
+        Ok(tables)
+    }
+
+    /// Reads every file of a ledger, after a query of it failed: whether that was damage, and where. Opening a ledger looks at the
+    /// lengths of its files, and no further.
+    pub async fn damage(&self, ledger: Ledger) -> Option<LedgerError> {
+        let path = self.shared.dir.join(ledger.dir_name());
+        let found = match alluvium_write_policy::verify_table(&path, None).await {
+            Ok(verification) => {
+                verification.checks.into_iter().find(|check| check.status == CheckStatus::Error)?.message
+            }
+            // Where there is none, or its log does not load, it was not this ledger that was queried.
+            Err(_) => return None,
+        };
+        Some(LedgerError::Damaged { ledger, path, found })
     }
 
     /// The newest committed version of a ledger as a table for SQL, with the schema of [`Ledger::schema`]. It cannot be written

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Ledger;
+
 /// A view over the ledgers, which are expected under the SQL schema `alluvium` by their [`sql_name`](crate::Ledger::sql_name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -13,8 +15,8 @@ pub enum LedgerView {
     LatestEntries,
     /// `slowest_views`: what computing each view has cost in all, by rank.
     SlowestViews,
-    /// `bytes_by_scope`: what the newest entries and outputs hold.
-    BytesByScope,
+    /// `bytes_written_by_scope`: what runs have ever written, entries and versions of outputs, whether it is still there or not.
+    BytesWrittenByScope,
     /// `view_misses`: every time that a view was computed though it may be cached, and why.
     ViewMisses,
     /// `entry_hits`: for each entry what it cost, how often it was hit, and what that saved.
@@ -35,7 +37,7 @@ impl LedgerView {
             LedgerView::Runs,
             LedgerView::LatestEntries,
             LedgerView::SlowestViews,
-            LedgerView::BytesByScope,
+            LedgerView::BytesWrittenByScope,
             LedgerView::ViewMisses,
             LedgerView::EntryHits,
             LedgerView::RunCommits,
@@ -51,12 +53,26 @@ impl LedgerView {
             LedgerView::Runs => "runs",
             LedgerView::LatestEntries => "latest_entries",
             LedgerView::SlowestViews => "slowest_views",
-            LedgerView::BytesByScope => "bytes_by_scope",
+            LedgerView::BytesWrittenByScope => "bytes_written_by_scope",
             LedgerView::ViewMisses => "view_misses",
             LedgerView::EntryHits => "entry_hits",
             LedgerView::RunCommits => "run_commits",
             LedgerView::RunInputs => "run_inputs",
             LedgerView::RunOutputs => "run_outputs",
+        }
+    }
+
+    /// The ledgers that it is over.
+    #[must_use]
+    pub const fn ledgers(self) -> &'static [Ledger] {
+        match self {
+            LedgerView::Runs => &[Ledger::CacheRuns],
+            LedgerView::LatestEntries
+            | LedgerView::SlowestViews
+            | LedgerView::BytesWrittenByScope
+            | LedgerView::ViewMisses
+            | LedgerView::EntryHits => &[Ledger::CacheInventory],
+            LedgerView::RunCommits | LedgerView::RunInputs | LedgerView::RunOutputs => &[Ledger::RunManifests],
         }
     }
 
@@ -67,7 +83,7 @@ impl LedgerView {
             LedgerView::Runs => RUNS,
             LedgerView::LatestEntries => LATEST_ENTRIES,
             LedgerView::SlowestViews => SLOWEST_VIEWS,
-            LedgerView::BytesByScope => BYTES_BY_SCOPE,
+            LedgerView::BytesWrittenByScope => BYTES_WRITTEN_BY_SCOPE,
             LedgerView::ViewMisses => VIEW_MISSES,
             LedgerView::EntryHits => ENTRY_HITS,
             LedgerView::RunCommits => RUN_COMMITS,
@@ -135,21 +151,15 @@ const SLOWEST_VIEWS: &str = "
         group by view_name
     )";
 
-const BYTES_BY_SCOPE: &str = "
+/// An output that is the cache of its view is one table and has two rows.
+const BYTES_WRITTEN_BY_SCOPE: &str = "
     select cache_scope,
-           count(*) as entry_count,
+           count(*) as write_count,
            sum(size_bytes) as size_bytes,
            sum(row_count) as row_count,
            sum(file_count) as file_count
-    from (
-        select cache_scope, cache_path,
-               last_value(size_bytes order by event_time_unix_ms) as size_bytes,
-               last_value(row_count order by event_time_unix_ms) as row_count,
-               last_value(file_count order by event_time_unix_ms) as file_count
-        from alluvium.cache_inventory
-        where result in ('hit', 'write') and size_bytes is not null
-        group by cache_scope, cache_path
-    )
+    from alluvium.cache_inventory
+    where result = 'write' and (cache_scope = 'output' or cache_policy = 'delta_staging')
     group by cache_scope";
 
 const VIEW_MISSES: &str = "

@@ -25,6 +25,7 @@ mod error;
 mod execute;
 mod graph;
 mod history;
+mod holdings;
 mod hooks;
 mod killed;
 mod lineage;

@@ -8,6 +8,7 @@
 //! | `alluvium.NAME` | a ledger |
 //! | `metadata_cache_snapshots.NAME` | the newest snapshot of one of the engine's caches |
 //! | `view_cache.NAME` … | a live entry: see [`entries`](crate::entries) |
+//! | `alluvium.bytes_by_scope` | what the caches and the outputs hold now |
 //! | `alluvium.table_constraints` | what is declared of the rows of sources |
 
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use alluvium_contracts::{SourceFormat, SourcePath, SourceSpec, TargetDialect, TranspileDocument};
 use alluvium_datasets::{Dataset, describe_dataset};
 use alluvium_delta_cache::SNAPSHOTS;
-use alluvium_ledgers::{Ledger, LedgerView};
+use alluvium_ledgers::{Ledger, LedgerView, Ledgers};
 use alluvium_plans::transpile;
 use alluvium_profile::{Query, Session};
 use datafusion::arrow::datatypes::SchemaRef;
@@ -29,7 +30,8 @@ use futures::StreamExt as _;
 
 use crate::decide::{Decisions, State, register};
 use crate::entries::{self, CACHE_ENTRIES, is_entry_schema};
-use crate::error::RunError;
+use crate::error::{RunError, chain};
+use crate::holdings::BYTES_BY_SCOPE;
 use crate::pipeline::Pipeline;
 
 const OUTPUTS: &str = "outputs";
@@ -78,7 +80,7 @@ impl Pipeline {
     /// # Errors
     /// As there.
     pub async fn query(&self, query: Query) -> Result<QueryAnswer, RunError> {
-        let decisions = self.decided(&query).await?;
+        let (decisions, asked) = self.decided(&query).await?;
         fail_point!("query.decided");
         let session = &decisions.session;
         let frame = session.execute(query).await.map_err(|source| RunError::Sql { source })?;
@@ -86,8 +88,18 @@ impl Pipeline {
         let batches = session.execute_merged(exec).map_err(RunError::execute)?;
         let schema = batches.schema();
         let reading = Arc::clone(&decisions.reading);
-        let kept = batches.inspect(move |_| {
+        let batches = batches.inspect(move |_| {
             let _until_the_last = &reading;
+        });
+        let (ledgers, asked) = (self.ledgers.clone(), Arc::new(asked));
+        let kept = batches.then(move |batch| {
+            let (ledgers, asked) = (ledgers.clone(), Arc::clone(&asked));
+            async move {
+                match batch {
+                    Err(error) => Err(blamed(&ledgers, &asked, error).await),
+                    batch => batch,
+                }
+            }
         });
         Ok(QueryAnswer { batches: Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), kept)), schema })
     }
@@ -100,12 +112,12 @@ impl Pipeline {
     pub async fn transpile(&self, sql: &str, from: &str, to: TargetDialect) -> Result<TranspileDocument, RunError> {
         let wrong = |source| RunError::Sql { source };
         let query = Query::sql_in(sql, from).map_err(wrong)?;
-        let decisions = self.decided(&query).await?;
+        let (decisions, _) = self.decided(&query).await?;
         transpile(&decisions.session, query, to).await.map_err(wrong)
     }
 
-    /// What is decided of everything that a query names, registered in its session.
-    async fn decided(&self, query: &Query) -> Result<Decisions, RunError> {
+    /// What is decided of everything that a query names, registered in its session, and the ledgers that it asks.
+    async fn decided(&self, query: &Query) -> Result<(Decisions, BTreeSet<Ledger>), RunError> {
         let wrong = |source| RunError::Sql { source };
         let probe = self.sessions.build()?;
         let mentioned = probe.referenced_tables_of(query).map_err(wrong)?;
@@ -123,21 +135,22 @@ impl Pipeline {
             }
         }
         self.register_outputs(session, &wanted.outputs).await?;
-        let ledgers = match wanted.ledgers.is_some() || wanted.entries {
-            true => Some(schema(session, LEDGERS)?),
-            false => None,
-        };
-        if let (Some(views), Some(tables)) = (&wanted.ledgers, &ledgers) {
-            self.register_ledgers(session, tables, views).await?;
+        if wanted.ledgers.is_any() {
+            self.register_ledgers(session, &wanted.ledgers).await?;
         }
-        if let (true, Some(tables)) = (wanted.entries, &ledgers) {
+        if wanted.entries {
             let schemas = self.cache.entry_schemas(&decisions.reading)?;
+            let tables = schema(session, LEDGERS)?;
+            if wanted.holdings {
+                let held = self.bytes_by_scope(&schemas).await?;
+                tables.register_table(BYTES_BY_SCOPE.to_owned(), held).map_err(RunError::execute)?;
+            }
             entries::register(catalog(session)?.as_ref(), tables.as_ref(), schemas)?;
         }
         if wanted.snapshots {
             self.register_snapshots(session).await?;
         }
-        Ok(decisions)
+        Ok((decisions, wanted.ledgers.named))
     }
 
     /// What a query needs to be registered: what it names, or everything when it asks for the catalog or for a name
@@ -158,7 +171,8 @@ impl Pipeline {
                     wanted.entries = true;
                     true
                 }
-                LEDGERS if table == CACHE_ENTRIES => {
+                LEDGERS if [CACHE_ENTRIES, BYTES_BY_SCOPE].contains(&table) => {
+                    wanted.holdings |= table == BYTES_BY_SCOPE;
                     wanted.entries = true;
                     true
                 }
@@ -168,20 +182,21 @@ impl Pipeline {
                     wanted.constraints = true;
                     true
                 }
-                LEDGERS if Ledger::all().iter().any(|ledger| ledger.sql_name() == table) => {
-                    wanted.ledgers.get_or_insert_default();
-                    true
+                LEDGERS if let Some(ledger) = Ledger::all().into_iter().find(|ledger| ledger.sql_name() == table) => {
+                    wanted.ledgers.named.insert(ledger)
                 }
-                LEDGERS if let Some(view) = LedgerView::all().iter().find(|view| view.sql_name() == table) => {
-                    wanted.ledgers.get_or_insert_default().insert(*view)
+                LEDGERS if let Some(view) = LedgerView::all().into_iter().find(|view| view.sql_name() == table) => {
+                    wanted.ledgers.named.extend(view.ledgers());
+                    wanted.ledgers.views.insert(view)
                 }
                 _ => {
                     wanted.views.extend(spec.views.keys().cloned());
                     wanted.sources.extend(spec.sources.keys().cloned());
                     wanted.sources.extend(self.project.changes());
                     wanted.outputs.extend(spec.outputs.keys().cloned());
-                    wanted.ledgers = Some(LedgerView::all().into());
+                    wanted.ledgers.listed = true;
                     wanted.entries = true;
+                    wanted.holdings = true;
                     wanted.snapshots = true;
                     wanted.constraints = true;
                     true
@@ -258,19 +273,27 @@ impl Pipeline {
         self.pinner.pin(session.context(), &spec).await.map_err(pin_error)?.provider().map_err(pin_error)
     }
 
-    async fn register_ledgers(
-        &self,
-        session: &Session,
-        tables: &Arc<dyn SchemaProvider>,
-        views: &BTreeSet<LedgerView>,
-    ) -> Result<(), RunError> {
+    /// The ledgers that are asked, or all for the catalog, and the views over them. What is wrong with a ledger is an error for who asks
+    /// it; the catalog lists the others.
+    async fn register_ledgers(&self, session: &Session, wanted: &WantedLedgers) -> Result<(), RunError> {
+        let tables = schema(session, LEDGERS)?;
         self.close_killed_runs()?;
-        self.ledgers.drain().await?;
-        for ledger in Ledger::all() {
-            let table = self.ledgers.table(ledger).await?;
-            tables.register_table(ledger.sql_name().to_owned(), table).map_err(RunError::execute)?;
+        let ledgers = Ledger::all().into_iter().filter(|ledger| wanted.listed || wanted.named.contains(ledger));
+        let mut unread = BTreeSet::new();
+        for (ledger, found) in self.ledgers.tables(ledgers).await? {
+            match found {
+                Ok(table) => {
+                    tables.register_table(ledger.sql_name().to_owned(), table).map_err(RunError::execute)?;
+                }
+                Err(error) if wanted.named.contains(&ledger) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(target: "alluvium.runs", "a ledger is not listed: {}", chain(&error));
+                    unread.insert(ledger);
+                }
+            }
         }
-        for view in views {
+        let views = LedgerView::all().into_iter().filter(|view| wanted.listed || wanted.views.contains(view));
+        for view in views.filter(|view| !view.ledgers().iter().any(|ledger| unread.contains(ledger))) {
             let frame = session.execute(Query::sql(view.sql())).await.map_err(|source| RunError::Sql { source })?;
             tables.register_table(view.sql_name().to_owned(), frame.into_view()).map_err(RunError::execute)?;
         }
@@ -278,19 +301,45 @@ impl Pipeline {
     }
 }
 
+/// The error of a query that asked ledgers: of the one that is damaged, if that is why. The engine does not say which file it read.
+async fn blamed(ledgers: &Ledgers, asked: &BTreeSet<Ledger>, error: DataFusionError) -> DataFusionError {
+    for ledger in asked {
+        if let Some(damage) = ledgers.damage(*ledger).await {
+            return DataFusionError::External(Box::new(damage));
+        }
+    }
+    error
+}
+
 #[derive(Default)]
 struct Wanted {
     views: BTreeSet<String>,
     sources: BTreeSet<String>,
     outputs: BTreeSet<String>,
-    /// The ledgers, and these views over them.
-    ledgers: Option<BTreeSet<LedgerView>>,
+    ledgers: WantedLedgers,
     /// The entries of the caches.
     entries: bool,
+    /// What they and the outputs hold.
+    holdings: bool,
     /// The snapshots of the engine's caches.
     snapshots: bool,
     /// What is declared of the sources.
     constraints: bool,
+}
+
+#[derive(Default)]
+struct WantedLedgers {
+    /// Those that the query names, by themselves or by views over them.
+    named: BTreeSet<Ledger>,
+    views: BTreeSet<LedgerView>,
+    /// All of them, with all views, as far as they can be read: what the catalog lists.
+    listed: bool,
+}
+
+impl WantedLedgers {
+    fn is_any(&self) -> bool {
+        self.listed || !self.named.is_empty()
+    }
 }
 
 /// A schema of the default catalog, made if it is not there.

@@ -2,7 +2,9 @@
 
 use alluvium_delta_cache::{ArtifactKey, ArtifactPolicy, ArtifactRequest, ArtifactRows, DeltaCache};
 use alluvium_profile::CacheRoot;
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use alluvium_runs::Selection;
+use arrow::array::{ArrayRef, AsArray as _, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
 use std::sync::Arc;
 
 use crate::lab::{Lab, later};
@@ -112,4 +114,53 @@ async fn a_damaged_entry_is_no_table_and_no_view_can_read_one() {
     lab.edit("alluvium.toml", "from events where", "from dataset_cache.events where");
     let error = lab.open().plan(&[]).await.unwrap_err();
     assert!(error.is_input(), "{error:?}");
+}
+
+/// An entry that is evicted, and a version of an output that another took the place of, were written and are not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_are_counted_of_what_is_there_and_by_another_name_of_what_was_written() {
+    let lab = Lab::new(&format!("{TOML}[outputs.clean]\nview = \"clean\"\npath = \"out\"\n"));
+    for rows in [vec![(1, "a"), (2, "b")], vec![(2, "b"), (3, "c")]] {
+        lab.parquet("data/events.parquet", &rows);
+        lab.run().await;
+    }
+    let now =
+        "select cache_scope, entry_count, row_count, file_count, size_bytes from alluvium.bytes_by_scope order by 1";
+    let written =
+        "select cache_scope, write_count, row_count, file_count from alluvium.bytes_written_by_scope order by 1";
+    let before = number_of_bytes(&lab, "view").await;
+    let told = lab.sql(written).await;
+    insta::assert_snapshot!(told, @r"
+    +-------------+-------------+-----------+------------+
+    | cache_scope | write_count | row_count | file_count |
+    +-------------+-------------+-----------+------------+
+    | dataset     | 2           | 4         | 2          |
+    | output      | 2           | 3         | 2          |
+    | view        | 2           | 3         | 2          |
+    +-------------+-------------+-----------+------------+
+    ");
+    assert!(
+        lab.sql(now).await.contains("| output      | 1           | 2         | 1          |"),
+        "its newest version"
+    );
+    let size = std::fs::read_dir(lab.path("out")).unwrap().map(|file| file.unwrap()).filter(|file| {
+        // Of the newer one.
+        file.path().extension().is_some_and(|kind| kind == "parquet")
+    });
+    let newest = size.map(|file| file.metadata().unwrap()).max_by_key(|file| file.modified().unwrap()).unwrap().len();
+    assert_eq!(number_of_bytes(&lab, "output").await, newest);
+
+    let caches = crate::caches::caches_at(lab.dir());
+    let clean = Selection { views: vec!["clean".to_owned()], ..Selection::default() };
+    let removed = caches.cache().evict(&clean, false).unwrap();
+    assert_eq!(removed.entries.iter().map(|entry| entry.size_bytes).sum::<u64>(), before);
+    let after = lab.sql(now).await;
+    assert!(!after.contains("view") && after.contains("| dataset     | 2 "), "{after}");
+    assert_eq!(lab.sql(written).await, told);
+}
+
+async fn number_of_bytes(lab: &Lab, scope: &str) -> u64 {
+    let sql = format!("select size_bytes from alluvium.bytes_by_scope where cache_scope = '{scope}'");
+    let batches = crate::lab::batches(&lab.open(), &sql).await;
+    u64::try_from(batches[0].column(0).as_primitive::<Int64Type>().value(0)).unwrap()
 }

@@ -24,6 +24,7 @@ mod identity;
 mod input;
 mod kept;
 mod lab;
+mod ledger_faults;
 mod lineage;
 mod lost_index;
 mod outputs;

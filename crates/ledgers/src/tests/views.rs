@@ -4,7 +4,7 @@ use alluvium_contracts::{CacheInventoryEntry, CacheKey, CacheScope, LedgerEvent,
 use serde_json::{Value, json};
 
 use super::support::{Root, entry, full_entry, manifest, summary, view};
-use crate::{LedgerView, Ledgers};
+use crate::{Ledger, LedgerView, Ledgers};
 
 /// Rows of views `a` and `b` in two runs: written slowly and quickly, then hit, and `a` written again under another key.
 fn record(ledgers: &Ledgers, first: RunId, second: RunId) {
@@ -85,12 +85,24 @@ async fn the_slowest_view_comes_first() {
 }
 
 #[tokio::test]
-async fn bytes_are_counted_once_for_each_table() {
-    let rows =
-        asked("select cache_scope, entry_count, size_bytes, row_count from alluvium.bytes_by_scope order by 1 desc")
-            .await;
-    assert_eq!(rows[0], json!({"cache_scope": "view", "entry_count": 3, "size_bytes": 300, "row_count": 30}));
-    assert_eq!(rows[1]["entry_count"], 1);
+async fn every_write_is_counted_and_no_hit() {
+    let rows = asked(
+        "select cache_scope, write_count, size_bytes, row_count from alluvium.bytes_written_by_scope order by 1 desc",
+    )
+    .await;
+    assert_eq!(rows[0], json!({"cache_scope": "view", "write_count": 3, "size_bytes": 300, "row_count": 30}));
+    assert_eq!((rows[1]["write_count"].as_i64(), rows.len()), (Some(1), 2));
+}
+
+/// By which a query opens those that it needs and no others.
+#[tokio::test]
+async fn a_view_is_over_the_ledgers_that_it_says() {
+    for view_of in LedgerView::all() {
+        for ledger in Ledger::all() {
+            let names = view_of.sql().contains(&format!("alluvium.{ledger}"));
+            assert_eq!(names, view_of.ledgers().contains(&ledger), "{view_of} and {ledger}");
+        }
+    }
 }
 
 #[tokio::test]
