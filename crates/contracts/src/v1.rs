@@ -44,7 +44,7 @@ pub use diagnostics::{
     AdaptedColumn, AdaptedFiles, AdapterChoice, CacheRootOrigin, CacheRootReport, ColumnAdaptation, DiagnosticsEvent,
     DiagnosticsEventKind, PreparedAction, PreparedStatementUse, ScanConfiguration, SchemaAdapter, Severity,
 };
-pub use doctor::{CheckStatus, DoctorCheck, DoctorDocument, DoctorRoot, UnreplayableRun};
+pub use doctor::{CheckStatus, DoctorCheck, DoctorDocument, DoctorRoot, ReplayCheck, UnreplayableRun};
 pub use documents::{
     OutputReport, OutputResult, PlanDocument, PlannedOutput, PlannedView, RunDocument, RunResult, ShadowResult,
     ViewReport,

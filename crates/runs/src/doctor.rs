@@ -97,6 +97,7 @@ pub fn doctor(project: &Project, options: &OpenOptions) -> Result<DoctorDocument
         feature_gates: feature_gates(&profile),
         checks,
         unreplayable_runs: Vec::new(),
+        replay_check: None,
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod difference;
 mod keep;
+mod remains;
 mod replay;
 
 use alluvium_contracts::{
@@ -49,6 +50,24 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`RunError`] when the ledgers cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    /// use alluvium_runs::{OpenOptions, Pipeline, Project, RunOptions, Silent, scaffold};
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// scaffold(dir.path())?;
+    /// let pipeline = Pipeline::open(Project::load(dir.path())?, OpenOptions::default())?;
+    /// let (_stop, cancel) = tokio::sync::watch::channel(false);
+    /// let first = pipeline.run(RunOptions::default(), &Silent, cancel.clone()).await?;
+    /// let second = pipeline.run(RunOptions::default(), &Silent, cancel).await?;
+    ///
+    /// let list = pipeline.runs(1).await?;
+    /// assert_eq!((list.runs[0].run_id, list.omitted_count), (second.run_id, 1));
+    /// assert_eq!(list.runs[0].hit_count, first.views.len() as u64);
+    /// # Ok(()) }
+    /// ```
     pub async fn runs(&self, limit: usize) -> Result<RunList, RunError> {
         let all = "select * from alluvium.cache_runs order by started_unix_ms desc, run_id desc";
         let mut runs: Vec<CacheRunSummary> = self.rows_of(all).await?;
@@ -61,6 +80,27 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`RunError::UnknownRun`] and [`RunError::AmbiguousRun`] for the name, others when the ledgers cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    /// use alluvium_contracts::CacheScope;
+    /// use alluvium_runs::{OpenOptions, Pipeline, Project, RunName, RunOptions, Silent, scaffold};
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// scaffold(dir.path())?;
+    /// let pipeline = Pipeline::open(Project::load(dir.path())?, OpenOptions::default())?;
+    /// let (_stop, cancel) = tokio::sync::watch::channel(false);
+    /// let run = pipeline.run(RunOptions::default(), &Silent, cancel).await?;
+    ///
+    /// let record = pipeline.run_record(&RunName::Latest).await?;
+    /// assert_eq!(record.summary.write_count, run.views.len() as u64);
+    /// assert_eq!(record.entries.len(), run.views.len() + run.outputs.len());
+    /// let manifest = record.manifest.ok_or("every run leaves a manifest")?;
+    /// let published = manifest.commits.iter().filter(|commit| commit.cache_scope == CacheScope::Output);
+    /// assert_eq!(published.count(), run.outputs.len());
+    /// # Ok(()) }
+    /// ```
     pub async fn run_record(&self, run: &RunName) -> Result<RunRecord, RunError> {
         let summary = self.find_run(run).await?;
         let of = |table: &str, order: &str| {
@@ -82,6 +122,29 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`RunError::NoManifest`] where one of them has none, and what [`run_record`](Self::run_record) fails with.
+    ///
+    /// # Examples
+    /// ```
+    /// use alluvium_runs::{OpenOptions, Pipeline, Project, RunName, RunOptions, Silent, scaffold};
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// scaffold(dir.path())?;
+    /// let pipeline = Pipeline::open(Project::load(dir.path())?, OpenOptions::default())?;
+    /// let (_stop, cancel) = tokio::sync::watch::channel(false);
+    /// let first = pipeline.run(RunOptions::default(), &Silent, cancel.clone()).await?;
+    ///
+    /// let file = dir.path().join("views/daily_revenue.sql");
+    /// std::fs::write(&file, std::fs::read_to_string(&file)?.replace("sum(", "max("))?;
+    /// let pipeline = Pipeline::open(Project::load(dir.path())?, OpenOptions::default())?;
+    /// pipeline.run(RunOptions::default(), &Silent, cancel).await?;
+    ///
+    /// let first = RunName::parse(&first.run_id.to_string())?;
+    /// let difference = pipeline.diff_runs(&first, &RunName::Latest).await?;
+    /// assert!(difference.inputs.is_empty() && difference.environment.is_empty());
+    /// assert_eq!(difference.queries[0].component, "view daily_revenue: sql");
+    /// # Ok(()) }
+    /// ```
     pub async fn diff_runs(&self, before: &RunName, after: &RunName) -> Result<RunDifference, RunError> {
         let before = self.manifest_of(before).await?;
         let after = self.manifest_of(after).await?;

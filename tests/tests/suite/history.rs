@@ -283,12 +283,91 @@ async fn a_run_that_is_not_there_or_not_alone_is_refused_by_name() {
 mod replay {
     use super::*;
 
-    use alluvium_contracts::{ReplayInputState, ReplayResult};
+    use std::time::Duration;
+
+    use alluvium_contracts::{ReplayInputState, ReplayResult, UnreplayableRun};
     use tokio::sync::watch;
 
     async fn replay(pipeline: &Pipeline) -> ReplayDocument {
         let (_stop, cancel) = watch::channel(false);
         pipeline.replay(&RunName::Latest, None, cancel).await.unwrap()
+    }
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    async fn lost(pipeline: &Pipeline) -> Vec<UnreplayableRun> {
+        let (lost, looked) = pipeline.unreplayable_runs(LONG).await.unwrap();
+        assert_eq!((looked.unchecked_count, looked.limit_ms), (0, 600_000));
+        lost
+    }
+
+    /// Rows that are gone though a directory is there, and one file of a table that has many: what a replay meets, `doctor` tells.
+    #[tokio::test]
+    async fn what_a_replay_meets_is_what_is_told_of_the_run() {
+        let lab = lab();
+        lab.edit("alluvium.toml", "[outputs.large]\nview = \"large\"\npath = \"out/large\"\n", "");
+        lab.edit("alluvium.toml", "k > 2", "k > 0");
+        run(&lab.open()).await;
+        assert_eq!(lost(&lab.open()).await, []);
+        let manifest = lab.open().manifest_of(&RunName::Latest).await.unwrap();
+        for (gone, view) in ["totals", "large"].into_iter().enumerate() {
+            let entry = table_of(&lab, &manifest.commits[gone]);
+            for file in alluvium_write_policy::active_files(&entry, 0).await.unwrap() {
+                std::fs::remove_file(entry.join(file.path)).unwrap();
+            }
+            let told = lost(&lab.open()).await;
+            let [told] = told.as_slice() else { panic!("{told:?}") };
+            assert_eq!((told.run_id, told.reasons.len()), (manifest.run_id, gone + 1), "{told:?}");
+            let of_view = told.reasons.iter().find(|reason| reason.contains(view)).unwrap();
+            let replayed = replay(&lab.open()).await;
+            let met = replayed.views.iter().find(|replayed| replayed.name == view).unwrap();
+            assert_eq!((replayed.result, met.result), (ReplayResult::Unreplayable, ReplayResult::Unreplayable));
+            let both = ["nothing is left of its rows", &*entry.file_name().unwrap().to_string_lossy()];
+            assert!(both.iter().all(|words| met.reason.as_ref().unwrap().contains(words)), "{met:?}");
+            assert!(of_view.contains("nothing is left of its rows"), "{of_view}");
+        }
+    }
+
+    /// The bound is kept, and what it left out is counted.
+    #[tokio::test]
+    async fn runs_are_looked_at_for_as_long_as_there_is_time() {
+        let lab = lab();
+        for _ in 0..3 {
+            run(&lab.open()).await;
+        }
+        let pipeline = lab.open();
+        let (lost, looked) = pipeline.unreplayable_runs(Duration::ZERO).await.unwrap();
+        assert_eq!((lost.len(), looked.checked_count, looked.unchecked_count, looked.limit_ms), (0, 0, 3, 0));
+        let (_, looked) = pipeline.unreplayable_runs(LONG).await.unwrap();
+        assert_eq!((looked.checked_count, looked.unchecked_count), (3, 0));
+    }
+
+    /// Whose relative paths lead elsewhere from where it is asked.
+    #[tokio::test]
+    async fn runs_of_another_project_on_the_same_cache_root_are_replayed_where_they_lie() {
+        let root = tempfile::tempdir().unwrap();
+        let shared = || {
+            let lab = lab();
+            let text = std::fs::read_to_string(lab.path("alluvium.toml")).unwrap();
+            lab.write(
+                "alluvium.toml",
+                &format!("[profile]\ncache_output_root = \"{}\"\n{text}", root.path().display()),
+            );
+            lab
+        };
+        let (mine, other) = (shared(), shared());
+        let run_of_mine = run(&mine.open()).await;
+        other.parquet("data/one.parquet", &[(7, "z")]);
+        assert_eq!(lost(&other.open()).await, [], "it is not the other's to tell");
+        let whole = RunName::parse(&run_of_mine.run_id.to_string()).unwrap();
+        let (_stop, cancel) = watch::channel(false);
+        let replayed = other.open().replay(&whole, None, cancel).await.unwrap();
+        assert_eq!(replayed.result, ReplayResult::Same, "{replayed:?}");
+        run(&other.open()).await;
+        mine.parquet("data/one.parquet", &[(8, "y")]);
+        assert_eq!(lost(&other.open()).await, []);
+        let lost = lost(&mine.open()).await;
+        assert_eq!(lost.iter().map(|run| run.run_id).collect::<Vec<_>>(), [run_of_mine.run_id]);
     }
 
     #[tokio::test]
@@ -345,11 +424,12 @@ mod replay {
         assert_eq!((input.name.as_str(), input.state), ("events", ReplayInputState::Changed));
         assert!(input.reason.as_ref().unwrap().contains("one.parquet"), "{input:?}");
 
-        let lost = lab.open().unreplayable_runs(9).await.unwrap();
+        let lost = lost(&lab.open()).await;
         assert_eq!(lost.len(), 1);
         assert!(lost[0].reasons[0].starts_with("events is changed: "), "{lost:?}");
-        run(&lab.open()).await;
-        assert_eq!(lab.open().unreplayable_runs(1).await.unwrap(), [], "the run of today can be replayed");
+        let today = run(&lab.open()).await;
+        let lost = self::lost(&lab.open()).await;
+        assert!(lost.iter().all(|run| run.run_id != today.run_id), "the run of today can be replayed: {lost:?}");
 
         std::fs::remove_file(lab.path("data/one.parquet")).unwrap();
         let replayed = replay(&lab.open()).await;

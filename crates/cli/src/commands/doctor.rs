@@ -1,8 +1,9 @@
 //! `alluvium doctor`: what a project runs on, and what is wrong with it.
 
 use std::fmt::Write;
+use std::time::Duration;
 
-use alluvium_contracts::{CheckStatus, DoctorDocument};
+use alluvium_contracts::{CheckStatus, DoctorDocument, ReplayCheck};
 use alluvium_runs::{Project, doctor as examine};
 
 use super::{open, runtime};
@@ -11,8 +12,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::{human, output};
 
-/// The newest runs of which it is told whether they can be replayed.
-const RUNS: usize = 20;
+/// How long past runs are looked at, whether they can be replayed.
+const REPLAY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Examines the project and prints what was found. An error among the checks is a failure.
 pub fn doctor(args: &DoctorArgs) -> Result<Exit, Failure> {
@@ -24,7 +25,9 @@ pub fn doctor(args: &DoctorArgs) -> Result<Exit, Failure> {
         let runtime = runtime()?;
         let _inside = runtime.enter();
         let pipeline = open(&args.project, args.dir.as_deref())?;
-        document.unreplayable_runs = runtime.block_on(pipeline.unreplayable_runs(RUNS))?;
+        let (lost, looked) = runtime.block_on(pipeline.unreplayable_runs(REPLAY_LIMIT))?;
+        document.unreplayable_runs = lost;
+        document.replay_check = Some(looked);
     }
     match args.format {
         DocumentFormat::Text => output::print(&text(&document))?,
@@ -43,6 +46,7 @@ fn text(document: &DoctorDocument) -> String {
     for run in &document.unreplayable_runs {
         lines.push(format!("  run {} can no longer be replayed: {}", run.run_id, run.reasons.join("; ")));
     }
+    lines.extend(document.replay_check.as_ref().map(replay_check));
     let mut section = |title: &str, rows: Vec<(String, String)>| {
         lines.push(format!("{title}:"));
         let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
@@ -66,6 +70,21 @@ fn text(document: &DoctorDocument) -> String {
     let policy = document.sql_policy.iter().map(|policy| ("sql_policy".to_owned(), policy.clone()));
     section("profile", hash.chain(policy).chain(document.settings.clone()).collect());
     lines.join("\n") + "\n"
+}
+
+/// How far the look at past runs went.
+fn replay_check(check: &ReplayCheck) -> String {
+    let runs = |count| match count {
+        1 => "1 run".to_owned(),
+        count => format!("{} runs", human::count(count)),
+    };
+    let looked = format!("  {} of this project looked at for what a replay needs", runs(check.checked_count));
+    match check.unchecked_count {
+        0 => looked,
+        count => {
+            format!("{looked}; {} not: the {} s for that were up", runs(count), human::seconds(check.limit_ms as f64))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -36,8 +36,10 @@ pub struct DoctorDocument {
     pub feature_gates: BTreeMap<String, bool>,
     /// What was checked.
     pub checks: Vec<DoctorCheck>,
-    /// Runs that can no longer be replayed.
+    /// Runs of this project that can no longer be replayed.
     pub unreplayable_runs: Vec<UnreplayableRun>,
+    /// How many runs were looked at for that; none where there is no cache root to look in.
+    pub replay_check: Option<ReplayCheck>,
 }
 
 /// A place that is used.
@@ -89,6 +91,18 @@ pub struct UnreplayableRun {
     pub reasons: Vec<String>,
 }
 
+/// How many of a project's runs were looked at, whether they can be replayed: kept ones first, then the newest, for as long as there
+/// was time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReplayCheck {
+    /// Runs that were looked at.
+    pub checked_count: u64,
+    /// Runs that were not: the time was up.
+    pub unchecked_count: u64,
+    /// The time that there was, in milliseconds.
+    pub limit_ms: u64,
+}
+
 impl Contract for DoctorDocument {
     const KIND: &'static str = "doctor_document";
     const VERSION: u32 = 1;
@@ -128,6 +142,7 @@ impl Contract for DoctorDocument {
                 run_id: sample::run_id(),
                 reasons: names(["source flights: version 41 was vacuumed"]),
             }],
+            replay_check: Some(ReplayCheck { checked_count: 19, unchecked_count: 240, limit_ms: 10_000 }),
         }
     }
 }

@@ -8,7 +8,7 @@ use alluvium_contracts::{CachePolicy, InputKind, RunId, RunManifest};
 use alluvium_write_policy::{keep_versions, release_versions, table_id};
 
 use super::RunName;
-use super::replay::{missing_files, source_name};
+use super::remains::{missing_files, source_name};
 use crate::error::{RunError, chain};
 use crate::pipeline::Pipeline;
 
@@ -107,6 +107,7 @@ impl Pipeline {
     }
 
     fn tables_of(&self, manifest: &RunManifest) -> Vec<KeptTable> {
+        let dir = self.dir_of(manifest);
         let inputs = manifest.delta_inputs.iter().filter(|pin| pin.kind == InputKind::DeltaTable).filter_map(|pin| {
             let versions = match &pin.cdf_range {
                 Some(range) => range.starting_version..=range.ending_version,
@@ -124,7 +125,7 @@ impl Pipeline {
                 (first, last) if first == last => format!("{name} at version {first}"),
                 (first, last) => format!("{name} at versions {first} to {last}"),
             };
-            KeptTable { called, path: self.project.dir().join(path), table_id, versions }
+            KeptTable { called, path: dir.join(path), table_id, versions }
         })
         .collect()
     }
