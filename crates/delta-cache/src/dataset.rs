@@ -18,7 +18,7 @@ use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::datasource::MemTable;
 use tracing::Instrument as _;
 
-use crate::cache::{DeltaCache, Written};
+use crate::cache::{BeforePublish, DeltaCache, Written};
 use crate::content::{Content, Demand};
 use crate::entry::Entry;
 use crate::error::CacheError;
@@ -212,12 +212,18 @@ impl DeltaCache {
     }
 
     /// The rows of a dataset: those that are kept, or else read from its files and kept. One process of several reads the
-    /// files. Its files are stated again before anything is kept.
+    /// files. Its files are stated again before anything is kept, and then `before_publish` is asked: after it, the caller is to wait
+    /// for the end, since what is dropped between a commit and its publication is in no index.
     ///
     /// # Errors
     /// [`CacheError::Dataset`] when its files cannot be read, [`CacheError::SourceChanged`] when they changed meanwhile, and
     /// what files, commits and the index may fail with. Nothing is kept then.
-    pub async fn dataset(&self, session: &Session, request: DatasetRequest<'_>) -> Result<DatasetRows, CacheError> {
+    pub async fn dataset(
+        &self,
+        session: &Session,
+        request: DatasetRequest<'_>,
+        before_publish: BeforePublish<'_>,
+    ) -> Result<DatasetRows, CacheError> {
         let DatasetRequest { dataset, run_id, reading } = request;
         if let Some(found) = self.lookup_dataset(reading, dataset)? {
             return Ok(found);
@@ -227,7 +233,7 @@ impl DeltaCache {
             return self.dataset_in_memory(session, dataset, &content).await;
         };
         let demand = Demand { published, run_id, fresh: false };
-        let recheck = || dataset.pinned.recheck();
+        let recheck = || dataset.pinned.recheck().and_then(|()| before_publish());
         let streams = async {
             let read = || -> Result<_, DataFusionError> {
                 let provider = dataset.pinned.provider().map_err(|error| DataFusionError::External(Box::new(error)))?;
@@ -266,7 +272,9 @@ impl DeltaCache {
         };
         let pinned = pinned.map_err(pin_error)?;
         let rows = match self.kept_dataset(session, dataset, &pinned)? {
-            Some(kept) => Some(self.dataset(session, DatasetRequest { dataset: &kept, run_id, reading }).await?),
+            Some(kept) => {
+                Some(self.dataset(session, DatasetRequest { dataset: &kept, run_id, reading }, &|| Ok(())).await?)
+            }
             None => None,
         };
         let provider = match &rows {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use alluvium_contracts::{
     ArtifactId, CacheInventoryEntry, CachePolicy, CacheScope, LedgerEvent, OutputResult, RunId, ViewResult,
@@ -101,17 +101,29 @@ pub(crate) struct Attempt<'a> {
     pub(crate) publishing: Publishing,
 }
 
-/// What has begun to publish in an attempt: from its last look at the sources until its task ends.
+/// What is being published in an attempt: a view or an output from its last look at the sources until its task ends, a kept source
+/// until its rows are there.
 #[derive(Debug, Default)]
-pub(crate) struct Publishing(Mutex<BTreeSet<(CacheScope, String)>>);
+pub(crate) struct Publishing(watch::Sender<BTreeSet<(CacheScope, String)>>);
 
 impl Publishing {
     pub(crate) fn begin(&self, scope: CacheScope, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((scope, name.to_owned()));
+        self.0.send_if_modified(|begun| begun.insert((scope, name.to_owned())));
+    }
+
+    pub(crate) fn end(&self, scope: CacheScope, name: &str) {
+        self.0.send_if_modified(|begun| begun.remove(&(scope, name.to_owned())));
     }
 
     fn has_begun(&self, scope: CacheScope, name: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&(scope, name.to_owned()))
+        self.0.borrow().contains(&(scope, name.to_owned()))
+    }
+
+    /// Waits until none of these sources is on its way to the cache.
+    async fn are_filled(&self, sources: &[(CacheScope, String)]) {
+        let is_none = |begun: &BTreeSet<_>| !sources.iter().any(|source| begun.contains(source));
+        // The sender lives as long as this does.
+        let _ = self.0.subscribe().wait_for(is_none).await;
     }
 }
 
@@ -199,16 +211,25 @@ impl Attempt<'_> {
     /// Performs a task, unless the caller asks to stop before it publishes: then it is dropped, and nobody was told of it. What has
     /// begun to publish ends, however long that takes, because a commit that is nowhere on record has no run.
     async fn perform_unless(&self, mut cancel: watch::Receiver<bool>, task: Task) -> Option<Done> {
-        let published = match &task {
-            Task::View(name) => Some((CacheScope::View, name.clone())),
-            Task::Output(_, name) => Some((CacheScope::Output, name.clone())),
-            Task::AfterView(_) | Task::AfterOutput(..) => None,
+        let (published, sources): (_, Vec<_>) = match &task {
+            Task::View(name) => {
+                let sources = self.decisions.live_sources_of(name);
+                let sources = sources.map(|source| (CacheScope::Dataset, source.clone()));
+                (Some((CacheScope::View, name.clone())), sources.collect())
+            }
+            Task::Output(_, name) => (Some((CacheScope::Output, name.clone())), Vec::new()),
+            Task::AfterView(_) | Task::AfterOutput(..) => (None, Vec::new()),
         };
         let mut work = pin!(self.perform(task));
         tokio::select! {
             biased;
             done = &mut work => return Some(done),
             () = cancelled(&mut cancel) => {}
+        }
+        tokio::select! {
+            biased;
+            done = &mut work => return Some(done),
+            () = self.publishing.are_filled(&sources) => {}
         }
         match published {
             Some((scope, name)) if self.publishing.has_begun(scope, &name) => Some(work.await),

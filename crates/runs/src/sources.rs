@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use alluvium_contracts::{CacheInventoryEntry, CdfCursor, LedgerEvent, RunId, SourceSpec, ViewResult};
+use alluvium_contracts::{CacheInventoryEntry, CacheScope, CdfCursor, LedgerEvent, RunId, SourceSpec, ViewResult};
 use alluvium_datasets::{Changes, Dataset, PinnedDataset};
 use alluvium_delta_cache::{CacheError, DatasetRequest, KeptDataset, Reading};
 use alluvium_ledgers::CursorMove;
@@ -169,7 +169,10 @@ impl Attempt<'_> {
             let Some(kept) = sources.kept.get(name) else { continue };
             let fill = async || {
                 let request = DatasetRequest { dataset: &kept.dataset, run_id: self.run_id, reading };
-                let rows = self.pipeline.cache.dataset(session, request).await?;
+                let begin = || Ok(self.publishing.begin(CacheScope::Dataset, name));
+                let rows = self.pipeline.cache.dataset(session, request, &begin).await;
+                self.publishing.end(CacheScope::Dataset, name);
+                let rows = rows?;
                 kept.reference.bind(rows.provider());
                 Ok::<_, CacheError>(rows.inventory(self.run_id, self.pipeline.seam.unix_ms()))
             };

@@ -68,6 +68,7 @@ fn commits(lab: &Lab) -> Writes {
     let mut writes = Writes::new();
     for table in found {
         for version in 0.. {
+    tables(&lab.path(".alluvium/dataset_cache"), &mut found);
             let Ok(info) = commit_info(&table, version) else { break };
             let metadata = CacheCommitMetadata::from_commit_info(&info).unwrap().unwrap();
             assert_eq!(metadata.cache_operation, CacheOperation::Write);
@@ -93,6 +94,7 @@ async fn rows(lab: &Lab) -> Writes {
             };
             writes.insert((text(0).parse().unwrap(), scope), u64::try_from(counts.value(row)).unwrap());
         }
+                "dataset" => CacheScope::Dataset,
     }
     writes
 }
@@ -261,6 +263,34 @@ async fn after_a_run_that_was_tried_again() {
     let lab = Lab::new(
         r#"
 [sources.events]
+/// A kept source, too: between its commit and its publication nobody else knows of it.
+#[tokio::test]
+async fn after_a_run_that_was_interrupted_while_a_source_was_kept() {
+    for point in ["view.files.written", "view.commit.before", "view.commit.after", "view.published"] {
+        let lab = lab();
+        lab.edit("alluvium.toml", "data/events.parquet\"", "data/events.parquet\"\ncache = \"delta_staging\"");
+        let (stop, cancel) = tokio::sync::watch::channel(false);
+        // The source is what is written first.
+        fail::cfg_callback(point, move || {
+            stop.send_replace(true);
+        })
+        .unwrap();
+        let document = lab.open().run(RunOptions::default(), &alluvium_runs::Silent, cancel).await.unwrap();
+        fail::remove(point);
+        assert_eq!(document.result, RunResult::Interrupted, "{point}");
+        let writes = agree(&lab, point).await;
+        assert_eq!(writes.get(&(document.run_id, CacheScope::Dataset)), Some(&1), "{point}: {writes:?}");
+        assert_eq!(total(&writes), 1, "{point}: nothing else was begun");
+        let named = number(&lab, "select count(*) as n from alluvium.run_commits").await;
+        assert_eq!(named, 1, "{point}: the commits that its manifest names");
+        let again = run(&lab.open()).await;
+        assert_eq!(again.result, RunResult::Succeeded, "{point}");
+        let hits =
+            "select count(*) as n from alluvium.cache_inventory where cache_scope = 'dataset' and result = 'hit'";
+        assert_eq!(number(&lab, hits).await, 1, "{point}: what was kept is kept");
+    }
+}
+
 format = "parquet"
 path = "data/events.parquet"
 

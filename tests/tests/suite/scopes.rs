@@ -41,7 +41,7 @@ async fn sources(lab: &Lab, cache: &DeltaCache) {
         let dataset = cache.kept_dataset(&session, &dataset, &pinned).unwrap().unwrap();
         let rows = async |reading: &Reading| {
             let request = DatasetRequest { dataset: &dataset, run_id, reading };
-            cache.dataset(&session, request).await.unwrap().inventory(run_id, 0).cache_key
+            cache.dataset(&session, request, &|| Ok(())).await.unwrap().inventory(run_id, 0).cache_key
         };
         let reading = cache.begin_reading().unwrap();
         rows(&reading).await;
