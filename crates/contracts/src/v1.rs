@@ -34,7 +34,9 @@ mod write;
 mod write_report;
 
 pub use artifact::CacheArtifact;
-pub use cache::{CacheOperation, CacheOutcome, CachePolicy, CacheScope, LookupResult, ViewResult};
+pub use cache::{
+    CacheOperation, CacheOperations, CacheOutcome, CachePolicy, CacheScope, LookupResult, OperationCount, ViewResult,
+};
 pub use commit::{CacheCommitMetadata, CommitMetadataError, DeltaInput};
 pub use dataset::{
     CdfCursor, CdfOptions, ColumnSpec, ConstraintSpec, DatasetCache, DatasetFormat, DatasetSpec, DeltaScanOptions,

@@ -1,8 +1,11 @@
 //! The life of a run: begin, decide, carry out, end; and what is left of it in the ledgers.
 
-use alluvium_contracts::{LedgerEvent, MetadataSnapshots, OutputResult, RunDocument, RunId, RunResult, ViewResult};
+use alluvium_contracts::{
+    CacheArtifact, CacheOperations, LedgerEvent, MetadataSnapshots, OutputResult, RunDocument, RunId, RunResult,
+    ViewResult,
+};
 use alluvium_ledgers::CursorMove;
-use alluvium_telemetry::{Redactor, RunSpan, TraceContext};
+use alluvium_telemetry::{Redactor, RunContext, RunSpan, TraceContext};
 use tokio::sync::watch;
 
 use crate::decide::Decisions;
@@ -147,6 +150,7 @@ impl Pipeline {
             let taken = self.cache.snapshot_engine_caches(&decisions.session, run_id).await;
             last.extend(taken.into_iter().map(LedgerEvent::CacheSnapshots));
         }
+        last.extend(self.other_operations(&hooks.context));
         let moves = decisions.sources.cursor_moves(run_id, summary.finished_unix_ms);
         let lost = self.ledgers.end_run_with(guard, &summary, &last, &moves)?;
         let mut document = self.drain_if_due(document).await?;
@@ -165,6 +169,16 @@ impl Pipeline {
             document.notices.extend(hooks.take_notices());
         }
         Ok((document, error_type))
+    }
+
+    /// What the run did to the caches and no row tells of, such as waiting for a lease; none of a run that did no such thing.
+    fn other_operations(&self, context: &RunContext) -> Option<LedgerEvent> {
+        let (run_id, counts) = (context.run_id(), context.other_operations());
+        if counts.is_empty() {
+            return None;
+        }
+        let document = CacheOperations { run_id, counts };
+        CacheArtifact::of(run_id, self.seam.unix_ms(), "run", document).ok().map(LedgerEvent::CacheArtifacts)
     }
 
     /// Gives an outcome to what has none: it was not tried.

@@ -136,6 +136,9 @@ impl CacheSpan {
             self.span.record("otel.status_code", "ERROR");
         }
         self.metrics.count(outcome);
+        if let Some(run) = RunContext::current() {
+            run.count(outcome);
+        }
         self.span.in_scope(|| log(outcome));
     }
 }

@@ -10,6 +10,9 @@ use crate::vocabulary::{TARGET_CACHE, attribute};
 /// else at debug level.
 pub fn record(outcome: &CacheOutcome) {
     CacheMetrics::global().count(outcome);
+    if let Some(run) = RunContext::current() {
+        run.count(outcome);
+    }
     log(outcome);
 }
 

@@ -6,10 +6,11 @@
 //! threads, and needs no runtime. One mechanism cannot disagree with itself. Like a task-local it does not cross
 //! `spawn` by itself: [`carry`] what is spawned.
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use alluvium_contracts::RunId;
+use alluvium_contracts::{CacheOperation, CacheOutcome, CachePolicy, CacheScope, LookupResult, OperationCount, RunId};
 use opentelemetry::context::FutureExt;
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, ContextGuard, TraceFlags, TraceId};
@@ -19,16 +20,33 @@ use tracing::{Instrument, Span, field};
 use crate::vocabulary::{TARGET_RUN, attribute, span};
 use crate::{Seam, TraceContext, end_span};
 
-/// A run's ids. Cloning is cheap; holding one keeps no span open.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A run's ids, and what it did to the caches so far. Cloning is cheap; holding one keeps no span open. Equal to another of the same ids.
+#[derive(Debug, Clone)]
 pub struct RunContext(Arc<Inner>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Inner {
+    ids: Ids,
+    counts: Mutex<BTreeMap<Kind, u64>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Ids {
     run_id: RunId,
     trace: TraceContext,
     parent: Option<TraceContext>,
 }
+
+/// What operations are counted by, as in the metrics.
+type Kind = (CacheOperation, CacheScope, CachePolicy, LookupResult);
+
+impl PartialEq for RunContext {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ids == other.0.ids
+    }
+}
+
+impl Eq for RunContext {}
 
 impl RunContext {
     /// The run that the current task or thread works for; `None` outside of one.
@@ -40,25 +58,50 @@ impl RunContext {
     /// The run.
     #[must_use]
     pub fn run_id(&self) -> RunId {
-        self.0.run_id
+        self.0.ids.run_id
     }
 
     /// The place of the run's own span: what commits carry and child processes are handed.
     #[must_use]
     pub fn trace(&self) -> &TraceContext {
-        &self.0.trace
+        &self.0.ids.trace
     }
 
     /// The place of whoever started the run, where it was given.
     #[must_use]
     pub fn parent(&self) -> Option<&TraceContext> {
-        self.0.parent.as_ref()
+        self.0.ids.parent.as_ref()
     }
 
     /// The `traceparent` of the run's span, for commit metadata.
     #[must_use]
     pub fn traceparent(&self) -> String {
-        self.0.trace.to_string()
+        self.0.ids.trace.to_string()
+    }
+
+    /// The cache operations of the run so far that have no row of their own in a ledger: neither lookups nor writes, nor any on ledgers.
+    /// As many as the metrics count of them.
+    #[must_use]
+    pub fn other_operations(&self) -> Vec<OperationCount> {
+        let counts = self.0.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |(&(operation, scope, policy, result), &count): (&Kind, &u64)| OperationCount {
+            operation,
+            scope,
+            policy,
+            result,
+            count,
+        };
+        counts.iter().map(of).collect()
+    }
+
+    /// Counts an operation that has ended.
+    pub(crate) fn count(&self, outcome: &CacheOutcome) {
+        let CacheOutcome { operation, scope, policy, result, .. } = *outcome;
+        if matches!(operation, CacheOperation::Read | CacheOperation::Write) || scope == CacheScope::Ledger {
+            return;
+        }
+        let mut counts = self.0.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((operation, scope, policy, result)).or_default() += 1;
     }
 }
 
@@ -127,7 +170,7 @@ impl RunSpan {
             Some(place) if !is_parents(&place) => (place, recorded),
             _ => (unrecorded(seam, own_trace, parent.as_ref()), base),
         };
-        let context = RunContext(Arc::new(Inner { run_id, trace, parent }));
+        let context = RunContext(Arc::new(Inner { ids: Ids { run_id, trace, parent }, counts: Mutex::default() }));
         let carrier = carrier.with_value(context.clone());
         Self { context, span, carrier }
     }
@@ -237,6 +280,33 @@ mod tests {
         let spelt: TraceContext = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap();
         let run = RunSpan::begin(&seam, seam.run_id(), Some(spelt.with_state("a=1, b=2")));
         assert_ne!(run.context().trace().span_id().to_string(), "b7ad6b7169203331");
+    }
+
+    #[test]
+    fn a_run_counts_what_has_no_row_of_its_own() {
+        let (run, seam) = (begin(None), Seam::system());
+        let start = |operation, scope| {
+            let (policy, name, cache_key) = (CachePolicy::DeltaStaging, "v", None);
+            crate::cache_span(&seam, crate::CacheStart { operation, scope, policy, name, cache_key })
+        };
+        start(CacheOperation::Gc, CacheScope::View).ok(None);
+        let inside = run.enter();
+        for _ in 0..2 {
+            start(CacheOperation::LeaseWait, CacheScope::View).ok(None);
+        }
+        start(CacheOperation::Evict, CacheScope::Dataset).error("io");
+        start(CacheOperation::Evict, CacheScope::Ledger).ok(None);
+        start(CacheOperation::Read, CacheScope::View).hit(None);
+        start(CacheOperation::Write, CacheScope::View).ok(None);
+        start(CacheOperation::LeaseWait, CacheScope::View).discard();
+        drop(inside);
+        let counted = run.context().other_operations();
+        let counted: Vec<_> = counted.iter().map(|one| (one.operation, one.scope, one.result, one.count)).collect();
+        let expected = [
+            (CacheOperation::Evict, CacheScope::Dataset, LookupResult::Error, 1),
+            (CacheOperation::LeaseWait, CacheScope::View, LookupResult::Ok, 2),
+        ];
+        assert_eq!(counted, expected);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

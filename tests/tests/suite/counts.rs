@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use alluvium_contracts::{CacheCommitMetadata, CacheOperation, CacheScope, RunId, RunResult, ViewResult};
-use alluvium_runs::RunOptions;
+use alluvium_contracts::{
+    CacheArtifact, CacheCommitMetadata, CacheOperation, CacheOperations, CacheRemoval, CacheScope, LookupResult,
+    RemovalResult, RunId, RunResult, ViewResult,
+};
+use alluvium_ledgers::decode_rows;
+use alluvium_runs::{Caches, GcRequest, Opened, RunOptions, Selection};
 use alluvium_telemetry::vocabulary::metric;
 use alluvium_write_policy::commit_info;
 use arrow::array::{AsArray as _, Int64Array};
 
-use crate::crash::crashes;
+use crate::crash::{child_that, childhood, crashes};
 use crate::lab::{Lab, batches, run};
 use crate::signals::Signals;
 
@@ -64,11 +68,11 @@ pub fn tables(dir: &Path, found: &mut Vec<PathBuf>) {
 fn commits(lab: &Lab) -> Writes {
     let mut found = Vec::new();
     tables(&lab.path(".alluvium/view_cache"), &mut found);
+    tables(&lab.path(".alluvium/dataset_cache"), &mut found);
     tables(&lab.path("out"), &mut found);
     let mut writes = Writes::new();
     for table in found {
         for version in 0.. {
-    tables(&lab.path(".alluvium/dataset_cache"), &mut found);
             let Ok(info) = commit_info(&table, version) else { break };
             let metadata = CacheCommitMetadata::from_commit_info(&info).unwrap().unwrap();
             assert_eq!(metadata.cache_operation, CacheOperation::Write);
@@ -90,11 +94,11 @@ async fn rows(lab: &Lab) -> Writes {
             let scope = match text(1).as_str() {
                 "view" => CacheScope::View,
                 "output" => CacheScope::Output,
+                "dataset" => CacheScope::Dataset,
                 other => panic!("{other}"),
             };
             writes.insert((text(0).parse().unwrap(), scope), u64::try_from(counts.value(row)).unwrap());
         }
-                "dataset" => CacheScope::Dataset,
     }
     writes
 }
@@ -257,12 +261,6 @@ async fn after_a_run_that_was_interrupted_anywhere() {
     }
 }
 
-/// A source that changes while it is read has its views computed again; what was published before that is a commit of the run, too.
-#[tokio::test]
-async fn after_a_run_that_was_tried_again() {
-    let lab = Lab::new(
-        r#"
-[sources.events]
 /// A kept source, too: between its commit and its publication nobody else knows of it.
 #[tokio::test]
 async fn after_a_run_that_was_interrupted_while_a_source_was_kept() {
@@ -291,6 +289,12 @@ async fn after_a_run_that_was_interrupted_while_a_source_was_kept() {
     }
 }
 
+/// A source that changes while it is read has its views computed again; what was published before that is a commit of the run, too.
+#[tokio::test]
+async fn after_a_run_that_was_tried_again() {
+    let lab = Lab::new(
+        r#"
+[sources.events]
 format = "parquet"
 path = "data/events.parquet"
 
@@ -335,4 +339,132 @@ async fn after_eight_runs_at_once() {
     let writes = agree(&lab, "eight at once").await;
     assert_eq!((total(&writes), counted(&signals, "write", "ok")), (4, 4), "each once: {writes:?}");
     assert_eq!(number(&lab, "select count(*) as n from alluvium.cache_runs").await, 8);
+}
+
+/// What waits for another, is set aside or collected has no row in the inventory: it is told by documents.
+async fn documented(lab: &Lab, operation: CacheOperation, result: LookupResult) -> u64 {
+    let sql = "select * from alluvium.cache_artifacts where artifact_kind = 'cache_operations'";
+    let artifacts: Vec<CacheArtifact> =
+        batches(&lab.open(), sql).await.iter().flat_map(|batch| decode_rows(batch).unwrap()).collect();
+    let counts = artifacts.iter().flat_map(|artifact| {
+        let document: CacheOperations = artifact.decode().unwrap();
+        assert_eq!(document.run_id, artifact.run_id);
+        document.counts
+    });
+    counts.filter(|count| (count.operation, count.result) == (operation, result)).map(|count| count.count).sum()
+}
+
+/// What was removed from the caches by hand, by the name of what did it.
+async fn removals(lab: &Lab, name: &str) -> Vec<CacheRemoval> {
+    let sql =
+        format!("select * from alluvium.cache_artifacts where artifact_kind = 'cache_removal' and name = '{name}'");
+    let artifacts: Vec<CacheArtifact> =
+        batches(&lab.open(), &sql).await.iter().flat_map(|batch| decode_rows(batch).unwrap()).collect();
+    artifacts.iter().map(|artifact| artifact.decode().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn after_an_eviction_a_collection_and_damage() {
+    let lab = lab();
+    run(&lab.open()).await;
+    let signals = Signals::new();
+    signals
+        .record(async {
+            let Opened::Caches(caches) = Caches::open(lab.dir(), signals.options()).unwrap() else { panic!() };
+            let first = Selection { views: vec!["first".to_owned()], ..Selection::default() };
+            caches.evict(&first, true).unwrap();
+            caches.evict(&first, false).unwrap();
+            caches.collect_garbage(GcRequest { max_bytes: Some(0), dry_run: false }).unwrap();
+            caches.collect_garbage(GcRequest::default()).unwrap();
+        })
+        .await;
+    let (evicted, collected) = (removals(&lab, "evict").await, removals(&lab, "gc").await);
+    assert_eq!((evicted.len(), collected.len() as u64, counted(&signals, "gc", "ok")), (1, 2, 2));
+    let gone = evicted.iter().chain(&collected).flat_map(|removal| &removal.entries);
+    let gone = gone.filter(|entry| entry.result == RemovalResult::Deleted).count() as u64;
+    assert_eq!((gone, counted(&signals, "evict", "ok")), (2, 2), "both views that had an entry");
+
+    run(&lab.open()).await;
+    let mut entries = Vec::new();
+    tables(&lab.path(".alluvium/view_cache"), &mut entries);
+    for entry in &entries {
+        for file in alluvium_write_policy::active_files(entry, 0).await.unwrap() {
+            std::fs::write(entry.join(file.path), "damaged").unwrap();
+        }
+    }
+    let signals = Signals::new();
+    signals.record(async { run(&Lab::open_with(lab.dir(), signals.options())).await }).await;
+    let found = counted(&signals, "evict", "ok");
+    assert!(found >= 2, "both are set aside: {found}");
+    assert_eq!(documented(&lab, CacheOperation::Evict, LookupResult::Ok).await, found);
+    let verified = counted(&signals, "verify", "ok") + counted(&signals, "verify", "error");
+    let told = documented(&lab, CacheOperation::Verify, LookupResult::Ok).await
+        + documented(&lab, CacheOperation::Verify, LookupResult::Error).await;
+    assert_eq!(told, verified);
+}
+
+/// The operations that a process of [`eight_processes`] counted, by operation and result.
+type Counters = BTreeMap<String, u64>;
+
+const COUNTED: [(&str, &str); 5] =
+    [("write", "ok"), ("write", "error"), ("read", "hit"), ("lease_wait", "ok"), ("evict", "ok")];
+
+/// Not a test of its own: what each of eight processes does.
+#[tokio::test]
+async fn counting_child() {
+    let Some(project) = childhood() else { return };
+    // Long enough for the others to find the lease held.
+    fail::cfg("view.files.written", "sleep(300)").unwrap();
+    let signals = Signals::new();
+    let options = RunOptions { keep_going: true, ..RunOptions::default() };
+    let document = signals
+        .record(async {
+            let pipeline = Lab::open_with(&project, signals.options());
+            crate::lab::try_run(&pipeline, options, &alluvium_runs::Silent).await.unwrap()
+        })
+        .await;
+    assert_eq!(document.result, RunResult::Failed, "one branch fails");
+    let name = |(operation, result): (&str, &str)| format!("{operation} {result}");
+    let counters: Counters = COUNTED.map(|kind| (name(kind), counted(&signals, kind.0, kind.1))).into();
+    let file = project.join(format!("counters/{}.json", document.run_id));
+    std::fs::write(file, serde_json::to_vec(&counters).unwrap()).unwrap();
+}
+
+#[tokio::test]
+async fn after_eight_processes_at_once_one_branch_of_which_fails() {
+    let lab = lab();
+    let broken = "[views.broken]\nsql = \"select 10 / (k - k) as x from events\"\n[views.below]\nsql = \"select x from broken\"\n";
+    let text = std::fs::read_to_string(lab.path("alluvium.toml")).unwrap();
+    lab.write("alluvium.toml", &(text + broken));
+    std::fs::create_dir(lab.path("counters")).unwrap();
+    let null = std::process::Stdio::null;
+    let start =
+        || child_that("counts::counting_child", lab.dir(), "no such point#1").stdout(null()).stderr(null()).spawn();
+    let children: Vec<_> = (0..8).map(|_| start().unwrap()).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let mut counters = Counters::new();
+    for file in std::fs::read_dir(lab.path("counters")).unwrap() {
+        let one: Counters = serde_json::from_slice(&std::fs::read(file.unwrap().path()).unwrap()).unwrap();
+        for (kind, count) in one {
+            *counters.entry(kind).or_default() += count;
+        }
+    }
+    let writes = agree(&lab, "eight processes").await;
+    assert_eq!((total(&writes), counters["write ok"]), (4, 4), "each once: {writes:?}");
+    let of = |result: &str| {
+        format!(
+            "select count(*) as n from alluvium.cache_inventory where result = '{result}' \
+                 and not (cache_scope = 'view' and cache_policy = 'delta_output')"
+        )
+    };
+    assert_eq!(number(&lab, &of("hit")).await, counters["read hit"]);
+    assert_eq!((number(&lab, &of("error")).await, counters["write error"]), (8, 8));
+    assert_eq!(number(&lab, &of("skipped")).await, 8);
+    let waited = documented(&lab, CacheOperation::LeaseWait, LookupResult::Ok).await;
+    assert!(waited > 0, "nobody waited");
+    assert_eq!(waited, counters["lease_wait ok"]);
+    assert_eq!(documented(&lab, CacheOperation::Evict, LookupResult::Ok).await, counters["evict ok"]);
+    assert_eq!(number(&lab, "select count(*) as n from alluvium.cache_runs where result = 'failed'").await, 8);
 }

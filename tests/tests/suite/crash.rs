@@ -98,7 +98,7 @@ pub fn child(lab: &Lab, point: &str) -> Command {
 }
 
 /// A process that does what `test` does where [`childhood`] says that it is a child.
-fn child_that(test: &str, dir: &Path, point: &str) -> Command {
+pub fn child_that(test: &str, dir: &Path, point: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]).env(PROJECT, dir).env(POINT, point);
     command

@@ -65,11 +65,11 @@ fn answer(command: &CacheCommand, caches: &Caches, style: &Style, terminal: &Ter
             return Ok(if is_sound { Exit::Done } else { Exit::Failed });
         }
         CacheCommand::Evict(args) => {
-            let document = cache.evict(&args.selection(), args.dry_run)?;
+            let document = caches.evict(&args.selection(), args.dry_run)?;
             print(document, args.place.format, |document| removal(document, style))?;
         }
         CacheCommand::Gc { max_bytes, dry_run, place } => {
-            let document = cache.collect_garbage(GcRequest { max_bytes: *max_bytes, dry_run: *dry_run })?;
+            let document = caches.collect_garbage(GcRequest { max_bytes: *max_bytes, dry_run: *dry_run })?;
             print(document, place.format, |document| removal(document, style))?;
         }
         CacheCommand::RebuildIndex { place } => {

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::CacheKey;
 use crate::envelope::{Contract, Form, UnknownFields};
+use crate::ids::RunId;
+use crate::v1::sample;
 use crate::words::words;
 
 words!(
@@ -137,6 +139,52 @@ impl Contract for CacheOutcome {
             duration_ms: 0.75,
             bytes: Some(48_213),
             error_type: None,
+        }
+    }
+}
+
+/// The operations of a run that leave no row in the inventory: all but lookups and writes of views, outputs, datasets and artifacts, which
+/// have theirs, and those on ledgers, which would never be done. As the engine counted them, in the metrics too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CacheOperations {
+    /// The run.
+    pub run_id: RunId,
+    /// How many of each, sorted.
+    pub counts: Vec<OperationCount>,
+}
+
+/// How often an operation ended in one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OperationCount {
+    /// What was done.
+    pub operation: CacheOperation,
+    /// To what.
+    pub scope: CacheScope,
+    /// Under which policy.
+    pub policy: CachePolicy,
+    /// How it ended.
+    pub result: LookupResult,
+    /// How often.
+    pub count: u64,
+}
+
+impl Contract for CacheOperations {
+    const KIND: &'static str = "cache_operations";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "the operations of a run that leave no row in the inventory, as the engine counted them";
+    const FORM: Form = Form::Enveloped;
+    const UNKNOWN_FIELDS: UnknownFields = UnknownFields::Ignored;
+
+    fn example() -> Self {
+        Self {
+            run_id: sample::run_id(),
+            counts: vec![OperationCount {
+                operation: CacheOperation::LeaseWait,
+                scope: CacheScope::View,
+                policy: CachePolicy::DeltaStaging,
+                result: LookupResult::Ok,
+                count: 2,
+            }],
         }
     }
 }
