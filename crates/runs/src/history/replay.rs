@@ -303,7 +303,7 @@ fn failed<E: std::error::Error + Send + Sync + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use alluvium_contracts::Contract as _;
+    use alluvium_contracts::{Contract as _, RowsDigest};
 
     use super::*;
 
