@@ -1,11 +1,13 @@
-//! An HTTP client that is made when it is first needed, on the thread that needs it.
+//! An HTTP client that is made beside the run, on a thread of its own.
 //!
-//! Making one reads the machine's root certificates, which takes longer than many a run. Exporters send from threads of
-//! their own, so a run does not wait for it there; and one that speaks plain HTTP reads none.
+//! Making one takes milliseconds, and where it reads the machine's root certificates, longer than many a run. So it is begun when
+//! the exporters are put together, and who sends first waits for what is left of it. One that speaks plain HTTP reads none.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +25,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Clients {
     made: Arc<Mutex<HashMap<Wanted, Client>>>,
+    is_begun: Arc<AtomicBool>,
     health: Arc<Health>,
 }
 
@@ -38,11 +41,12 @@ struct Wanted {
 impl Clients {
     /// Clients that tell `health` why they failed.
     pub(super) fn telling(health: &Arc<Health>) -> Self {
-        Self { made: Arc::default(), health: Arc::clone(health) }
+        Self { health: Arc::clone(health), ..Self::default() }
     }
 
-    /// The client of `signal`, with the timeout and the roots that the environment gives it: `TRACES`, `METRICS` or `LOGS`.
-    pub(super) fn of(&self, signal: &str) -> LazyClient {
+    /// The client of `signal`, with the timeout and the roots that the environment gives it: `TRACES`, `METRICS` or `LOGS`. It will
+    /// send to `endpoint`, or else to where the environment says.
+    pub(super) fn of(&self, signal: &str, endpoint: Option<&str>) -> LazyClient {
         let milliseconds = [format!("OTEL_EXPORTER_OTLP_{signal}_TIMEOUT"), "OTEL_EXPORTER_OTLP_TIMEOUT".to_owned()]
             .iter()
             .find_map(|name| std::env::var(name).ok()?.parse().ok());
@@ -50,7 +54,22 @@ impl Clients {
         let roots = [format!("OTEL_EXPORTER_OTLP_{signal}_CERTIFICATE"), "OTEL_EXPORTER_OTLP_CERTIFICATE".to_owned()]
             .iter()
             .find_map(|name| std::env::var_os(name).filter(|path| !path.is_empty()));
-        LazyClient { timeout, roots: roots.map(PathBuf::from), clients: self.clone() }
+        let client = LazyClient { timeout, roots: roots.map(PathBuf::from), clients: self.clone() };
+        let named = [format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"), "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned()];
+        let named = || named.iter().find_map(|name| std::env::var(name).ok().filter(|url| !url.is_empty()));
+        if let Some(url) = endpoint.map(str::to_owned).or_else(named) {
+            self.begin(client.wanted(url.starts_with("https:")));
+        }
+        client
+    }
+
+    /// Makes the first client beside the run. The others are most often the same one.
+    fn begin(&self, wanted: Wanted) {
+        if !self.is_begun.swap(true, Ordering::Relaxed) {
+            let clients = self.clone();
+            // Without the thread, or where this fails, who needs the client makes it, and tells why it cannot.
+            let _ = thread::Builder::new().name("telemetry-client".to_owned()).spawn(move || drop(clients.get(wanted)));
+        }
     }
 
     /// Exporters flush at once, and wait for the one of them that makes the client.
@@ -89,11 +108,16 @@ pub(super) struct LazyClient {
     clients: Clients,
 }
 
+impl LazyClient {
+    fn wanted(&self, secure: bool) -> Wanted {
+        Wanted { timeout: self.timeout, secure, roots: self.roots.clone().filter(|_| secure) }
+    }
+}
+
 #[async_trait]
 impl HttpClient for LazyClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let secure = request.uri().scheme_str() == Some("https");
-        let wanted = Wanted { timeout: self.timeout, secure, roots: self.roots.clone().filter(|_| secure) };
+        let wanted = self.wanted(request.uri().scheme_str() == Some("https"));
         let sent = match self.clients.get(wanted) {
             Ok(client) => client.send_bytes(request).await,
             Err(error) => Err(error),

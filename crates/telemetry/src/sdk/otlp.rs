@@ -74,7 +74,7 @@ macro_rules! exporter {
                     let builder = $exporter::builder()
                         .with_http()
                         .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
-                        .with_http_client(self.clients.of($variable));
+                        .with_http_client(self.clients.of($variable, self.endpoint));
                     match self.endpoint {
                         Some(base) => builder.with_endpoint(format!(concat!("{}/v1/", $signal), base)),
                         None => builder,
