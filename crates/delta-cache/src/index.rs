@@ -9,10 +9,13 @@
 //! | `outputs` | an output's name and table | its last known publication |
 //! | `tokens` | what is leased | the current fencing token |
 //! | `meta` | `next_token` | the last token drawn, over all that is leased |
+//!
+//! A store tells damage of its pages and not of what is in them. *Invariant:* no bit of a row flips unnoticed: every row but those
+//! of tokens, which are numbers, carries the digest of the rest, and an entry's says its key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alluvium_contracts::{CacheKey, EntryId, RunId};
+use alluvium_contracts::{CacheKey, ContentDigest, EntryId, RunId};
 use alluvium_disk_kv_cache::{Order, ReadTxn, Store, StoreError, WriteTxn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -75,7 +78,7 @@ pub(crate) enum Standing {
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     pub(crate) found: Vec<Entry>,
-    /// The keys whose rows do not decode, and how those are addressed.
+    /// The keys of damaged rows, and how those are addressed.
     pub(crate) damaged: Vec<(EntryScope, Vec<u8>)>,
 }
 
@@ -91,7 +94,7 @@ pub(crate) struct Counts {
 pub(crate) enum Row<T> {
     Absent,
     Found(T),
-    /// The bytes do not decode.
+    /// The bytes are not those that were put there.
     Damaged,
 }
 
@@ -116,13 +119,13 @@ impl Index {
     }
 
     pub(crate) fn entry(&self, scope: EntryScope, key: CacheKey) -> Result<Row<Entry>, StoreError> {
-        self.row(scope.table(), key.as_bytes())
+        self.row(scope.table(), key.as_bytes(), entry_of)
     }
 
     /// The identities that what has this name had, newest first.
     pub(crate) fn latest(&self, scope: EntryScope, name: &str) -> Result<Vec<Latest>, StoreError> {
         // Only explains a miss: damage costs the explanation, no more.
-        Ok(match self.row(LATEST, scope.latest_row(name).as_bytes())? {
+        Ok(match self.row(LATEST, scope.latest_row(name).as_bytes(), |_, row| decode(row))? {
             Row::Found(latest) => latest,
             Row::Absent | Row::Damaged => Vec::new(),
         })
@@ -130,7 +133,7 @@ impl Index {
 
     pub(crate) fn output(&self, output: &str) -> Result<Option<OutputRow>, StoreError> {
         // The table's own log says the same, at the price of reading it.
-        Ok(match self.row(OUTPUTS, output.as_bytes())? {
+        Ok(match self.row(OUTPUTS, output.as_bytes(), |_, row| decode(row))? {
             Row::Found(row) => Some(row),
             Row::Absent | Row::Damaged => None,
         })
@@ -165,7 +168,7 @@ impl Index {
             if !is_current(txn.get(TOKENS, key)?, entry.fencing_token) {
                 return Ok(Publication::Superseded);
             }
-            let held = txn.get(entry.scope.table(), key)?.and_then(decode::<Entry>);
+            let held = txn.get(entry.scope.table(), key)?.and_then(|row| entry_of(key, row));
             let is_older = |held: &Entry| held.id == entry.id || held.fencing_token < entry.fencing_token;
             if held.as_ref().map(|held| held.id) != seen && !held.as_ref().is_some_and(is_older) {
                 return Ok(Publication::Superseded);
@@ -185,10 +188,11 @@ impl Index {
             if txn.get(CONDEMNED, &id_key(entry.id))?.is_some() {
                 return Ok(false);
             }
-            if txn.get(entry.scope.table(), entry.key.as_bytes())?.and_then(decode::<Entry>).is_some() {
+            let (table, key) = (entry.scope.table(), entry.key.as_bytes());
+            if txn.get(table, key)?.and_then(|row| entry_of(key, row)).is_some() {
                 return Ok(false);
             }
-            txn.put(entry.scope.table(), entry.key.as_bytes(), &value)?;
+            txn.put(table, key, &value)?;
             remember(txn, entry)?;
             Ok(true)
         })
@@ -198,22 +202,22 @@ impl Index {
     pub(crate) fn restamp(&self, entry: &Entry) -> Result<(), StoreError> {
         let value = encode(entry);
         self.store.write(|txn| {
-            let table = entry.scope.table();
-            let held = txn.get(table, entry.key.as_bytes())?.and_then(decode::<Entry>).map(|held| held.id);
-            if held == Some(entry.id) {
-                txn.put(table, entry.key.as_bytes(), &value)?;
+            let (table, key) = (entry.scope.table(), entry.key.as_bytes());
+            let held = txn.get(table, key)?.and_then(|row| entry_of(key, row));
+            if held.is_some_and(|held| held.id == entry.id) {
+                txn.put(table, key, &value)?;
             }
             Ok(())
         })
     }
 
-    /// Removes the row of `key` if it is still `id`, or still does not decode.
+    /// Removes the row of `key` if it is still `id`, or still damaged.
     pub(crate) fn remove(&self, scope: EntryScope, key: CacheKey, id: Option<EntryId>) -> Result<bool, StoreError> {
-        let table = scope.table();
+        let (table, key) = (scope.table(), key.as_bytes());
         self.store.write(|txn| {
-            let held = txn.get(table, key.as_bytes())?.map(|bytes| decode::<Entry>(bytes).map(|entry| entry.id));
+            let held = txn.get(table, key)?.map(|row| entry_of(key, row).map(|entry| entry.id));
             match held {
-                Some(held) if held == id => txn.delete(table, key.as_bytes()),
+                Some(held) if held == id => txn.delete(table, key),
                 Some(_) | None => Ok(false),
             }
         })
@@ -226,7 +230,7 @@ impl Index {
             for scope in EntryScope::ALL {
                 for row in txn.scan(scope.table(), .., Order::Ascending)? {
                     let (key, value) = row?;
-                    match decode::<Entry>(value) {
+                    match entry_of(key, value) {
                         Some(entry) => entries.found.push(entry),
                         None => entries.damaged.push((scope, key.to_vec())),
                     }
@@ -236,16 +240,16 @@ impl Index {
         })
     }
 
-    /// Removes the row of an entry that still does not decode.
+    /// Removes the row of an entry that is still damaged.
     pub(crate) fn drop_damaged(&self, scope: EntryScope, key: &[u8]) -> Result<bool, StoreError> {
         let table = scope.table();
         self.store.write(|txn| match txn.get(table, key)? {
-            Some(bytes) if decode::<Entry>(bytes).is_none() => txn.delete(table, key),
+            Some(row) if entry_of(key, row).is_none() => txn.delete(table, key),
             Some(_) | None => Ok(false),
         })
     }
 
-    /// What is condemned. A row that does not decode is left out: its directory is an orphan then, and condemned anew.
+    /// What is condemned. A damaged row is left out: its directory is an orphan then, and condemned anew.
     pub(crate) fn condemned(&self) -> Result<Vec<Condemned>, StoreError> {
         self.store.read(|txn| {
             let rows = txn.scan(CONDEMNED, .., Order::Ascending)?;
@@ -291,8 +295,8 @@ impl Index {
                 if kept.contains_key(&one.dir) {
                     continue;
                 }
-                let table = one.scope.table();
-                let held = txn.get(table, one.key.as_bytes())?.and_then(decode::<Entry>).map(|held| held.id);
+                let (table, key) = (one.scope.table(), one.key.as_bytes());
+                let held = txn.get(table, key)?.and_then(|row| entry_of(key, row)).map(|held| held.id);
                 let stands = match standing {
                     Standing::Entry => held == Some(one.id),
                     Standing::Orphan => held != Some(one.id),
@@ -301,7 +305,7 @@ impl Index {
                     continue;
                 }
                 if *standing == Standing::Entry {
-                    txn.delete(table, one.key.as_bytes())?;
+                    txn.delete(table, key)?;
                 }
                 txn.put(CONDEMNED, &id_key(one.id), &encode(one))?;
                 condemned.push(one.clone());
@@ -359,17 +363,18 @@ impl Index {
         self.store.write(|txn| txn.put(OUTPUTS, output.as_bytes(), &value))
     }
 
-    fn row<T: DeserializeOwned>(&self, table: &str, key: &[u8]) -> Result<Row<T>, StoreError> {
+    /// What is under a key, by a function of the key and its row.
+    fn row<T>(&self, table: &str, key: &[u8], of: impl Fn(&[u8], &[u8]) -> Option<T>) -> Result<Row<T>, StoreError> {
         self.store.read(|txn| {
             Ok(match txn.get(table, key)? {
                 None => Row::Absent,
-                Some(bytes) => decode(bytes).map_or(Row::Damaged, Row::Found),
+                Some(row) => of(key, row).map_or(Row::Damaged, Row::Found),
             })
         })
     }
 }
 
-/// A row that does not decode keeps nothing: who kept the run is to keep it again.
+/// A damaged row keeps nothing: who kept the run is to keep it again.
 fn kept(txn: &ReadTxn<'_>) -> Result<BTreeMap<String, RunId>, StoreError> {
     let of_run = |(run_id, dirs): (RunId, BTreeSet<String>)| dirs.into_iter().map(move |dir| (dir, run_id));
     Ok(keepers(txn)?.into_iter().flat_map(of_run).collect())
@@ -398,6 +403,11 @@ fn remember(txn: &mut WriteTxn<'_>, entry: &Entry) -> Result<(), StoreError> {
     txn.put(LATEST, row.as_bytes(), &encode(&latest))
 }
 
+/// The entry of a row; none if that is not the row that was put under the key.
+fn entry_of(key: &[u8], row: &[u8]) -> Option<Entry> {
+    decode::<Entry>(row).filter(|entry| entry.key.as_bytes() == key)
+}
+
 fn id_key(id: EntryId) -> [u8; 16] {
     *id.as_uuid().as_bytes()
 }
@@ -406,11 +416,40 @@ fn is_current(held: Option<&[u8]>, token: u64) -> bool {
     held == Some(token.to_be_bytes().as_slice())
 }
 
+/// The digest of the row, and the row.
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     // Structs of strings, finite numbers and maps with string keys always encode.
-    serde_json::to_vec(value).unwrap_or_default()
+    let row = serde_json::to_vec(value).unwrap_or_default();
+    [ContentDigest::of(&row).as_bytes().as_slice(), &row].concat()
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    serde_json::from_slice(bytes).ok()
+    let (digest, row) = bytes.split_first_chunk::<32>()?;
+    if ContentDigest::of(row).as_bytes() != digest {
+        return None;
+    }
+    serde_json::from_slice(row).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_bit_of_a_row_flips_unnoticed() {
+        let run_id = "019bbfd4-1f00-7def-8123-456789abcdef".parse().unwrap();
+        let row = OutputRow { version: 7, run_id, fencing_token: Some(3), files: Vec::new() };
+        let bytes = encode(&row);
+        assert_eq!(decode::<OutputRow>(&bytes).map(|row| (row.version, row.fencing_token)), Some((7, Some(3))));
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                assert!(decode::<OutputRow>(&flipped).is_none(), "bit {bit} of byte {at}");
+            }
+            assert!(decode::<OutputRow>(&bytes[..at]).is_none(), "cut off at {at}");
+        }
+        // Whole, and no row.
+        assert!(decode::<OutputRow>(&[ContentDigest::of(b"{}").as_bytes().as_slice(), b"{}"].concat()).is_none());
+    }
 }
