@@ -23,11 +23,12 @@ const SIDES: [(&str, &str); 2] =
     [("dbt", "bench/runs/dbt-requirements.txt"), ("sqlmesh", "bench/runs/sqlmesh-requirements.txt")];
 
 /// What is asked of a large inventory.
-pub const QUESTIONS: [(&str, &str); 5] = [
+pub const QUESTIONS: [(&str, &str); 6] = [
     ("latest entry of each view", "select * from alluvium.latest_entries"),
     ("runs, with hit rate and seconds saved", "select * from alluvium.runs order by started_at desc limit 20"),
     ("slowest views", "select * from alluvium.slowest_views order by rank limit 20"),
     ("bytes by scope", "select * from alluvium.bytes_by_scope"),
+    ("bytes written by scope", "select * from alluvium.bytes_written_by_scope"),
     (
         "miss history of a view",
         "select * from alluvium.view_misses where view_name = 'view_001' order by computed_at desc limit 20",
