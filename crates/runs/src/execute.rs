@@ -181,7 +181,7 @@ impl Attempt<'_> {
                     if outcome.report.result == OutputResult::Error && !self.keep_going {
                         stopped_by = Some(worked.name.clone());
                     }
-                    self.finish_output(outcomes, outcome.report.name.clone(), outcome.clone(), &mut events);
+                    self.finish_output(outcomes, outcome.report.name.clone(), (*outcome).clone(), &mut events);
                     next.push(Task::AfterOutput(worked, outcome));
                 }
                 Done::AfterOutput => {}

@@ -41,11 +41,11 @@ mod tests {
 
     #[test]
     fn a_root_within_its_project_sees_it_wherever_both_are_moved() {
-        let from = |root: &str| written(Path::new("/work/flights"), Path::new(root)).unwrap();
-        assert_eq!(from("/work/flights/.alluvium"), "..");
-        assert_eq!(from("/work/flights/cache/root"), "../..");
-        assert_eq!(from("/work/flights"), ".");
-        assert_eq!(from("/work/flights-2/.alluvium"), "/work/flights");
-        assert_eq!(from("/work"), "/work/flights");
+        let from = |root: &str| written(Path::new("/srv/flights"), Path::new(root)).unwrap();
+        assert_eq!(from("/srv/flights/.alluvium"), "..");
+        assert_eq!(from("/srv/flights/cache/root"), "../..");
+        assert_eq!(from("/srv/flights"), ".");
+        assert_eq!(from("/srv/flights-2/.alluvium"), "/srv/flights");
+        assert_eq!(from("/srv"), "/srv/flights");
     }
 }

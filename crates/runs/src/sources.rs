@@ -169,7 +169,10 @@ impl Attempt<'_> {
             let Some(kept) = sources.kept.get(name) else { continue };
             let fill = async || {
                 let request = DatasetRequest { dataset: &kept.dataset, run_id: self.run_id, reading };
-                let begin = || Ok(self.publishing.begin(CacheScope::Dataset, name));
+                let begin = || {
+                    self.publishing.begin(CacheScope::Dataset, name);
+                    Ok(())
+                };
                 let rows = self.pipeline.cache.dataset(session, request, &begin).await;
                 self.publishing.end(CacheScope::Dataset, name);
                 let rows = rows?;

@@ -24,14 +24,14 @@ pub(crate) enum Task {
     /// One output of a view.
     Output(Arc<Worked>, String),
     /// The hooks after an output.
-    AfterOutput(Arc<Worked>, OutputOutcome),
+    AfterOutput(Arc<Worked>, Box<OutputOutcome>),
 }
 
 /// What was done.
 pub(crate) enum Done {
     View(Arc<Worked>),
     AfterView(Arc<Worked>),
-    Output(Arc<Worked>, OutputOutcome),
+    Output(Arc<Worked>, Box<OutputOutcome>),
     AfterOutput,
     /// A source of this view changed, and it or an output of it is to be planned again.
     SourceChanged(String),
@@ -82,7 +82,7 @@ impl Attempt<'_> {
                     _ => None,
                 };
                 match outcome {
-                    Some(outcome) => Done::Output(worked, outcome),
+                    Some(outcome) => Done::Output(worked, Box::new(outcome)),
                     None => Done::SourceChanged(worked.name.clone()),
                 }
             }
