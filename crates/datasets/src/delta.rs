@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alluvium_contracts::{ContentDigest, DeltaScanOptions};
+use alluvium_write_policy::GuardedScan;
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, FixedOffset};
 use datafusion::catalog::TableProvider;
@@ -14,7 +15,6 @@ use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use url::Url;
 
 use crate::delta_scan::DeltaProvider;
-use crate::filter_guard::FilterGuard;
 use crate::schema_text::{identity_bytes, schema_text};
 use crate::spec::{At, DeltaRead};
 use crate::{Change, FileStamp, PinError, ShapeError, hash_file};
@@ -144,7 +144,7 @@ pub(crate) async fn pin(dataset: &str, read: &DeltaRead) -> Result<DeltaPin, Pin
         size_bytes,
         scan: read.scan.clone(),
         scan_schema: read.scan_schema.clone(),
-        provider: Arc::new(FilterGuard(Arc::new(provider))),
+        provider: Arc::new(GuardedScan::new(Arc::new(provider))),
         table,
         root,
     })

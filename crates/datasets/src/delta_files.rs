@@ -56,8 +56,8 @@ impl PinnedFiles {
     /// The active files of the loaded snapshot of a local `table`, with the partition values and row counts of its log; text
     /// and binary as views.
     ///
-    /// Only row counts answer queries. Filters leave out files by the log's minima and maxima of whole numbers and dates
-    /// without NULLs: others are truncated, went through floating point, or leave NaN out. The order that a write of
+    /// Only row counts answer queries. Filters that compare a column with constants leave out files by the log's minima and maxima of
+    /// whole numbers and dates without NULLs: others are truncated, went through floating point, or leave NaN out. The order that a write of
     /// alluvium-write-policy recorded is used as long as all active files are of that write.
     ///
     /// # Errors

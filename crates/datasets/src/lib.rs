@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod adapter;
+mod bounds;
 mod changes;
 mod changes_table;
 mod columns;
@@ -18,7 +19,6 @@ mod engine_caches;
 mod error;
 mod external;
 mod file_table;
-mod filter_guard;
 mod found;
 mod infer;
 mod layout;

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Schema};
 use datafusion::common::ScalarValue;
 use serde_json::Value;
 
-use crate::scan::Bounds;
+use crate::bounds::Bounds;
 
 /// The bounds that the statistics of one file give of columns without NULLs. Partition columns have none.
 pub(crate) fn of(statistics: &str, schema: &Schema) -> Vec<Bounds> {

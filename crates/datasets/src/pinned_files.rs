@@ -13,10 +13,11 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::HashError;
+use crate::bounds::Bounds;
 use crate::locate::store_path;
 use crate::options::{ParquetRead, ReadOptions};
 use crate::partitions::value_of;
-use crate::scan::{Bounds, FileScan, ScanFile, object_meta};
+use crate::scan::{FileScan, ScanFile, object_meta};
 
 /// A file of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,6 +29,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use object_store::ObjectMeta;
 
+use crate::bounds::{self, Bounds};
 use crate::null_regex::NullRegexSource;
 use crate::options::ReadOptions;
 use crate::watched::Watch;
@@ -41,15 +42,6 @@ pub(crate) struct ScanFile {
     pub(crate) partition_values: Vec<ScalarValue>,
     pub(crate) row_count: Option<u64>,
     pub(crate) bounds: Vec<Bounds>,
-}
-
-/// The least and the greatest value of a column of a file that has no NULL in it. They have to be exactly these.
-#[derive(Debug, Clone)]
-pub(crate) struct Bounds {
-    /// The place of the column in the caller's schema.
-    pub(crate) column: usize,
-    pub(crate) min: ScalarValue,
-    pub(crate) max: ScalarValue,
 }
 
 #[derive(Debug)]
@@ -105,7 +97,7 @@ impl FileScan {
     }
 
     /// The files that can hold rows for which `filters` hold, as far as the partition values tell.
-    fn prune(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<ScanFile>> {
+    fn prune_by_partitions(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<ScanFile>> {
         let partitions = self.table_schema.table_partition_cols();
         if partitions.is_empty() || self.files.is_empty() {
             return Ok(self.files.clone());
@@ -154,18 +146,19 @@ impl FileScan {
         LexOrdering::new(by).into_iter().collect()
     }
 
-    /// What leaves out a file, and shows that files follow each other in order. NULLs would be passed over by the latter; so
-    /// bounds are of columns without any.
+    /// What shows that files follow each other in order. NULLs would be passed over; so bounds are of columns without any.
+    ///
+    /// They are exact, and stated as estimates: the engine would leave out files by them, also by those of a cast that does not
+    /// keep their order. What they decide has been decided above.
     fn file_statistics(&self, file: &ScanFile) -> Option<Arc<Statistics>> {
-        if file.bounds.is_empty() {
-            return None;
-        }
+        let orders = |bounds: &&Bounds| self.ordering.iter().any(|(place, _)| *place == self.places[bounds.column]);
+        let mut ordering = file.bounds.iter().filter(orders).peekable();
+        ordering.peek()?;
         let mut statistics = Statistics::new_unknown(self.table_schema.table_schema());
-        for bounds in &file.bounds {
+        for bounds in ordering {
             let column = &mut statistics.column_statistics[self.places[bounds.column]];
-            column.min_value = Precision::Exact(bounds.min.clone());
-            column.max_value = Precision::Exact(bounds.max.clone());
-            column.null_count = Precision::Exact(0);
+            column.min_value = Precision::Inexact(bounds.min.clone());
+            column.max_value = Precision::Inexact(bounds.max.clone());
         }
         Some(Arc::new(statistics))
     }
@@ -203,7 +196,8 @@ impl TableProvider for FileScan {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let files = self.prune(state, filters)?;
+        let files = self.prune_by_partitions(state, filters)?;
+        let files = bounds::prune(files, &self.schema, state, filters)?;
         if files.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
         }

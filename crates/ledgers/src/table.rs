@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use alluvium_write_policy::GuardedScan;
 use arrow::datatypes::{Field, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
@@ -128,7 +129,7 @@ pub(crate) fn provider(ledger: Ledger, dir: &Path, table: &DeltaTable) -> Result
     // The schema is the one promised by `Ledger::schema`, not the session's taste in strings.
     let config = DeltaScanConfig { schema_force_view_types: false, ..DeltaScanConfig::new() };
     let provider = DeltaScanNext::new(state.snapshot().clone(), config).map_err(scan)?;
-    Ok(Arc::new(provider))
+    Ok(Arc::new(GuardedScan::new(Arc::new(provider))))
 }
 
 /// Whether anything was ever committed in `dir`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Ours: raised by hand when a change of Alluvium alone makes the same plan give other rows.
-pub const ROWS_EPOCH: u32 = 1;
+pub const ROWS_EPOCH: u32 = 2;
 
 /// The linked engine, by component. Each version is read from the linked crate itself, never written down here.
 #[must_use]

@@ -25,6 +25,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use crate::apply::TableWrite;
 use crate::error::{CommitError, TypeCarrier};
 use crate::files::{CommitMetadata, TableWriteOutcome};
+use crate::guarded_scan::GuardedScan;
 use crate::policy::ResolvedWritePolicy;
 use crate::read::open;
 use crate::schema::{by_position, table_schema};
@@ -47,11 +48,15 @@ pub struct GovernedTable {
 }
 
 impl GovernedTable {
-    /// The table at `table_dir`, as `reader` reads it. What `reader` sees is its own: a provider that is pinned to a version
+    /// The table at `table_dir`, as `reader` reads it, through a [`GuardedScan`]. What `reader` sees is its own: a provider that is pinned to a version
     /// does not see what is inserted.
     #[must_use]
     pub fn new(table_dir: &Path, reader: Arc<dyn TableProvider>) -> Self {
-        Self { table: table_dir.to_path_buf(), reader, metadata: CommitMetadata::new() }
+        Self {
+            table: table_dir.to_path_buf(),
+            reader: Arc::new(GuardedScan::new(reader)),
+            metadata: CommitMetadata::new(),
+        }
     }
 
     /// What the commits of its `INSERT`s say beside the engine's own keys.

@@ -12,6 +12,7 @@ mod declared;
 mod error;
 mod files;
 mod gate;
+mod guarded_scan;
 mod insert;
 mod inspect;
 mod log;
@@ -44,12 +45,14 @@ pub use error::{CommitError, EngineError, PolicyError, ReadError, TypeCarrier, W
 pub use files::{
     AppendOutcome, Appended, CommitMetadata, CommitOutcome, Committed, DataFile, StagedFiles, TableWriteOutcome,
 };
+pub use guarded_scan::GuardedScan;
 pub use insert::GovernedTable;
 pub use inspect::{inspect_table, pending_stats, table_history};
 pub use log::{HeadCommit, added_files, commit_info, commit_metadata, head_commit, table_id};
 pub use maintain::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError, keep_versions, release_versions};
 pub use overrides::WriteOverrides;
 pub use policy::{ReaderColumn, ResolvedWritePolicy, resolve_stats_columns};
+pub use prune::decided_by_bounds;
 pub use read::{RecordedOrder, active_files, recorded_order, table_order, transaction_version};
 pub use report::report_committed;
 pub use tip::AppendTip;

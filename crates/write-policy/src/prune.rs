@@ -1,4 +1,5 @@
-//! Which files of a table can hold rows that go, by the bounds and the partition values in its log.
+//! What bounds of columns decide, and which files of a table can hold rows that go, by the bounds and the partition values in
+//! its log.
 
 use std::sync::Arc;
 
@@ -6,7 +7,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal, NotExpr, lit,
+};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 
 use crate::policy::EXACT_DIGITS;
@@ -18,7 +21,7 @@ pub(crate) fn may_hold(loaded: &Loaded, columns: &SchemaRef, gone: &Gone) -> Vec
     let files = loaded.state.log_data();
     let every = vec![true; files.num_files()];
     let Some((expression, read)) = bounds(gone, columns) else { return every };
-    if !read.fields().iter().all(|field| is_bounded(field.data_type())) {
+    if !decided_by_bounds(&expression) || !read.fields().iter().all(|field| is_bounded(field.data_type())) {
         return every;
     }
     let predicate = PruningPredicateBuilder::new().with_file_schema(read).try_build(expression);
@@ -26,6 +29,36 @@ pub(crate) fn may_hold(loaded: &Loaded, columns: &SchemaRef, gone: &Gone) -> Vec
         Ok(kept) if kept.len() == every.len() => kept,
         _ => every,
     }
+}
+
+/// Whether minima and maxima of columns, where they are exact, tell that no row passes `condition`, as the engine's
+/// `PruningPredicate` takes them to.
+///
+/// That compares the bounds of what is done to a column, and not all of it keeps the order: `CAST(ts AS TIME)` begins anew each
+/// day, `CAST(i AS BOOLEAN)` is the same on both sides of 0, and `-i` of the least integer is that integer. So only columns as
+/// they are count, beside constants: comparisons, lists, tests for NULL, columns of truth values, and AND and OR of these.
+#[must_use]
+pub fn decided_by_bounds(condition: &Arc<dyn PhysicalExpr>) -> bool {
+    use Operator::{And, Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq, Or};
+    let is_column = |expression: &Arc<dyn PhysicalExpr>| expression.downcast_ref::<Column>().is_some();
+    let is_constant = |expression: &Arc<dyn PhysicalExpr>| expression.downcast_ref::<Literal>().is_some();
+    if let Some(binary) = condition.downcast_ref::<BinaryExpr>() {
+        let (left, right) = (binary.left(), binary.right());
+        return match binary.op() {
+            And | Or => decided_by_bounds(left) && decided_by_bounds(right),
+            Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom => {
+                is_column(left) && is_constant(right) || is_constant(left) && is_column(right)
+            }
+            _ => false,
+        };
+    }
+    if let Some(list) = condition.downcast_ref::<InListExpr>() {
+        return is_column(list.expr()) && list.list().iter().all(is_constant);
+    }
+    let tested = (condition.downcast_ref().map(IsNullExpr::arg))
+        .or_else(|| condition.downcast_ref().map(IsNotNullExpr::arg))
+        .or_else(|| condition.downcast_ref().map(NotExpr::arg));
+    tested.map_or_else(|| is_column(condition) || is_constant(condition), is_column)
 }
 
 /// Whether the log's bounds of such a column hold for all of its values. Those of numbers with a point leave NaN out, and

@@ -17,5 +17,6 @@ mod identity;
 mod introspection;
 mod options;
 mod pinned_files;
+mod predicates;
 mod projection;
 mod support;

@@ -138,6 +138,16 @@ async fn bounds_that_leave_values_out_are_not_trusted() {
 }
 
 #[tokio::test]
+async fn bounds_of_a_cast_that_keeps_no_order_are_not_trusted() {
+    let dir = tempfile::tempdir().unwrap();
+    let around_zero = [(Some("a"), -1), (Some("b"), 0), (Some("c"), 1)];
+    land(dir.path(), &mode(WriteMode::Append), vec![batch(&around_zero)]).await;
+    let condition = Some("cast(n as boolean) < true".to_owned());
+    land(dir.path(), &DeltaWritePolicy { replace_where: condition, ..mode(WriteMode::Delete) }, vec![]).await;
+    assert_eq!(rows(dir.path()).await, ["a|-1", "c|1"], "the least and the greatest value are both true");
+}
+
+#[tokio::test]
 async fn keys_of_another_type_than_the_tables_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     land(dir.path(), &DeltaWritePolicy::default(), vec![batch(&[(Some("a"), 1)])]).await;
