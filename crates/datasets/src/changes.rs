@@ -16,7 +16,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use crate::ProjectionError;
-use crate::changes_table::ChangesTable;
+use crate::changes_table::{ChangesScan, ChangesTable};
 use crate::delta::{DeltaPin, commit_path, commit_times};
 use crate::layout::column;
 use crate::projection::RowExpressions;
@@ -303,9 +303,10 @@ impl Changes {
         let all = DeltaCdfTableProvider::try_new(scan).map_err(engine)?;
         let schema = all.schema();
         let all: Arc<dyn TableProvider> = match self.range {
-            Some(_) => Arc::new(ChangesTable(Arc::new(all))),
+            Some(_) => Arc::new(ChangesScan(all)),
             None => Arc::new(EmptyTable::new(Arc::clone(&schema))),
         };
+        let all = Arc::new(ChangesTable(all));
         if self.options.predicate.is_none() && self.options.columns.is_none() {
             return Ok(all);
         }

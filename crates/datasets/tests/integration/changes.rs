@@ -7,7 +7,7 @@ use alluvium_contracts::{CdfOptions, DatasetFormat, DatasetSpec, ProfileSpec};
 use alluvium_datasets::{Changes, Dataset, PinnedDataset, Pinner, register_dataset};
 use alluvium_profile::{Query, RuntimeProfile, SessionFactory};
 use alluvium_telemetry::Seam;
-use arrow::array::{Int64Array, RecordBatch};
+use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::util::pretty::pretty_format_batches;
 use deltalake_core::kernel::{DataType, PrimitiveType};
 use deltalake_core::protocol::SaveMode;
@@ -82,6 +82,54 @@ async fn a_range_ends_where_the_table_is_pinned() {
     );
     let plain = project.pin_spec(&DatasetSpec { version: Some(4), ..with(from(2)) }).await;
     assert_eq!(plain.digest(), pinned.digest());
+}
+
+#[tokio::test]
+async fn changes_of_one_kind_alone_can_be_sorted() {
+    let (project, path) = project(true).await;
+    let inserts = project.pin_spec(&with(CdfOptions { ending_version: Some(2), ..from(1) })).await;
+    let provider = inserts.changes().unwrap().provider(&project.ctx).unwrap();
+    for (sql, expected) in [
+        ("select k from t order by k desc", "| k |\n| 3 |\n| 2 |\n| 1 |"),
+        (
+            "select k, row_number() over (partition by _change_type order by _commit_version, k) as n from t order by n",
+            "| k | n |\n| 1 | 1 |\n| 2 | 2 |\n| 3 | 3 |",
+        ),
+        ("select count(*) as n from t", "| n |\n| 3 |"),
+    ] {
+        let found = query(&project.ctx, Arc::clone(&provider), sql).await.unwrap();
+        let rows: Vec<_> = found.lines().filter(|line| line.starts_with('|')).collect();
+        assert_eq!(rows.join("\n"), expected, "{sql}");
+    }
+    // A range whose commits change nothing.
+    let on = [("delta.appendOnly".to_owned(), "false".to_owned())].into();
+    open(&path).await.set_tbl_properties().with_properties(on).await.unwrap();
+    let none = project.pin_spec(&with(from(5))).await;
+    let provider = none.changes().unwrap().provider(&project.ctx).unwrap();
+    assert_eq!(sorted(&query(&project.ctx, provider, "select k from t order by k").await.unwrap()), "| k |");
+}
+
+#[tokio::test]
+async fn changes_in_encoded_directories_are_read() {
+    let project = Project::new();
+    let path = project.data().join("table");
+    std::fs::create_dir_all(&path).unwrap();
+    let texts = ["é=#?&", "a b", "50%", "a/b", "plain"];
+    let values: arrow::array::ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
+    let keys: arrow::array::ArrayRef = Arc::new(Int64Array::from_iter_values(0..5));
+    let batch = RecordBatch::try_from_iter_with_nullable([("k", keys, true), ("p", values, true)]).unwrap();
+    let table = DeltaTableBuilder::from_url(Url::from_directory_path(&path).unwrap()).unwrap().build().unwrap();
+    let on = [("delta.enableChangeDataFeed".to_owned(), Some("true".to_owned()))];
+    table.write([batch]).with_partition_columns(["p"]).with_configuration(on).await.unwrap();
+    open(&path).await.delete().with_predicate("k < 2").await.unwrap();
+    let pinned = project.pin_spec(&with(from(0))).await;
+    let provider = pinned.changes().unwrap().provider(&project.ctx).unwrap();
+    let sql = "select p, _change_type as c, count(*) as n from t group by p, c";
+    let found = sorted(&query(&project.ctx, provider, sql).await.unwrap());
+    for text in texts {
+        assert_eq!(found.matches(&format!("| {text:<5} | insert | 1 |")).count(), 1, "{text}: {found}");
+    }
+    assert_eq!(found.matches("| delete | 1 |").count(), 2, "{found}");
 }
 
 #[tokio::test]
