@@ -245,7 +245,7 @@ impl Changes {
     /// The name of their table: that of the dataset with `__cdf`.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("{}__cdf", self.dataset)
+        changes_name(&self.dataset)
     }
 
     /// What is read and how, by name: two with equal components have equal rows. Where a range without changes ends is no part.
@@ -327,6 +327,11 @@ impl Changes {
         }
         Ok(Arc::new(ChangesTable(changes.into_view())))
     }
+}
+
+/// What the table of a dataset's changes is called.
+pub(crate) fn changes_name(dataset: &str) -> String {
+    format!("{dataset}__cdf")
 }
 
 fn is_on(value: Option<&str>) -> bool {

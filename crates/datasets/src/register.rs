@@ -10,6 +10,8 @@ use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 
+use crate::changes::changes_name;
+use crate::changes_table::ChangesTable;
 use crate::ddl::{CreateDataset, DdlError, Existing, parse_create_external_table};
 use crate::table_constraints::describe_dataset;
 use crate::{ChangedError, Dataset, PinError, PinnedDataset, Pinner, SpecError};
@@ -194,22 +196,35 @@ async fn enter(
     // A bare string would be parsed as SQL and lose its capitals.
     let table = TableReference::bare(pinned.name());
     let mut tables = vec![(table.clone(), provider)];
+    let name = changes_name(pinned.name());
     if let Some(changes) = pinned.changes() {
-        let table = TableReference::bare(changes.name());
+        let table = TableReference::bare(name.as_str());
         let exists = context.table_exist(table.clone()).map_err(|source| failed.session(source))?;
         if existing != Existing::Replace && exists {
-            return Err(RegisterError::Exists { dataset: changes.name() });
+            return Err(RegisterError::Exists { dataset: name });
         }
         let provider = changes.provider(context).map_err(|source| {
             failed.pin(PinError::Changes { dataset: pinned.name().to_owned(), source: Box::new(source) })
         })?;
         tables.push((table, provider));
+    } else if is_changes(context, &name).await.map_err(|source| failed.session(source))? {
+        // Of a dataset of this name that is no more.
+        context.deregister_table(TableReference::bare(name)).map_err(|source| failed.session(source))?;
     }
     for (table, provider) in tables {
         context.deregister_table(table.clone()).map_err(|source| failed.session(source))?;
         context.register_table(table, provider).map_err(|source| failed.session(source))?;
     }
     describe_dataset(session, table, pinned).await.map_err(|source| failed.session(source))
+}
+
+/// Whether the table is what a dataset's changes were registered as. Another may have the name too.
+async fn is_changes(context: &SessionContext, name: &str) -> Result<bool, DataFusionError> {
+    let table = TableReference::bare(name);
+    if !context.table_exist(table.clone())? {
+        return Ok(false);
+    }
+    Ok(context.table_provider(table).await?.downcast_ref::<ChangesTable>().is_some())
 }
 
 /// Errors of the dataset of this name.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alluvium_contracts::{CdfOptions, DatasetFormat, DatasetSpec, ProfileSpec};
-use alluvium_datasets::{Changes, Dataset, PinnedDataset, Pinner, register_dataset};
+use alluvium_datasets::{Changes, Dataset, PinnedDataset, Pinner, register_dataset, register_dataset_ddl};
 use alluvium_profile::{Query, RuntimeProfile, SessionFactory};
 use alluvium_telemetry::Seam;
 use arrow::array::{Int64Array, RecordBatch, StringArray};
@@ -240,6 +240,34 @@ async fn changes_that_are_not_there_are_named() {
     deltalake_core::protocol::checkpoints::create_checkpoint(&table, None).await.unwrap();
     std::fs::remove_file(commit(&path, 2)).unwrap();
     assert!(gap.unpinnable(&with(from(1))).await.contains("the commit of version 2 is no longer in the log"));
+}
+
+#[tokio::test]
+async fn changes_go_with_the_dataset_that_declared_them() {
+    let (project, _) = project(true).await;
+    let session = SessionFactory::new(RuntimeProfile::from(&ProfileSpec::default())).build().unwrap();
+    let pinner = Pinner::new(None, Seam::system());
+    let register =
+        async |sql: &str| register_dataset_ddl(&session, &pinner, sql, &project.data()).await.map(drop).unwrap();
+    let has_changes = || session.context().table_exist("t__cdf").unwrap();
+    let with_changes = "create or replace external table t stored as delta location 'table' options ('alluvium.spec' '{\"cdf\":{\"starting_version\":1}}')";
+    let without = "create or replace external table t stored as delta location 'table'";
+    register(with_changes).await;
+    assert!(has_changes());
+    register(without).await;
+    assert!(!has_changes(), "they would be those of a dataset that is no more");
+
+    // Nor do they outlive it where it was dropped and not replaced.
+    register(with_changes).await;
+    session.context().deregister_table("t").unwrap();
+    register(&without.replace("or replace ", "")).await;
+    assert!(!has_changes());
+
+    // What only has the name is somebody else's.
+    let own = Arc::new(datafusion::datasource::empty::EmptyTable::new(Arc::new(arrow::datatypes::Schema::empty())));
+    session.context().register_table("t__cdf", own).unwrap();
+    register(without).await;
+    assert!(has_changes());
 }
 
 #[tokio::test]
