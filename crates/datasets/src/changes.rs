@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::ProjectionError;
 use crate::changes_table::{ChangesScan, ChangesTable};
-use crate::delta::{DeltaPin, commit_path, commit_times};
+use crate::delta::{DeltaPin, commit_path, commit_times, keeps_commit_times};
 use crate::layout::column;
 use crate::projection::RowExpressions;
 
@@ -98,6 +98,17 @@ pub enum ChangesError {
         relation: &'static str,
         /// The time.
         timestamp: String,
+    },
+    /// The table keeps the times of its commits in a way that this build does not read.
+    #[error(
+        "`{field}` of `{dataset}` cannot be honoured: its table keeps the times of its commits in them \
+         (`delta.enableInCommitTimestamps`), which this build does not read; name a version instead"
+    )]
+    InCommitTimestamps {
+        /// The dataset.
+        dataset: String,
+        /// The field.
+        field: &'static str,
     },
     /// The log no longer holds a commit.
     #[error(
@@ -229,7 +240,7 @@ impl Changes {
         }
         // What lies before an empty range has been read.
         let through = range.map_or_else(|| cursor.map_or(end, |cursor| cursor.version), |(_, end)| end);
-        let committed = log.times()?.remove(&through);
+        let committed = if keeps_commit_times(table) { None } else { log.times()?.remove(&through) };
         Ok(Some(Self {
             dataset: dataset.to_owned(),
             table: table.clone(),
@@ -334,7 +345,7 @@ pub(crate) fn changes_name(dataset: &str) -> String {
     format!("{dataset}__cdf")
 }
 
-fn is_on(value: Option<&str>) -> bool {
+pub(crate) fn is_on(value: Option<&str>) -> bool {
     value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
@@ -365,7 +376,7 @@ impl Log<'_> {
             (Some(version), _) => Ok(version),
             (None, Some(timestamp)) => {
                 let from = self.unix_ns("cdf.starting_timestamp", timestamp)?;
-                let first = self.monotonic()?.into_iter().find(|(_, time)| *time >= from);
+                let first = self.monotonic("cdf.starting_timestamp")?.into_iter().find(|(_, time)| *time >= from);
                 match first {
                     Some((version, _)) => Ok(version),
                     // Nothing is that new yet.
@@ -382,7 +393,7 @@ impl Log<'_> {
             (Some(version), _) => Ok(version),
             (None, Some(timestamp)) => {
                 let until = self.unix_ns("cdf.ending_timestamp", timestamp)?;
-                let last = self.monotonic()?.into_iter().rfind(|(_, time)| *time <= until);
+                let last = self.monotonic("cdf.ending_timestamp")?.into_iter().rfind(|(_, time)| *time <= until);
                 // Later commits than the pinned one are no part of what was pinned.
                 last.map(|(version, _)| version.min(self.pin.version))
                     .ok_or_else(|| self.no_version("cdf.ending_timestamp", "at or before", timestamp))
@@ -407,8 +418,11 @@ impl Log<'_> {
         commit_times(&log).map_err(|source| self.damaged(log.clone(), source))
     }
 
-    /// Clocks may run backwards; versions do not.
-    fn monotonic(&self) -> Result<Vec<(u64, i128)>, ChangesError> {
+    /// Clocks may run backwards; versions do not. `field` is what asks.
+    fn monotonic(&self, field: &'static str) -> Result<Vec<(u64, i128)>, ChangesError> {
+        if keeps_commit_times(&self.pin.table) {
+            return Err(ChangesError::InCommitTimestamps { dataset: self.dataset(), field });
+        }
         let mut latest = i128::MIN;
         let times = self.times()?.into_iter().map(|(version, time)| {
             latest = latest.max(time);

@@ -14,6 +14,7 @@ use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use url::Url;
 
+use crate::changes::is_on;
 use crate::delta_scan::DeltaProvider;
 use crate::schema_text::{identity_bytes, schema_text};
 use crate::spec::{At, DeltaRead};
@@ -73,13 +74,21 @@ pub(crate) async fn pin(dataset: &str, read: &DeltaRead) -> Result<DeltaPin, Pin
     if root.as_os_str().as_encoded_bytes().iter().any(|byte| b"%\\".contains(byte)) {
         return Err(PinError::DeltaPath { dataset: dataset.to_owned(), path: root });
     }
+    let url = Url::from_directory_path(&root).map_err(|()| not_a_table(None))?;
     let version = match read.at {
         At::Latest => None,
         At::Version(version) => Some(version),
-        At::Time(time) => Some(version_at(dataset, path, &root, time)?),
+        At::Time(time) => {
+            // As of its newest version: those before it was said are told apart by a time that only commits know.
+            let failed = Failure { dataset, path, version: None };
+            let builder = DeltaTableBuilder::from_url(url.clone()).map_err(|error| failed.of(error))?;
+            if keeps_commit_times(&builder.load().await.map_err(|error| failed.of(error))?) {
+                return Err(PinError::InCommitTimestamps { dataset: dataset.to_owned(), path: path.to_path_buf() });
+            }
+            Some(version_at(dataset, path, &root, time)?)
+        }
     };
     let failed = Failure { dataset, path, version };
-    let url = Url::from_directory_path(&root).map_err(|()| not_a_table(None))?;
 
     let builder = DeltaTableBuilder::from_url(url).map_err(|error| failed.of(error))?;
     let builder = match version {
@@ -192,6 +201,14 @@ impl DeltaPin {
             Err(source) => Err((commit, Change::Unreadable { source })),
         }
     }
+}
+
+/// Whether the commits of the table say when they were made. Then the times of their files do not.
+pub(crate) fn keeps_commit_times(table: &DeltaTable) -> bool {
+    let configuration = table.snapshot().map(|state| state.metadata().configuration()).ok();
+    is_on(
+        configuration.and_then(|configuration| configuration.get("delta.enableInCommitTimestamps")).map(String::as_str),
+    )
 }
 
 /// The latest version that was committed by `time`, as the engine tells the times of commits: by their files.

@@ -215,6 +215,18 @@ pub enum PinError {
         /// The time of the oldest commit, or that there is none.
         earliest: String,
     },
+    /// The Delta table keeps the times of its commits in a way that this build does not read.
+    #[error(
+        "source `{dataset}`: the Delta table in {} keeps the times of its commits in them \
+         (`delta.enableInCommitTimestamps`), which this build does not read: give `version` instead of `timestamp`",
+        path.display()
+    )]
+    InCommitTimestamps {
+        /// The source.
+        dataset: String,
+        /// The table.
+        path: PathBuf,
+    },
     /// The changes of the Delta table cannot be read.
     #[error("source `{dataset}`: its changes cannot be read")]
     Changes {

@@ -243,6 +243,31 @@ async fn changes_that_are_not_there_are_named() {
 }
 
 #[tokio::test]
+async fn times_of_commits_that_only_commits_know_are_refused() {
+    let (project, path) = project(true).await;
+    let log = std::fs::read_to_string(commit(&path, 0)).unwrap();
+    let told = "\"configuration\":{\"delta.enableInCommitTimestamps\":\"true\",";
+    std::fs::write(commit(&path, 0), log.replace("\"configuration\":{", told)).unwrap();
+    for (field, options) in [
+        (
+            "cdf.starting_timestamp",
+            CdfOptions { starting_timestamp: Some("2020-01-01T00:00:00Z".to_owned()), ..CdfOptions::default() },
+        ),
+        ("cdf.ending_timestamp", CdfOptions { ending_timestamp: Some("2100-01-01T00:00:00Z".to_owned()), ..from(1) }),
+    ] {
+        let error = project.unpinnable(&with(options)).await;
+        assert!(error.contains(&format!("`{field}` of `t` cannot be honoured")), "{error}");
+    }
+    let pinned = project.pin_spec(&with(from(1))).await;
+    assert_eq!(pinned.changes().unwrap().cursor("reader", None, 7).timestamp_unix_ms, None);
+    let timed =
+        DatasetSpec { timestamp: Some("2100-01-01T00:00:00Z".to_owned()), ..dataset(DatasetFormat::Delta, "table") };
+    let error = project.unpinnable(&timed).await;
+    assert!(error.contains("`delta.enableInCommitTimestamps`"), "{error}");
+    project.pin_spec(&DatasetSpec { timestamp: None, version: Some(1), ..timed }).await;
+}
+
+#[tokio::test]
 async fn changes_go_with_the_dataset_that_declared_them() {
     let (project, _) = project(true).await;
     let session = SessionFactory::new(RuntimeProfile::from(&ProfileSpec::default())).build().unwrap();
