@@ -252,13 +252,10 @@ impl SessionPlans<'_> {
             self.store.damaged(view, "its bytes are not those that were stored");
             return None;
         };
-        if record.engine != engine_versions() || !record.tables.keys().all(|table| inputs.contains_key(table)) {
+        if record.engine != engine_versions() || !record.tables.iter().all(|table| inputs.contains_key(table)) {
             return None;
         }
-        let tables = self.tables(record.tables.keys()).await?;
-        if tables.columns() != record.tables {
-            return None;
-        }
+        let tables = self.tables(&record.tables).await?;
         let plan = self.decode(record.encoding, &record.plan, tables).await?;
         let bundle = identify(&self.session, view, plan, inputs).ok()?;
         (bundle.identity().plan_fingerprint == record.fingerprint).then_some((record, bundle))
@@ -277,10 +274,10 @@ impl SessionPlans<'_> {
             return Err(NotKept::Function { name: function.name().to_owned() });
         }
         let tables = self.tables(bundle.reads()).await.ok_or(NotKept::Tables)?;
-        let columns = tables.columns();
         let (encoding, plan, reason) = self.encode(&Original { bundle, canonical, tables }).await?;
         let fingerprint = bundle.identity().plan_fingerprint;
-        let record = Record { engine: engine_versions(), fingerprint, tables: columns, encoding, reason, plan };
+        let tables = bundle.reads().to_vec();
+        let record = Record { engine: engine_versions(), fingerprint, tables, encoding, reason, plan };
         let PlanStore { cache, profile, sql_policy, .. } = self.store;
         let tags = [KvTag::profile(profile), KvTag::sql_policy(sql_policy), KvTag::plan(&fingerprint)];
         cache.set(key, &record.to_bytes(), &tags).map_err(NotKept::Store)?;
@@ -333,7 +330,7 @@ impl SessionPlans<'_> {
     }
 
     /// The tables of these names, as the session would scan them; none where one is missing.
-    async fn tables(&self, names: impl IntoIterator<Item = &String>) -> Option<Tables> {
+    async fn tables(&self, names: &[String]) -> Option<Tables> {
         let mut tables = Tables::default();
         for name in names {
             let table = datafusion::common::TableReference::bare(name.as_str());

@@ -21,7 +21,7 @@ use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 
 pub(crate) use plan::is_work_table;
-pub(crate) use types::{columns, data_type};
+pub(crate) use types::data_type;
 
 /// The canonical text of a plan and what was met on the way.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! The canonical text of an arrow type.
 
-use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit, UnionMode};
+use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit, UnionMode};
 
 use super::Walk;
 
@@ -8,13 +8,6 @@ use super::Walk;
 pub(crate) fn data_type(data_type: &DataType) -> String {
     let mut walk = Walk::default();
     walk.data_type(data_type);
-    walk.found.text
-}
-
-/// The canonical text of a table's columns: names, types, nullability and metadata, in order.
-pub(crate) fn columns(schema: &Schema) -> String {
-    let mut walk = Walk::default();
-    schema.fields().iter().for_each(|field| walk.field(field));
     walk.found.text
 }
 

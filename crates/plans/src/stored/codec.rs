@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use alluvium_contracts::ContentDigest;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Result, TableReference, not_impl_err, plan_err};
@@ -14,8 +13,6 @@ use datafusion_proto::bytes::{
     logical_plan_from_bytes_with_extension_codec, logical_plan_to_bytes_with_extension_codec,
 };
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
-
-use crate::canonical::columns;
 
 /// The tables that a plan may scan, by their bare names.
 #[derive(Debug, Clone, Default)]
@@ -29,12 +26,6 @@ impl Tables {
     /// Whether a scan of `source` is a scan of one of these very tables.
     pub(super) fn has(&self, source: &Arc<dyn TableSource>) -> bool {
         source_as_provider(source).is_ok_and(|scanned| self.0.values().any(|table| is_same(table, &scanned)))
-    }
-
-    /// The digest of each table's columns, by name: a plan that was made over others is another plan, whatever its bytes say.
-    pub(super) fn columns(&self) -> BTreeMap<String, ContentDigest> {
-        let digest = |table: &Arc<dyn TableProvider>| ContentDigest::of(columns(&table.schema()).as_bytes());
-        self.0.iter().map(|(name, table)| (name.clone(), digest(table))).collect()
     }
 
     fn named(&self, table: &TableReference) -> Option<&Arc<dyn TableProvider>> {

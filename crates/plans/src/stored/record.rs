@@ -13,8 +13,8 @@ pub(super) struct Record {
     pub(super) engine: BTreeMap<String, String>,
     /// What the plan has to come to.
     pub(super) fingerprint: PlanFingerprint,
-    /// The names that it scans, with digests of the columns.
-    pub(super) tables: BTreeMap<String, ContentDigest>,
+    /// The names that it scans.
+    pub(super) tables: Vec<String>,
     /// How it is encoded.
     pub(super) encoding: PlanEncoding,
     /// Why not as was asked.
@@ -57,7 +57,7 @@ mod tests {
         let record = Record {
             engine: BTreeMap::from([("datafusion".to_owned(), "55.2.0".to_owned())]),
             fingerprint: PlanFingerprint::of(b"plan"),
-            tables: BTreeMap::from([("events".to_owned(), ContentDigest::of(b"columns"))]),
+            tables: vec!["events".to_owned()],
             encoding: PlanEncoding::Engine,
             reason: Some("Substrait has no JOIN USING".to_owned()),
             plan: vec![0, 1, 2, 255],

@@ -391,6 +391,12 @@ async fn called(lab: &Lab) {
         register(&session, "t", &[("k", &[1])]);
         session
     };
+    // Another name of it is that of a built-in.
+    let loud = |alias: Option<&'static str>| {
+        let types = vec![DataType::Utf8];
+        let function = create_udf("loud", types, DataType::Utf8, Volatility::Immutable, Arc::new(first));
+        VersionedFunction::scalar("acme", 1, Arc::new(function.with_aliases(alias)))
+    };
     let shout = |version, volatility| {
         let function = create_udf("upper", vec![DataType::Utf8], DataType::Utf8, volatility, Arc::new(first));
         VersionedFunction::scalar("acme", version, Arc::new(function))
@@ -402,6 +408,8 @@ async fn called(lab: &Lab) {
         session(vec![shout(1, Volatility::Immutable)]),
         session(vec![shout(2, Volatility::Immutable)]),
         session(vec![shout(2, Volatility::Volatile)]),
+        session(vec![loud(Some("upper"))]),
+        session(vec![loud(None)]),
     ];
     for session in &sessions {
         let bundle = plan(&store, session, sql).await;
