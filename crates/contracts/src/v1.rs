@@ -38,6 +38,8 @@ pub use cache::{
     CacheOperation, CacheOperations, CacheOutcome, CachePolicy, CacheScope, LookupResult, OperationCount, ViewResult,
 };
 pub use commit::{CacheCommitMetadata, CommitMetadataError, DeltaInput};
+/// By the name that a `[sources.NAME]` has for it.
+pub use dataset::DatasetFormat as SourceFormat;
 pub use dataset::{
     CdfCursor, CdfOptions, ColumnSpec, ConstraintSpec, DatasetCache, DatasetFormat, DatasetSpec, DeltaScanOptions,
     EvolutionSpec, OrderingSpec,
@@ -72,7 +74,7 @@ pub use lineage::{
 pub use maintenance::{MaintenanceEvent, MaintenanceOperation, MaintenanceResult};
 pub use manifest::{CdfRange, DeltaInputPin, FilePin, InputKind, RunCommit, RunManifest, RunOutput, RunView};
 pub use pipeline::{
-    ForeignCommit, NameError, OutputSpec, PipelineSpec, SourceFormat, SourcePath, SourceSpec, ViewSpec, validate_name,
+    ForeignCommit, NameError, OutputSpec, PipelineSpec, SourcePath, SourceSpec, ViewSpec, validate_name,
 };
 pub use plan::{
     ComponentChange, Identity, MissExplanation, PlanBundleArtifact, PlanComponents, PlanEncoding, Stability,

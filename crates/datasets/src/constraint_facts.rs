@@ -62,7 +62,7 @@ impl ConstraintKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DeclaredBy {
-    /// The dataset's `constraints` or `evolution`. Its rows are held against it when somebody asks.
+    /// The dataset's `constraints` or `evolution`. Its rows are held against it when a run reads them, or somebody asks.
     Declaration,
     /// The schema by which it is read. A scan that finds it violated fails.
     Schema,

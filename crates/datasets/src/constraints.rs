@@ -1,7 +1,10 @@
 //! Whether the rows of a dataset are what is declared of them. The engine is not told of constraints: it would believe them.
 
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 
+use alluvium_profile::Session;
+use alluvium_telemetry::Redactor;
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::error::DataFusionError;
@@ -10,8 +13,13 @@ use datafusion::logical_expr::{Expr, lit, not};
 use datafusion::prelude::{DataFrame, SessionContext};
 
 use crate::layout::column;
+use crate::pin::blocking;
 use crate::projection::RowExpressions;
-use crate::{PinError, PinnedDataset, ProjectionError};
+use crate::schema_text::identity_bytes;
+use crate::{ChangedError, PinError, PinnedDataset, Pinner, ProjectionError};
+
+/// Raised when the same rows are held against the same constraints otherwise.
+const CONSTRAINTS_EPOCH: u32 = 1;
 
 /// How many offending rows an error shows.
 const SAMPLE_ROWS: usize = 5;
@@ -74,6 +82,14 @@ pub enum ConstraintError {
         /// What is wrong with it.
         source: Box<PinError>,
     },
+    /// It is not any more what was pinned, so that nothing is known of the rows that were.
+    #[error("the dataset `{dataset}` changed while its constraints were checked: try again")]
+    Changed {
+        /// The dataset.
+        dataset: String,
+        /// What changed.
+        source: Box<ChangedError>,
+    },
     /// Reading failed.
     #[error("reading the dataset `{dataset}` to check {constraint} failed")]
     Read {
@@ -103,6 +119,9 @@ fn texts(violations: &[Violation]) -> String {
 /// [`ConstraintError::Violated`] with every constraint that is, otherwise as the variants say.
 pub async fn check_constraints(ctx: &SessionContext, dataset: &PinnedDataset) -> Result<(), ConstraintError> {
     let declared = dataset.constraints();
+    if declared.is_empty() {
+        return Ok(());
+    }
     let name = || dataset.name().to_owned();
     let schema = dataset.schema();
     for column in declared.primary_key.iter().chain(&declared.not_null) {
@@ -127,9 +146,6 @@ pub async fn check_constraints(ctx: &SessionContext, dataset: &PinnedDataset) ->
             source,
         })?;
         offending.push((format!("check {check}"), not(condition)));
-    }
-    if offending.is_empty() {
-        return Ok(());
     }
     let provider =
         dataset.provider().map_err(|source| ConstraintError::Pin { dataset: name(), source: Box::new(source) })?;
@@ -162,6 +178,43 @@ pub async fn check_constraints(ctx: &SessionContext, dataset: &PinnedDataset) ->
     }
 }
 
+impl Pinner {
+    /// [`check_constraints`], unless the memo knows that these very rows, by their pin, satisfied the same constraints before;
+    /// and then [`PinnedDataset::recheck`], so that the answer is about what was pinned.
+    ///
+    /// # Errors
+    /// As there, and [`ConstraintError::Changed`].
+    pub async fn check_constraints(&self, session: &Session, dataset: &PinnedDataset) -> Result<(), ConstraintError> {
+        let declared = dataset.constraints();
+        if declared.is_empty() {
+            return Ok(());
+        }
+        // Settings say what a check means: the time zone, or what `0.1` is.
+        let key = serde_json::json!({
+            "epoch": CONSTRAINTS_EPOCH,
+            "engine": datafusion::DATAFUSION_VERSION,
+            "settings": session.semantic_settings(),
+            "pin": dataset.digest(),
+            "constraints": declared,
+        });
+        let key = *blake3::hash(&identity_bytes(&key)).as_bytes();
+        if self.memo(move |memo| memo.is_satisfied(&key)).await == Some(true) {
+            return Ok(());
+        }
+        self.counters.constraints_checked.fetch_add(1, Ordering::Relaxed);
+        let checked = check_constraints(session.context(), dataset).await;
+        let pinned = dataset.clone();
+        let unchanged = blocking(move || pinned.recheck()).await;
+        unchanged.map_err(|source| ConstraintError::Changed {
+            dataset: dataset.name().to_owned(),
+            source: Box::new(source),
+        })?;
+        checked?;
+        self.memo(move |memo| memo.remember_satisfied(&key)).await;
+        Ok(())
+    }
+}
+
 async fn violation(constraint: &str, count: usize, rows: DataFrame) -> Result<Option<Violation>, DataFusionError> {
     if count == 0 {
         return Ok(None);
@@ -171,7 +224,7 @@ async fn violation(constraint: &str, count: usize, rows: DataFrame) -> Result<Op
     Ok(Some(Violation { constraint: constraint.to_owned(), row_count: count as u64, sample }))
 }
 
-/// The rows of a batch as `(k=1, s=x)`.
+/// The rows of a batch as `(k=1, s=x)`, without credentials.
 fn sampled(batch: &RecordBatch) -> Result<Vec<String>, DataFusionError> {
     let options = FormatOptions::default().with_null("NULL");
     let schema = batch.schema();
@@ -179,12 +232,15 @@ fn sampled(batch: &RecordBatch) -> Result<Vec<String>, DataFusionError> {
     let columns = columns
         .map(|(field, values)| Ok((field.name(), ArrayFormatter::try_new(values, &options)?)))
         .collect::<Result<Vec<_>, DataFusionError>>()?;
+    let redactor = Redactor::default();
     let row = |row: usize| {
         let values = columns.iter().map(|(name, values)| {
-            let text = values.value(row).to_string();
-            match text.char_indices().nth(SAMPLE_CHARACTERS) {
-                Some((end, _)) => format!("{name}={}…", &text[..end]),
-                None => format!("{name}={text}"),
+            // Before it is cut: half a credential is not known for one.
+            let text = format!("{name}={}", values.value(row));
+            let text = redactor.kept(&text);
+            match text.char_indices().nth(name.chars().count() + 1 + SAMPLE_CHARACTERS) {
+                Some((end, _)) => format!("{}…", &text[..end]),
+                None => text.into_owned(),
             }
         });
         format!("({})", values.collect::<Vec<_>>().join(", "))

@@ -334,7 +334,7 @@ impl PinnedDataset {
         projection.map(|projection| resolved_text(&projection.schema, &projection.columns)).unwrap_or_default()
     }
 
-    /// What is declared of the rows. [`check_constraints`](crate::check_constraints) holds them against it.
+    /// What is declared of the rows. [`Pinner::check_constraints`](crate::Pinner::check_constraints) holds them against it.
     #[must_use]
     pub fn constraints(&self) -> &ConstraintSpec {
         &self.inner.constraints

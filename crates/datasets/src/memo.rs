@@ -1,4 +1,5 @@
-//! What was learned of files before: the digest of a file with this stamp, the schema of files with these digests.
+//! What was learned of files before: the digest of a file with this stamp, the schema of files with these digests, whether
+//! their rows are in order and what is declared of them.
 
 use alluvium_contracts::ContentDigest;
 use alluvium_disk_kv_cache::{Store, StoreError};
@@ -66,16 +67,35 @@ impl PinMemo {
 
     /// Whether the rows behind this key were once found in order. Blocks.
     pub(crate) fn is_ordered(&self, key: &[u8; 32]) -> Result<bool, StoreError> {
-        self.schemas.read(|txn| Ok(txn.get(SCHEMAS, key)?.and_then(|value| open(key, value)) == Some(ORDERED)))
+        self.is_known(key, ORDERED)
     }
 
     /// Blocks.
     pub(crate) fn remember_ordered(&self, key: &[u8; 32]) -> Result<(), StoreError> {
-        self.schemas.write(|txn| txn.put(SCHEMAS, key, &seal(key, ORDERED)))
+        self.remember(key, ORDERED)
+    }
+
+    /// Whether the rows behind this key once satisfied what was declared of them. Blocks.
+    pub(crate) fn is_satisfied(&self, key: &[u8; 32]) -> Result<bool, StoreError> {
+        self.is_known(key, SATISFIED)
+    }
+
+    /// Blocks.
+    pub(crate) fn remember_satisfied(&self, key: &[u8; 32]) -> Result<(), StoreError> {
+        self.remember(key, SATISFIED)
+    }
+
+    fn is_known(&self, key: &[u8; 32], fact: &[u8]) -> Result<bool, StoreError> {
+        self.schemas.read(|txn| Ok(txn.get(SCHEMAS, key)?.and_then(|value| open(key, value)) == Some(fact)))
+    }
+
+    fn remember(&self, key: &[u8; 32], fact: &[u8]) -> Result<(), StoreError> {
+        self.schemas.write(|txn| txn.put(SCHEMAS, key, &seal(key, fact)))
     }
 }
 
 const ORDERED: &[u8] = b"ordered";
+const SATISFIED: &[u8] = b"satisfied";
 
 fn file_key(stamp: &FileStamp) -> Vec<u8> {
     [&[EPOCH], stamp.key().as_slice()].concat()

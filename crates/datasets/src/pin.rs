@@ -42,7 +42,7 @@ const INFERENCE_EPOCH: u32 = 1;
 pub struct Pinner {
     memo: Option<PinMemo>,
     seam: Seam,
-    counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// What pinning cost so far.
@@ -55,6 +55,8 @@ pub struct PinCounters {
     pub bytes_hashed: u64,
     /// Schemas that were inferred from data.
     pub schemas_inferred: u64,
+    /// Times that the rows of a dataset were held against its constraints.
+    pub constraints_checked: u64,
     /// Times the memo could not be read or written.
     pub memo_failures: u64,
 }
@@ -64,6 +66,7 @@ pub(crate) struct Counters {
     files_hashed: AtomicU64,
     bytes_hashed: AtomicU64,
     schemas_inferred: AtomicU64,
+    pub(crate) constraints_checked: AtomicU64,
     memo_failures: AtomicU64,
 }
 
@@ -146,12 +149,13 @@ impl Pinner {
             files_hashed: read(&self.counters.files_hashed),
             bytes_hashed: read(&self.counters.bytes_hashed),
             schemas_inferred: read(&self.counters.schemas_inferred),
+            constraints_checked: read(&self.counters.constraints_checked),
             memo_failures: read(&self.counters.memo_failures),
         }
     }
 
     /// Asks the memo, if there is one, off the async threads. Its failures are not the caller's.
-    async fn memo<T: Send + 'static>(
+    pub(crate) async fn memo<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&PinMemo) -> Result<T, StoreError> + Send + 'static,
     ) -> Option<T> {

@@ -3,7 +3,7 @@
 //! A view that fails while it runs is no such error: it is a result in the run's document.
 
 use alluvium_contracts::RunId;
-use alluvium_datasets::{PinError, SpecError};
+use alluvium_datasets::{ConstraintError, PinError, SpecError};
 use alluvium_delta_cache::CacheError;
 use alluvium_ledgers::LedgerError;
 use alluvium_plans::PlanError;
@@ -141,6 +141,17 @@ pub enum RunError {
         #[source]
         source: PinError,
     },
+    /// A source's rows are not what its `constraints` declare, or cannot be held against them.
+    #[error("{place}: source `{name}`")]
+    Constraints {
+        /// `file:line`.
+        place: String,
+        /// The source.
+        name: String,
+        /// Which constraints, how many rows, and some of them.
+        #[source]
+        source: ConstraintError,
+    },
     /// The SQL that was asked is wrong.
     #[error("the query is wrong")]
     Sql {
@@ -208,6 +219,9 @@ impl RunError {
             | Self::Policy { .. }
             | Self::Session(SessionError::Setting { .. }) => true,
             Self::Cache(error) => error.is_input(),
+            Self::Constraints { source, .. } => {
+                matches!(source, ConstraintError::UnknownColumn { .. } | ConstraintError::Check { .. })
+            }
             Self::Directory { .. }
             | Self::Replay { .. }
             | Self::Execute { .. }
@@ -234,6 +248,7 @@ impl RunError {
             | Self::Source { .. }
             | Self::Sql { .. } => "pipeline",
             Self::Pin { .. } => "pin",
+            Self::Constraints { .. } => "constraint",
             Self::Policy { .. } => "policy",
             Self::Execute { .. } => "compute",
             Self::Directory { .. } | Self::Replay { .. } | Self::Maintenance(_) => "io",

@@ -4,6 +4,7 @@ use alluvium_contracts::{
     CacheArtifact, CacheOperations, LedgerEvent, MetadataSnapshots, OutputResult, RunDocument, RunId, RunResult,
     ViewResult,
 };
+use alluvium_datasets::ConstraintError;
 use alluvium_ledgers::CursorMove;
 use alluvium_telemetry::{Redactor, RunContext, RunSpan, TraceContext};
 use tokio::sync::watch;
@@ -80,8 +81,7 @@ impl Pipeline {
         let started_unix_ms = self.seam.unix_ms();
         // A pipeline that is wrong is refused before there is a run.
         let mut outcomes = Outcomes::default();
-        let mut decisions =
-            Decisions::take(self, &options, &outcomes).await?.with_shadows(run_id, options.shadow_percent);
+        let mut decisions = self.decide(&options, &outcomes).await?.with_shadows(run_id, options.shadow_percent);
         self.close_killed_runs()?;
         self.cache.seed_artifacts();
         let profile_name = self.project.spec().profile.name.as_deref().map(|name| redactor.kept(name));
@@ -123,7 +123,7 @@ impl Pipeline {
                 Ended::SourcesChanged if may_retry => {
                     may_retry = false;
                     // Pinned anew; what the first attempt published under a key that still holds is a hit now.
-                    match Decisions::take(self, &options, &outcomes).await {
+                    match self.decide(&options, &outcomes).await {
                         Ok(anew) => {
                             decisions = anew.with_shadows(run_id, options.shadow_percent);
                             manifest = self.manifest(run_id, started_unix_ms, &decisions);
@@ -179,6 +179,20 @@ impl Pipeline {
         }
         let document = CacheOperations { run_id, counts };
         CacheArtifact::of(run_id, self.seam.unix_ms(), "run", document).ok().map(LedgerEvent::CacheArtifacts)
+    }
+
+    /// The decisions, over sources whose rows are what is declared of them.
+    async fn decide(&self, options: &RunOptions, done: &Outcomes) -> Result<Decisions, RunError> {
+        let decisions = Decisions::take(self, options, done).await?;
+        match decisions.sources.check_constraints(self, &decisions.session).await {
+            Ok(()) => Ok(decisions),
+            Err(RunError::Constraints { source: ConstraintError::Changed { .. }, .. }) => {
+                let anew = Decisions::take(self, options, done).await?;
+                anew.sources.check_constraints(self, &anew.session).await?;
+                Ok(anew)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives an outcome to what has none: it was not tried.

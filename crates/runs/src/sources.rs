@@ -108,6 +108,19 @@ impl Sources {
         Ok(sources)
     }
 
+    /// Holds the rows of the sources against what is declared of them, those of which the answer is not known.
+    pub(crate) async fn check_constraints(&self, pipeline: &Pipeline, session: &Session) -> Result<(), RunError> {
+        for (name, pin) in &self.pins {
+            let checked = pipeline.pinner.check_constraints(session, pin).await;
+            checked.map_err(|source| RunError::Constraints {
+                place: pipeline.project.place("sources", name),
+                name: name.clone(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     /// Says where the rows of kept sources are for a query, which publishes nothing: what is not there is read from its files.
     pub(crate) fn bind(&self, pipeline: &Pipeline, reading: &Reading) -> Result<(), RunError> {
         for (name, kept) in &self.kept {

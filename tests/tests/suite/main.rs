@@ -8,6 +8,7 @@ mod caches;
 mod changes;
 mod changing;
 mod commit_keys;
+mod constraints;
 mod counts;
 mod crash;
 mod crash_scopes;

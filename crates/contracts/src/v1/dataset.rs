@@ -1,6 +1,6 @@
 //! A dataset as a person declares it: format, place, schema, options, evolution, change feed.
 //!
-//! This is the whole vocabulary of a dataset. A pipeline file knows the part of it that runs honour ([`SourceSpec`]).
+//! This is the whole vocabulary of a dataset. A pipeline file has the same ([`SourceSpec`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::RunId;
-use crate::v1::pipeline::{SourceFormat, SourcePath, SourceSpec};
+use crate::v1::pipeline::{SourcePath, SourceSpec};
 use crate::v1::sample::{self, names};
 use crate::v1::withheld::Options;
 use crate::words::words;
@@ -162,16 +162,9 @@ impl DatasetSpec {
 
 impl From<&SourceSpec> for DatasetSpec {
     fn from(source: &SourceSpec) -> Self {
-        let format = match source.format {
-            SourceFormat::Parquet => DatasetFormat::Parquet,
-            SourceFormat::Csv => DatasetFormat::Csv,
-            SourceFormat::Json => DatasetFormat::Json,
-            SourceFormat::Arrow => DatasetFormat::Arrow,
-            SourceFormat::Delta => DatasetFormat::Delta,
-        };
         // Taken apart, so that a field which is new here does not compile until it is handed on.
         let SourceSpec {
-            format: _,
+            format,
             path,
             options,
             version,
@@ -179,6 +172,7 @@ impl From<&SourceSpec> for DatasetSpec {
             schema,
             partition_columns,
             ordering,
+            constraints,
             evolution,
             projection_exprs,
             scan,
@@ -188,20 +182,23 @@ impl From<&SourceSpec> for DatasetSpec {
             // Where a consumer stands is for the run to say.
             cdf_consumer: _,
         } = source.clone();
+        // Written out, so that a field of a dataset that a source lacks does not compile either.
         Self {
-            options,
-            version,
-            timestamp,
+            format,
+            path,
             schema,
+            options,
             partition_columns,
             ordering,
+            constraints,
             evolution,
             projection_exprs,
+            version,
+            timestamp,
             scan,
+            cdf,
             cache,
             cache_max_columns,
-            cdf,
-            ..Self::new(format, path)
         }
     }
 }
@@ -266,6 +263,14 @@ pub struct ConstraintSpec {
     pub not_null: Vec<String>,
     /// SQL predicates by name. Default: none.
     pub check: BTreeMap<String, String>,
+}
+
+impl ConstraintSpec {
+    /// Whether every row satisfies it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How a Delta table is scanned. Unknown fields are refused.
@@ -454,6 +459,35 @@ impl Contract for CdfCursor {
             timestamp_unix_ms: Some(sample::UNIX_MS),
             run_id: Some(sample::run_id()),
             updated_unix_ms: sample::UNIX_MS + 2_431,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By their schemas, and by a declaration that says something of every field: what is new in one has to be in the other.
+    #[test]
+    fn a_source_can_say_whatever_a_dataset_can() {
+        fn fields<T: JsonSchema>() -> Vec<String> {
+            let schema = schemars::schema_for!(T).to_value();
+            schema["properties"].as_object().unwrap().keys().cloned().collect()
+        }
+        let (source, dataset) = (fields::<SourceSpec>(), fields::<DatasetSpec>());
+        let (same, more): (Vec<_>, Vec<_>) = source.into_iter().partition(|field| dataset.contains(field));
+        assert_eq!(same, dataset, "a dataset can say more");
+        assert_eq!(more, ["cdf_consumer"], "a source can say more");
+
+        let at_a_time =
+            DatasetSpec { version: None, timestamp: Some("2026-11-21T00:00:00Z".to_owned()), ..DatasetSpec::example() };
+        for declared in [DatasetSpec::example(), at_a_time] {
+            let text = serde_json::to_value(&declared).unwrap();
+            let source: SourceSpec = serde_json::from_value(text).unwrap();
+            assert_eq!(DatasetSpec::from(&source), declared);
+            // And what is read back of it is it.
+            let again: SourceSpec = serde_json::from_value(serde_json::to_value(&source).unwrap()).unwrap();
+            assert_eq!(again, source);
         }
     }
 }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::v1::cache::CachePolicy;
 use crate::v1::dataset::{
-    CdfOptions, ColumnSpec, DatasetCache, DeltaScanOptions, EvolutionSpec, OrderingSpec, cache_max_columns,
-    is_cache_max_columns, is_no_cache, no_cache,
+    CdfOptions, ColumnSpec, ConstraintSpec, DatasetCache, DatasetFormat, DeltaScanOptions, EvolutionSpec, OrderingSpec,
+    cache_max_columns, is_cache_max_columns, is_no_cache, no_cache,
 };
 use crate::v1::profile::{KvCacheSpec, KvSpec, Preset, ProfileSpec, SqlPolicy};
 use crate::v1::sample::names;
@@ -53,20 +53,21 @@ impl Contract for PipelineSpec {
             schema: Some(vec![column("flight_date", "Date32"), column("delay", "Float64")]),
             partition_columns: vec![column("month", "Utf8")],
             ordering: vec![OrderingSpec { column: "flight_date".to_owned(), descending: false, nulls_first: true }],
+            constraints: ConstraintSpec { not_null: names(["flight_date"]), ..ConstraintSpec::default() },
             evolution: Some(EvolutionSpec {
                 rename: BTreeMap::from([("dep_delay".to_owned(), "delay".to_owned())]),
                 ..EvolutionSpec::default()
             }),
             projection_exprs: names(["flight_date", "delay / 60 as delay"]),
             cache: DatasetCache::DeltaStaging,
-            ..SourceSpec::new(SourceFormat::Csv, paths)
+            ..SourceSpec::new(DatasetFormat::Csv, paths)
         };
         let airports = SourceSpec {
             version: Some(42),
             scan: DeltaScanOptions { schema_force_view_types: Some(false), ..DeltaScanOptions::default() },
             cdf: Some(CdfOptions { starting_version: Some(40), ..CdfOptions::default() }),
             cdf_consumer: Some("nightly".to_owned()),
-            ..SourceSpec::new(SourceFormat::Delta, SourcePath::One("data/airports".to_owned()))
+            ..SourceSpec::new(DatasetFormat::Delta, SourcePath::One("data/airports".to_owned()))
         };
         let sql = "select flight_date, avg(delay) as mean_delay from flights group by flight_date";
         let delays = ViewSpec {
@@ -104,12 +105,12 @@ impl Contract for PipelineSpec {
 
 /// `[sources.NAME]`: a registered input.
 ///
-/// The same names as in a [`DatasetSpec`](crate::DatasetSpec), for what reaches the rows of a run.
+/// The same names as in a [`DatasetSpec`](crate::DatasetSpec), all of them, and who reads its changes.
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSpec {
     /// The format of the files.
-    pub format: SourceFormat,
+    pub format: DatasetFormat,
     /// One path, a glob, or a list of either; whatever the extension.
     pub path: SourcePath,
     /// The format's own options, such as `delimiter` or `null_regex`; values as text, or as the boolean or whole number
@@ -132,6 +133,10 @@ pub struct SourceSpec {
     /// The order of rows inside each file, outermost column first. It is checked. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ordering: Vec<OrderingSpec>,
+    /// What every row has to satisfy. A run that reads the source holds its rows against it before it computes anything.
+    /// Default: nothing.
+    #[serde(default, skip_serializing_if = "ConstraintSpec::is_empty")]
+    pub constraints: ConstraintSpec,
     /// How files of an older schema are read. Default: every file has the same schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evolution: Option<EvolutionSpec>,
@@ -169,6 +174,7 @@ impl fmt::Debug for SourceSpec {
             schema,
             partition_columns,
             ordering,
+            constraints,
             evolution,
             projection_exprs,
             scan,
@@ -186,6 +192,7 @@ impl fmt::Debug for SourceSpec {
             .field("schema", schema)
             .field("partition_columns", partition_columns)
             .field("ordering", ordering)
+            .field("constraints", constraints)
             .field("evolution", evolution)
             .field("projection_exprs", projection_exprs)
             .field("scan", scan)
@@ -200,7 +207,7 @@ impl fmt::Debug for SourceSpec {
 impl SourceSpec {
     /// A source of which only format and place are declared.
     #[must_use]
-    pub fn new(format: SourceFormat, path: SourcePath) -> Self {
+    pub fn new(format: DatasetFormat, path: SourcePath) -> Self {
         Self {
             format,
             path,
@@ -210,6 +217,7 @@ impl SourceSpec {
             schema: None,
             partition_columns: Vec::new(),
             ordering: Vec::new(),
+            constraints: ConstraintSpec::default(),
             evolution: None,
             projection_exprs: Vec::new(),
             scan: DeltaScanOptions::default(),
@@ -266,36 +274,6 @@ impl<'de> Deserialize<'de> for OptionText {
 fn option_texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     let options = BTreeMap::<String, OptionText>::deserialize(deserializer)?;
     Ok(options.into_iter().map(|(name, OptionText(text))| (name, text)).collect())
-}
-
-/// The format of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SourceFormat {
-    /// Parquet files.
-    Parquet,
-    /// Delimited text.
-    Csv,
-    /// One JSON object a line.
-    Json,
-    /// Arrow IPC files.
-    Arrow,
-    /// A Delta table.
-    Delta,
-}
-
-impl SourceFormat {
-    /// The name in the pipeline file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Parquet => "parquet",
-            Self::Csv => "csv",
-            Self::Json => "json",
-            Self::Arrow => "arrow",
-            Self::Delta => "delta",
-        }
-    }
 }
 
 /// Where a source's files lie.

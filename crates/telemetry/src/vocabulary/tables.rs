@@ -193,6 +193,10 @@ pub const ERROR_TYPES: &[Word] = &[
     Word { name: "pipeline", meaning: "The pipeline file or its SQL is wrong; nothing was computed." },
     Word { name: "hook", meaning: "A hook of the host program refused it." },
     Word { name: "pin", meaning: "A source could not be read when it was pinned." },
+    Word {
+        name: "constraint",
+        meaning: "The rows of a source are not what is declared of them; nothing was computed.",
+    },
     Word { name: "session", meaning: "No session of the engine could be made." },
     Word { name: "ledger", meaning: "The ledgers could not be written or read." },
     Word { name: super::ABANDONED, meaning: "Dropped before it was finished: cancelled, or left by an early return." },
