@@ -115,15 +115,6 @@ async fn a_list_with_null_leaves_nothing_out_of_its_negation() {
 }
 
 #[tokio::test]
-async fn bytes_are_counted_once_for_each_table() {
-    let rows =
-        asked("select cache_scope, entry_count, size_bytes, row_count from alluvium.bytes_by_scope order by 1 desc")
-            .await;
-    assert_eq!(rows[0], json!({"cache_scope": "view", "entry_count": 3, "size_bytes": 300, "row_count": 30}));
-    assert_eq!(rows[1]["entry_count"], 1);
-}
-
-#[tokio::test]
 async fn a_manifest_is_asked_by_its_commits_inputs_and_outputs() {
     let root = Root::new();
     let ledgers = root.ledgers();
