@@ -1,5 +1,6 @@
 //! The plan bundle: a view's plan with its identity and everything that went into it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{
@@ -14,7 +15,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 use serde_json::json;
 
-use crate::canonical::{Canonical, canonicalize};
+use crate::canonical::{Canonical, canonicalize, kept_text};
 use crate::engine::engine_versions;
 use crate::functions;
 use crate::lineage::lineage;
@@ -49,6 +50,8 @@ pub struct PlanBundle {
     /// What the scans stand for, by name.
     sources: BTreeMap<String, Input>,
     fingerprinted: PlanComponents,
+    /// Whether the query names credentials, which are literals of the plan then.
+    names_credentials: bool,
     kept: Option<KeptPlan>,
     function_hashes: BTreeMap<String, FunctionHash>,
 }
@@ -107,12 +110,20 @@ pub async fn plan_view(
     query: impl Into<Query>,
     inputs: &BTreeMap<String, Input>,
 ) -> Result<PlanBundle, PlanError> {
+    let query = query.into();
+    let names_credentials = |text: &str| matches!(Redactor::default().kept(text), Cow::Owned(_));
+    let of_text = match &query {
+        Query::Sql { text, .. } => Some(names_credentials(text)),
+        _ => None,
+    };
     let planned =
         session.plan_query(query).await.map_err(|source| PlanError::Query { view: view.to_owned(), source })?;
-    identify(session, view, planned.plan, inputs)
+    // What came without a text has that of its plan, which names columns.
+    let names_credentials = of_text.unwrap_or_else(|| names_credentials(&planned.plan.display_indent().to_string()));
+    Ok(PlanBundle { names_credentials, ..identify(session, view, planned.plan, inputs)? })
 }
 
-/// The bundle of an analyzed plan, wherever that came from.
+/// The bundle of an analyzed plan, wherever that came from: a query without credentials.
 pub(crate) fn identify(
     session: &Session,
     view: &str,
@@ -173,6 +184,7 @@ pub(crate) fn identify(
             semantic_settings: settings,
             engine_versions: engine,
         },
+        names_credentials: false,
         function_hashes,
         reads: leaves.reads,
         identity: Identity {
@@ -247,17 +259,20 @@ impl PlanBundle {
         Self { kept: Some(kept), ..self }
     }
 
-    /// All of it as a document that may be stored: without credentials in the text of the plan or in options. How the plan is
+    /// All of it as a document that may be stored: without credentials in the text of the plan, in options or in metadata of columns. A
+    /// plan whose query names credentials has `?` for each of its literals; its fingerprint is of the real ones. How the plan is
     /// kept, and under which profile and SQL policy, is said where a [`PlanStore`](crate::PlanStore) was asked to keep it; it is
     /// the same whether the plan was kept now or before.
     #[must_use]
     pub fn artifact(&self) -> PlanBundleArtifact {
-        let kept = |text: &str| Redactor::default().kept(text).into_owned();
-        let components =
-            PlanComponents { canonical_plan: kept(&self.fingerprinted.canonical_plan), ..self.fingerprinted.clone() };
+        let redactor = Redactor::default();
+        let canonical_plan = kept_text(&self.plan, self.names_credentials);
+        let components = PlanComponents { canonical_plan, ..self.fingerprinted.clone() };
         let mut pins: Vec<_> = self.sources.iter().filter_map(|(name, input)| input.artifact(name)).collect();
-        for value in pins.iter_mut().flat_map(|pin| pin.options.values_mut()) {
-            *value = kept(value);
+        let mut schema = self.published.fields();
+        let options = pins.iter_mut().flat_map(|pin| &mut pin.options);
+        for (name, value) in options.chain(schema.iter_mut().flat_map(|field| &mut field.metadata)) {
+            *value = redactor.kept_option(name, value).into_owned();
         }
         let stored = self.kept.as_ref();
         PlanBundleArtifact {
@@ -268,11 +283,11 @@ impl PlanBundle {
             function_hashes: self.function_hashes.clone(),
             lineage: self.lineage(),
             pins,
-            schema: self.published.fields(),
+            schema,
             schema_hash: self.published.hash(),
             cacheable: self.identity.cache_key.is_some(),
             stability: self.identity.stability,
-            reasons: self.identity.reasons.clone(),
+            reasons: self.identity.reasons.iter().map(|reason| redactor.kept(reason).into_owned()).collect(),
             plan_encoding: stored.map_or(PlanEncoding::None, |stored| stored.encoding),
             plan_encoding_reason: stored.and_then(|stored| stored.reason.clone()),
             substrait_hash: stored.and_then(|stored| stored.substrait),
@@ -363,10 +378,11 @@ impl Leaves {
         let (pin, version) = match input {
             Input::Dataset(dataset) => {
                 // They are stored with entries, to explain misses; what they stand for is in the pin.
-                let kept = |value: &String| Redactor::default().kept(value).into_owned();
-                self.components.extend(
-                    dataset.components().iter().map(|(part, value)| (format!("source {name}: {part}"), kept(value))),
-                );
+                let redactor = Redactor::default();
+                let parts = dataset.components().iter();
+                self.components.extend(parts.map(|(part, value)| {
+                    (format!("source {name}: {part}"), redactor.kept_option(part, value).into_owned())
+                }));
                 (dataset.digest(), dataset.delta_version())
             }
             Input::View { key, stability } => {

@@ -38,6 +38,7 @@
 
 mod cache_span;
 mod diagnostics;
+mod kept;
 mod metrics;
 mod outcome;
 mod query_trace;

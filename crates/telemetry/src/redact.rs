@@ -13,6 +13,8 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+pub(crate) use secrets::names_a_secret;
+
 use crate::vocabulary::{self, Content};
 
 /// What stands for a credential.
@@ -131,7 +133,7 @@ impl Redactor {
     }
 
     fn json_field(&self, key: &str, value: &mut Value) {
-        if secrets::names_a_secret(key) {
+        if names_a_secret(key) {
             // A flag or a count tells no secret.
             if matches!(value, Value::String(_) | Value::Array(_) | Value::Object(_)) {
                 *value = Value::String(REDACTED.to_owned());

@@ -8,13 +8,14 @@ use alluvium_runs::{RunName, RunOptions};
 use crate::lab::{Lab, run, try_run};
 
 /// What must be found nowhere.
-const PLANTED: [&str; 6] = [
+const PLANTED: [&str; 7] = [
     "hunter2-userinfo",
     "hunter2-query",
     "hunter2-option",
     "hunter2-in-an-error",
     "hunter2-projected",
     "hunter2-profile",
+    "plain-as-a-value",
 ];
 
 /// Every file below `dir` that holds one of them, with which.
@@ -46,10 +47,13 @@ stored_plans = "engine"
 format = "csv"
 path = "data/events.csv"
 options = { null_regex = "^password=hunter2-option$" }
-projection_exprs = ["k", "s", "'secret=hunter2-projected' as p"]
+projection_exprs = ["k", "s", "password", "'secret=hunter2-projected' as p"]
 
 [views.good]
 sql = "select k, 'https://reader:hunter2-userinfo@example.com/x?token=hunter2-query' <> s as differs from events"
+
+[views.login]
+sql = "select k from events where password = 'plain-as-a-value' and k < 77123"
 
 [views.bad]
 sql = "select cast('password=hunter2-in-an-error' as bigint) + k as n from good"
@@ -59,7 +63,7 @@ view = "good"
 path = "out/good"
 "##,
     );
-    lab.write("data/events.csv", "k,s\n1,a\n2,b\n");
+    lab.write("data/events.csv", "k,s,password\n1,a,x\n2,b,y\n");
     let options = RunOptions { keep_going: true, ..RunOptions::default() };
     let document = try_run(&lab.open(), options, &alluvium_runs::Silent).await.unwrap();
     assert_eq!(document.result, RunResult::Failed, "{document:#?}");
@@ -77,11 +81,16 @@ path = "out/good"
     }
     let why = pipeline.bundles(&["good".to_owned()]).await.unwrap().remove(0).plan_encoding_reason;
     assert!(why.as_deref().is_some_and(|why| why.contains("names credentials")), "{why:?}");
+    let login = pipeline.bundles(&["login".to_owned()]).await.unwrap().remove(0);
+    let plan = &login.components.canonical_plan;
+    assert!(plan.contains(" ?)") && !plan.contains("77123"), "no literal says which of them is the credential: {plan}");
     // Two queries that differ in a credential are two queries, though both are kept alike.
     let keys = lab.keys().await;
     lab.edit("alluvium.toml", "token=hunter2-query", "token=hunter2-query2");
     let changed = lab.keys().await;
     assert_ne!(keys["good"], changed["good"], "its identity is of the real text");
+    lab.edit("alluvium.toml", "plain-as-a-value'", "plain-as-a-value2'");
+    assert_ne!(keys["login"], lab.keys().await["login"], "and of the real literals");
     // An option that changes is told by its name.
     lab.edit("alluvium.toml", "hunter2-option$", "hunter2-option2$");
     drop(pipeline);

@@ -92,7 +92,7 @@ pub struct PlanBundleArtifact {
 /// What goes into a plan fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanComponents {
-    /// The canonical text of the analyzed plan.
+    /// The canonical text of the analyzed plan, with `?` for each literal where the query names credentials.
     pub canonical_plan: String,
     /// The functions used, with their versions.
     pub functions: BTreeMap<String, String>,

@@ -12,7 +12,11 @@ impl Walk {
     pub(super) fn literal(&mut self, value: &ScalarValue) {
         self.open("literal");
         self.data_type(&value.data_type());
-        self.scalar(value);
+        if self.hides_literals {
+            self.word("?");
+        } else {
+            self.scalar(value);
+        }
         self.close();
     }
 

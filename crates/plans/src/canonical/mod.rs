@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use alluvium_functions::Function;
+use alluvium_telemetry::Redactor;
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 
@@ -41,6 +42,15 @@ pub(crate) fn canonicalize(plan: &LogicalPlan) -> Canonical {
     walk.found
 }
 
+/// The canonical text of `plan` as it may be stored: without credentials in metadata or names, and where `hides_literals` with `?` for the
+/// value of each literal. Columns are positions here, so that nothing tells any more which literal a column called `password` is compared with.
+pub(crate) fn kept_text(plan: &LogicalPlan, hides_literals: bool) -> String {
+    let redactor = Redactor::default();
+    let mut walk = Walk { hides_literals, redactor: Some(redactor.clone()), ..Walk::default() };
+    walk.plan(plan);
+    redactor.kept(&walk.found.text).into_owned()
+}
+
 /// The state of one walk: what is written, and the schemas that names resolve against.
 #[derive(Default)]
 struct Walk {
@@ -49,6 +59,10 @@ struct Walk {
     outer: Vec<DFSchemaRef>,
     /// Names of the recursive CTEs whose recursive term is being walked, outermost first.
     work_tables: Vec<String>,
+    /// Whether the values of literals are left out. What is written then is no identity.
+    hides_literals: bool,
+    /// What takes credentials out of metadata; none where the text is an identity.
+    redactor: Option<Redactor>,
 }
 
 impl Walk {
@@ -108,7 +122,10 @@ impl Walk {
         self.open("metadata");
         for (key, value) in sorted {
             self.quoted(key);
-            self.quoted(value);
+            match self.redactor.clone() {
+                Some(redactor) => self.quoted(&redactor.kept_option(key, value)),
+                None => self.quoted(value),
+            }
         }
         self.close();
     }

@@ -49,7 +49,7 @@ const SCHEMES_OF_AUTHORIZATION: [&str; 8] =
     ["bearer", "basic", "token", "digest", "negotiate", "apikey", "sharedkey", "sharedaccesssignature"];
 
 /// Whether the values of an option called `key` are credentials.
-pub(super) fn names_a_secret(key: &str) -> bool {
+pub(crate) fn names_a_secret(key: &str) -> bool {
     // A fencing token is a number that commits carry, and guards nothing but an order.
     if key.eq_ignore_ascii_case("fencing_token") {
         return false;
