@@ -1,6 +1,7 @@
 //! Plan bundles as documents: everything that the identity of a view is made of.
 
 use alluvium_contracts::PlanBundleArtifact;
+use alluvium_telemetry::Redactor;
 
 use crate::decide::Decisions;
 use crate::error::RunError;
@@ -18,10 +19,14 @@ impl Pipeline {
     pub async fn bundles(&self, select: &[String]) -> Result<Vec<PlanBundleArtifact>, RunError> {
         let options = RunOptions { select: select.to_vec(), ..RunOptions::default() };
         let decisions = Decisions::take(self, &options, &Outcomes::default()).await?;
+        let redactor = Redactor::default();
         let bundles = decisions.graph.order.iter().filter_map(|view| {
             let mut bundle = decisions.views.get(view)?.bundle.artifact();
             for pin in &mut bundle.pins {
-                pin.path = self.project.source_of(&pin.name).map(|(_, source)| written(&source.path));
+                pin.path = self
+                    .project
+                    .source_of(&pin.name)
+                    .map(|(_, source)| redactor.kept(&written(&source.path)).into_owned());
             }
             Some(bundle)
         });

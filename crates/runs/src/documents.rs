@@ -6,7 +6,7 @@
 //! | a source | its declaration as it was resolved | a view that reads it was computed |
 //! | an output | its view's plan bundle, its write policy, what the write left, its protocol, its statistics, the semantic types of its columns | it was published |
 //!
-//! What many runs have in common (bundles, declarations, policies) is kept once, by its identity.
+//! Credentials are taken out of each. What many runs have in common (bundles, declarations, policies) is kept once, by its identity.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ use alluvium_contracts::{
     ArtifactId, CacheArtifact, CanonicalError, Contract, DatasetSpec, DeltaWritePolicy, LedgerEvent,
     PlanBundleArtifact, RunId,
 };
+use alluvium_telemetry::Redactor;
 
 use crate::decide::{State, ViewDecision};
-use crate::manifest::kept;
 use crate::project::Project;
 use crate::report::OutputOutcome;
 use crate::semantics::semantic_validation;
@@ -41,7 +41,7 @@ impl Documents<'_> {
         let name = view.bundle.name();
         events.extend(explanation.clone().map(|explanation| self.event(name, explanation, ids)));
         for (source, spec) in view.bundle.reads().iter().filter_map(|table| self.project.source_of(table)) {
-            events.push(self.declared(source, &DatasetSpec::from(spec), ids));
+            events.push(self.event(source, DatasetSpec::from(spec), ids));
         }
         events.into_iter().flatten().collect()
     }
@@ -52,7 +52,7 @@ impl Documents<'_> {
         let name = &output.report.name;
         let mut events = vec![self.plan_bundle(view, ids)];
         if let Some(spec) = self.project.spec().outputs.get(name) {
-            events.push(self.declared::<DeltaWritePolicy>(name, &spec.write, ids));
+            events.push(self.event::<DeltaWritePolicy>(name, spec.write.clone(), ids));
             let validation = semantic_validation(name, &spec.write, &view.bundle, Some(self.run_id));
             events.extend(validation.map(|validation| self.event(name, validation, ids)));
         }
@@ -65,19 +65,27 @@ impl Documents<'_> {
         events.into_iter().flatten().collect()
     }
 
+    /// A bundle makes itself fit to be stored: commits name it by the identity that it has then.
     fn plan_bundle(&self, view: &ViewDecision, ids: &mut Ids) -> Option<LedgerEvent> {
-        self.event(view.bundle.name(), view.bundle.artifact(), ids)
+        self.row(view.bundle.name(), view.bundle.artifact(), ids)
     }
 
-    /// What a person declared, without credentials.
-    fn declared<T: Contract>(&self, name: &str, spec: &T, ids: &mut Ids) -> Option<LedgerEvent> {
-        match serde_json::from_value::<T>(kept(spec)) {
-            Ok(spec) => self.event(name, spec, ids),
+    /// The event of a document, without the credentials in it.
+    fn event<T: Contract>(&self, name: &str, document: T, ids: &mut Ids) -> Option<LedgerEvent> {
+        let mut kept = match serde_json::to_value(&document) {
+            Ok(document) => document,
+            Err(error) => return not_kept(&error),
+        };
+        if !Redactor::default().keep_document(&mut kept) {
+            return self.row(name, document, ids);
+        }
+        match serde_json::from_value::<T>(kept) {
+            Ok(document) => self.row(name, document, ids),
             Err(error) => not_kept(&error),
         }
     }
 
-    fn event<T: Contract>(&self, name: &str, document: T, ids: &mut Ids) -> Option<LedgerEvent> {
+    fn row<T: Contract>(&self, name: &str, document: T, ids: &mut Ids) -> Option<LedgerEvent> {
         let artifact: Result<CacheArtifact, CanonicalError> =
             CacheArtifact::of(self.run_id, self.unix_ms, name, document);
         match artifact {

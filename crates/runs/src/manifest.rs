@@ -35,8 +35,8 @@ impl Pipeline {
             let mut artifact = pin.artifact();
             let path = self.project.source_of(&artifact.name).map(|(_, source)| written(&source.path));
             artifact.path = path.map(|path| redactor.kept(&path).into_owned());
-            for value in artifact.options.values_mut() {
-                *value = redactor.kept(value).into_owned();
+            for (name, value) in &mut artifact.options {
+                *value = redactor.kept_option(name, value).into_owned();
             }
             artifact.cdf_range = artifact.cdf_range.map(|range| CdfRange {
                 consumer: decisions.sources.consumer_of(pin.name()).map(str::to_owned),
@@ -56,8 +56,10 @@ impl Pipeline {
         let mut resolved_sql: BTreeMap<String, String> = planned()
             .filter_map(|view| Some((view.bundle.name().to_owned(), queries.get(view.bundle.name())?.sql.clone())))
             .collect();
-        let mut redacted: Vec<String> =
-            resolved_specs.iter_mut().filter_map(|(name, spec)| strip(&redactor, spec).then(|| name.clone())).collect();
+        let mut redacted: Vec<String> = resolved_specs
+            .iter_mut()
+            .filter_map(|(name, spec)| redactor.keep_document(spec).then(|| name.clone()))
+            .collect();
         for (view, sql) in &mut resolved_sql {
             if let Cow::Owned(kept) = redactor.kept(sql) {
                 *sql = kept;
@@ -208,30 +210,6 @@ pub(crate) fn written(path: &SourcePath) -> String {
     }
 }
 
-/// A specification as it may be stored: without credentials.
-pub(crate) fn kept(spec: &impl Serialize) -> Value {
-    let mut value = declared(spec);
-    strip(&Redactor::default(), &mut value);
-    value
-}
-
 fn declared(spec: &impl Serialize) -> Value {
     serde_json::to_value(spec).unwrap_or_default()
-}
-
-/// Whether there were credentials to take out.
-fn strip(redactor: &Redactor, value: &mut Value) -> bool {
-    let all = |stripped: &mut dyn Iterator<Item = bool>| stripped.fold(false, |any, one| any | one);
-    match value {
-        Value::String(text) => match redactor.kept(text) {
-            Cow::Owned(kept) => {
-                *text = kept;
-                true
-            }
-            Cow::Borrowed(_) => false,
-        },
-        Value::Array(items) => all(&mut items.iter_mut().map(|item| strip(redactor, item))),
-        Value::Object(fields) => all(&mut fields.values_mut().map(|field| strip(redactor, field))),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 use alluvium_contracts::{ReplayResult, RunResult};
 use alluvium_runs::{RunName, RunOptions};
 
-use crate::lab::{Lab, run, try_run};
+use crate::lab::{Lab, answer, run, try_run};
 
 /// What must be found nowhere.
-const PLANTED: [&str; 7] = [
+const PLANTED: [&str; 11] = [
     "hunter2-userinfo",
     "hunter2-query",
     "hunter2-option",
@@ -16,6 +16,10 @@ const PLANTED: [&str; 7] = [
     "hunter2-projected",
     "hunter2-profile",
     "plain-as-a-value",
+    "plain-as-metadata",
+    "plain-as-a-default",
+    "plain-in-a-constraint",
+    "hunter2-in-a-constraint",
 ];
 
 /// Every file below `dir` that holds one of them, with which.
@@ -101,4 +105,76 @@ path = "out/good"
     leaks(&lab.path(".alluvium"), &mut found);
     leaks(&lab.path("out"), &mut found);
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// A name says that it is one: of an option, of metadata, of a default, of a constraint. What the tables themselves are made of stays.
+#[tokio::test]
+async fn what_only_a_name_calls_a_credential_is_in_no_document() {
+    let lab = Lab::new(
+        r##"
+[sources.events]
+format = "csv"
+path = "data/events.csv"
+schema = [{ name = "k", data_type = "Int64", metadata = { api_key = "plain-as-metadata" } }, { name = "s", data_type = "Utf8" }]
+
+[sources.filled]
+format = "csv"
+path = "data/events.csv"
+schema = [{ name = "k", data_type = "Int64" }, { name = "api_token", data_type = "Utf8" }]
+
+[sources.filled.evolution]
+strict = true
+allow_extra = ["s"]
+allow_missing = ["api_token"]
+defaults = { api_token = "plain-as-a-default" }
+
+[sources.counted]
+format = "csv"
+path = "data/tokens.csv"
+schema = [{ name = "token", data_type = "Int64" }]
+
+[views.good]
+sql = "select k, s from events"
+
+[views.full]
+sql = "select k from filled where api_token <> ''"
+
+[views.tokens]
+sql = "select token from counted"
+
+[outputs.good]
+view = "good"
+path = "out/good"
+
+[outputs.good.write.constraints]
+password = "s <> 'plain-in-a-constraint'"
+told = "s <> 'password=hunter2-in-a-constraint'"
+"##,
+    );
+    lab.write("data/events.csv", "k,s\n1,a\n2,b\n");
+    lab.write("data/tokens.csv", "token\n1\n2\n");
+    let document = lab.run().await;
+    assert_eq!(document.result, RunResult::Succeeded, "{document:#?}");
+    let pipeline = lab.open();
+    let documents = answer(&pipeline, "select artifact_kind, name, document from alluvium.cache_artifacts").await;
+    for kind in ["plan_bundle_artifact", "dataset_spec", "delta_write_policy", "write_report"] {
+        assert!(documents.contains(kind), "{kind} is kept: {documents}");
+    }
+    let manifests = answer(&pipeline, "select * from alluvium.run_manifests").await;
+    let shown = serde_json::to_string(&pipeline.run_record(&RunName::Latest).await.unwrap()).unwrap();
+    for (place, text) in [("documents", documents), ("manifests", manifests), ("runs show", shown)] {
+        for planted in PLANTED {
+            assert!(!text.contains(planted), "{planted} in {place}: {text}");
+        }
+    }
+    let mut found = Vec::new();
+    leaks(&lab.path(".alluvium/cache_ledgers"), &mut found);
+    leaks(&lab.path(".alluvium/kv"), &mut found);
+    assert!(found.is_empty(), "{found:#?}");
+    let (_stop, cancel) = tokio::sync::watch::channel(false);
+    let replayed = pipeline.replay(&RunName::Latest, None, cancel).await.unwrap();
+    assert_eq!(replayed.result, ReplayResult::Unreplayable, "{replayed:#?}");
+    let gone = |name: &str| replayed.inputs.iter().any(|input| input.name == name);
+    assert!(["source events", "source filled", "output good"].iter().all(|name| gone(name)), "{replayed:#?}");
+    assert!(!gone("source counted"), "a column may be called as it likes: {replayed:#?}");
 }
