@@ -5,7 +5,9 @@ use std::sync::Arc;
 use alluvium_plans::PublishedSchema;
 use alluvium_profile::Session;
 use alluvium_telemetry::carry;
-use datafusion::common::Result;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
@@ -32,14 +34,10 @@ pub(crate) async fn in_memory(
     let running = streams(session, plan, schema)
         .await?
         .into_iter()
-        .map(|stream| datafusion::common::runtime::SpawnedTask::spawn(carry(stream.try_collect::<Vec<_>>())));
+        .map(|stream| SpawnedTask::spawn(carry(stream.try_collect::<Vec<_>>())));
     let mut partitions = Vec::new();
     for task in running.collect::<Vec<_>>() {
-        let batches = task
-            .join()
-            .await
-            .map_err(|error| datafusion::common::DataFusionError::ExecutionJoin(Box::new(error)))??;
-        partitions.push(batches);
+        partitions.push(joined(task).await?);
     }
     let rows = partitions.iter().flatten().map(|batch| batch.num_rows() as u64).sum();
     Ok((MemTable::try_new(Arc::clone(schema.arrow()), partitions)?, rows))
@@ -48,7 +46,13 @@ pub(crate) async fn in_memory(
 /// Executes a plan for its errors and its number of rows alone.
 pub(crate) async fn count(session: &Session, plan: &LogicalPlan, schema: &PublishedSchema) -> Result<u64> {
     let stream = session.execute_merged(published(session, plan, schema).await?)?;
-    stream.try_fold(0, async |rows, batch| Ok(rows + batch.num_rows() as u64)).await
+    let count = async |rows, batch: RecordBatch| Ok(rows + batch.num_rows() as u64);
+    // In a task, as all queries are: whoever waits for it can still be told to stop where it does not yield.
+    joined(SpawnedTask::spawn(carry(stream.try_fold(0, count)))).await
+}
+
+async fn joined<T: 'static>(task: SpawnedTask<Result<T>>) -> Result<T> {
+    task.join().await.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?
 }
 
 async fn published(session: &Session, plan: &LogicalPlan, schema: &PublishedSchema) -> Result<Arc<dyn ExecutionPlan>> {

@@ -1,7 +1,8 @@
 //! Carrying decisions out: independent views at once, each after what it reads, each output after its view.
 //!
 //! *Invariant:* what became of a view or output is recorded before anything else of the run is done with it: a step is a task of
-//! its own, and a run that is interrupted drops only tasks that have not begun to publish: what is committed is on record.
+//! its own, and a run that is interrupted drops only tasks that have not begun to publish: what is committed is on record. Where queries
+//! that do not yield keep a publication from ending, it is left behind, and the run with it, as if it had been killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -17,6 +18,7 @@ use fail::fail_point;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 
+use crate::aside::within_patience;
 use crate::decide::{Decisions, State};
 use crate::documents::{Documents, plan_bundle_of};
 use crate::hooks::RunHooks;
@@ -136,8 +138,19 @@ pub(crate) enum Ended {
     SourcesChanged,
     /// The caller asked to stop: what has no outcome was not tried.
     Interrupted,
+    /// The caller asked to stop, and a publication was left behind: its commit may land, and is on no record.
+    LeftBehind,
     /// A hook refused the run before anything was tried.
     Refused,
+}
+
+/// What became of a task.
+enum Performed {
+    Done(Done),
+    /// It was dropped before it began to publish.
+    GaveWay,
+    /// It was dropped while it published.
+    LeftBehind,
 }
 
 impl Attempt<'_> {
@@ -149,6 +162,7 @@ impl Attempt<'_> {
         let mut pending = self.settle(outcomes)?;
         let mut unresolved: BTreeSet<String> = BTreeSet::new();
         let mut stopped_by: Option<String> = None;
+        let mut left_behind = false;
         let limit = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let mut running = FuturesUnordered::new();
         loop {
@@ -161,8 +175,15 @@ impl Attempt<'_> {
                 }
             }
             let Some(done) = running.next().await else { break };
-            // What gave way was not tried.
-            let Some(done) = done else { continue };
+            let done = match done {
+                Performed::Done(done) => done,
+                // It was not tried.
+                Performed::GaveWay => continue,
+                Performed::LeftBehind => {
+                    left_behind = true;
+                    continue;
+                }
+            };
             let mut events = self.decisions.sources.events(outcomes);
             let mut next = Vec::new();
             match done {
@@ -199,7 +220,7 @@ impl Attempt<'_> {
         drop(running);
         if *cancel.borrow() {
             self.record_published(outcomes).await?;
-            return Ok(Ended::Interrupted);
+            return Ok(if left_behind { Ended::LeftBehind } else { Ended::Interrupted });
         }
         if !unresolved.is_empty() {
             return Ok(Ended::SourcesChanged);
@@ -209,8 +230,8 @@ impl Attempt<'_> {
     }
 
     /// Performs a task, unless the caller asks to stop before it publishes: then it is dropped, and nobody was told of it. What has
-    /// begun to publish ends, however long that takes, because a commit that is nowhere on record has no run.
-    async fn perform_unless(&self, mut cancel: watch::Receiver<bool>, task: Task) -> Option<Done> {
+    /// begun to publish ends, if it can within seconds, because a commit that is nowhere on record has no run.
+    async fn perform_unless(&self, mut cancel: watch::Receiver<bool>, task: Task) -> Performed {
         let (published, sources): (_, Vec<_>) = match &task {
             Task::View(name) => {
                 let sources = self.decisions.live_sources_of(name);
@@ -223,17 +244,24 @@ impl Attempt<'_> {
         let mut work = pin!(self.perform(task));
         tokio::select! {
             biased;
-            done = &mut work => return Some(done),
+            done = &mut work => return Performed::Done(done),
             () = cancelled(&mut cancel) => {}
         }
-        tokio::select! {
-            biased;
-            done = &mut work => return Some(done),
-            () = self.publishing.are_filled(&sources) => {}
-        }
-        match published {
-            Some((scope, name)) if self.publishing.has_begun(scope, &name) => Some(work.await),
-            _ => None,
+        let rest = async {
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                () = self.publishing.are_filled(&sources) => {}
+            }
+            match published {
+                Some((scope, name)) if self.publishing.has_begun(scope, &name) => Some(work.await),
+                _ => None,
+            }
+        };
+        match within_patience(rest).await {
+            Some(Some(done)) => Performed::Done(done),
+            Some(None) => Performed::GaveWay,
+            None => Performed::LeftBehind,
         }
     }
 

@@ -14,6 +14,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod aside;
 mod bundles;
 mod caches;
 mod decide;

@@ -9,6 +9,7 @@ use alluvium_ledgers::CursorMove;
 use alluvium_telemetry::{Redactor, RunContext, RunSpan, TraceContext};
 use tokio::sync::watch;
 
+use crate::aside::{aside, within_patience};
 use crate::decide::Decisions;
 use crate::error::{RunError, chain};
 use crate::execute::{Attempt, Ended, Outcomes, Publishing, cancelled};
@@ -42,6 +43,8 @@ impl Pipeline {
     ///
     /// A view or output that fails is a result in the document, not an error. When `cancel` turns true, the run stops
     /// what it is doing, publishes nothing more, and ends as interrupted. What it was about to commit by then, it commits and records.
+    /// It ends so within seconds though a query does not yield: that is left to the runtime, which should be shut down in the
+    /// background then. Where such queries keep a commit from ending for 5 s, the run is left as one that was killed.
     ///
     /// # Errors
     /// [`RunError`] when the pipeline is wrong, its sources cannot be pinned, or the ledgers cannot be written; nothing
@@ -146,14 +149,23 @@ impl Pipeline {
         manifest.result = summary.result;
         manifest.finished_unix_ms = summary.finished_unix_ms;
         last.push(LedgerEvent::RunManifests(Box::new(manifest)));
-        if self.sessions.profile().metadata_snapshots() == MetadataSnapshots::OnRunEnd {
+        let is_stopped = matches!(ended, Ended::Interrupted | Ended::LeftBehind);
+        // They are written on the caller's runtime, which queries that were dropped may still hold.
+        if !is_stopped && self.sessions.profile().metadata_snapshots() == MetadataSnapshots::OnRunEnd {
             let taken = self.cache.snapshot_engine_caches(&decisions.session, run_id).await;
             last.extend(taken.into_iter().map(LedgerEvent::CacheSnapshots));
         }
         last.extend(self.other_operations(&hooks.context));
         let moves = decisions.sources.cursor_moves(run_id, summary.finished_unix_ms);
-        let lost = self.ledgers.end_run_with(guard, &summary, &last, &moves)?;
-        let mut document = self.drain_if_due(document).await?;
+        let lost = match ended {
+            // The next run closes it as killed, and finds by its commits what it published.
+            Ended::LeftBehind => {
+                drop(guard);
+                Vec::new()
+            }
+            _ => self.ledgers.end_run_with(guard, &summary, &last, &moves)?,
+        };
+        let mut document = self.drain_if_due(document, is_stopped).await?;
         // Snapshots were taken after the others had been.
         document.notices.extend(self.take_notices());
         document.notices.extend(lost.into_iter().map(|CursorMove { to, .. }| {
@@ -165,7 +177,13 @@ impl Pipeline {
         self.tell_end(&summary);
         if !hooks.is_empty() {
             document.notices.extend(hooks.take_notices());
-            hooks.after_run(&decisions.document(), &document).await;
+            let plan = decisions.document();
+            let told = hooks.after_run(&plan, &document);
+            if is_stopped {
+                let _ = within_patience(told).await;
+            } else {
+                told.await;
+            }
             document.notices.extend(hooks.take_notices());
         }
         Ok((document, error_type))
@@ -237,7 +255,8 @@ impl Pipeline {
             run_id,
             result: match ended {
                 Ended::Refused => RunResult::Failed,
-                _ => result_of(&views, &outputs, ended == Ended::Interrupted),
+                Ended::Interrupted | Ended::LeftBehind => result_of(&views, &outputs, true),
+                Ended::Complete | Ended::SourcesChanged => result_of(&views, &outputs, false),
             },
             duration_ms,
             // Not `sum`, which gives -0.0 for no hits.
@@ -249,20 +268,26 @@ impl Pipeline {
     }
 
     /// Moves the outbox into the ledgers when the run wrote something, or when much has gathered.
-    async fn drain_if_due(&self, mut document: RunDocument) -> Result<RunDocument, RunError> {
+    async fn drain_if_due(&self, mut document: RunDocument, is_stopped: bool) -> Result<RunDocument, RunError> {
         let wrote = document.views.iter().any(|view| view.result != ViewResult::Hit)
             || document.outputs.iter().any(|output| output.result != OutputResult::Hit);
         if wrote || self.ledgers.pending()? > OUTBOX_PATIENCE {
             // What cannot be drained now stays in the outbox; the run's own work is done and stands.
-            match self.ledgers.drain().await {
+            let ledgers = self.ledgers.clone();
+            let drained = if is_stopped {
+                // Others wait for the lock of a drain, so it must not begin where it may not go on.
+                aside(async move { ledgers.drain().await }).await.map_err(|error| chain(&error))
+            } else {
+                Ok(ledgers.drain().await)
+            };
+            match drained.and_then(|drained| drained.map_err(|error| chain(&error))) {
                 Ok(report) => {
                     document.notices.extend(report.notices);
                     self.tell_maintenance(Some(document.run_id), report.maintenance);
                 }
-                Err(error) => document.notices.push(format!(
-                    "the ledgers could not be written, their rows wait in the outbox: {}",
-                    chain(&error)
-                )),
+                Err(why) => document
+                    .notices
+                    .push(format!("the ledgers could not be written, their rows wait in the outbox: {why}")),
             }
         }
         Ok(document)

@@ -261,6 +261,47 @@ async fn after_a_run_that_was_interrupted_anywhere() {
     }
 }
 
+/// A commit that cannot end keeps no run from ending that was asked to: the run is left as a killed one, and its commits are looked for.
+#[test]
+fn after_a_run_that_was_interrupted_while_its_commit_was_held_up() {
+    const THREADS: usize = 4;
+    let lab = lab();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(THREADS)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (stop, cancel) = tokio::sync::watch::channel(false);
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Arc::new(std::sync::Mutex::new(held));
+    let hold = move || {
+        stop.send_replace(true);
+        // Every thread on which files are written.
+        for _ in 0..THREADS {
+            let held = std::sync::Arc::clone(&held);
+            tokio::task::spawn_blocking(move || held.lock().unwrap().recv());
+        }
+    };
+    fail::cfg_callback("view.commit.before", hold).unwrap();
+    let document = {
+        let _inside = runtime.enter();
+        runtime.block_on(lab.open().run(RunOptions::default(), &alluvium_runs::Silent, cancel)).unwrap()
+    };
+    fail::remove("view.commit.before");
+    assert_eq!(document.result, RunResult::Interrupted);
+    runtime.shutdown_background();
+    drop(release);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _inside = runtime.enter();
+    runtime.block_on(async {
+        assert_eq!(run(&lab.open()).await.result, RunResult::Succeeded);
+        let query = "select count(*) as n from alluvium.cache_runs where result = 'killed'";
+        assert_eq!(number(&lab, query).await, 1, "what it committed is found by its commits");
+        agree(&lab, "held up").await;
+    });
+}
+
 /// A kept source, too: between its commit and its publication nobody else knows of it.
 #[tokio::test]
 async fn after_a_run_that_was_interrupted_while_a_source_was_kept() {

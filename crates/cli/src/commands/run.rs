@@ -39,6 +39,8 @@ pub fn run(args: &RunArgs, telemetry: &Telemetry, terminal: &Terminal) -> Result
         let pipeline = open_with(&args.project, args.dir.as_deref(), opening)?;
         runtime.block_on(pipeline.run(options, show.observer(), stop.token()))
     };
+    // Before anything can fail: a query that does not yield may still hold a worker, and nothing waits for it.
+    runtime.shutdown_background();
     show.end();
     let document = document.map_err(Failure::from)?;
     let exit = Exit::of_run(&document, stop.signal());
@@ -48,6 +50,5 @@ pub fn run(args: &RunArgs, telemetry: &Telemetry, terminal: &Terminal) -> Result
         }
         DocumentFormat::Json => output::print_document(document)?,
     }
-    runtime.shutdown_background();
     Ok(exit)
 }

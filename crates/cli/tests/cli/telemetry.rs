@@ -83,6 +83,58 @@ fn a_run_that_is_stopped_sends_what_it_has_before_it_ends() {
     assert!(sent.contains("interrupted") && sent.contains("cache_run_summary"), "{sent}");
 }
 
+/// The time that a process has computed, in hundredths of a second.
+fn computed(process: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // Its name, in parentheses, may hold blanks.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+/// A join that gives no batch for minutes holds its workers: who asks its run to stop does not wait for it.
+#[test]
+fn a_run_whose_query_does_not_yield_is_stopped_and_on_record_within_seconds() {
+    let (url, requests) = collector();
+    let dir = tempfile::tempdir().unwrap();
+    let sql = "select count(*) as n from generate_series(1, 100000) as a, generate_series(1, 10000000) as b \
+               where a.value * b.value % 7 = 3";
+    for (name, cache) in [("written", "delta_staging"), ("counted", "none")] {
+        let project = dir.path().join(name);
+        fs::create_dir(&project).unwrap();
+        fs::write(project.join("alluvium.toml"), format!("[views.v]\nsql = \"{sql}\"\ncache = \"{cache}\"\n")).unwrap();
+        let mut child = alluvium()
+            .args(["run", project.to_str().unwrap(), "--otlp", &url])
+            .env("NO_PROXY", "127.0.0.1")
+            .env("ALLUVIUM_OTLP_FLUSH_MS", "20000")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = BufReader::new(child.stderr.take().unwrap());
+        told.read_line(&mut String::new()).unwrap();
+        // Planning is done by then; three seconds more are the join's.
+        let begun = computed(child.id());
+        while computed(child.id()) < begun + 300 {
+            assert_eq!(child.try_wait().unwrap(), None, "it is not done");
+            std::thread::yield_now();
+        }
+        let asked = std::time::Instant::now();
+        send("-TERM", &child);
+        assert_eq!(child.wait().unwrap().code(), Some(143), "{name}");
+        // It takes less than a second; a busy machine has its time.
+        assert!(asked.elapsed().as_secs() < 20, "{name}: {:?}", asked.elapsed());
+        let sent = sent(&requests);
+        assert!(sent.contains("interrupted") && sent.contains("cache_run_summary"), "{name}: {sent}");
+        requests.lock().unwrap().clear();
+        // Not by the one who asks, who would drain the outbox.
+        let ledger = project.join(".alluvium/cache_ledgers/datafusion_cache_run_summary_v1/_delta_log");
+        assert!(ledger.is_dir(), "{name}: its ledgers are written");
+        let question = "select result from alluvium.cache_runs";
+        let (answer, _) = ends(0, &["sql", "-C", project.to_str().unwrap(), question, "--format", "csv"]);
+        assert_eq!(answer, "result\ninterrupted\n", "{name}");
+    }
+}
+
 #[test]
 fn the_standard_variables_say_who_sends_and_that_nobody_does() {
     let (url, requests) = collector();
