@@ -4,7 +4,7 @@
 
 ALLUVIUM is a binary with the features otlp-http and otlp-grpc, PROJECT a pipeline folder that may be written to. Once a
 protocol, the project is run twice, writing and hitting, against a collector that takes everything; then against
-collectors that are stopped, hang and refuse. Prints each check; exits 1 if one fails, after all have run.
+collectors that are stopped, hang and refuse; and three times at once. Prints each check; exits 1 if one fails, after all have run.
 """
 
 import json
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 from checks import Checks
 from otlp import (
@@ -88,16 +89,8 @@ def everything_arrives(checks, project, protocol, collector_of):
         checks.that(about + "results", {view["result"] for view in document["views"]}, {expected})
 
         spans = [(span.name, attributes(span.attributes), span) for span in received.spans()]
-        cache_spans = Counter(
-            (pairs["cache.scope"], pairs["cache.operation"], pairs["cache.result"])
-            for name, pairs, _ in spans
-            if name.startswith("cache.")
-        )
-        points = Counter()
-        for point in received.points("alluvium.cache.operations"):
-            pairs = attributes(point.attributes)
-            points[(pairs["cache.scope"], pairs["cache.operation"], pairs["cache.result"])] += point.as_int
-        checks.that(about + "counted operations are the spans", points, cache_spans)
+        points = counted(received)
+        checks.that(about + "counted operations are the spans", points, operations_of_spans(received))
 
         rows = project.sql(f"select * from alluvium.cache_inventory where run_id = '{run_id}'")
         operation = ("write", "ok") if expected == "write" else ("read", "hit")
@@ -130,6 +123,37 @@ def everything_arrives(checks, project, protocol, collector_of):
         checks.holds(about + "diagnostics", told <= names, f"arrived {names}")
         checks.that(about + "logs belong to the trace", {r.trace_id.hex() for r in records}, {root.trace_id.hex()})
         checks.that(about + "resource", {r.get("service.name") for r in received.resources()}, {"alluvium"})
+
+
+def counted(received):
+    """The operations that the metrics count, by scope, operation and result."""
+    points = Counter()
+    for point in received.points("alluvium.cache.operations"):
+        pairs = attributes(point.attributes)
+        points[(pairs["cache.scope"], pairs["cache.operation"], pairs["cache.result"])] += point.as_int
+    return points
+
+
+def operations_of_spans(received):
+    """The same of the spans; one that does not say how it ended has no result."""
+    spans = [attributes(span.attributes) for span in received.spans() if span.name.startswith("cache.")]
+    return Counter((pairs["cache.scope"], pairs["cache.operation"], pairs.get("cache.result")) for pairs in spans)
+
+
+def races_agree(checks, project):
+    """Processes that compute the same at once write it once, and each one's spans are what it counts."""
+    project.forget()
+    received = [Received() for _ in range(3)]
+    collectors = [HttpCollector(of_one) for of_one in received]
+    with ThreadPoolExecutor(len(collectors)) as threads:
+        runs = [threads.submit(project.run, collector.endpoint, flush_ms=20_000) for collector in collectors]
+        documents = [run.result()[0] for run in runs]
+    for collector in collectors:
+        collector.stop()
+    for number, of_one in enumerate(received, 1):
+        checks.that(f"race: {number}: counted operations are the spans", counted(of_one), operations_of_spans(of_one))
+    writes = sum(counted(of_one)[("view", "write", "ok")] for of_one in received)
+    checks.that("race: each view is written once", writes, len(documents[0]["views"]))
 
 
 def rejections_are_told(checks, project, protocol, collector_of):
@@ -176,6 +200,7 @@ def main():
     checks = Checks()
     everything_arrives(checks, project, "http/protobuf", HttpCollector)
     everything_arrives(checks, project, "grpc", GrpcCollector)
+    races_agree(checks, project)
     rejections_are_told(checks, project, "http/protobuf", lambda received: HttpCollector(received, rejects=3))
     rejections_are_told(checks, project, "grpc", lambda received: GrpcCollector(received, rejects=3))
     common = {"stopped": StoppedCollector, "hung": HungCollector}

@@ -239,13 +239,14 @@ impl DeltaCache {
         size_bytes: Option<u64>,
         remove: impl FnOnce() -> Result<bool, CacheError>,
     ) -> Result<(), CacheError> {
-        let evicting = self.begin(CacheOperation::Evict, subject);
-        match evicting.span().in_scope(remove) {
-            Ok(true) => drop(evicting.ok(size_bytes)),
+        let watch = self.seam.stopwatch();
+        let evicting = || self.begin(CacheOperation::Evict, subject).since(watch);
+        match remove() {
+            Ok(true) => drop(evicting().ok(size_bytes)),
             // Another process was quicker.
-            Ok(false) => evicting.discard(),
+            Ok(false) => {}
             Err(error) => {
-                evicting.error(error.kind());
+                evicting().error(error.kind());
                 return Err(error);
             }
         }

@@ -4,6 +4,8 @@
 //! files that it names are there. It is replaced by compare-and-swap on the version that was seen; whoever loses the
 //! race looks again before it tries again.
 
+mod turn;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +34,8 @@ use crate::materialize;
 use crate::operation::{Subject, traceparent};
 use crate::rows_digest::digested;
 use crate::write::stamped;
+
+use turn::{Leased, Sight};
 
 /// How often a publication is tried against others that commit at the same time.
 const ATTEMPTS: u32 = 5;
@@ -162,13 +166,6 @@ enum Found {
     Foreign { version: u64 },
 }
 
-/// What became of a publication.
-enum UnderLease {
-    Written(Version),
-    /// Its table held the view by then.
-    Found(Published),
-}
-
 impl Published {
     /// Whether the call that returned this committed it.
     #[must_use]
@@ -236,16 +233,26 @@ impl DeltaCache {
         request: PublishRequest<'_>,
         before_publish: BeforePublish<'_>,
     ) -> Result<Published, CacheError> {
-        let writing = self.begin(CacheOperation::Write, &request.target.subject(request.bundle));
-        let published = self.publish_under_lease(session, request, before_publish);
+        let subject = request.target.subject(request.bundle);
+        let watch = self.seam.stopwatch();
+        let turn = self.output_turn(&request).await.inspect_err(|error| {
+            self.begin(CacheOperation::Write, &subject).since(watch).error(error.kind());
+        });
+        // Waiting for the lease is no part of a write: whoever held it may have published, and then there is none.
+        let (leased, head) = match turn? {
+            (leased, Sight::Stale(head)) => (leased, head),
+            (_, Sight::Held(published)) => return Ok(published),
+        };
+        let writing = self.begin(CacheOperation::Write, &subject);
+        let published = self.publish_under_lease(session, request, leased, head, before_publish);
         match published.instrument(writing.span().clone()).await {
-            Ok(UnderLease::Written(version)) => {
+            Ok(Ok(version)) => {
                 let bytes = version.size_bytes();
                 Ok(version.published(writing.ok(Some(bytes))))
             }
-            Ok(UnderLease::Found(published)) => {
-                // Nothing was written: it was a lookup, which has been counted.
-                writing.discard();
+            // Another root's commit of the same came first: what was written is lost.
+            Ok(Err(published)) => {
+                writing.error("contended");
                 Ok(published)
             }
             Err(error) => {
@@ -313,37 +320,18 @@ impl DeltaCache {
         }
     }
 
+    /// The version that was written; or what holds the view by now, where somebody else's commit came first.
     async fn publish_under_lease(
         &self,
         session: &Session,
         request: PublishRequest<'_>,
+        Leased { lease, policy, replaced }: Leased,
+        mut head: Option<u64>,
         before_publish: BeforePublish<'_>,
-    ) -> Result<UnderLease, CacheError> {
-        let PublishRequest { target, bundle, source, readers, run_id, fresh } = request;
+    ) -> Result<Result<Version, Published>, CacheError> {
+        let PublishRequest { target, bundle, source, run_id, .. } = request;
         let schema = Arc::clone(bundle.published().arrow());
-        let policy = self.resolve(target, bundle, &readers)?;
-        // A fresh publication replaces what was there when it was asked for, and takes what is newer than that.
-        let replaced = if fresh { self.head_version(target)? } else { None };
-        let resource = resource(target);
-        let lease = self.lease(&resource, &target.subject(bundle)).await?;
         for _ in 0..ATTEMPTS {
-            let watch = self.seam.stopwatch();
-            let head = match self.look(target, bundle).await? {
-                Found::Current(version) if Some(version.version) == replaced => replaced,
-                // The same lookup again counts only where it has another answer.
-                Found::Current(version) => {
-                    let reading = self.begin(CacheOperation::Read, &target.subject(bundle)).since(watch);
-                    return Ok(UnderLease::Found(version.published(reading.hit(None))));
-                }
-                Found::Foreign { version } => {
-                    return Err(CacheError::ForeignCommit {
-                        output: target.name.clone(),
-                        path: target.path.clone(),
-                        version,
-                    });
-                }
-                Found::Stale { head, .. } => head,
-            };
             let watch = self.seam.stopwatch();
             let streams = match &source {
                 Some(source) => scan(session, source.as_ref(), bundle.name()).await?,
@@ -388,7 +376,13 @@ impl DeltaCache {
             fail_point!("output.commit.after");
             let committed = match outcome {
                 CommitOutcome::Committed(committed) => committed,
-                CommitOutcome::Conflict { .. } => continue,
+                CommitOutcome::Conflict { .. } => match self.sight(target, bundle, replaced).await? {
+                    Sight::Stale(newer) => {
+                        head = newer;
+                        continue;
+                    }
+                    Sight::Held(published) => return Ok(Err(published)),
+                },
             };
             let files = stamped(&target.path, &committed.files)?;
             let row = OutputRow {
@@ -398,12 +392,12 @@ impl DeltaCache {
                 files: files.clone(),
             };
             // The table is the truth; a lease that was taken over meanwhile only loses this record of it.
-            let _ = self.index.publish_output(&row_key(target), &resource, lease.token, &row)?;
+            let _ = self.index.publish_output(&row_key(target), &resource(target), lease.token, &row)?;
             fail_point!("output.published");
             // Others need not wait until it is read back.
             drop(lease);
             let report = self.report(target, run_id, &policy, (head, &committed), compute_ms).await;
-            return Ok(UnderLease::Written(Version {
+            return Ok(Ok(Version {
                 version: committed.version,
                 row_count: Some(row_count),
                 compute_ms: Some(compute_ms),

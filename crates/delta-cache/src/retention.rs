@@ -22,7 +22,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alluvium_contracts::{CacheOperation, CachePolicy, CacheRemoval, EntryId, RemovalResult, RemovedEntry, RunId};
+use alluvium_contracts::{CachePolicy, CacheRemoval, EntryId, RemovalResult, RemovedEntry, RunId};
 use fail::fail_point;
 
 use crate::cache::DeltaCache;
@@ -205,18 +205,13 @@ impl DeltaCache {
             name: &condemned.view,
             cache_key: Some(condemned.key),
         };
-        let evicting = self.begin(CacheOperation::Evict, &subject);
         let dir = self.root.path().join(&condemned.dir);
-        match std::fs::remove_dir_all(&dir) {
-            Ok(()) => drop(evicting.ok(Some(condemned.size_bytes))),
+        self.evicting(&subject, Some(condemned.size_bytes), || match std::fs::remove_dir_all(&dir) {
+            Ok(()) => Ok(true),
             // Its writer dropped it, or another collector was quicker.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => evicting.discard(),
-            Err(source) => {
-                let error = CacheError::io("delete the condemned entry", &dir)(source);
-                evicting.error(error.kind());
-                return Err(error);
-            }
-        }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(CacheError::io("delete the condemned entry", &dir)(source)),
+        })?;
         // The key's own directory goes with its last entry; a writer who is about to use it holds the lease.
         if let Some(parent) = dir.parent()
             && let Some(_keeping_out) = Lease::keep_out(&self.leases(), condemned.key.as_bytes())?

@@ -52,25 +52,17 @@ impl DeltaCache {
         streams: impl Future<Output = Result<Vec<SendableRecordBatchStream>, CacheError>>,
         before_publish: BeforePublish<'_>,
     ) -> Result<Written, CacheError> {
-        let writing = self.begin(CacheOperation::Write, &content.staged());
-        let written = async {
-            match self.turn(content, demand.fresh).await? {
-                Turn::Ours(leased) => {
-                    let entry = self.publish_content(content, demand, leased, streams, before_publish).await?;
-                    Ok::<_, CacheError>((entry, None))
-                }
-                Turn::Found(entry, outcome) => Ok((entry, Some(outcome))),
-            }
+        // Waiting for the lease is no part of a write: whoever held it may have published, and then there is none.
+        let leased = match self.turn(content, demand.fresh).await? {
+            Turn::Ours(leased) => leased,
+            Turn::Found(entry, outcome) => return Ok(Written::Shared(entry, outcome)),
         };
+        let writing = self.begin(CacheOperation::Write, &content.staged());
+        let written = self.publish_content(content, demand, leased, streams, before_publish);
         match written.instrument(writing.span().clone()).await {
-            Ok((entry, None)) => {
+            Ok(entry) => {
                 let bytes = entry.size_bytes();
                 Ok(Written::Computed(entry, writing.ok(Some(bytes))))
-            }
-            Ok((entry, Some(outcome))) => {
-                // Nothing was written: it was a lookup, which has been counted.
-                writing.discard();
-                Ok(Written::Shared(entry, outcome))
             }
             Err(error) => {
                 writing.error(error.kind());
@@ -79,8 +71,15 @@ impl DeltaCache {
         }
     }
 
-    /// Takes the lease on the key, and looks again: whoever held it may have published.
+    /// Takes the lease on the key, and looks again: whoever held it may have published. Failing is the write's failure.
     pub(crate) async fn turn(&self, content: &Content<'_>, fresh: bool) -> Result<Turn, CacheError> {
+        let watch = self.seam.stopwatch();
+        self.try_turn(content, fresh).await.inspect_err(|error| {
+            self.begin(CacheOperation::Write, &content.staged()).since(watch).error(error.kind());
+        })
+    }
+
+    async fn try_turn(&self, content: &Content<'_>, fresh: bool) -> Result<Turn, CacheError> {
         let Content { scope, key, .. } = *content;
         let seen_before = self.held(scope, key)?;
         let lease = self.lease(key.as_bytes(), &content.staged()).await?;

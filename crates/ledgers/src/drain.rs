@@ -156,7 +156,7 @@ async fn drain_one(
         });
         let files = committed.iter().flatten().flat_map(|committed| &committed.files);
         let bytes = files.map(|file| file.size_bytes).sum();
-        operation::end(writing, committed.as_ref().map(Option::is_some), Some(bytes));
+        operation::end(writing, &committed, Some(bytes));
         let committed = committed?;
         fail::fail_point!("ledger.drain.after_commit");
         if let Some(committed) = committed {

@@ -30,7 +30,7 @@ impl DrainLock {
         }
         let waiting = meter.begin(CacheOperation::LeaseWait, "ledgers");
         let locked = Self::wait(file, path, bound, &meter.seam).await;
-        operation::end(waiting, locked.as_ref().map(|_| true), None);
+        operation::end(waiting, &locked, None);
         locked
     }
 

@@ -30,18 +30,19 @@ impl Meter {
         name: &str,
         work: impl FnOnce() -> Result<Option<T>, LedgerError>,
     ) -> Result<Option<T>, LedgerError> {
-        let measured = self.begin(operation, name);
-        let done = measured.span().in_scope(work);
-        end(measured, done.as_ref().map(Option::is_some), None);
+        let watch = self.seam.stopwatch();
+        let done = work();
+        if !matches!(done, Ok(None)) {
+            end(self.begin(operation, name).since(watch), &done, None);
+        }
         done
     }
 }
 
-/// Ends an operation by whether it did anything; one that did nothing is none.
-pub(crate) fn end(measured: CacheSpan, done: Result<bool, &LedgerError>, bytes: Option<u64>) {
+/// Ends an operation by whether it went well.
+pub(crate) fn end<T>(measured: CacheSpan, done: &Result<T, LedgerError>, bytes: Option<u64>) {
     match done {
-        Ok(true) => drop(measured.ok(bytes)),
-        Ok(false) => measured.discard(),
+        Ok(_) => drop(measured.ok(bytes)),
         Err(_) => drop(measured.error(ERROR)),
     }
 }

@@ -76,8 +76,8 @@ impl CacheSpan {
         Self { span, watch: seam.stopwatch(), metrics: metrics.clone(), outcome, ended: false }
     }
 
-    /// Measures from when `watch` was started, for work that turns out to be an operation when it is done. The span itself
-    /// begins now.
+    /// Measures from when `watch` was started, for work that turns out to be an operation when it is done: one that has begun counts,
+    /// whatever becomes of it. The span itself begins now.
     pub fn since(mut self, watch: Stopwatch) -> Self {
         self.watch = watch;
         self
@@ -107,12 +107,6 @@ impl CacheSpan {
     /// It failed, with an error of class `kind`: a word of [`vocabulary::ERROR_TYPES`]; any other leaves as `_OTHER`.
     pub fn error(self, kind: &str) -> CacheOutcome {
         self.finish(LookupResult::Error, None, Some(kind))
-    }
-
-    /// It turned out to be no operation, such as a lease that nobody else held: it is neither counted nor logged, and its
-    /// span has no result.
-    pub fn discard(mut self) {
-        self.ended = true;
     }
 
     fn finish(mut self, result: LookupResult, bytes: Option<u64>, kind: Option<&str>) -> CacheOutcome {

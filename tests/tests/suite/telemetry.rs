@@ -1,5 +1,6 @@
 //! The signals of whole runs: their contract as snapshots, their agreement with the ledgers, and what they must not say.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alluvium_contracts::{
@@ -8,13 +9,14 @@ use alluvium_contracts::{
 };
 use alluvium_ledgers::{Ledger, LedgerError, Ledgers};
 use alluvium_profile::{CacheRoot, KvKind};
-use alluvium_runs::{OpenOptions, Pipeline, RunOptions, Silent};
+use alluvium_runs::{Observer, OpenOptions, Pipeline, Progress, RunOptions, Silent};
 use alluvium_telemetry::TraceContext;
 use alluvium_telemetry::vocabulary::{DIAGNOSTICS, OPERATOR_SPAN, SPANS};
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::Int64Type;
 use opentelemetry_sdk::trace::SpanData;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::lab::{Lab, batches, later, results, try_run};
 use crate::signals::Signals;
@@ -194,9 +196,70 @@ async fn totals_agree(lab: &Lab, signals: &Signals, document: &RunDocument, expe
 
     // And each signal agrees with the others, operation by operation.
     let spans = signals.spans();
-    let ended = spans.iter().filter(|span| span.attributes.iter().any(|pair| pair.key.as_str() == "cache.result"));
-    let ended = ended.count() as u64;
+    let ended = cache_spans(&spans).count() as u64;
     assert_eq!((operations(&[]), signals.total("alluvium.cache.operation.duration", &[])), (ended, ended));
+}
+
+/// The spans of operations, whether they say how they ended or not.
+fn cache_spans(spans: &[SpanData]) -> impl Iterator<Item = &SpanData> {
+    spans.iter().filter(|span| span.name.starts_with("cache."))
+}
+
+/// Tells when a view was begun as often as it should be.
+struct Begun {
+    view: &'static str,
+    left: AtomicUsize,
+    all: Notify,
+}
+
+impl Observer for Begun {
+    fn notify(&self, progress: &Progress) {
+        if matches!(progress, Progress::ViewStarted { name } if name == self.view)
+            && self.left.fetch_sub(1, Ordering::SeqCst) == 1
+        {
+            self.all.notify_one();
+        }
+    }
+}
+
+/// Runs that are at the same view: one of them computes it, and the other waits, finds it, and has written nothing.
+#[tokio::test]
+async fn who_waits_for_an_entry_and_finds_it_has_no_span_of_a_write() {
+    let lab = lab_of(SOUND);
+    let key = lab.keys().await["clean"].unwrap();
+    let digits: String = key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::create_dir_all(lab.path(".alluvium/leases")).unwrap();
+    let lease = std::fs::File::create(lab.path(&format!(".alluvium/leases/{digits}.lock"))).unwrap();
+    lease.lock().unwrap();
+    let signals = Signals::new();
+    let begun = Begun { view: "clean", left: AtomicUsize::new(2), all: Notify::new() };
+    let (one, other) = signals
+        .record(async {
+            let pipeline = Lab::open_with(lab.dir(), signals.options());
+            let run = || try_run(&pipeline, RunOptions::default(), &begun);
+            // Both have looked for the entry in vain before either may compute it.
+            let release = async {
+                begun.all.notified().await;
+                drop(lease);
+            };
+            let (one, other, ()) = tokio::join!(run(), run(), release);
+            (one.unwrap(), other.unwrap())
+        })
+        .await;
+    let mut of_clean = [&one, &other].map(|run| results(run).into_iter().find(|of| of.starts_with("clean: ")).unwrap());
+    of_clean.sort();
+    assert_eq!(of_clean, ["clean: hit", "clean: write"]);
+    let spans = signals.spans();
+    let has = |span: &SpanData, key: &str, value: &str| {
+        span.attributes.iter().any(|pair| pair.key.as_str() == key && pair.value.as_str() == value)
+    };
+    let writes = cache_spans(&spans).filter(|span| span.name == "cache.write" && has(span, "cache.name", "clean"));
+    assert_eq!(writes.count(), 1, "{}", signals.tree());
+    for span in cache_spans(&spans) {
+        assert!(span.attributes.iter().any(|pair| pair.key.as_str() == "cache.result"), "{span:?}");
+    }
+    let ended = cache_spans(&spans).count() as u64;
+    assert_eq!(signals.total("alluvium.cache.operations", &[]), ended, "{}", signals.tree());
 }
 
 /// A ledger is a cache scope like any other, though no ledger tells of it.

@@ -179,7 +179,6 @@ pub fn a_run(seam: &Seam, metrics: &CacheMetrics) -> (RunSpan, Vec<CacheOutcome>
         view.in_scope(|| {
             outcomes.push(staged(CacheOperation::Read, "broken").miss());
             outcomes.push(staged(CacheOperation::Write, "broken").error("compute"));
-            staged(CacheOperation::LeaseWait, "broken").discard();
         });
         end_span(&view, "error", Some("compute"));
         drop(view);
