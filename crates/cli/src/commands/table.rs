@@ -8,7 +8,7 @@ use alluvium_contracts::{
     TableHistory, TableMaintenance, TableVerification,
 };
 use alluvium_runs::{OpenError, PROJECT_FILE, Pipeline, Project};
-use alluvium_telemetry::Seam;
+use alluvium_telemetry::{Redactor, Seam};
 use alluvium_write_policy::{Maintenance, MaintenanceError, head_commit, inspect_table, table_history, verify_table};
 
 use super::runtime;
@@ -57,7 +57,15 @@ async fn answer(args: &TableArgs, style: &Style) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// Prints what is told of a table, without the credentials that a writer put into its log: that may be anybody's.
 fn print<T: Contract>(document: T, format: DocumentFormat, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+    let unshown =
+        |error| Failure::failed("the table's log cannot be shown without what it names".to_owned()).because(error);
+    let mut shown = serde_json::to_value(&document).map_err(unshown)?;
+    let document = match Redactor::default().keep_document(&mut shown) {
+        true => serde_json::from_value(shown).map_err(unshown)?,
+        false => document,
+    };
     match format {
         DocumentFormat::Text => output::print(&text(&document)),
         DocumentFormat::Json => output::print_document(document),

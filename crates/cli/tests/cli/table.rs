@@ -68,6 +68,26 @@ fn show_and_history_tell_what_is_there() {
 }
 
 #[test]
+fn credentials_that_a_foreign_writer_left_in_the_log_are_not_shown() {
+    let (_keep, table) = published("constraints = { positive = \"k > 0\" }");
+    let log = Path::new(&table).join("_delta_log/00000000000000000000.json");
+    let text = fs::read_to_string(&log).unwrap();
+    let said = r#""commitInfo":{"client_secret":"hunter2-a","note":"from s3://ada:hunter2-b@bucket/x","team":"red","#;
+    let text = text.replacen(r#""commitInfo":{"#, said, 1);
+    let property = r#""configuration":{"acme.api_key":"hunter2-c","acme.team":"blue","#;
+    fs::write(&log, text.replacen(r#""configuration":{"#, property, 1)).unwrap();
+    for command in ["show", "history"] {
+        let (shown, _) = ends(0, &["table", command, &table, "--format", "json"]);
+        let (text, _) = ends(0, &["table", command, &table]);
+        assert!(!format!("{shown}{text}").contains("hunter2"), "{command}: {shown}{text}");
+        assert!(shown.contains("red") && shown.contains("bucket/x"), "{command}: {shown}");
+    }
+    let shown = document(0, "table_document", &["table", "show", &table]);
+    assert_eq!(shown["properties"]["acme.team"], "blue");
+    assert_eq!(shown["constraints"], json!({"positive": "k > 0"}));
+}
+
+#[test]
 fn verify_ends_with_1_where_something_is_wrong() {
     let (_keep, table) = published("zorder_by = [\"k\"]");
     let sound = document(0, "table_verification", &["table", "verify", &table]);
