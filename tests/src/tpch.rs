@@ -56,7 +56,7 @@ impl Provider {
             Self::EngineParquet => "ListingTable ",
             // What pinned files of any format are scanned by, and within `PinnedFiles` too.
             Self::PinnedParquet => "FileScan ",
-            Self::EngineDelta => "FilterGuard(DeltaProvider ",
+            Self::EngineDelta => "GuardedScan { scan: DeltaProvider ",
             Self::PinnedDelta => "PinnedFiles ",
         }
     }

@@ -298,7 +298,6 @@ mod tests {
         start(CacheOperation::Evict, CacheScope::Ledger).ok(None);
         start(CacheOperation::Read, CacheScope::View).hit(None);
         start(CacheOperation::Write, CacheScope::View).ok(None);
-        start(CacheOperation::LeaseWait, CacheScope::View).discard();
         drop(inside);
         let counted = run.context().other_operations();
         let counted: Vec<_> = counted.iter().map(|one| (one.operation, one.scope, one.result, one.count)).collect();

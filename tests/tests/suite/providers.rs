@@ -113,7 +113,7 @@ async fn an_answer_of_another_provider_is_refused() {
     Provider::EngineDelta.answer(&session, sql).await.unwrap();
     for provider in [Provider::EngineParquet, Provider::PinnedParquet, Provider::PinnedDelta] {
         let error = provider.answer(&session, sql).await.unwrap_err();
-        assert!(format!("{error:#}").contains("is read by FilterGuard(DeltaProvider"), "{error:#}");
+        assert!(format!("{error:#}").contains("is read by GuardedScan { scan: DeltaProvider"), "{error:#}");
     }
     assert!(Provider::EngineDelta.answer(&session, "select 1").await.is_err());
 }
