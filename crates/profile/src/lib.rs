@@ -6,6 +6,7 @@ mod cache_root;
 mod chain;
 mod engine_caches;
 mod engine_tasks;
+mod explained;
 mod extension;
 mod factory;
 mod function_catalog;

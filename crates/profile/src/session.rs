@@ -26,7 +26,7 @@ use crate::runtime_profile::RuntimeProfile;
 use crate::statement::Parsed;
 #[cfg(feature = "substrait")]
 use crate::substrait::SubstraitError;
-use crate::{now, settings, statement};
+use crate::{explained, now, settings, statement};
 
 const INFORMATION_SCHEMA: &str = "information_schema";
 
@@ -278,6 +278,7 @@ impl Session {
     /// Has the effect of a plan, or makes it ready for its rows.
     pub(crate) async fn run_plan(&self, plan: LogicalPlan) -> Result<DataFrame, QueryError> {
         self.verify(&plan, self.policy)?;
+        let plan = explained::without_credentials(plan).map_err(|error| QueryError::plan(error, None))?;
         let frame = self.context.execute_logical_plan(plan).await;
         frame.map_err(|error| QueryError::plan(error, None))
     }
