@@ -9,6 +9,7 @@ use alluvium_functions::{Function, VersionedFunction};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, TableFunctionImpl, TableProviderFactory};
 use datafusion::execution::session_state::CacheFactory;
+use datafusion::logical_expr::registry::ExtensionTypeRegistrationRef;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_planner::ExtensionPlanner;
@@ -23,6 +24,9 @@ use crate::session::Session;
 ///
 /// Within a slot extensions are installed in the order in which the factory got them, and a later one replaces what an
 /// earlier one installed under the same name.
+///
+/// There is none for expression adapters, by which the engine reads files of an older schema: a dataset declares how its files are
+/// read, and its pin says so. An adapter of the session would read the files of a pin otherwise, and move no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Slot {
@@ -34,10 +38,8 @@ pub enum Slot {
     Functions,
     /// Factories of tables, and planners of their nodes. The session's own Delta planner is in place before it.
     DeltaTables,
-    /// What the session knows of schemas.
+    /// What the session knows of the types of columns beyond those of arrow.
     SchemaRegistry,
-    /// How files of an older schema are read.
-    ExpressionAdapter,
     /// Statements that are there from the start. The system queries are in place before it.
     PreparedStatements,
     /// Table functions that tell of the session. `function_catalog()` is in place before it.
@@ -50,13 +52,12 @@ pub enum Slot {
 
 impl Slot {
     /// All slots, in their order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::ObjectStores,
         Self::Catalogs,
         Self::Functions,
         Self::DeltaTables,
         Self::SchemaRegistry,
-        Self::ExpressionAdapter,
         Self::PreparedStatements,
         Self::Introspection,
         Self::CacheFactory,
@@ -72,7 +73,6 @@ impl Slot {
             Self::Functions => "functions",
             Self::DeltaTables => "delta tables",
             Self::SchemaRegistry => "schema registry",
-            Self::ExpressionAdapter => "expression adapter",
             Self::PreparedStatements => "prepared statements",
             Self::Introspection => "introspection functions",
             Self::CacheFactory => "cache factory",
@@ -123,6 +123,7 @@ pub struct SessionParts {
     pub(crate) extension_planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
     pub(crate) table_factories: Vec<(String, Arc<dyn TableProviderFactory>)>,
     pub(crate) external_tables: BTreeMap<String, Arc<dyn ExternalTableFactory>>,
+    pub(crate) extension_types: Vec<ExtensionTypeRegistrationRef>,
     pub(crate) prepared: Vec<(String, String)>,
     pub(crate) cache_factory: Option<Arc<dyn CacheFactory>>,
     pub(crate) physical_rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
@@ -180,6 +181,12 @@ impl SessionParts {
     /// Makes the tables of `CREATE EXTERNAL TABLE … STORED AS name` as the engine does.
     pub fn table_factory(&mut self, name: impl Into<String>, factory: Arc<dyn TableProviderFactory>) {
         self.table_factories.push((name.into().to_uppercase(), factory));
+    }
+
+    /// What columns are whose metadata name this extension type: the engine shows their values by it. Those that arrow itself
+    /// defines are known.
+    pub fn extension_type(&mut self, registration: ExtensionTypeRegistrationRef) {
+        self.extension_types.push(registration);
     }
 
     /// A statement that is prepared from the start: `sql` is what stands behind `PREPARE name AS`. It is parsed now and

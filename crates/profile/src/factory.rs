@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use alluvium_contracts::MemoryPoolKind;
 use alluvium_functions::Function;
 use alluvium_telemetry::Diagnostics;
+use datafusion::catalog::Session as _;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, TrackConsumersPool};
@@ -206,6 +207,10 @@ impl SessionFactory {
             builder = builder.with_cache_factory(Some(factory));
         }
         let state = builder.build();
+        for registration in parts.extension_types {
+            let added = state.extension_type_registry().add_extension_type_registration(registration);
+            added.map_err(|source| SessionError::Extension { slot: Slot::SchemaRegistry, source: Box::new(source) })?;
+        }
         let builtins = Builtins::of(&state);
         let context = SessionContext::new_with_state(state);
         for (name, catalog) in parts.catalogs {

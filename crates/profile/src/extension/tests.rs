@@ -4,10 +4,14 @@ use std::sync::Mutex;
 
 use alluvium_contracts::{ProfileSpec, SqlPolicy};
 use async_trait::async_trait;
+use datafusion::arrow::array::Array;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::util::display::{ArrayFormatter, DisplayIndex, FormatOptions, FormatResult};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::catalog::{MemoryCatalogProvider, Session as EngineSession, TableFunctionArgs, TableProvider};
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::metadata::FieldMetadata;
+use datafusion::common::types::DFExtensionType;
 use datafusion::common::{DFSchemaRef, Result, ScalarValue};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::SessionState;
@@ -15,6 +19,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::functions_window::rank::rank_udwf;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::registry::ExtensionTypeRegistration;
 use datafusion::logical_expr::{
     ColumnarValue, CreateExternalTable, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
     Volatility, create_udf,
@@ -22,7 +27,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_planner::PhysicalPlanner;
-use datafusion::prelude::{DataFrame, Expr};
+use datafusion::prelude::{DataFrame, Expr, col};
 use object_store::memory::InMemory;
 
 use super::*;
@@ -53,6 +58,31 @@ impl TableProviderFactory for Given {
 impl CacheFactory for Given {
     fn create(&self, plan: LogicalPlan, _: &SessionState) -> Result<LogicalPlan> {
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(Node(Arc::clone(plan.schema()))) }))
+    }
+}
+
+/// Shows all values alike.
+impl DFExtensionType for Given {
+    fn storage_type(&self) -> DataType {
+        DataType::Int64
+    }
+
+    fn serialize_metadata(&self) -> Option<String> {
+        None
+    }
+
+    fn create_array_formatter<'fmt>(
+        &self,
+        _: &'fmt dyn Array,
+        _: &FormatOptions<'fmt>,
+    ) -> Result<Option<ArrayFormatter<'fmt>>> {
+        struct Shown;
+        impl DisplayIndex for Shown {
+            fn write(&self, _: usize, f: &mut dyn fmt::Write) -> FormatResult {
+                Ok(f.write_str("shown as given")?)
+            }
+        }
+        Ok(Some(ArrayFormatter::new(Box::new(Shown), true)))
     }
 }
 
@@ -152,7 +182,9 @@ impl SessionExtension for Everything {
             Slot::Introspection => parts.table_function("given", Arc::new(Given)),
             Slot::CacheFactory => parts.cache_factory(Arc::new(Given)),
             Slot::Tracing => parts.physical_rule(Arc::new(Given)),
-            Slot::SchemaRegistry | Slot::ExpressionAdapter => {}
+            Slot::SchemaRegistry => {
+                parts.extension_type(ExtensionTypeRegistration::new_arc("given", |_, _| Ok(Arc::new(Given))));
+            }
         }
         Ok(())
     }
@@ -186,6 +218,11 @@ async fn slots_are_filled_in_their_order_and_every_part_works() {
     rows(&session, "create external table made stored as given location 'nowhere'").await;
     assert!(rows(&session, "describe made").await.contains("given"));
     assert!(rows(&session, "execute given").await.contains("one"));
+    let seven = session.execute(Query::sql("select 7 as seven")).await.unwrap();
+    let marked = FieldMetadata::from(BTreeMap::from([("ARROW:extension:name".to_owned(), "given".to_owned())]));
+    let marked = seven.select([col("seven").alias_with_metadata("x", Some(marked))]).unwrap();
+    let shown = marked.to_string().await.unwrap();
+    assert!(shown.contains("shown as given"), "{shown}");
     rows(&session, "select * from given()").await;
     assert!(rows(&session, "select 1 as something").await.contains('1'));
     assert!(!rows(&session, "select 7 as nothing").await.contains('7'), "the rule ran");
