@@ -50,7 +50,7 @@ pub use kv_keys::{KvKey, KvTag};
 pub use kv_kind::KvKind;
 pub use kv_settings::{KvKindSettings, KvSettings};
 pub use prepared::PreparedStatement;
-pub use profile_builder::{ProfileBuilder, SettingOrigin};
+pub use profile_builder::{ProfileBuilder, RESERVED_SCHEMAS, SettingOrigin};
 pub use profile_error::ProfileError;
 pub use query::Query;
 pub use query_error::{Position, QueryError};

@@ -12,6 +12,18 @@ use crate::profile_error::ProfileError;
 use crate::profile_keys::{PREFIX, assign, meant, settings, variable};
 use crate::runtime_profile::RuntimeProfile;
 
+/// Schemas that have tables of their own, and so are no default schema: the engine's, and those in which a pipeline's queries find
+/// ledgers, outputs, snapshots of the engine's caches, and entries.
+pub const RESERVED_SCHEMAS: &[&str] = &[
+    "alluvium",
+    "dataset_cache",
+    "information_schema",
+    "metadata_cache_snapshots",
+    "outputs",
+    "runtime_artifacts",
+    "view_cache",
+];
+
 /// Who chose the value of a setting. The later ones win.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -100,7 +112,8 @@ impl ProfileBuilder {
     /// Makes the profile, and asks the system for cores and memory where the preset depends on them.
     ///
     /// # Errors
-    /// [`ProfileError`] for a key or variable that names no setting, and for a value that a setting cannot have.
+    /// [`ProfileError`] for a key or variable that names no setting, and for a value that a setting cannot have: a
+    /// `default_schema` among [`RESERVED_SCHEMAS`] too.
     pub fn build(self) -> Result<RuntimeProfile, ProfileError> {
         self.build_for(Machine::detect())
     }
@@ -145,7 +158,12 @@ impl ProfileBuilder {
             })?;
             origins.insert(key.clone(), SettingOrigin::Code);
         }
-        Ok(RuntimeProfile::resolve(&spec, machine).declared_by(origins, self.base_dir))
+        match spec.default_schema.as_deref() {
+            Some(schema) if RESERVED_SCHEMAS.contains(&schema) => {
+                Err(ProfileError::ReservedSchema { schema: schema.to_owned() })
+            }
+            _ => Ok(RuntimeProfile::resolve(&spec, machine).declared_by(origins, self.base_dir)),
+        }
     }
 }
 
@@ -155,4 +173,20 @@ fn table(spec: &ProfileSpec, place: &str) -> Result<BTreeMap<String, String>, Pr
         value: "the whole of it".to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_with_tables_of_its_own_is_no_default() {
+        for schema in RESERVED_SCHEMAS {
+            let error = RuntimeProfile::builder().with("default_schema", schema).build().unwrap_err();
+            assert!(error.to_string().contains(&format!("`default_schema` cannot be `{schema}`")), "{error}");
+            let spec = ProfileSpec { default_schema: Some((*schema).to_owned()), ..ProfileSpec::default() };
+            RuntimeProfile::builder().with_spec(&spec).build().unwrap_err();
+        }
+        RuntimeProfile::builder().with("default_schema", "mine").build().unwrap();
+    }
 }

@@ -30,6 +30,14 @@ pub enum ProfileError {
         /// What was expected.
         source: serde_json::Error,
     },
+    /// A default schema that has tables of its own.
+    #[error(
+        "`default_schema` cannot be `{schema}`, which has tables of its own: give another name, or leave it out for `public`"
+    )]
+    ReservedSchema {
+        /// The schema.
+        schema: String,
+    },
     /// A variable that is not text.
     #[error("the variable {variable} is not UTF-8: give it a value that is")]
     NotText {

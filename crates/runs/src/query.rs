@@ -359,3 +359,17 @@ fn catalog(session: &Session) -> Result<Arc<dyn CatalogProvider>, RunError> {
     let name = context.state().config_options().catalog.default_catalog.clone();
     context.catalog(&name).ok_or_else(|| RunError::execute(DataFusionError::Plan(format!("no catalog {name}"))))
 }
+
+#[cfg(test)]
+mod tests {
+    use alluvium_profile::RESERVED_SCHEMAS;
+
+    use super::*;
+
+    #[test]
+    fn no_profile_has_a_schema_of_queries_for_its_default() {
+        let reserved = |name: &&str| RESERVED_SCHEMAS.contains(name);
+        assert!([OUTPUTS, LEDGERS, SNAPSHOTS].iter().all(reserved));
+        assert_eq!(RESERVED_SCHEMAS.iter().filter(|name| is_entry_schema(name)).count(), 3);
+    }
+}
