@@ -241,7 +241,7 @@ impl DeltaCache {
         // Waiting for the lease is no part of a write: whoever held it may have published, and then there is none.
         let (leased, head) = match turn? {
             (leased, Sight::Stale(head)) => (leased, head),
-            (_, Sight::Held(published)) => return Ok(published),
+            (_, Sight::Held(published)) => return Ok(*published),
         };
         let writing = self.begin(CacheOperation::Write, &subject);
         let published = self.publish_under_lease(session, request, leased, head, before_publish);
@@ -381,7 +381,7 @@ impl DeltaCache {
                         head = newer;
                         continue;
                     }
-                    Sight::Held(published) => return Ok(Err(published)),
+                    Sight::Held(published) => return Ok(Err(*published)),
                 },
             };
             let files = stamped(&target.path, &committed.files)?;

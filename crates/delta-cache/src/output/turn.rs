@@ -14,7 +14,7 @@ pub(super) enum Sight {
     /// The version to be replaced; none for a new table.
     Stale(Option<u64>),
     /// The table holds the view.
-    Held(Published),
+    Held(Box<Published>),
 }
 
 /// What a publication begins with.
@@ -49,7 +49,7 @@ impl DeltaCache {
             // The same lookup again counts only where it has another answer.
             Found::Current(version) => {
                 let reading = self.begin(CacheOperation::Read, &target.subject(bundle)).since(watch);
-                Sight::Held(version.published(reading.hit(None)))
+                Sight::Held(Box::new(version.published(reading.hit(None))))
             }
             Found::Foreign { version } => {
                 let (output, path) = (target.name.clone(), target.path.clone());
