@@ -174,11 +174,16 @@ async fn bounds_of_a_log_are_estimates_that_no_value_is_read_from() {
     let log = std::fs::read_to_string(path.join("_delta_log/00000000000000000000.json")).unwrap();
     assert_eq!(log.matches(r#"\"ts\":\"1970-01-01T00:00:01.000Z\""#).count(), 2, "both bounds are cut: {log}");
     let pinned = project.pin_spec(&dataset(DatasetFormat::Delta, "table")).await;
-    let found = project.query(&pinned, "select ts from t where ts > timestamp '1970-01-01'").await;
-    assert_eq!(
-        sorted(&found),
-        "| ts                          |\n| 1970-01-01T00:00:01.000100Z |\n| 1970-01-01T00:00:01.000900Z |"
-    );
+    let both = "| ts                          |\n| 1970-01-01T00:00:01.000100Z |\n| 1970-01-01T00:00:01.000900Z |";
+    let later = "| ts                          |\n| 1970-01-01T00:00:01.000900Z |";
+    for (filter, expected) in [
+        ("ts > timestamp '1970-01-01'", both),
+        ("ts <> timestamp '1970-01-01T00:00:01'", both),
+        ("ts > timestamp '1970-01-01T00:00:01.000500'", later),
+    ] {
+        let found = project.query(&pinned, &format!("select ts from t where {filter}")).await;
+        assert_eq!(sorted(&found), expected, "{filter}");
+    }
 }
 
 fn one_of(texts: &'static [&'static str]) -> BoxedStrategy<String> {
