@@ -235,6 +235,30 @@ async fn identity_matrix_golden() {
     insta::assert_snapshot!(table);
 }
 
+/// A derived table looks past what it is joined with, to the query around it, which has no name of its own in the key: only the places of
+/// its columns tell two such queries apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_outer_column_is_of_moves_the_key_though_something_nearer_has_its_name() {
+    let lab = Lab::new(
+        r#"
+[views.shadowed]
+sql = """
+select o.k from (select k as x, k + 3 as y, k from (values (1), (2), (3)) as a(k)) as o
+where exists (
+    select 1 from (select k as x, k as y from (values (1), (2), (3)) as a(k)) as o
+    join (select q.k from (values (4), (5), (6)) as q(k) where q.k = o.x) as z on z.k > 0
+)
+"""
+"#,
+    );
+    let (before, document) = (lab.keys().await, lab.run().await);
+    assert_eq!(document.views[0].rows, Some(0), "{document:?}");
+    lab.edit("alluvium.toml", "select k as x, k + 3 as y, k from", "select k as y, k + 3 as x, k from");
+    assert_ne!(before, lab.keys().await);
+    let document = lab.run().await;
+    assert_eq!(document.views[0].rows, Some(3), "{document:?}");
+}
+
 /// The keys do not depend on where the process stands: the same project through a relative path.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_working_directory_keeps_the_keys() {

@@ -238,23 +238,21 @@ impl Walk {
         }
     }
 
-    /// A correlated column belongs to the nearest enclosing query that has it: the planner's own rule.
+    /// A correlated column belongs to one of the enclosing queries that have it, most often the nearest. Which one depends on what
+    /// of them its place can see, and a derived table sees nothing beside it, so every one of them is part of what it means.
     fn outer_column(&mut self, column: &Column) {
-        let found = self
-            .outer
-            .iter()
-            .rev()
-            .enumerate()
-            .find_map(|(depth, schema)| Some((depth, schema.maybe_index_of_column(column)?)));
-        match found {
-            Some((depth, index)) => {
-                self.open("outer");
-                self.number(depth);
-                self.number(index);
-                self.close();
-            }
-            None => self.deny(format!("the outer column {} resolves to no enclosing query", column.flat_name())),
+        let places = self.outer.iter().rev().enumerate();
+        let places = places.filter_map(|(depth, schema)| Some((depth, schema.maybe_index_of_column(column)?)));
+        let places: Vec<(usize, usize)> = places.collect();
+        if places.is_empty() {
+            return self.deny(format!("the outer column {} resolves to no enclosing query", column.flat_name()));
         }
+        self.open("outer");
+        for (depth, index) in places {
+            self.number(depth);
+            self.number(index);
+        }
+        self.close();
     }
 
     fn unary(&mut self, name: &str, inner: &Expr, input: &DFSchema) {

@@ -8,8 +8,8 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::{Expr, GroupingSet, Operator, Subquery};
 
-use super::Walk;
 use super::provenance::{Influences, Provenance, Relation};
+use super::{Enclosing, Walk};
 
 impl Walk {
     /// Where the value of `expr` over a row of `input` comes from.
@@ -109,11 +109,15 @@ impl Walk {
         Provenance::combined(parts, ColumnTransformation::Expression)
     }
 
-    /// A correlated column belongs to the nearest enclosing query that has it: the planner's own rule.
+    /// A correlated column belongs to the nearest enclosing query that has it and is seen from its place: the planner's own rule.
     fn outer_column(&self, column: &Column) -> Provenance {
-        let found = self.outer.iter().rev().find_map(|relation| relation.column(column)).cloned();
-        found.unwrap_or_else(|| {
-            Provenance::combined(self.outer.iter().map(Relation::everything), ColumnTransformation::Expression)
+        let nearest = |is_seen| {
+            let mut enclosing = self.outer.iter().rev().filter(|enclosing| enclosing.is_seen == is_seen);
+            enclosing.find_map(|enclosing| enclosing.relation.column(column)).cloned()
+        };
+        nearest(true).or_else(|| nearest(false)).unwrap_or_else(|| {
+            let all = self.outer.iter().map(|enclosing| enclosing.relation.everything());
+            Provenance::combined(all, ColumnTransformation::Expression)
         })
     }
 
@@ -165,7 +169,7 @@ impl Walk {
 
     /// A subquery sees the columns of the query around it.
     fn subquery(&mut self, subquery: &Subquery, input: &Relation) -> Relation {
-        self.outer.push(input.clone());
+        self.outer.push(Enclosing { relation: input.clone(), is_seen: true });
         let relation = self.plan(&subquery.subquery);
         self.outer.pop();
         relation

@@ -43,9 +43,17 @@ struct Walk {
     tables: BTreeSet<String>,
     functions: BTreeSet<String>,
     /// What the enclosing queries range over, outermost first: what a correlated column may refer to.
-    outer: Vec<Relation>,
+    outer: Vec<Enclosing>,
     /// What is known so far of the recursive CTEs whose recursive term is being walked, outermost first.
     work_tables: Vec<(String, Relation)>,
+}
+
+/// A query around the place of the walk.
+struct Enclosing {
+    relation: Relation,
+    /// Whether the place sees it. The left side of a join is seen from the right one only where that is lateral; a derived table there
+    /// looks past it.
+    is_seen: bool,
 }
 
 fn summary(walk: Walk, relation: Relation, names: impl Iterator<Item = String>) -> LineageSummary {

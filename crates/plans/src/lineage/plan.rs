@@ -9,8 +9,8 @@ use datafusion::logical_expr::{
     Aggregate, Distinct, DistinctOn, Expr, Join, LogicalPlan, RecursiveQuery, TableScan, Union, Unnest, Values,
 };
 
-use super::Walk;
 use super::provenance::{Influences, Provenance, Relation};
+use super::{Enclosing, Walk};
 use crate::canonical::is_work_table;
 
 impl Walk {
@@ -104,7 +104,7 @@ impl Walk {
 
     fn join(&mut self, node: &Join) -> Relation {
         let left = self.plan(&node.left);
-        self.outer.push(left.clone());
+        self.outer.push(Enclosing { relation: left.clone(), is_seen: is_lateral(&node.right) });
         let right = self.plan(&node.right);
         self.outer.pop();
 
@@ -241,6 +241,16 @@ impl Walk {
     fn opaque(&mut self, plan: &LogicalPlan) -> Relation {
         let inputs: Vec<_> = plan.inputs().into_iter().map(|input| self.plan(input)).collect();
         beneath(Arc::clone(plan.schema()), inputs)
+    }
+}
+
+/// Whether the right side of a join sees the left one.
+fn is_lateral(right: &LogicalPlan) -> bool {
+    match right {
+        LogicalPlan::Subquery(_) => true,
+        LogicalPlan::SubqueryAlias(node) => is_lateral(&node.input),
+        LogicalPlan::Projection(node) => is_lateral(&node.input),
+        _ => false,
     }
 }
 

@@ -98,6 +98,10 @@ const QUERIES: &[(&str, &str)] = &[
     ("IN", "select b in (select e from u where f > 0) as x from t"),
     ("ANY", "select b from t where a > any (select e from u)"),
     ("a lateral join", "select t.b, l.m from t, lateral (select max(e) as m from u where u.a = t.a) as l"),
+    (
+        "a derived table that looks past what it is joined with",
+        "select o.a from (select a, b as x from t) as o where exists (select 1 from (select e as x from u) as o join (select f from u where f = o.x) as z on z.f > 0)",
+    ),
     ("unnest", "select a, unnest(xs) as x from t"),
     ("fields of a struct", "select s['p'] as p, unnest(s) from t"),
     ("values", "select column1 as x, column2 + 1 as y from (values (1, 2), (3, 4))"),

@@ -137,7 +137,7 @@ async fn what_comes_back_is_what_went_in() {
         }
         match form {
             StoredPlans::Substrait => {
-                assert!(asked_for * 2 >= KEPT.len(), "{asked_for} of {} as Substrait", KEPT.len())
+                assert!(asked_for * 2 >= KEPT.len(), "{asked_for} of {} as Substrait", KEPT.len());
             }
             StoredPlans::Engine | StoredPlans::Off => assert_eq!(asked_for, KEPT.len()),
         }
