@@ -78,7 +78,8 @@ fn queries(manifest: &RunManifest) -> Components {
         }
         other => vec![(name.clone(), text(other))],
     });
-    sql.chain(specs).collect()
+    // The text after the declaration, which has none where the view names a file.
+    specs.chain(sql).collect()
 }
 
 fn environment(manifest: &RunManifest) -> Components {
@@ -134,11 +135,16 @@ mod tests {
 
     #[test]
     fn each_kind_of_change_is_told_where_it_belongs() {
-        let before = RunManifest::example();
+        let mut before = RunManifest::example();
         let mut after = before.clone();
         after.delta_inputs[0].version = Some(43);
         after.delta_inputs[0].pin = PinDigest::of(b"43");
         after.resolved_sql.insert("daily_delays".to_owned(), "select 1".to_owned());
+        // Of a view whose SQL is in a file.
+        for manifest in [&mut before, &mut after] {
+            let declared = serde_json::json!({"file": "views/daily_delays.sql", "sql": null});
+            manifest.resolved_specs.insert("view daily_delays".to_owned(), declared);
+        }
         after.resolved_specs.insert("source flights".to_owned(), serde_json::json!({"format": "csv"}));
         after.engine_versions.insert("datafusion".to_owned(), "56.0.0".to_owned());
         after.outputs[0].row_count = Some(7);
