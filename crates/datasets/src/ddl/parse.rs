@@ -224,6 +224,6 @@ fn text(value: Value) -> String {
 fn normalized(name: &Ident) -> String {
     match name.quote_style {
         Some(_) => name.value.clone(),
-        None => name.value.to_lowercase(),
+        None => name.value.to_ascii_lowercase(),
     }
 }

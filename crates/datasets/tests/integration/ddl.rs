@@ -334,3 +334,16 @@ async fn sql_registers_what_it_declares() {
     let unknown = register("create external table u stored as csv location 'a.csv' options ('delimeter' ';')").await;
     assert!(chain(&unknown.unwrap_err()).contains("did you mean `delimiter`?"));
 }
+
+/// The engine lowers the letters of ASCII and no others.
+#[tokio::test]
+async fn names_without_quotes_are_what_the_engine_makes_of_them() {
+    let session = SessionFactory::new(RuntimeProfile::from(&ProfileSpec::default())).build().unwrap();
+    let plan = session.plan_query("select 1 as ÄRGER, 2 as Bier").await.unwrap().plan;
+    let of_engine: Vec<_> = plan.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let sql = "create external table Ölung (ÄRGER int, Bier int) stored as csv location 'a.csv'";
+    let created = parse_create_external_table(sql).unwrap();
+    let ours: Vec<_> = created.spec.schema.unwrap().into_iter().map(|column| column.name).collect();
+    assert_eq!(ours, of_engine);
+    assert_eq!((created.name.as_str(), ours), ("Ölung", vec!["Ärger".to_owned(), "bier".to_owned()]));
+}
