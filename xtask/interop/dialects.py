@@ -4,13 +4,18 @@
 
 Ibis compiles each expression for several engines, and SQLGlot translates each query, written for DuckDB, into several
 dialects; `alluvium sql --dialect` answers what they emit. Rows are compared as multisets, numbers to a relative 1e-9.
-What is known not to run is listed below with its reason, and is a failure when it does run. Prints each check; exits 1 if
-one fails, after all have run.
+What is known not to run is listed below with its reason, and is a failure when it does run.
+
+The other way round, DuckDB and SQLite are asked what `alluvium transpile` writes for them, and have to answer what alluvium
+answers. What it names instead has to be what these engines answer otherwise. Prints each check; exits 1 if one fails, after
+all have run.
 """
 
 import datetime
 import decimal
 import json
+import math
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +142,85 @@ QUERIES = {
 }  # fmt: skip
 
 
+# Queries of one value, with the engines for which `alluvium transpile` names a part of them instead of writing them.
+D, S = "duckdb", "sqlite"
+NOT_FINITE = "infinite, or no number"
+MEANINGS = {
+    "float to integer": ("select cast(f as integer) as a from (select cast(1.5 as double) as f) as t", {D}),
+    "negative float to integer": ("select cast(f as integer) as a from (select cast(-2.7 as double) as f) as t", {D}),
+    "decimal to integer": ("select cast(cast(1.75 as decimal(10, 2)) as integer) as a", {D}),
+    "float to decimal": ("select cast(cast(2.675 as double) as decimal(10, 2)) as a", {S}),
+    "decimal to fewer digits": ("select cast(cast(-1.25 as decimal(10, 2)) as decimal(10, 1)) as a", {S}),
+    "float to text": ("select cast(cast(1e20 as double) as varchar) as a", {D, S}),
+    "decimal to text": ("select cast(cast(1.5 as decimal(10, 2)) as varchar) as a", {S}),
+    "boolean to text": ("select cast(1 = 1 as varchar) as a", {S}),
+    "integer to boolean": ("select cast(2 as boolean) as a", {S}),
+    "text to boolean": ("select cast('yes' as boolean) as a", {S}),
+    "text to integer": ("select cast(' 12' as integer) as a", set()),
+    "text to a day": ("select cast('2024-03-01 10:00:00' as date) as a", {S}),
+    "text with a zone to a time": ("select cast('2024-03-01 10:00:00+02:00' as timestamp) as a", {D, S}),
+    "tried text": ("select try_cast('1.5' as integer) as a", {D, S}),
+    "start before the text": ("select substr('abc', -1) as a", {D, S}),
+    "start in the text": ("select substr('abc', 2, 1) as a", set()),
+    "capitals in a pattern": ("select 'ABC' like 'a%' as a", {S}),
+    "no letters in a pattern": ("select 'a-b' like '%-_' as a", set()),
+    "backslash in a pattern": (r"select '1_2' like '1\_2' as a", {D, S}),
+    "backslash in a text": (r"select 'back\slash' as a", set()),
+    "quote in a text": ("select 'it''s' as a", set()),
+    "capitals": ("select upper('é') || lower('É') as a", {S}),
+    "rounding": ("select round(f) as a from (select cast(-2.5 as double) as f) as t", set()),
+    "rounding to digits": ("select round(f, 2) as a from (select cast(1.005 as double) as f) as t", {S}),
+    "rounding a literal": ("select round(1.005, 2) as a", {D, S}),
+    "division by zero": ("select f / g as a from (select cast(1 as double) as f, cast(0 as double) as g) as t", {S}),
+    "division": ("select f / 2 as a from (select cast(7 as double) as f) as t", set()),
+    "integer division": ("select n / 2 as a from (select -7 as n) as t", set()),
+    "modulo of floats": ("select f % 2 as a from (select cast(5.5 as double) as f) as t", {S}),
+    "modulo": ("select n % 3 as a from (select -7 as n) as t", set()),
+    "days between": ("select date '2024-03-02' - date '2024-02-29' as a", {S}),
+    "correlation with a constant": ("select corr(x, y) as a from (select 1.0 as x, 1.0 as y union all select 1.0, 2.0) as t", {D, S}),
+    "accents in reverse": ("select reverse('e' || chr(769) || 'x') as a", {D, S}),
+    "parts of a day": ("select date_part('month', date '2024-03-01') as a", {S}),
+    "first and last letters": ("select left('abc', 2) || right('abc', 1) as a", {S}),
+}  # fmt: skip
+
+# What is carried and fails there.
+FAILING = {("division by zero", D): "// is written for /, and fails where it divides by zero"}
+
+
+def exact(value):
+    """A value in a form in which those of all engines can be compared; true is 1 to SQLite."""
+    if isinstance(value, (bool, int, float, decimal.Decimal)):
+        return repr(float(value)) if math.isfinite(value) else NOT_FINITE
+    if isinstance(value, (datetime.date, datetime.datetime)):
+        return value.isoformat()
+    return value if value is None else str(value)
+
+
+def transpiled(checks, binary, project, database):
+    """What is written for DuckDB and SQLite has our answer there; what is named has another one, or none."""
+    lite = sqlite3.connect(":memory:")
+    for name, (sql, named) in MEANINGS.items():
+        rows, error = answer(binary, project, f"select a, a is null as is_null from ({sql}) as asked", "generic")
+        # JSON has neither infinity nor NaN: a null that is none is one of them.
+        ours = error or [NOT_FINITE if value is None and not is_null else exact(value) for value, is_null in rows]
+        for dialect, engine in ((D, database), (S, lite)):
+            command = [binary, "transpile", "-", "--to", dialect, "-C", project, "--format", "json"]
+            done = subprocess.run(command, input=sql, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            document = json.loads(done.stdout)["payload"] if done.stdout else {"sql": None, "not_carried": [done.stderr]}
+            parts, text = document["not_carried"], document["sql"] or sql
+            try:
+                theirs = [exact(value) for (value,) in engine.execute(text).fetchall()]
+            except (duckdb.Error, sqlite3.Error) as failure:
+                theirs = str(failure)
+            problems = []
+            if bool(parts) != (dialect in named):
+                problems = [f"it is {'named' if parts else 'carried'}", str(parts or text)]
+            elif (bool(parts) or (name, dialect) in FAILING) == (ours == theirs):
+                problems = [f"{ours} beside {theirs}", text]
+            told = " is named" if parts else f" fails: {FAILING[name, dialect]}" if (name, dialect) in FAILING else ""
+            checks.note(f"transpiled for {dialect}: {name}{told}", problems)
+
+
 def plain(value):
     """A value in the form that JSON has for it; numbers as floats."""
     if isinstance(value, bool) or value is None:
@@ -213,6 +297,7 @@ def main(binary, project):
             for dialect, ours in SQLGLOT.items():
                 sql = sqlglot.transpile(query, read="duckdb", write=dialect)[0]
                 check(checks, binary, project, "sqlglot", name, dialect, ours, sql, expected)
+        transpiled(checks, binary, project, database)
     sys.exit(checks.end("dialects"))
 
 

@@ -2,9 +2,10 @@
 //!
 //! The unparser drops some things without a word (the order inside an aggregate, `IGNORE NULLS`, how NULLs meet in an
 //! `INTERSECT`), and knows grammars, not meanings: to MySQL `1 / 2` is a half. So what is written is not taken on trust.
-//! What a dialect lacks is looked for in the plan (`refusals`), and the text is read back: in the engine's own dialect it has
+//! What a dialect lacks, or means otherwise, is looked for in the plan (`refusals`, `meanings`), and the text is read back: in the engine's own dialect it has
 //! to be the same plan again, and in the other's it has to be grammatical.
 
+mod meanings;
 mod portable;
 mod refusals;
 
@@ -25,8 +26,10 @@ use crate::canonical::canonicalize;
 /// Writes one query in the dialect `to`. Its tables have to be registered in `session`; nothing is run.
 ///
 /// The document has the query, or else names every part of it that could not be carried. Types are written as the other
-/// dialect's nearest ones, and names as the engine resolved them. That tables and columns of these names are there, and collate
-/// and overflow in the same way, is for whoever runs it.
+/// dialect's nearest ones, and names as the engine resolved them. It means the same for what the engine has an answer to; where the
+/// engine fails, another may answer. That tables and columns of these names are there, and collate and overflow in the same way,
+/// and that the session's time zone is UTC, is for whoever runs it. So are capitals of several letters (`ß`), and the last digits of
+/// what is computed of decimals, and of numbers with a point, which other dialects have for decimals.
 ///
 /// The unparser recurses with the depth of the plan, as planning does: give deep queries a stack of some MiB.
 ///

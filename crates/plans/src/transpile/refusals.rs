@@ -9,10 +9,11 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType, NullEquality};
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, Sort, WindowFunction};
 use datafusion::logical_expr::{
-    BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, WindowFunctionDefinition,
+    BinaryExpr, Cast, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, TryCast, WindowFunctionDefinition,
 };
 use datafusion::sql::unparser::Unparser;
 
+use super::meanings;
 use super::portable::{self, Kind};
 
 /// As much of a part is told.
@@ -67,6 +68,21 @@ impl Walk<'_> {
     fn refuse_expr(&mut self, expr: &Expr, reason: impl Into<String>) {
         let text = self.unparser.expr_to_sql(expr).map_or_else(|_| expr.to_string(), |sql| sql.to_string());
         self.refuse(text, reason.into());
+    }
+
+    fn refuse_if(&mut self, expr: &Expr, reason: Option<String>) {
+        if let Some(reason) = reason {
+            self.refuse_expr(expr, reason);
+        }
+    }
+
+    fn cast(&mut self, expr: &Expr, value: &Expr, into: &DataType, tried: bool, scope: &DFSchema) {
+        let reason = match value.get_type(scope) {
+            Ok(from) => meanings::of_cast(self.to, value, &from, into, tried),
+            Err(_) if self.to == TargetDialect::Generic => None,
+            Err(error) => Some(first_line(&error)),
+        };
+        self.refuse_if(expr, reason);
     }
 
     fn is_one_of(&self, dialects: &[TargetDialect]) -> bool {
@@ -146,11 +162,16 @@ impl Walk<'_> {
             Expr::HigherOrderFunction(_) | Expr::ScalarVariable(..) if to != Generic => {
                 self.refuse_expr(expr, format!("{to} is not known to have it"));
             }
-            Expr::Literal(value, _) if to == Sqlite && matches!(value.data_type(), DataType::Interval(_)) => {
-                self.refuse_expr(expr, format!("{to} has no intervals"));
-            }
+            Expr::Cast(Cast { expr: value, field }) => self.cast(expr, value, field.data_type(), false, scope),
+            Expr::TryCast(TryCast { expr: value, field }) => self.cast(expr, value, field.data_type(), true, scope),
+            Expr::Like(like) => self.refuse_if(expr, meanings::of_like(to, like)),
+            Expr::Literal(value, _) => self.refuse_if(expr, meanings::of_literal(to, value)),
             Expr::BinaryExpr(binary) => self.operator(expr, binary, scope),
-            Expr::ScalarFunction(function) => self.function(expr, Kind::Scalar, function.name()),
+            Expr::ScalarFunction(function) => {
+                self.function(expr, Kind::Scalar, function.name());
+                let first = function.args.first().and_then(|arg| arg.get_type(scope).ok()).unwrap_or(DataType::Null);
+                self.refuse_if(expr, meanings::of_arguments(to, function.name(), &function.args, &first));
+            }
             Expr::AggregateFunction(function) => self.aggregate(expr, function, scope),
             Expr::WindowFunction(function) => self.window(expr, function, scope),
             _ => {}
@@ -158,29 +179,14 @@ impl Walk<'_> {
     }
 
     fn operator(&mut self, expr: &Expr, binary: &BinaryExpr, scope: &DFSchema) {
-        use TargetDialect::{Bigquery, Generic, Mysql, Postgresql, Snowflake, Sqlite};
+        use TargetDialect::{Generic, Mysql, Postgresql};
         let to = self.to;
-        // The analyzer has made both sides one type.
-        let of = binary.left.get_type(scope).unwrap_or(DataType::Null);
+        let type_of = |side: &Expr| side.get_type(scope).unwrap_or(DataType::Null);
+        if let Some(reason) = meanings::of_operator(to, binary, &type_of(&binary.left), &type_of(&binary.right)) {
+            return self.refuse_expr(expr, reason);
+        }
         let reason = match binary.op {
-            Operator::Divide if of.is_integer() && self.is_one_of(&[Mysql, Bigquery, Snowflake]) => {
-                format!("an integer divided by an integer is no integer in {to}")
-            }
-            Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo
-                if of.is_decimal() && to == Sqlite =>
-            {
-                format!("{to} computes decimals as floating-point numbers")
-            }
-            Operator::Modulo if to == Bigquery => format!("{to} has no %"),
             Operator::StringConcat if to == Mysql => format!("|| is OR in {to}"),
-            Operator::BitwiseAnd | Operator::BitwiseOr | Operator::BitwiseShiftLeft | Operator::BitwiseShiftRight
-                if to == Snowflake =>
-            {
-                format!("{to} has functions for it")
-            }
-            Operator::BitwiseXor if !self.is_one_of(&[Generic, Mysql, Bigquery]) => {
-                format!("^ is something else in {to}")
-            }
             Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch
                 if !self.is_one_of(&[Generic, Postgresql]) =>
             {

@@ -8,11 +8,13 @@ use alluvium_profile::{RuntimeProfile, SessionFactory};
 use super::*;
 use TargetDialect::{Bigquery, Duckdb, Generic, Mysql, Postgresql, Snowflake, Sqlite};
 
-/// A session with `t`: k, an integer that is never NULL; n, an integer; s, text; d, a decimal; y, a date; l, a list.
+/// A session with `t`: k, an integer that is never NULL; n, an integer; s, text; d, a decimal; f, a float; b, a boolean; y, a date;
+/// ts, a timestamp; l, a list.
 async fn session() -> Session {
     let spec = ProfileSpec { sql_policy: Some(SqlPolicy::Admin), ..ProfileSpec::default() };
     let session = SessionFactory::new(RuntimeProfile::from(&spec)).build().unwrap();
-    let columns = "k bigint not null, n bigint, s varchar, d decimal(10, 2), y date, l bigint[]";
+    let columns = "k bigint not null, n bigint, s varchar, d decimal(10, 2), f double, b boolean, y date, ts timestamp, \
+                   l bigint[]";
     session.execute(Query::sql(format!("create table t ({columns})"))).await.unwrap();
     session
 }
@@ -108,6 +110,91 @@ async fn what_another_dialect_lacks_or_means_otherwise_is_named() {
             assert_eq!(named, dialects.contains(to), "{sql} for {to}: {found:#?}");
         }
     }
+}
+
+/// The same word for something else: the rows would be others.
+#[tokio::test]
+async fn what_a_dialect_means_otherwise_is_named() {
+    const OTHERS: &[TargetDialect] = &[Postgresql, Duckdb, Mysql, Sqlite, Bigquery, Snowflake];
+    let session = session().await;
+    let mut wrong = Vec::new();
+    for (sql, dialects, reason) in [
+        ("select cast(f as int) as h from t", &[Postgresql, Duckdb, Mysql, Bigquery, Snowflake][..], "rounds"),
+        ("select cast(d as int) as h from t", &[Postgresql, Duckdb, Mysql, Bigquery, Snowflake], "rounds"),
+        (
+            "select cast(f as decimal(5, 1)) as h from t",
+            &[Postgresql, Mysql, Sqlite, Bigquery, Snowflake],
+            "a cast of Float64 to Decimal128(5, 1)",
+        ),
+        ("select cast(f as decimal(30, 15)) as h from t", &[Sqlite], "a cast of Float64 to Decimal128(30, 15)"),
+        ("select cast(d as decimal(5, 1)) as h from t", &[Sqlite], "a cast of Decimal128(10, 2)"),
+        ("select cast(n as decimal(5, 1)) as h from t", &[], ""),
+        ("select cast(f as varchar) as h from t", OTHERS, "a cast of Float64 to Utf8"),
+        ("select cast(d as varchar) as h from t", &[Sqlite, Bigquery], "a cast of Decimal128(10, 2) to Utf8"),
+        ("select cast(ts as varchar) as h from t", OTHERS, "a cast of Timestamp"),
+        ("select cast(b as varchar) as h from t", &[Mysql, Sqlite], "a cast of Boolean to Utf8"),
+        ("select cast(k as boolean) as h from t", &[Sqlite], "a cast of Int64 to Boolean"),
+        ("select cast(k as boolean) as h from t", &[Mysql], "no type Boolean"),
+        ("select cast(s as boolean) as h from t", &[Sqlite, Bigquery, Snowflake], "a cast of Utf8"),
+        ("select cast(f as float) as h from t", &[Postgresql, Sqlite, Bigquery, Snowflake], "no type Float32"),
+        (
+            "select cast(k as int unsigned) as h from t",
+            &[Postgresql, Duckdb, Mysql, Bigquery, Snowflake],
+            "no type UInt32",
+        ),
+        ("select cast(ts as date) as h from t", &[Sqlite], "has no dates"),
+        ("select cast('2024-03-01 10:00:00' as date) as h", &[Sqlite], "has no dates"),
+        ("select date '2024-03-01' as h", &[], ""),
+        ("select cast(ts as bigint) as h from t", OTHERS, "a cast of Timestamp"),
+        ("select cast(y as timestamp) as h from t", &[Sqlite], "no type Timestamp"),
+        ("select cast(s as timestamp) as h from t", &[Postgresql, Duckdb, Mysql, Bigquery, Snowflake], "zones"),
+        (
+            "select timestamp '2024-03-01T10:00:00+02:00' as h",
+            &[Postgresql, Duckdb, Mysql, Bigquery, Snowflake],
+            "zones",
+        ),
+        ("select timestamp '2024-03-01 10:00:00.5' as h", &[Mysql], "fractions"),
+        ("select try_cast(s as bigint) as h from t", &[Duckdb, Snowflake], "a cast of Utf8"),
+        ("select try_cast(f as bigint) as h from t", &[Duckdb, Snowflake], "rounds"),
+        ("select k from t where s like 'a%'", &[Sqlite], "does not tell capitals"),
+        ("select k from t where s like '%-_'", &[], ""),
+        ("select k from t where s like s", &[Sqlite], "does not tell capitals"),
+        (r"select k from t where s like '1\_2'", &[Duckdb, Sqlite, Snowflake], "escapes nothing"),
+        ("select k from t where s like s", &[Duckdb, Snowflake], "escapes nothing"),
+        (r"select k from t where s = 'back\slash'", &[Mysql, Bigquery, Snowflake], "escapes what follows it"),
+        ("select k from t where s = 'it''s'", &[Bigquery], "quotes"),
+        ("select k from t where s = 'a\nb'", &[Bigquery], "ends of lines"),
+        ("select substr(s, -1) as h from t", &[Duckdb, Mysql, Sqlite, Bigquery, Snowflake], "substr of such"),
+        ("select substr(s, k) as h from t", &[Duckdb, Mysql, Sqlite, Bigquery, Snowflake], "substr of such"),
+        ("select substr(s, 2, 1) as h from t", &[], ""),
+        ("select left(s, -1) as h from t", &[Mysql, Sqlite, Bigquery, Snowflake], "left of such"),
+        ("select left(s, 1) as h from t", &[Sqlite], "the function left"),
+        ("select upper(s) as a, lower(s) as b from t", &[Sqlite], "the function upper"),
+        ("select round(f, 1) as h from t", &[Postgresql, Mysql, Sqlite, Bigquery, Snowflake], "round of such"),
+        ("select round(f) as h from t", &[Postgresql, Mysql], "round of such"),
+        ("select round(1.005, 2) as h", OTHERS, "round of such"),
+        ("select date_part('week', y) as h from t", &[Mysql, Sqlite, Bigquery, Snowflake], "date_part of such"),
+        ("select date_part('second', ts) as h from t", &[Postgresql, Sqlite], "date_part"),
+        ("select date_part('month', y) as h from t", &[Sqlite], "the function date_part"),
+        ("select rtrim(s) as h from t", &[Bigquery], "rtrim of such"),
+        ("select l[-1] as h from t", &[Postgresql], "array_element of such"),
+        ("select ln(f) as h from t", &[Mysql, Sqlite], "the function ln"),
+        ("select corr(f, k) as h from t", &[Duckdb, Mysql, Sqlite, Bigquery, Snowflake], "the function corr"),
+        ("select f / n as h from t", &[Mysql, Sqlite], "a division by zero"),
+        ("select f / 2 as h from t", &[], ""),
+        ("select f % 2 as h from t", &[Postgresql, Sqlite], "% is of integers"),
+        ("select ts - ts as h from t", &[Mysql, Sqlite, Bigquery], "the difference of two times"),
+        ("select n | 1 as h from t", &[Mysql], "unsigned"),
+    ] {
+        for to in TargetDialect::ALL {
+            let found = refused(&session, sql, *to).await;
+            let is_named = found.iter().any(|(_, why)| !reason.is_empty() && why.contains(reason));
+            if is_named != dialects.contains(to) || (reason.is_empty() && !found.is_empty()) {
+                wrong.push(format!("{sql} for {to}: {found:#?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[tokio::test]
