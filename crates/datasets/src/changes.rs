@@ -51,6 +51,19 @@ pub enum ChangesError {
         /// The id of the table that there is.
         table: String,
     },
+    /// The commit that the cursor stands at is another one now.
+    #[error(
+        "the cursor of `{consumer}` stands at version {version} of `{dataset}`, and the log has another commit there now: the table was \
+         put back to an earlier state, or the cursor is damaged. Begin anew with `cdf.starting_version` under another `cdf_consumer`"
+    )]
+    Rewritten {
+        /// The dataset.
+        dataset: String,
+        /// Who reads.
+        consumer: String,
+        /// The version that it has read last.
+        version: u64,
+    },
     /// The table records no changes, or did not at some version of the range.
     #[error(
         "the Delta table of `{dataset}` records no changes at version {version}: set `{ENABLED}` on it, and begin after the \
@@ -187,6 +200,7 @@ pub struct Changes {
     /// The last version that is behind whoever has read them.
     through: u64,
     through_unix_ms: Option<i64>,
+    through_digest: Option<ContentDigest>,
     /// Of the commits of the range, in order.
     commits: ContentDigest,
     options: CdfOptions,
@@ -248,6 +262,7 @@ impl Changes {
             range,
             through,
             through_unix_ms: committed.and_then(|ns| i64::try_from(ns / 1_000_000).ok()),
+            through_digest: log.commit_digest(through)?,
             commits: ContentDigest::of(&commits),
             options: options.clone(),
         }))
@@ -295,6 +310,7 @@ impl Changes {
             table_id: self.table_id.clone(),
             version: self.through,
             timestamp_unix_ms: self.through_unix_ms,
+            commit_digest: self.through_digest,
             run_id,
             updated_unix_ms,
         }
@@ -370,6 +386,15 @@ impl Log<'_> {
                     table: self.pin.table_id.clone(),
                 });
             }
+            // A commit that was cleaned up says nothing, and what follows it is looked for below.
+            let stands = self.commit_digest(cursor.version)?;
+            if cursor.commit_digest.is_some() && stands.is_some() && stands != cursor.commit_digest {
+                return Err(ChangesError::Rewritten {
+                    dataset: self.dataset(),
+                    consumer: cursor.consumer.clone(),
+                    version: cursor.version,
+                });
+            }
             return Ok(cursor.version + 1);
         }
         match (options.starting_version, &options.starting_timestamp) {
@@ -399,6 +424,16 @@ impl Log<'_> {
                     .ok_or_else(|| self.no_version("cdf.ending_timestamp", "at or before", timestamp))
             }
             (None, None) => Ok(self.pin.version),
+        }
+    }
+
+    /// The digest of a commit's file; `None` if it is not there.
+    fn commit_digest(&self, version: u64) -> Result<Option<ContentDigest>, ChangesError> {
+        let path = commit_path(&self.pin.root, version);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(ContentDigest::of(&bytes))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(self.damaged(path, source)),
         }
     }
 

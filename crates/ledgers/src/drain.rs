@@ -129,12 +129,16 @@ async fn drain_one(
 ) -> Result<Option<u64>, LedgerError> {
     let app_id = format!("alluvium-outbox-{}", queue.id());
     // A ledger that is as it was left is neither damaged nor newer.
-    let mut tip = queue.tip(ledger)?.filter(|tip| tip.holds(dir, &ledger.schema()).unwrap_or(false));
+    let left = queue.tip(ledger)?;
+    let mut tip = left.clone().filter(|tip| tip.holds(dir, &ledger.schema()).unwrap_or(false));
     let applied = match tip.as_ref().and_then(|tip| tip.transaction(&app_id)) {
         Some(applied) => u64::try_from(applied).unwrap_or(0),
         None => match open(queue, ledger, dir, Access::Append, meter, &mut report.notices).await? {
             None => 0,
-            Some(table) => applied(ledger, dir, &table, &app_id).await?,
+            Some(table) => {
+                report.notices.extend(left.and_then(|left| lost(ledger, dir, &left)));
+                applied(ledger, dir, &table, &app_id).await?
+            }
         },
     };
     let mut version = None;
@@ -168,6 +172,18 @@ async fn drain_one(
     let sequences: Vec<u64> = events.iter().map(|event| event.sequence).collect();
     queue.drained(ledger, &sequences, tip.as_ref())?;
     Ok(version)
+}
+
+/// What a person should know of a ledger that loads and is not what the last drain left: it has lost rows, and what is left of it goes on.
+pub(crate) fn lost(ledger: Ledger, dir: &Path, left: &AppendTip) -> Option<String> {
+    let lost = left.lost_commits(dir).unwrap_or_default();
+    let (first, last) = (lost.first()?, lost.last()?);
+    Some(format!(
+        "ledger {ledger} in {} is not as it was left: of the commits {first} to {last}, {} are damaged or gone, and with them the rows of \
+         runs; `alluvium table verify` tells more of it",
+        dir.display(),
+        lost.len()
+    ))
 }
 
 /// The highest sequence number that the table holds; 0 for none.

@@ -278,7 +278,11 @@ impl Ledgers {
         let queue = &self.shared.queue;
         Ok(match table::look(ledger, dir, queue.is_made(ledger)?, Access::Read).await? {
             Found::Absent => None,
-            Found::Sound(table) => Some(table),
+            Found::Sound(table) => {
+                let lost = queue.tip(ledger)?.and_then(|left| drain::lost(ledger, dir, &left));
+                self.notice(lost.into_iter().collect());
+                Some(table)
+            }
             Found::Damaged(_) => {
                 // Look again when no drainer is at work: what looked like damage may have been a commit under way.
                 let _lock = self.drain_lock().await?;

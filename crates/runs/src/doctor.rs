@@ -48,6 +48,7 @@ pub fn doctor(project: &Project, options: &OpenOptions) -> Result<DoctorDocument
     if let Some(root) = &root {
         checks.extend(root.notices().into_iter().map(|notice| warning("cache root", notice, "run the pipeline once")));
         checks.push(quarantine(root.path()));
+        checks.push(ledgers(root));
         checks.extend(stores(root, &profile, &seam));
     } else if !checks.iter().any(|check| check.name == "cache root") {
         checks.push(ok("cache root", "there is none yet: the first run makes it".to_owned()));
@@ -136,6 +137,20 @@ fn quarantine(root: &Path) -> DoctorCheck {
         }
         _ => ok("quarantine", "nothing was found damaged".to_owned()),
     }
+}
+
+/// What was set aside of the ledgers: questions to them have no rows of that any more.
+fn ledgers(root: &CacheRoot) -> DoctorCheck {
+    let dir = root.ledgers();
+    let names = fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let mut aside: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+    aside.retain(|name| name.contains(".damaged-"));
+    aside.sort_unstable();
+    if aside.is_empty() {
+        return ok("ledgers", "none was set aside".to_owned());
+    }
+    let fix = format!("what is left of them lies in {}; delete it when you need it no more", dir.display());
+    warning("ledgers", format!("damaged, and set aside with the runs that they told of: {}", aside.join(", ")), &fix)
 }
 
 /// One check for each kind that is there.

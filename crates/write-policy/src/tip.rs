@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checks::table_conditions;
 use crate::error::{CommitError, PolicyError, ReadError};
-use crate::log::{commit_name, read_commit, split_version};
+use crate::log::{commit_name, last_checkpoint, read_commit, split_version};
 use crate::overrides::WriteOverrides;
 use crate::policy::delta_schema;
 use crate::semantic::TYPES_PROPERTY;
@@ -102,6 +102,28 @@ impl AppendTip {
     pub fn holds(&self, table_dir: &Path, schema: &SchemaRef) -> Result<bool, CommitError> {
         let as_it_was = || log_files(table_dir, self.version).is_ok_and(|log| log.as_ref() == Some(&self.log));
         Ok(self.columns == columns(schema)? && as_it_was())
+    }
+
+    /// The versions that the append saw and that are not in the table in `table_dir` any more as it saw them: somebody put back an earlier
+    /// state of it, or damaged its log. What a checkpoint has taken the place of is not looked for.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the log cannot be read.
+    pub fn lost_commits(&self, table_dir: &Path) -> Result<Vec<u64>, ReadError> {
+        let checkpoint = last_checkpoint(table_dir)?;
+        let mut lost = Vec::new();
+        for (name, digest) in &self.log {
+            let Some((version, ".json")) = split_version(name) else { continue };
+            if checkpoint.is_some_and(|checkpoint| version <= checkpoint) {
+                continue;
+            }
+            match read_commit(table_dir, version) {
+                Ok(bytes) if ContentDigest::of(&bytes) == *digest => {}
+                Ok(_) | Err(ReadError::NoSuchVersion { .. }) => lost.push(version),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(lost)
     }
 
     /// After the next commit, which follows this one.

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::digest::ContentDigest;
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::RunId;
 use crate::v1::pipeline::{SourcePath, SourceSpec};
@@ -437,6 +438,9 @@ pub struct CdfCursor {
     pub version: u64,
     /// When that version was committed, in milliseconds since 1970-01-01 UTC.
     pub timestamp_unix_ms: Option<i64>,
+    /// The commit of that version, as the log had it. A log that has another one there is of a table that was put back meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_digest: Option<ContentDigest>,
     /// The run that moved the cursor here.
     pub run_id: Option<RunId>,
     /// When it was moved, in milliseconds since 1970-01-01 UTC.
@@ -457,6 +461,7 @@ impl Contract for CdfCursor {
             table_id: "7d0c2b4e-1f7a-4f43-8a53-3f1d5d6d8b11".to_owned(),
             version: 42,
             timestamp_unix_ms: Some(sample::UNIX_MS),
+            commit_digest: Some(ContentDigest::of(b"00000000000000000042.json")),
             run_id: Some(sample::run_id()),
             updated_unix_ms: sample::UNIX_MS + 2_431,
         }

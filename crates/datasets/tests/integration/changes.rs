@@ -208,10 +208,23 @@ async fn a_cursor_goes_on_where_it_stands() {
     append(&path, &[5]).await;
     let next = resume(&cursor).await.unwrap();
     assert_eq!(rows(&project, &next).await, "| k | c      | v |\n| 5 | insert | 5 |");
-    let mut other = cursor;
+    let mut other = cursor.clone();
     other.table_id = "another".to_owned();
     let error = chain(&resume(&other).await.unwrap_err());
     assert!(error.contains("of the table another"), "{error}");
+
+    // A digit of it flipped.
+    let flipped = alluvium_contracts::CdfCursor { version: 5, ..cursor.clone() };
+    let error = chain(&resume(&flipped).await.unwrap_err());
+    assert!(error.contains("has another commit there now"), "{error}");
+    // The table put back to version 3 from a copy, and written on: what it says of the versions after that is new to the reader.
+    for version in [4, 5] {
+        std::fs::remove_file(path.join(format!("_delta_log/{version:020}.json"))).unwrap();
+    }
+    append(&path, &[6]).await;
+    append(&path, &[7]).await;
+    let error = chain(&resume(&cursor).await.unwrap_err());
+    assert!(error.contains("at version 4 of `t`") && error.contains("has another commit there now"), "{error}");
 }
 
 #[tokio::test]

@@ -72,6 +72,26 @@ async fn an_empty_commit_is_damage() {
     is_set_aside(|dir| std::fs::write(commit(dir, 0), "").unwrap(), "does not load", true).await;
 }
 
+/// The engine passes over them.
+#[tokio::test]
+async fn commits_that_are_gone_from_the_middle_or_the_end_are_told() {
+    let gone: [&dyn Fn(&Path); 2] = [
+        &|dir| std::fs::write(commit(dir, 1), "").unwrap(),
+        &|dir| std::fs::remove_file(commit(dir, 2)).unwrap(),
+    ];
+    for damage in gone {
+        let (root, ledgers) = half_drained().await;
+        damage(&root.dir_of(INVENTORY));
+        assert_eq!(views(&ledgers).await.len(), 2, "the other rows are there");
+        let told = ledgers.take_notices();
+        assert!(told.len() == 1 && told[0].contains("cache_inventory") && told[0].contains("damaged or gone"), "{told:?}");
+        let told = ledgers.drain().await.unwrap().notices;
+        assert!(told.len() == 1 && told[0].contains("damaged or gone"), "{told:?}");
+        assert_eq!(views(&ledgers).await.len(), 3, "it goes on");
+        assert!(ledgers.take_notices().is_empty(), "told once");
+    }
+}
+
 #[tokio::test]
 async fn a_log_that_has_gone_is_damage_and_not_absence() {
     is_set_aside(|dir| std::fs::remove_dir_all(dir.join("_delta_log")).unwrap(), "log has gone", true).await;

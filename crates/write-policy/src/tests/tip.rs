@@ -128,6 +128,26 @@ async fn a_tip_holds_only_while_the_log_is_what_it_was() {
 }
 
 #[tokio::test]
+async fn what_was_committed_and_is_gone_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let tip = tipped(dir.path()).await;
+    let commit = |version: u64| dir.path().join(format!("_delta_log/{version:020}.json"));
+    let lost = || tip.lost_commits(dir.path()).unwrap();
+    assert_eq!(lost(), [0; 0]);
+    append_row(dir.path(), ("y", 9), ("somebody", 1)).await;
+    assert_eq!(lost(), [0; 0], "what others add takes nothing away");
+    let was = fs::read(commit(1)).unwrap();
+    fs::write(commit(1), "").unwrap();
+    assert_eq!(lost(), [1]);
+    fs::write(commit(1), was).unwrap();
+    fs::remove_file(commit(3)).unwrap();
+    fs::remove_file(commit(2)).unwrap();
+    assert_eq!(lost(), [2]);
+    append_row(dir.path(), ("z", 9), ("somebody", 1)).await;
+    assert_eq!(lost(), [2], "another commit in its place is not it");
+}
+
+#[tokio::test]
 async fn a_stale_tip_is_not_followed_and_nothing_is_applied_twice() {
     let dir = tempfile::tempdir().unwrap();
     let tip = tipped(dir.path()).await;
