@@ -99,7 +99,7 @@ async fn golden_every_commit_of_every_scope_says_what_applies() {
     let mut said: BTreeMap<String, BTreeSet<CacheScope>> = BTreeMap::new();
     let mut of_scope: BTreeMap<CacheScope, BTreeSet<String>> = BTreeMap::new();
     for commit in commits(&lab) {
-        let keys: BTreeSet<String> = commit.to_map().into_iter().map(|(key, _)| key).collect();
+        let keys: BTreeSet<String> = commit.to_map().into_keys().collect();
         let scope = commit.cache_scope;
         // The tags are those of one of the views.
         let untagged = |keys: &BTreeSet<String>| keys.iter().filter(|key| *key != "tags").cloned().collect::<Vec<_>>();
