@@ -5,9 +5,8 @@
 //!   over such columns loses rows that pass it. So it is told of no such filter.
 //! - The kernel takes a condition that is NULL for one that holds, and the scan still promises to apply filters over partition
 //!   columns, or over none, by itself: `p IN ('a', NULL)` keeps every row. So every filter is applied again above the scan.
-//! - The scan hands the bounds of a log on to the engine, which takes them for exact: it reads a column whose bounds are equal
-//!   from there, though logs cut timestamps to milliseconds, and it leaves out files by the bounds of a cast, whatever the cast
-//!   does to the order (`CAST(ts AS TIME)`, `CAST(i AS BOOLEAN)`). So the bounds are estimates once the scan is planned.
+//! - The scan hands the bounds of a log on to the engine, which leaves out files by the bounds of a cast, whatever the cast does
+//!   to the order (`CAST(ts AS TIME)`, `CAST(i AS BOOLEAN)`). So the bounds are estimates once the scan is planned.
 
 use std::sync::Arc;
 
