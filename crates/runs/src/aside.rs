@@ -36,8 +36,8 @@ pub(crate) async fn within_patience<T>(work: impl Future<Output = T>) -> Option<
     tokio::select! {
         biased;
         done = work => Some(done),
-        // Without a thread to count on there is nothing to wait by.
-        _ = aside(tokio::time::sleep(PATIENCE)) => None,
+        // Made there: a timer is of the runtime in which it is made. Without a thread to count on there is nothing to wait by.
+        _ = aside(async { tokio::time::sleep(PATIENCE).await }) => None,
     }
 }
 

@@ -117,7 +117,8 @@ async fn who_waits_for_an_owner_goes_on_when_it_dies() {
     let alone = watch.elapsed();
 
     let lab = lab();
-    let mut owner = child(&lab, "view.lease.acquired#1#stop").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut owner =
+        child(&lab, "view.lease.acquired#1#stop").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     stopped(&owner);
     let pipeline = lab.open();
     let waiting = tokio::spawn(async move { run(&pipeline).await });

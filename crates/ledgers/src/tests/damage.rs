@@ -75,16 +75,17 @@ async fn an_empty_commit_is_damage() {
 /// The engine passes over them.
 #[tokio::test]
 async fn commits_that_are_gone_from_the_middle_or_the_end_are_told() {
-    let gone: [&dyn Fn(&Path); 2] = [
-        &|dir| std::fs::write(commit(dir, 1), "").unwrap(),
-        &|dir| std::fs::remove_file(commit(dir, 2)).unwrap(),
-    ];
+    let gone: [&dyn Fn(&Path); 2] =
+        [&|dir| std::fs::write(commit(dir, 1), "").unwrap(), &|dir| std::fs::remove_file(commit(dir, 2)).unwrap()];
     for damage in gone {
         let (root, ledgers) = half_drained().await;
         damage(&root.dir_of(INVENTORY));
         assert_eq!(views(&ledgers).await.len(), 2, "the other rows are there");
         let told = ledgers.take_notices();
-        assert!(told.len() == 1 && told[0].contains("cache_inventory") && told[0].contains("damaged or gone"), "{told:?}");
+        assert!(
+            told.len() == 1 && told[0].contains("cache_inventory") && told[0].contains("damaged or gone"),
+            "{told:?}"
+        );
         let told = ledgers.drain().await.unwrap().notices;
         assert!(told.len() == 1 && told[0].contains("damaged or gone"), "{told:?}");
         assert_eq!(views(&ledgers).await.len(), 3, "it goes on");
