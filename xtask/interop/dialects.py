@@ -148,7 +148,7 @@ NOT_FINITE = "infinite, or no number"
 MEANINGS = {
     "float to integer": ("select cast(f as integer) as a from (select cast(1.5 as double) as f) as t", {D}),
     "negative float to integer": ("select cast(f as integer) as a from (select cast(-2.7 as double) as f) as t", {D}),
-    "decimal to integer": ("select cast(cast(1.75 as decimal(10, 2)) as integer) as a", {D}),
+    "decimal to integer": ("select concat(cast(cast(1.75 as decimal(10, 2)) as integer), cast(1.5 as decimal(10, 2))) as a", {D, S}),
     "float to decimal": ("select cast(cast(2.675 as double) as decimal(10, 2)) as a", {S}),
     "decimal to fewer digits": ("select cast(cast(-1.25 as decimal(10, 2)) as decimal(10, 1)) as a", {S}),
     "float to text": ("select cast(cast(1e20 as double) as varchar) as a", {D, S}),
