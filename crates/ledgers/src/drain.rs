@@ -10,7 +10,7 @@ use std::path::Path;
 use alluvium_contracts::{
     CacheCommitMetadata, CacheOperation, CachePolicy, CacheScope, LedgerEvent, LookupResult, MaintenanceEvent, RunId,
 };
-use alluvium_write_policy::{AppendOutcome, AppendTip, Appended, append_after, append_or_create};
+use alluvium_write_policy::{AppendOutcome, AppendTip, Appended, HeldTip, append_after, append_or_create};
 use arrow::array::RecordBatch;
 use deltalake_core::DeltaTable;
 use tracing::Instrument as _;
@@ -130,13 +130,14 @@ async fn drain_one(
     let app_id = format!("alluvium-outbox-{}", queue.id());
     // A ledger that is as it was left is neither damaged nor newer.
     let left = queue.tip(ledger)?;
-    let mut tip = left.clone().filter(|tip| tip.holds(dir, &ledger.schema()).unwrap_or(false));
-    let applied = match tip.as_ref().and_then(|tip| tip.transaction(&app_id)) {
+    let held = left.as_ref().and_then(|left| left.hold(dir, &ledger.schema()).unwrap_or(None));
+    let mut tip = if held.is_some() { left.clone() } else { None };
+    let applied = match held.as_ref().and_then(|held| held.transaction(&app_id)) {
         Some(applied) => u64::try_from(applied).unwrap_or(0),
         None => match open(queue, ledger, dir, Access::Append, meter, &mut report.notices).await? {
             None => 0,
             Some(table) => {
-                report.notices.extend(left.and_then(|left| lost(ledger, dir, &left)));
+                report.notices.extend(left.as_ref().and_then(|left| lost(ledger, dir, left)));
                 applied(ledger, dir, &table, &app_id).await?
             }
         },
@@ -149,7 +150,7 @@ async fn drain_one(
         fail::fail_point!("ledger.drain.before_commit");
         let writing = meter.begin(CacheOperation::Write, ledger.sql_name());
         let span = writing.span().clone();
-        let appended = commit(ledger, dir, batch, last, &app_id, tip.as_ref()).instrument(span).await;
+        let appended = commit(ledger, dir, batch, last, &app_id, held).instrument(span).await;
         let committed = appended.map(|appended| {
             tip = appended.tip;
             match appended.outcome {
@@ -200,7 +201,7 @@ async fn commit(
     batch: RecordBatch,
     last: &Moving,
     app_id: &str,
-    after: Option<&AppendTip>,
+    after: Option<HeldTip<'_>>,
 ) -> Result<Appended, LedgerError> {
     let metadata = CacheCommitMetadata {
         cache_operation: CacheOperation::Write,
@@ -235,8 +236,8 @@ async fn commit(
     let transaction = (app_id, version);
     let first = upkeep::policy();
     let metadata = metadata.to_map();
-    if let Some(tip) = after {
-        let appended = append_after(tip, dir, ledger.schema(), vec![batch.clone()], &metadata, transaction).await;
+    if let Some(held) = after {
+        let appended = append_after(held, vec![batch.clone()], &metadata, transaction).await;
         if let Some(appended) = appended.map_err(|error| failed(error.into()))? {
             return Ok(appended);
         }

@@ -11,6 +11,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use deltalake_core::kernel::Transaction;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 
+#[cfg(doc)]
+use crate::AppendTip;
 use crate::apply::TableWrite;
 use crate::commit::{Landing, check_metadata, commit_after};
 use crate::error::{CommitError, ReadError};
@@ -19,7 +21,7 @@ use crate::log::head_version;
 use crate::policy::ResolvedWritePolicy;
 use crate::stored::stored_policy;
 use crate::table::TableDir;
-use crate::tip::{AppendTip, Followed};
+use crate::tip::{Followed, HeldTip};
 use crate::write::{Input, Target, stage};
 
 /// [`append_or_create`], with the default policy for a table that is not there yet.
@@ -105,7 +107,7 @@ pub async fn append_or_create(
 /// replaying the log: what that costs grows with the commits since the checkpoint, and this does not. Checkpoints and the clean-up
 /// of the log are left to [`Maintenance`](crate::Maintenance).
 ///
-/// `None`, with nothing done: the table is not as `tip` says, because somebody has committed, or damaged it.
+/// `None`, with nothing done: somebody has committed since the tip was [held](AppendTip::hold).
 ///
 /// # Errors
 /// [`CommitError`], with nothing of the rows in the table and no file left behind.
@@ -113,18 +115,14 @@ pub async fn append_or_create(
 /// # Panics
 /// Outside a Tokio runtime with a timer.
 pub async fn append_after(
-    tip: &AppendTip,
-    table_dir: &Path,
-    schema: SchemaRef,
+    held: HeldTip<'_>,
     batches: Vec<RecordBatch>,
     metadata: &CommitMetadata,
     (app_id, version): (&str, i64),
 ) -> Result<Option<Appended>, CommitError> {
     check_metadata(metadata)?;
+    let HeldTip { tip, table: table_dir, schema } = held;
     let Some(applied) = tip.transaction(app_id) else { return Ok(None) };
-    if !tip.holds(table_dir, &schema)? {
-        return Ok(None);
-    }
     if applied >= version {
         return Ok(Some(Appended { outcome: AppendOutcome::AlreadyApplied, tip: Some(tip.clone()) }));
     }

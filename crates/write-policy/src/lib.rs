@@ -55,6 +55,6 @@ pub use policy::{ReaderColumn, ResolvedWritePolicy, resolve_stats_columns};
 pub use prune::decided_by_bounds;
 pub use read::{RecordedOrder, active_files, recorded_order, table_order, transaction_version};
 pub use report::report_committed;
-pub use tip::AppendTip;
+pub use tip::{AppendTip, HeldTip};
 pub use verify::verify_table;
 pub use write::{write_files, write_files_with};

@@ -43,6 +43,22 @@ pub struct AppendTip {
     transaction: i64,
 }
 
+/// A tip whose table was looked at, and is as it says. Who commits meanwhile takes the version that the next append is for.
+#[derive(Debug)]
+pub struct HeldTip<'t> {
+    pub(crate) tip: &'t AppendTip,
+    pub(crate) table: &'t Path,
+    pub(crate) schema: SchemaRef,
+}
+
+impl HeldTip<'_> {
+    /// As [`AppendTip::transaction`].
+    #[must_use]
+    pub fn transaction(&self, app_id: &str) -> Option<i64> {
+        self.tip.transaction(app_id)
+    }
+}
+
 /// A table that an append may be followed in.
 pub(crate) struct Followed {
     columns: ContentDigest,
@@ -94,14 +110,15 @@ impl AppendTip {
         (self.app_id == app_id).then_some(self.transaction)
     }
 
-    /// Whether the table in `table_dir` is as the append left it, every byte of its log included, and has the columns of `schema`. A
-    /// log that cannot be read is not as it was.
+    /// Looks whether the table in `table_dir` is as the append left it, every byte of its log included, and has the columns of `schema`:
+    /// `None` where it is not. A log that cannot be read is not as it was.
     ///
     /// # Errors
     /// [`CommitError::Policy`] if Delta has no such columns.
-    pub fn holds(&self, table_dir: &Path, schema: &SchemaRef) -> Result<bool, CommitError> {
+    pub fn hold<'t>(&'t self, table_dir: &'t Path, schema: &SchemaRef) -> Result<Option<HeldTip<'t>>, CommitError> {
         let as_it_was = || log_files(table_dir, self.version).is_ok_and(|log| log.as_ref() == Some(&self.log));
-        Ok(self.columns == columns(schema)? && as_it_was())
+        let holds = self.columns == columns(schema)? && as_it_was();
+        Ok(holds.then(|| HeldTip { tip: self, table: table_dir, schema: SchemaRef::clone(schema) }))
     }
 
     /// The versions that the append saw and that are not in the table in `table_dir` any more as it saw them: somebody put back an earlier

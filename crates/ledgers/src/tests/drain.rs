@@ -61,7 +61,7 @@ async fn drains_follow_one_another_without_replaying_the_log() {
         assert_eq!(tip.as_ref().map(AppendTip::version), version);
         if let Some(tip) = tip {
             let (dir, ledger) = (root.dir_of(Ledger::CacheInventory), Ledger::CacheInventory);
-            assert!(tip.holds(&dir, &ledger.schema()).unwrap());
+            assert!(tip.hold(&dir, &ledger.schema()).unwrap().is_some());
             assert_eq!(tip.transaction(&format!("alluvium-outbox-{}", queue.id())), Some(number));
         }
         drop(queue);

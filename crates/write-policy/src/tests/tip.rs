@@ -17,7 +17,8 @@ async fn follow(table: &Path, n: i64, tip: Option<&AppendTip>) -> Appended {
 async fn try_follow(table: &Path, n: i64, tip: Option<&AppendTip>) -> Result<Appended, CommitError> {
     let rows = vec![batch(&[(Some("x"), n)])];
     if let Some(tip) = tip
-        && let Some(appended) = append_after(tip, table, schema(), rows.clone(), &metadata("r"), (APP, n)).await?
+        && let Some(held) = tip.hold(table, &schema())?
+        && let Some(appended) = append_after(held, rows.clone(), &metadata("r"), (APP, n)).await?
     {
         return Ok(appended);
     }
@@ -94,7 +95,7 @@ async fn a_tip_holds_only_while_the_log_is_what_it_was() {
     let tip = follow(dir.path(), 4, Some(&tip)).await.tip.unwrap();
     let stored: AppendTip = serde_json::from_slice(&serde_json::to_vec(&tip).unwrap()).unwrap();
     assert_eq!(stored, tip);
-    let holds = || tip.holds(dir.path(), &schema()).unwrap();
+    let holds = || tip.hold(dir.path(), &schema()).unwrap().is_some();
     assert!(holds());
 
     let log = dir.path().join("_delta_log");
@@ -117,7 +118,7 @@ async fn a_tip_holds_only_while_the_log_is_what_it_was() {
         assert!(holds(), "{name} is as it was");
     }
     let other: SchemaRef = Arc::new(Schema::new(vec![Field::new("s", DataType::Utf8, true)]));
-    assert!(!tip.holds(dir.path(), &other).unwrap(), "other columns");
+    assert!(tip.hold(dir.path(), &other).unwrap().is_none(), "other columns");
     for (name, bytes) in [(named(5, ".json"), "{}"), (named(4, ".checkpoint.parquet"), "PAR1")] {
         fs::write(log.join(&name), bytes).unwrap();
         assert!(!holds(), "{name} is new");
