@@ -246,10 +246,13 @@ impl Changes {
             (false, false) => return Err(out_of_range),
         };
         let mut commits = Vec::new();
+        let mut last = None;
         if let Some((start, end)) = range {
             log.check_enabled_at(start).await?;
             for version in start..=end {
-                commits.extend_from_slice(log.check_commit(version)?.as_bytes());
+                let digest = log.check_commit(version)?;
+                commits.extend_from_slice(digest.as_bytes());
+                last = Some(digest);
             }
         }
         // What lies before an empty range has been read.
@@ -262,7 +265,10 @@ impl Changes {
             range,
             through,
             through_unix_ms: committed.and_then(|ns| i64::try_from(ns / 1_000_000).ok()),
-            through_digest: log.commit_digest(through)?,
+            through_digest: match last {
+                Some(digest) => Some(digest),
+                None => log.commit_digest(through)?,
+            },
             commits: ContentDigest::of(&commits),
             options: options.clone(),
         }))
@@ -429,9 +435,14 @@ impl Log<'_> {
 
     /// The digest of a commit's file; `None` if it is not there.
     fn commit_digest(&self, version: u64) -> Result<Option<ContentDigest>, ChangesError> {
+        Ok(self.read_commit(version)?.map(|bytes| ContentDigest::of(&bytes)))
+    }
+
+    /// The bytes of a commit's file; `None` if it is not there.
+    fn read_commit(&self, version: u64) -> Result<Option<Vec<u8>>, ChangesError> {
         let path = commit_path(&self.pin.root, version);
         match std::fs::read(&path) {
-            Ok(bytes) => Ok(Some(ContentDigest::of(&bytes))),
+            Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(self.damaged(path, source)),
         }
@@ -486,14 +497,10 @@ impl Log<'_> {
 
     /// The digest of a commit that is there, keeps the changes on, and whose files are there.
     fn check_commit(&self, version: u64) -> Result<ContentDigest, ChangesError> {
+        let gap = || ChangesError::Gap { dataset: self.dataset(), version };
+        let bytes = self.read_commit(version)?.ok_or_else(gap)?;
         let path = commit_path(&self.pin.root, version);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(ChangesError::Gap { dataset: self.dataset(), version });
-            }
-            Err(source) => return Err(self.damaged(path, source)),
-        };
+        let text = String::from_utf8(bytes).map_err(|source| self.damaged(path.clone(), source))?;
         let lines = text.lines().filter(|line| !line.trim().is_empty()).map(serde_json::from_str::<Value>);
         let actions = lines.collect::<Result<Vec<_>, _>>().map_err(|source| self.damaged(path, source))?;
         if actions.iter().any(|action| {
