@@ -129,7 +129,8 @@ pub(crate) fn provider(ledger: Ledger, dir: &Path, table: &DeltaTable) -> Result
     // The schema is the one promised by `Ledger::schema`, not the session's taste in strings.
     let config = DeltaScanConfig { schema_force_view_types: false, ..DeltaScanConfig::new() };
     let provider = DeltaScanNext::new(state.snapshot().clone(), config).map_err(scan)?;
-    Ok(Arc::new(GuardedScan::new(Arc::new(provider))))
+    // Rows are wide with text, and people ask for a few: the newest ones, those of a run, those of a view.
+    Ok(Arc::new(GuardedScan::new(Arc::new(provider)).filtering_while_decoding()))
 }
 
 /// Whether anything was ever committed in `dir`.

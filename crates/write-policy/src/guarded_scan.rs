@@ -16,7 +16,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
 use datafusion::common::{ColumnStatistics, Constraints, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
@@ -31,13 +31,22 @@ use crate::policy::EXACT_DIGITS;
 #[derive(Debug)]
 pub struct GuardedScan {
     scan: Arc<dyn TableProvider>,
+    filters_while_decoding: bool,
 }
 
 impl GuardedScan {
     /// Guards `scan`, the engine's provider or one around it. A guarded one may be guarded again.
     #[must_use]
     pub fn new(scan: Arc<dyn TableProvider>) -> Self {
-        Self { scan }
+        Self { scan, filters_while_decoding: false }
+    }
+
+    /// Has filters, those of joins too, applied while files are decoded, so that columns which no filter is over are decoded for the
+    /// rows that pass only. It pays for wide tables of which questions pick few rows; without it the session's setting
+    /// `parquet.pushdown_filters` decides.
+    #[must_use]
+    pub fn filtering_while_decoding(self) -> Self {
+        Self { filters_while_decoding: true, ..self }
     }
 
     fn may_be_told(&self, filter: &Expr) -> bool {
@@ -45,6 +54,18 @@ impl GuardedScan {
         let is_unbounded =
             |name: &str| schema.field_with_name(name).map_or(true, |field| holds_unbounded(field.data_type()));
         !filter.column_refs().iter().any(|column| is_unbounded(&column.name))
+    }
+
+    /// The scan with what it knows of the columns of files as estimates, which the engine plans by and answers nothing from.
+    fn guard(&self, config: &FileScanConfig) -> FileScanConfig {
+        let groups = config.file_groups.iter().map(|group| group.iter().map(estimated_file).collect::<FileGroup>());
+        let guarded = FileScanConfigBuilder::from(config.clone())
+            .with_file_groups(groups.collect())
+            .with_statistics(estimated(&config.statistics()));
+        match config.file_source().downcast_ref::<ParquetSource>().filter(|_| self.filters_while_decoding) {
+            Some(source) => guarded.with_source(Arc::new(source.clone().with_pushdown_filters(true))).build(),
+            None => guarded.build(),
+        }
     }
 }
 
@@ -91,7 +112,15 @@ impl TableProvider for GuardedScan {
         let told: Vec<Expr> = filters.iter().filter(|filter| self.may_be_told(filter)).cloned().collect();
         // A limit is for the rows that pass, and the filters are applied above.
         let limit = limit.filter(|_| filters.is_empty());
-        estimate_bounds(self.scan.scan(state, projection, &told, limit).await?)
+        let plan = self.scan.scan(state, projection, &told, limit).await?;
+        let guarded = plan.transform_up(|plan| {
+            let config = plan.downcast_ref::<DataSourceExec>().and_then(|source| source.data_source().downcast_ref());
+            Ok(match config {
+                Some(config) => Transformed::yes(DataSourceExec::from_data_source(self.guard(config)) as _),
+                None => Transformed::no(plan),
+            })
+        });
+        guarded.data()
     }
 }
 
@@ -108,25 +137,6 @@ fn holds_unbounded(data_type: &DataType) -> bool {
         DataType::Decimal128(precision, _) => *precision > EXACT_DIGITS,
         other => other.is_floating() || other.is_decimal(),
     }
-}
-
-/// The plan with what it knows of the columns of files as estimates, which the engine plans by and answers nothing from.
-fn estimate_bounds(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let estimated = plan.transform_up(|plan| {
-        let config = plan.downcast_ref::<DataSourceExec>().and_then(|source| source.data_source().downcast_ref());
-        let estimated = config.map(|config: &FileScanConfig| {
-            let groups = config.file_groups.iter().map(|group| group.iter().map(estimated_file).collect::<FileGroup>());
-            FileScanConfigBuilder::from(config.clone())
-                .with_file_groups(groups.collect())
-                .with_statistics(estimated(&config.statistics()))
-                .build()
-        });
-        Ok(match estimated {
-            Some(config) => Transformed::yes(DataSourceExec::from_data_source(config) as Arc<dyn ExecutionPlan>),
-            None => Transformed::no(plan),
-        })
-    });
-    estimated.data()
 }
 
 fn estimated_file(file: &PartitionedFile) -> PartitionedFile {

@@ -77,6 +77,14 @@ async fn the_newest_row_of_each_view_and_output_is_found_once() {
 }
 
 #[tokio::test]
+async fn of_rows_that_a_join_leaves_out_nothing_else_is_decoded() {
+    let plan = asked("explain analyze select * from alluvium.latest_entries").await;
+    let plan = plan.iter().map(Value::to_string).collect::<String>();
+    // Of eight rows four are the newest, and one beside them has the same time.
+    assert!(plan.contains("pushdown_rows_matched=5, pushdown_rows_pruned=3"), "{plan}");
+}
+
+#[tokio::test]
 async fn the_slowest_view_comes_first() {
     let rows = asked("select rank, view_name, computed_count as n, total_seconds, max_seconds from alluvium.slowest_views order by rank").await;
     assert_eq!(rows[0], json!({"rank": 1, "view_name": "a", "n": 2, "total_seconds": 4.0, "max_seconds": 3.0}));
