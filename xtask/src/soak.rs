@@ -31,7 +31,7 @@ enum What {
 /// Arguments of `cargo xtask soak cache`.
 #[derive(clap::Args)]
 struct CacheArgs {
-    /// Random pipelines of the differential test, four edits each.
+    /// Cases of the differential test: edits of random pipelines, four of each, after which everything is compared.
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     cases: u32,
     /// Processes to kill, eight at a time on one pipeline.

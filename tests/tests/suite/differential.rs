@@ -4,6 +4,7 @@
 //! Every view has the columns `k bigint, g bigint, s text, x double, n struct<a bigint, b list<bigint>>`, so that any can
 //! read any. Sums are of integers and nothing is limited: rows are equal as multisets, with no tolerance.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
@@ -18,16 +19,20 @@ use parquet::arrow::ArrowWriter;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
+use self::queries::{Query, Table};
 use crate::lab::{Lab, answer, run};
 
-/// Pipelines of each part, with four edits each: 500 edits in all, after each of which everything is compared.
-/// `ALLUVIUM_DIFFERENTIAL_CASES` asks for more of them in all, and `ALLUVIUM_DIFFERENTIAL_SEED` for the same again.
-const PIPELINES: u32 = 500 / EDITS as u32 / PARTS;
+mod queries;
+
+/// A case is an edit after which everything is compared. There are at least as many; `ALLUVIUM_DIFFERENTIAL_CASES` asks for more, as
+/// `cargo xtask soak cache --cases` does, and `ALLUVIUM_DIFFERENTIAL_SEED` for the same again.
+const CASES: u32 = 500;
 
 /// Tests that run beside each other.
 const PARTS: u32 = 4;
 
-const EDITS: usize = 4;
+/// Of each pipeline.
+const EDITS: u32 = 4;
 
 #[derive(Debug, Clone)]
 struct Row {
@@ -55,15 +60,6 @@ enum Format {
 struct Source {
     format: Format,
     files: Vec<Vec<Row>>,
-}
-
-/// A query over tables that are chosen, modulo their number, from the sources and the views before it.
-#[derive(Debug, Clone)]
-struct Query {
-    shape: u8,
-    from: (usize, usize),
-    constant: i64,
-    spaced: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -106,6 +102,9 @@ enum Edit {
     Constant {
         view: usize,
         with: i64,
+    },
+    Swap {
+        view: usize,
     },
     Space {
         view: usize,
@@ -197,52 +196,6 @@ fn write_parquet(path: &Path, rows: &[Row]) {
     writer.close().unwrap();
 }
 
-impl Query {
-    fn sql(&self, tables: &[String]) -> String {
-        let a = &tables[self.from.0 % tables.len()];
-        let b = &tables[self.from.1 % tables.len()];
-        let c = self.constant;
-        let sql = match self.shape % 16 {
-            0 => format!("select k, g, s, x, n from {a} where k > {c}"),
-            1 => format!("select k, g, s, x, n from {a} where x > {c} or s = 'b'"),
-            2 => format!("select k, g, s, x, n from {a} where s is null or g in (0, {c})"),
-            3 => format!("select k + {c} as k, g, coalesce(upper(s), 'none') as s, x, n from {a}"),
-            4 => format!("select l.k, r.g, l.s, r.x, r.n from {a} as l join {b} as r on l.g = r.g and l.k = r.k"),
-            5 => format!(
-                "select l.k, l.g, r.s, l.x, r.n from {a} as l left join {b} as r on l.g = r.g and l.k = r.k + {c}"
-            ),
-            6 => format!(
-                "select k, g, s, x, n from {a} as o where exists (select 1 from {b} as i where i.g = o.g and i.k > {c})"
-            ),
-            7 => format!("select k, g, s, x, n from {a} where k not in (select coalesce(k, 0) from {b} where g = {c})"),
-            // Of 0.0 and -0.0 the engine keeps whichever comes first: there is one zero here.
-            8 => format!(
-                "select count(*) as k, g, max(s) as s, min(case when x = 0 then 0.0 else x end) as x, \
-                 named_struct('a', max(k), 'b', make_array(count(*), g)) as n from {a} where x < {c} group by g"
-            ),
-            9 => format!(
-                "select sum(k) as k, g, min(s) as s, cast({c} as double) as x, \
-                 named_struct('a', g, 'b', make_array(sum(k))) as n from {a} group by g having count(*) > 1"
-            ),
-            10 => format!("select sum(k) over (partition by g) as k, g, s, x + {c} as x, n from {a}"),
-            11 => format!("select k, g, s, x, n from {a} union all select g, k, s, x, n from {b}"),
-            12 => format!(
-                "with t as (select g, max(k) + {c} as k from {a} group by g) \
-                 select t.k, t.g, o.s, o.x, o.n from t join {b} as o on o.g = t.g"
-            ),
-            13 => format!("select n['a'] as k, g, s, x, n from {a} where n['b'][1] >= {c} or n is null"),
-            14 => {
-                format!("select k, g, s, x, named_struct('a', n['b'][2], 'b', make_array(n['a'], {c})) as n from {a}")
-            }
-            _ => format!(
-                "select distinct k, coalesce(g, {c}) as g, s, case when k > {c} then x end as x, \
-                 named_struct('a', g, 'b', make_array(k)) as n from {a}"
-            ),
-        };
-        if self.spaced { format!("/* the same */\n{}\n-- the end", sql.replace(' ', "  ")) } else { sql }
-    }
-}
-
 impl Model {
     fn apply(&mut self, edit: &Edit) {
         let (sources, views) = (self.sources.len(), self.views.len());
@@ -273,6 +226,7 @@ impl Model {
             }
             Edit::Query { view, with } => self.views[view % views].query = with.clone(),
             Edit::Constant { view, with } => self.views[view % views].query.constant = *with,
+            Edit::Swap { view } => self.views[view % views].query.swapped ^= true,
             Edit::Space { view } => self.views[view % views].query.spaced ^= true,
             Edit::Policy { view, with } => self.views[view % views].policy = *with,
             Edit::Reverse => self.reversed ^= true,
@@ -292,13 +246,14 @@ impl Model {
             if let Format::Csv { delimiter } = source.format {
                 writeln!(toml, "options = {{ delimiter = \"{delimiter}\" }}").unwrap();
             }
-            tables.push(match source.format {
+            let from = match source.format {
                 // A line of delimited text has no nested values.
                 Format::Csv { .. } => {
                     format!("(select k, g, s, x, named_struct('a', k, 'b', make_array(g, k)) as n from {name})")
                 }
-                Format::Parquet | Format::Json => name,
-            });
+                Format::Parquet | Format::Json => name.clone(),
+            };
+            tables.push(Table { name, from });
         }
         let mut views = Vec::new();
         for (index, view) in self.views.iter().enumerate() {
@@ -311,7 +266,7 @@ impl Model {
                 write!(text, "[outputs.{name}]\nview = \"{name}\"\npath = \"out/{name}\"\n").unwrap();
             }
             views.push(text);
-            tables.push(name);
+            tables.push(Table { name: name.clone(), from: name });
         }
         if self.reversed {
             views.reverse();
@@ -435,12 +390,9 @@ fn policy() -> impl Strategy<Value = CachePolicy> {
 }
 
 fn query() -> impl Strategy<Value = Query> {
-    (any::<u8>(), any::<(u8, u8)>(), 0_i64..4, any::<bool>()).prop_map(|(shape, (a, b), constant, spaced)| Query {
-        shape,
-        from: (a.into(), b.into()),
-        constant,
-        spaced,
-    })
+    let from = any::<(u8, u8)>().prop_map(|(a, b)| (a.into(), b.into()));
+    let parts = (any::<u8>(), from, 0_i64..4, any::<bool>(), any::<bool>());
+    parts.prop_map(|(shape, from, constant, swapped, spaced)| Query { shape, from, constant, swapped, spaced })
 }
 
 fn model() -> impl Strategy<Value = Model> {
@@ -465,6 +417,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => at().prop_map(|source| Edit::Delimiter { source }),
         2 => (at(), query()).prop_map(|(view, with)| Edit::Query { view, with }),
         2 => (at(), 0_i64..4).prop_map(|(view, with)| Edit::Constant { view, with }),
+        3 => at().prop_map(|view| Edit::Swap { view }),
         1 => at().prop_map(|view| Edit::Space { view }),
         2 => (at(), policy()).prop_map(|(view, with)| Edit::Policy { view, with }),
         1 => Just(Edit::Reverse),
@@ -476,20 +429,33 @@ fn edit() -> impl Strategy<Value = Edit> {
 /// One of the parts, each from a seed of its own that the one seed gives.
 fn part(part: u32) {
     let setting = |name: &str| std::env::var(name).ok();
-    let cases =
-        setting("ALLUVIUM_DIFFERENTIAL_CASES").map_or(PIPELINES, |cases| cases.parse::<u32>().unwrap().div_ceil(PARTS));
+    let cases = setting("ALLUVIUM_DIFFERENTIAL_CASES").map_or(CASES, |cases| cases.parse().unwrap());
+    let pipelines = cases.div_ceil(PARTS * EDITS);
     let seed: u64 = setting("ALLUVIUM_DIFFERENTIAL_SEED")
         .map_or_else(|| RandomState::new().hash_one(cases), |seed| seed.parse().unwrap());
-    println!("{cases} pipelines, repeated by ALLUVIUM_DIFFERENTIAL_SEED={seed}");
-    // A case takes seconds: shrinking stops early enough to be waited for.
-    let config =
-        ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 100, ..ProptestConfig::default() };
+    println!("{pipelines} pipelines of {EDITS} cases each, repeated by ALLUVIUM_DIFFERENTIAL_SEED={seed}");
+    // A pipeline takes seconds: shrinking stops early enough to be waited for.
+    let config = ProptestConfig {
+        cases: pipelines,
+        failure_persistence: None,
+        max_shrink_iters: 100,
+        ..ProptestConfig::default()
+    };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let drawn = ContentDigest::of(&[&seed.to_be_bytes()[..], &part.to_be_bytes()].concat());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, drawn.as_bytes());
     let mut runner = TestRunner::new_with_rng(config, rng);
-    let strategy = (model(), prop::collection::vec(edit(), EDITS));
-    let outcome = runner.run(&strategy, |(model, edits)| runtime.block_on(differ(model, &edits)));
+    let strategy = (model(), prop::collection::vec(edit(), EDITS as usize));
+    let compared = Cell::new(0);
+    let outcome = runner.run(&strategy, |(model, edits)| {
+        runtime.block_on(differ(model, &edits))?;
+        compared.update(|compared| compared + 1);
+        // Of many cases nobody would know how far they are.
+        if compared.get() % 100 == 0 {
+            println!("part {part}: {} pipelines are equal", compared.get());
+        }
+        Ok(())
+    });
     outcome.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
 }
 
