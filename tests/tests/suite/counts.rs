@@ -13,6 +13,7 @@ use alluvium_telemetry::vocabulary::metric;
 use alluvium_write_policy::commit_info;
 use arrow::array::{AsArray as _, Int64Array};
 
+use crate::caches::entry_dirs;
 use crate::crash::{child_that, childhood, crashes};
 use crate::lab::{Lab, batches, run};
 use crate::signals::Signals;
@@ -402,6 +403,33 @@ async fn removals(lab: &Lab, name: &str) -> Vec<CacheRemoval> {
     let artifacts: Vec<CacheArtifact> =
         batches(&lab.open(), &sql).await.iter().flat_map(|batch| decode_rows(batch).unwrap()).collect();
     artifacts.iter().map(|artifact| artifact.decode().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn after_a_collection_of_more_than_one_thread_deletes() {
+    let lab = lab();
+    run(&lab.open()).await;
+    // What writers left who died before their commits.
+    let dir = entry_dirs(&lab.path(".alluvium"), "view_cache")[0].clone();
+    let unfinished: Vec<_> =
+        (0..300).map(|entry| dir.with_file_name(format!("7d0c7a55-0c61-4f0e-8a53-{entry:012x}"))).collect();
+    for dir in &unfinished {
+        std::fs::create_dir(dir).unwrap();
+        std::fs::write(dir.join("part.parquet"), b"half").unwrap();
+    }
+    let signals = Signals::new();
+    signals
+        .record(async {
+            let Opened::Caches(caches) = Caches::open(lab.dir(), signals.options()).unwrap() else { panic!() };
+            let removal = caches.collect_garbage(GcRequest::default()).unwrap();
+            assert!(removal.entries.iter().all(|entry| entry.result == RemovalResult::Deleted), "{removal:?}");
+            assert_eq!(removal.entries.len(), unfinished.len());
+        })
+        .await;
+    assert_eq!((counted(&signals, "gc", "ok"), counted(&signals, "evict", "ok")), (1, unfinished.len() as u64));
+    assert!(unfinished.iter().all(|dir| !dir.exists()) && dir.exists());
+    let again = run(&lab.open()).await;
+    assert!(again.views.iter().all(|view| view.result == ViewResult::Hit), "{again:#?}");
 }
 
 #[tokio::test]
