@@ -20,6 +20,7 @@ use crate::files::{AppendOutcome, Appended, CommitMetadata, TableWriteOutcome};
 use crate::log::head_version;
 use crate::policy::ResolvedWritePolicy;
 use crate::stored::stored_policy;
+use crate::sync::{sync_commit, sync_staged};
 use crate::table::TableDir;
 use crate::tip::{Followed, HeldTip};
 use crate::write::{Input, Target, stage};
@@ -49,6 +50,9 @@ pub async fn append(
 /// `transaction` (application id, version), or a later version of the same application, is left alone. Appends of others
 /// are waited out, and the transaction is checked again each time. The log of a table made here is cleaned up and
 /// checkpointed as usual: its rows are the truth, not its commits.
+///
+/// When it returns, files, commit and the names that lead to them are synced to the device; of a table that was made, up to its name in
+/// the directory that holds it.
 ///
 /// # Errors
 /// [`CommitError`], with nothing of the rows in the table and no file left behind.
@@ -84,7 +88,8 @@ pub async fn append_or_create(
     let write = TableWrite::new(table_dir, Arc::clone(&schema), vec![stream(&schema, batches)], &policy)
         .metadata(metadata.clone())
         .transaction(transaction.0, transaction.1)
-        .unstated(known);
+        .unstated(known)
+        .durable();
     match write.run().await? {
         TableWriteOutcome::Committed(committed) => {
             // One that was moved behind the commits of others came to a table that nobody here has seen.
@@ -133,6 +138,7 @@ pub async fn append_after(
     let streams = vec![stream(&schema, batches)];
     let input = Input { schema, streams, checks: Arc::default(), grouped: false };
     let mut staged = stage(target, input, &policy, &Arc::default()).await?;
+    sync_staged(&staged)?;
     let operation = DeltaOperation::Write {
         mode: SaveMode::Append,
         partition_by: Some(policy.partition_by().to_vec()),
@@ -142,6 +148,7 @@ pub async fn append_after(
     match commit_after(&table, tip.version, operation, metadata, transaction, &mut staged).await? {
         Landing::Taken { .. } => Ok(None),
         Landing::Landed { version: landed } => {
+            sync_commit(table_dir, landed)?;
             // Without one, the next append looks for itself.
             let tip = tip.next(table_dir, version).ok();
             Ok(Some(Appended { outcome: AppendOutcome::Committed(staged.committed(landed)), tip }))

@@ -25,6 +25,7 @@ use crate::rewrite::{Feed, Gone, Rewritten, rewrite};
 use crate::schema::{by_name, check_strict, merge, table_schema};
 use crate::semantic;
 use crate::stream::conform;
+use crate::sync::{sync_commit, sync_staged};
 use crate::table::{Loaded, TableDir};
 use crate::table_actions::TableChange;
 use crate::write::{Input, Target, stage};
@@ -55,6 +56,7 @@ pub(crate) struct Plan<'a> {
     expected: Expected,
     retention: Retention,
     stated: bool,
+    durable: bool,
     known: Option<Loaded>,
     task: Arc<TaskContext>,
     pub(crate) caller: Caller,
@@ -96,6 +98,7 @@ impl<'a> TableWrite<'a> {
             expected: Expected::Any,
             retention: Retention::CleanUp,
             stated: true,
+            durable: false,
             known: None,
             task: Arc::default(),
             caller: Caller::default(),
@@ -136,6 +139,12 @@ impl<'a> TableWrite<'a> {
     /// Takes memory and spill files for sorting from `task`.
     pub fn task(mut self, task: Arc<TaskContext>) -> Self {
         self.plan.task = task;
+        self
+    }
+
+    /// Syncs the files before the commit, and the commit before it is reported.
+    pub(crate) fn durable(mut self) -> Self {
+        self.plan.durable = true;
         self
     }
 
@@ -228,6 +237,9 @@ impl<'a> Plan<'a> {
         let (target, _) = Target::open(&self.table).await?;
         let input = Input { schema: Arc::clone(&columns), streams, checks: Arc::clone(&checks), grouped: false };
         let staged = stage(target, input, self.policy, &self.task).await?;
+        if self.durable {
+            sync_staged(&staged)?;
+        }
         self.attempt_all(&columns, &checks, staged, loaded).await
     }
 
@@ -266,15 +278,18 @@ impl<'a> Plan<'a> {
                     self.change(&table, &loaded, columns, checks, &mut staged).await?
                 }
             };
-            match landing {
-                Attempt::Landed(committed) => {
-                    return Ok(done(TableWriteOutcome::Committed(committed), base_version));
+            let committed = match landing {
+                Attempt::Landed(committed) => committed,
+                Attempt::Own(version) => staged.committed(version),
+                Attempt::Lost => {
+                    tokio::time::sleep(pause(&staged, attempt)).await;
+                    continue;
                 }
-                Attempt::Own(version) => {
-                    return Ok(done(TableWriteOutcome::Committed(staged.committed(version)), base_version));
-                }
-                Attempt::Lost => tokio::time::sleep(pause(&staged, attempt)).await,
+            };
+            if self.durable {
+                sync_commit(&self.table, committed.version)?;
             }
+            return Ok(done(TableWriteOutcome::Committed(committed), base_version));
         }
         Err(CommitError::Contended { path: self.table.clone(), attempts: MAX_ATTEMPTS })
     }

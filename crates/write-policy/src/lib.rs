@@ -29,6 +29,7 @@ mod sort;
 mod store;
 mod stored;
 mod stream;
+mod sync;
 mod table;
 mod table_actions;
 #[cfg(test)]
@@ -55,6 +56,7 @@ pub use policy::{ReaderColumn, ResolvedWritePolicy, resolve_stats_columns};
 pub use prune::decided_by_bounds;
 pub use read::{RecordedOrder, active_files, recorded_order, table_order, transaction_version};
 pub use report::report_committed;
+pub use sync::sync_table;
 pub use tip::{AppendTip, HeldTip};
 pub use verify::verify_table;
 pub use write::{write_files, write_files_with};

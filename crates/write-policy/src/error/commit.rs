@@ -141,6 +141,17 @@ pub enum CommitError {
         #[source]
         source: EngineError,
     },
+    /// The commit landed, and may be gone after a power cut.
+    #[error("version {version} of {} landed and could not be synced to its device; it is there, look at the cause", .path.display())]
+    Unsynced {
+        /// The table.
+        path: PathBuf,
+        /// The version.
+        version: u64,
+        /// The refusal.
+        #[source]
+        source: std::io::Error,
+    },
     /// The write landed, and what it left cannot be read back.
     #[error("version {version} of {} landed and cannot be read back; it is there, look at the cause", .path.display())]
     Unread {
@@ -171,7 +182,11 @@ impl CommitError {
             | Self::UncheckedRows { .. } => true,
             Self::Table { source } | Self::Unread { source, .. } => source.is_input(),
             Self::Write { source } => source.is_input(),
-            Self::NewConstraint { .. } | Self::Contended { .. } | Self::Failed { .. } | Self::Unclear { .. } => false,
+            Self::NewConstraint { .. }
+            | Self::Contended { .. }
+            | Self::Failed { .. }
+            | Self::Unclear { .. }
+            | Self::Unsynced { .. } => false,
         }
     }
 }

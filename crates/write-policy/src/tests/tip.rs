@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::*;
-use crate::{AppendTip, Appended, CommitError, append_after, append_or_create, head_commit, transaction_version};
+use crate::sync::SYNCED;
+use crate::{
+    AppendTip, Appended, CommitError, append_after, append_or_create, head_commit, sync_table, transaction_version,
+};
 
 const APP: &str = "outbox";
 
@@ -82,6 +85,32 @@ async fn one_that_follows_writes_what_one_that_replays_does() {
     assert_eq!(transaction_version(followed.path(), APP).await.unwrap(), Some(7));
     // This is how one tells them apart.
     assert_eq!((checkpoints(followed.path()), checkpoints(replayed.path())), (0, 2));
+}
+
+/// A power cut between any two of these leaves rows and commit, or neither.
+#[tokio::test]
+async fn an_append_is_synced_files_first_and_the_names_that_lead_to_them_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = dir.path().canonicalize().unwrap().join("table");
+    let mut tip = None;
+    // One that makes the table, one that replays its log, and one that follows.
+    for n in 1..=3 {
+        SYNCED.take();
+        let appended = follow(&table, n, tip.as_ref()).await;
+        let AppendOutcome::Committed(committed) = appended.outcome else { panic!("{n} was applied before") };
+        tip = appended.tip;
+        let mut expected = vec![table.join(&committed.files[0].path), table.clone()];
+        expected.push(table.join(format!("_delta_log/{:020}.json", n - 1)));
+        expected.push(table.join("_delta_log"));
+        if n == 1 {
+            expected.extend([table.clone(), dir.path().canonicalize().unwrap()]);
+        }
+        assert_eq!(SYNCED.take(), expected, "append {n}");
+    }
+    SYNCED.take();
+    sync_table(&table).unwrap();
+    // Three files, their table, three commits, their log.
+    assert_eq!(SYNCED.take().len(), 8);
 }
 
 #[tokio::test]
