@@ -1,8 +1,12 @@
 //! From the outbox into the Delta ledgers, each event exactly once.
 //!
-//! A commit carries the app transaction (`alluvium-outbox-<store id>`, highest sequence number in it). Sequence numbers are
-//! given out in the order of the queue's transactions, so a ledger at number *n* holds each of its events up to *n*: after a
-//! crash between a commit and the emptying of the outbox, those are only taken out, not written again.
+//! A commit carries the app transaction (`alluvium-outbox-<store id>`, highest sequence number in it). Sequence numbers grow in the
+//! order of the queue's transactions, so a ledger at number *n* holds each of its events up to *n*: after a crash between a commit and
+//! the emptying of the outbox, those are only taken out, not written again.
+//!
+//! *Invariant:* the number of a ledger is that of the last drain, or of an event that waits. So what was put back from a copy is known:
+//! a ledger that is behind the last drain has lost rows, and a ledger at a number that the outbox knows nothing of, the outbox has lost
+//! events. Either way, what is recorded from then on gets higher numbers than the ledger has, and comes into it once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,13 +14,13 @@ use std::path::Path;
 use alluvium_contracts::{
     CacheCommitMetadata, CacheOperation, CachePolicy, CacheScope, LedgerEvent, LookupResult, MaintenanceEvent, RunId,
 };
-use alluvium_write_policy::{AppendOutcome, AppendTip, Appended, HeldTip, append_after, append_or_create};
+use alluvium_write_policy::{AppendOutcome, AppendTip, Appended, HeldTip, append_after, append_or_create, sync_table};
 use arrow::array::RecordBatch;
 use deltalake_core::DeltaTable;
 use tracing::Instrument as _;
 
 use crate::operation::{self, Meter};
-use crate::queue::{self, Queue, Queued};
+use crate::queue::{self, Drained, Left, Loss, Queue, Queued};
 use crate::rows::{self, Row};
 use crate::table::{self, Access, Found};
 use crate::upkeep;
@@ -66,19 +70,10 @@ pub(crate) async fn drain(
             }),
         );
     }
-    let mut failed = BTreeMap::new();
+    let (mut done, mut failed) = (Vec::new(), BTreeMap::new());
     for (ledger, events) in moving {
-        let dir = dir.join(ledger.dir_name());
-        match drain_one(queue, ledger, &dir, &events, meter, report).await {
-            Ok(Some(version)) => {
-                if let Some(last) = events.last() {
-                    let done = upkeep::after(ledger, &dir, version, last.run_id, &meter.seam).await;
-                    // They wait for the next drain: this one has seen what it drains.
-                    queue.record(&upkeep::documents(ledger, &done, last.run_id, &meter.seam))?;
-                    report.maintenance.extend(done);
-                }
-            }
-            Ok(None) => {}
+        match drain_one(queue, ledger, &dir.join(ledger.dir_name()), &events, meter, report).await {
+            Ok(drained) => done.push(drained),
             Err(error @ LedgerError::NewerFormat { .. }) => {
                 report.kept += events.len() as u64;
                 report.notices.push(format!("{error}; {} of its events stay in the outbox", events.len()));
@@ -88,7 +83,30 @@ pub(crate) async fn drain(
             }
         }
     }
+    let (drained, committed): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+    queue.forget(&drained)?;
+    for Drained { loss, .. } in drained {
+        let (Some(Loss::Ledger(what)) | Some(Loss::Outbox(what))) = loss else { continue };
+        // The outbox is before several ledgers.
+        if !report.notices.contains(&what) {
+            report.notices.push(what);
+        }
+    }
+    for Committed { ledger, version, run_id } in committed.into_iter().flatten() {
+        let done = upkeep::after(ledger, &dir.join(ledger.dir_name()), version, run_id, &meter.seam).await;
+        // They wait for the next drain: this one has seen what it drains.
+        queue.record(&upkeep::documents(ledger, &done, run_id, &meter.seam))?;
+        report.maintenance.extend(done);
+    }
     Ok(failed)
+}
+
+/// A commit that a drain made.
+struct Committed {
+    ledger: Ledger,
+    version: u64,
+    /// The last run in it.
+    run_id: RunId,
 }
 
 /// Looks at a ledger and sets it aside if it is damaged; then there is none. The caller holds the drain lock.
@@ -100,7 +118,7 @@ pub(crate) async fn open(
     meter: &Meter,
     notices: &mut Vec<String>,
 ) -> Result<Option<Box<DeltaTable>>, LedgerError> {
-    match table::look(ledger, dir, queue.is_made(ledger)?, access).await? {
+    match table::look(ledger, dir, queue.left(ledger)?.is_some(), access).await? {
         Found::Absent => Ok(None),
         Found::Sound(table) => Ok(Some(table)),
         Found::Damaged(why) => {
@@ -118,7 +136,7 @@ pub(crate) async fn open(
     }
 }
 
-/// Moves the events of one ledger, and answers the version that its commit made.
+/// Commits the events of one ledger that it does not hold yet, durably: then all of them may be forgotten.
 async fn drain_one(
     queue: &Queue,
     ledger: Ledger,
@@ -126,24 +144,30 @@ async fn drain_one(
     events: &[Moving],
     meter: &Meter,
     report: &mut DrainReport,
-) -> Result<Option<u64>, LedgerError> {
+) -> Result<(Drained, Option<Committed>), LedgerError> {
     let app_id = format!("alluvium-outbox-{}", queue.id());
     // A ledger that is as it was left is neither damaged nor newer.
-    let left = queue.tip(ledger)?;
-    let held = left.as_ref().and_then(|left| left.hold(dir, &ledger.schema()).unwrap_or(None));
-    let mut tip = if held.is_some() { left.clone() } else { None };
+    let left = queue.left(ledger)?.unwrap_or_default();
+    let held = left.tip.as_ref().and_then(|tip| tip.hold(dir, &ledger.schema()).unwrap_or(None));
+    let mut tip = if held.is_some() { left.tip.clone() } else { None };
+    let mut loss = None;
     let applied = match held.as_ref().and_then(|held| held.transaction(&app_id)) {
         Some(applied) => u64::try_from(applied).unwrap_or(0),
         None => match open(queue, ledger, dir, Access::Append, meter, &mut report.notices).await? {
             None => 0,
             Some(table) => {
-                report.notices.extend(left.as_ref().and_then(|left| lost(ledger, dir, left)));
-                applied(ledger, dir, &table, &app_id).await?
+                let applied = applied(ledger, dir, &table, &app_id).await?;
+                loss = put_back(queue, ledger, dir, &left, applied)?;
+                applied
             }
         },
     };
-    let mut version = None;
+    let mut committed = None;
     let fresh = &events[events.partition_point(|event| event.sequence <= applied)..];
+    if fresh.len() < events.len() {
+        // Whoever committed them was killed before it could forget them, and before it synced them for all we know.
+        sync_table(dir).map_err(|error| LedgerError::append(ledger, dir, error))?;
+    }
     if let Some(last) = fresh.last() {
         let batch = rows::batch(ledger.schema(), fresh.iter().map(|event| &event.row))
             .map_err(|source| LedgerError::Assemble { ledger, source })?;
@@ -151,7 +175,7 @@ async fn drain_one(
         let writing = meter.begin(CacheOperation::Write, ledger.sql_name());
         let span = writing.span().clone();
         let appended = commit(ledger, dir, batch, last, &app_id, held).instrument(span).await;
-        let committed = appended.map(|appended| {
+        let landed = appended.map(|appended| {
             tip = appended.tip;
             match appended.outcome {
                 AppendOutcome::Committed(committed) => Some(committed),
@@ -159,20 +183,41 @@ async fn drain_one(
                 AppendOutcome::AlreadyApplied => None,
             }
         });
-        let files = committed.iter().flatten().flat_map(|committed| &committed.files);
+        let files = landed.iter().flatten().flat_map(|landed| &landed.files);
         let bytes = files.map(|file| file.size_bytes).sum();
-        operation::end(writing, &committed, Some(bytes));
-        let committed = committed?;
+        operation::end(writing, &landed, Some(bytes));
+        let landed = landed?;
         fail::fail_point!("ledger.drain.after_commit");
-        if let Some(committed) = committed {
-            version = Some(committed.version);
+        if let Some(landed) = landed {
+            committed = Some(Committed { ledger, version: landed.version, run_id: last.run_id });
             report.rows.insert(ledger, fresh.len() as u64);
             report.commits += 1;
         }
     }
     let sequences: Vec<u64> = events.iter().map(|event| event.sequence).collect();
-    queue.drained(ledger, &sequences, tip.as_ref())?;
-    Ok(version)
+    let left = Left { applied: sequences.last().copied().max(Some(applied)), tip };
+    Ok((Drained { ledger, sequences, left, loss }, committed))
+}
+
+/// Whether the ledger or the outbox was put back from a copy. The caller holds the drain lock.
+fn put_back(queue: &Queue, ledger: Ledger, dir: &Path, left: &Left, applied: u64) -> Result<Option<Loss>, LedgerError> {
+    if let Some(damage) = left.tip.as_ref().and_then(|tip| lost(ledger, dir, tip)) {
+        return Ok(Some(Loss::Ledger(damage)));
+    }
+    Ok(match left.applied {
+        Some(last) if applied < last => Some(Loss::Ledger(format!(
+            "ledger {ledger} in {} was put back to an earlier state: the rows of runs that were drained since then are gone, unless a \
+             newer copy is put back",
+            dir.display()
+        ))),
+        // A drain that was killed after its commit has left the events of that where they were.
+        Some(last) if applied > last && !queue.holds(applied)? => Some(Loss::Outbox(
+            "the outbox of the ledgers was put back to an earlier state: what was recorded since then and not drained is gone, \
+             consumers of changes stand where they stood then, and a run that was going on then is closed as killed"
+                .to_owned(),
+        )),
+        _ => None,
+    })
 }
 
 /// What a person should know of a ledger that loads and is not what the last drain left: it has lost rows, and what is left of it goes on.
@@ -227,24 +272,18 @@ async fn commit(
         components: BTreeMap::new(),
         tags: Vec::new(),
     };
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| LedgerError::Append {
-        ledger,
-        path: dir.to_path_buf(),
-        source,
-    };
-    let version = i64::try_from(last.sequence).map_err(|error| failed(error.into()))?;
+    let failed = |error| LedgerError::append(ledger, dir, error);
+    let version = i64::try_from(last.sequence).map_err(|error| LedgerError::append(ledger, dir, error))?;
     let transaction = (app_id, version);
     let first = upkeep::policy();
     let metadata = metadata.to_map();
     if let Some(held) = after {
         let appended = append_after(held, vec![batch.clone()], &metadata, transaction).await;
-        if let Some(appended) = appended.map_err(|error| failed(error.into()))? {
+        if let Some(appended) = appended.map_err(failed)? {
             return Ok(appended);
         }
     }
-    append_or_create(dir, ledger.schema(), vec![batch], &first, &metadata, transaction)
-        .await
-        .map_err(|error| failed(error.into()))
+    append_or_create(dir, ledger.schema(), vec![batch], &first, &metadata, transaction).await.map_err(failed)
 }
 
 type Rejected = Vec<(u64, String)>;

@@ -165,4 +165,12 @@ impl LedgerError {
     pub(crate) fn io<'p>(path: &'p Path, action: &'static str) -> impl FnOnce(io::Error) -> LedgerError + 'p {
         move |source| LedgerError::Io { path: path.to_path_buf(), action, source }
     }
+
+    pub(crate) fn append(
+        ledger: Ledger,
+        path: &Path,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> LedgerError {
+        LedgerError::Append { ledger, path: path.to_path_buf(), source: Box::new(source) }
+    }
 }

@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use crate::drain::{self, DrainReport};
 use crate::lock::{DrainLock, RunFiles};
 use crate::operation::{self, Meter};
-use crate::queue::{CursorMove, KilledRun, Queue, Testimony};
+use crate::queue::{CursorMove, KilledRun, LedgerLoss, Queue, Testimony};
 use crate::run::{self, RunGuard};
 use crate::table::{self, Access, Found};
 use crate::{Ledger, LedgerError};
@@ -276,10 +276,12 @@ impl Ledgers {
     /// The newest version; `None` if there is none, or none any more.
     async fn look(&self, ledger: Ledger, dir: &Path) -> Result<Option<Box<DeltaTable>>, LedgerError> {
         let queue = &self.shared.queue;
-        Ok(match table::look(ledger, dir, queue.is_made(ledger)?, Access::Read).await? {
+        let left = queue.left(ledger)?;
+        Ok(match table::look(ledger, dir, left.is_some(), Access::Read).await? {
             Found::Absent => None,
             Found::Sound(table) => {
-                let lost = queue.tip(ledger)?.and_then(|left| drain::lost(ledger, dir, &left));
+                let tip = queue.left(ledger)?.and_then(|left| left.tip);
+                let lost = tip.and_then(|tip| drain::lost(ledger, dir, &tip));
                 self.notice(lost.into_iter().collect());
                 Some(table)
             }
@@ -292,6 +294,15 @@ impl Ledgers {
                 found?
             }
         })
+    }
+
+    /// Rows that are gone because a ledger, or the outbox, was put back from a copy: what drains found, the newest of each. A ledger
+    /// that was set aside is not among them: it lies beside the others.
+    ///
+    /// # Errors
+    /// [`LedgerError::Store`].
+    pub fn losses(&self) -> Result<Vec<LedgerLoss>, LedgerError> {
+        self.shared.queue.losses()
     }
 
     /// What [`table`](Ledgers::table) and [`close_killed_runs`](Ledgers::close_killed_runs) found that a person should know,

@@ -23,7 +23,7 @@ pub use drain::DrainReport;
 pub use error::LedgerError;
 pub use ledger::Ledger;
 pub use ledgers::Ledgers;
-pub use queue::{CursorMove, KilledRun, Testimony};
+pub use queue::{CursorMove, KilledRun, LedgerLoss, Testimony};
 pub use rows::{LedgerRow, decode_rows};
 pub use run::RunGuard;
 pub use view::LedgerView;

@@ -22,7 +22,7 @@ const LAST_RETRY: Duration = Duration::from_millis(100);
 impl DrainLock {
     /// Waits for other drainers, of this process or any other, but not longer than `bound`.
     pub(crate) async fn acquire(dir: &Path, bound: Duration, meter: &Meter) -> Result<DrainLock, LedgerError> {
-        fs::create_dir_all(dir).map_err(LedgerError::io(dir, "create"))?;
+        make(dir)?;
         let path = dir.join(".drain.lock");
         let file = open_or_create(&path).map_err(LedgerError::io(&path, "open"))?;
         if try_lock(&file).map_err(LedgerError::io(&path, "lock"))? {
@@ -140,6 +140,16 @@ impl RunFile {
         drop(file);
         removed
     }
+}
+
+/// Makes the directory of the ledgers. They sync themselves up to their names in it, so its own is synced here.
+fn make(dir: &Path) -> Result<(), LedgerError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir).map_err(LedgerError::io(dir, "create"))?;
+    let above = dir.parent().unwrap_or(dir);
+    File::open(above).and_then(|above| above.sync_all()).map_err(LedgerError::io(above, "sync"))
 }
 
 fn open_or_create(path: &Path) -> io::Result<File> {

@@ -4,18 +4,23 @@
 //! |---|---|---|
 //! | `outbox` | sequence number, big-endian u64 | the event's contract in its envelope, as JSON |
 //! | `meta` | `ledgers/store_id` | the id of this store, as text |
-//! | `meta` | `ledgers/next_sequence` | the next sequence number, big-endian u64 |
+//! | `meta` | `ledgers/next_sequence` | the least number that the next event may get, big-endian u64 |
 //! | `meta` | `ledgers/run/` + run id | the row of a run that has not ended, as JSON |
 //! | `meta` | `ledgers/manifest/` + run id | the manifest that such a run began with, as the event that it would be |
 //! | `meta` | `ledgers/hits/` + view name | what the newest entries of that name have been worth, as JSON |
 //! | `meta` | `ledgers/once/` + artifact id | empty: a document of a kind that is recorded once, and was |
 //! | `meta` | `ledgers/cursor/` + consumer + `/` + dataset | how far the consumer has read the changes of the dataset, in its envelope |
-//! | `meta` | `ledgers/made/` + directory name | the ledger has been committed to: its tip, as JSON, where the next drain may follow it |
+//! | `meta` | `ledgers/made/` + directory name | the ledger has been committed to: how the last drain left it, as JSON |
+//! | `meta` | `ledgers/loss/` + directory name, or `outbox` | what a drain found lost of the ledger, or of the outbox, as JSON |
 //! | `meta` | `ledgers/rejected/event/` + sequence number | what stood in `outbox` and does not decode |
 //! | `meta` | `ledgers/rejected/run/` + run id | what stood in `ledgers/run/` and does not decode |
 //!
 //! A run's row and manifest lie in the store of its events, not in that of the leases, because an event and the count of it, and
 //! the last event and the end of the run, have to be one transaction. So do the cursors that a run moves.
+//!
+//! Numbers are microseconds since 1970, or one more than the last where the clock is not ahead of it. So they grow in the order of
+//! transactions, and a store that is put back from a copy does not give those again that it gave after the copy, unless the clock was
+//! put back too.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +32,7 @@ use alluvium_contracts::{
 use alluvium_disk_kv_cache::{Order, ReadTxn, Store, StoreError, WriteTxn};
 use alluvium_telemetry::Seam;
 use alluvium_write_policy::AppendTip;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::hits::{self, Hits};
 use crate::run_row::RunRow;
@@ -43,6 +48,7 @@ const HITS: &str = "ledgers/hits/";
 const ONCE: &str = "ledgers/once/";
 const CURSOR: &str = "ledgers/cursor/";
 const MADE: &str = "ledgers/made/";
+const LOSS: &str = "ledgers/loss/";
 const REJECTED_EVENT: &str = "ledgers/rejected/event/";
 const REJECTED_RUN: &str = "ledgers/rejected/run/";
 
@@ -54,6 +60,45 @@ const RECORDED_ONCE: [&str; 3] = [PlanBundleArtifact::KIND, DatasetSpec::KIND, D
 pub(crate) struct Queue {
     store: Store,
     id: StoreId,
+    seam: Seam,
+}
+
+/// How the last drain left a ledger.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Left {
+    /// The number of the newest event that it held. `None`: nobody remembers.
+    pub(crate) applied: Option<u64>,
+    /// The table as it was, where the next drain may follow it.
+    pub(crate) tip: Option<AppendTip>,
+}
+
+/// What a drain has done for one ledger.
+#[derive(Debug)]
+pub(crate) struct Drained {
+    pub(crate) ledger: Ledger,
+    /// The events that the ledger holds now.
+    pub(crate) sequences: Vec<u64>,
+    pub(crate) left: Left,
+    pub(crate) loss: Option<Loss>,
+}
+
+/// Somebody put something back from a copy: what a person should know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// The ledger, and it lacks rows that it had.
+    Ledger(String),
+    /// The outbox, and it lacks events that it had.
+    Outbox(String),
+}
+
+/// Rows that are gone, as a drain found out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LedgerLoss {
+    /// When it was found, in milliseconds since 1970-01-01 UTC.
+    pub found_unix_ms: i64,
+    /// What is lost, and why.
+    pub what: String,
 }
 
 /// One event of the outbox, still encoded.
@@ -148,7 +193,7 @@ impl Queue {
                 })?
             }
         };
-        Ok(Queue { store, id })
+        Ok(Queue { store, id, seam: seam.clone() })
     }
 
     pub(crate) fn id(&self) -> StoreId {
@@ -174,9 +219,9 @@ impl Queue {
             }
         }
         self.store.write::<_, LedgerError>(|txn| {
-            append(txn, &encoded)?;
+            append(txn, &encoded, &self.seam)?;
             let worth = worth(txn, inventory.values().flatten().copied())?;
-            append(txn, &encode_all(&worth)?)?;
+            append(txn, &encode_all(&worth)?, &self.seam)?;
             for (run_id, entries) in &inventory {
                 // An event of a run that was never begun here is an event all the same. A row that does not decode is left
                 // for `close` to put aside.
@@ -222,7 +267,7 @@ impl Queue {
                 return Err(LedgerError::RunNotOpen { run_id });
             }
             txn.delete(META, &run_key(MANIFEST, run_id))?;
-            append(txn, &encoded)?;
+            append(txn, &encoded, &self.seam)?;
             let mut lost = Vec::new();
             for one in moves {
                 let key = cursor_key(&one.to.consumer, &one.to.dataset_name);
@@ -287,7 +332,7 @@ impl Queue {
                     }
                 }
                 events.push(LedgerEvent::CacheRuns(row.killed(run_id)));
-                append(txn, &encode_all(&events)?)?;
+                append(txn, &encode_all(&events)?, &self.seam)?;
                 txn.delete(META, &run_key(RUN, run_id))?;
                 txn.delete(META, &run_key(MANIFEST, run_id))?;
                 Ok(Closed::Killed)
@@ -337,50 +382,78 @@ impl Queue {
         })
     }
 
-    /// Takes events out of the outbox that their ledger holds, and notes that the ledger exists, and how it was left.
-    pub(crate) fn drained(
-        &self,
-        ledger: Ledger,
-        sequences: &[u64],
-        tip: Option<&AppendTip>,
-    ) -> Result<(), LedgerError> {
-        let tip = tip.map_or(Ok(Vec::new()), serde_json::to_vec).map_err(LedgerError::Encode)?;
+    /// Takes events out of the outbox that their ledgers hold, and notes how each was left.
+    pub(crate) fn forget(&self, drained: &[Drained]) -> Result<(), LedgerError> {
+        let found_unix_ms = self.seam.unix_ms();
         self.store.write::<_, LedgerError>(|txn| {
-            for sequence in sequences {
-                txn.delete(OUTBOX, &sequence.to_be_bytes())?;
+            for Drained { ledger, sequences, left, loss } in drained {
+                for sequence in sequences {
+                    txn.delete(OUTBOX, &sequence.to_be_bytes())?;
+                }
+                txn.put(META, &ledger_key(MADE, *ledger), &json(left)?)?;
+                // No number that the ledger has passed is given again.
+                let passed = left.applied.map_or(0, |applied| applied + 1);
+                if passed > next_sequence(txn)? {
+                    txn.put(META, NEXT_SEQUENCE, &passed.to_be_bytes())?;
+                }
+                let (key, what) = match loss {
+                    None => continue,
+                    Some(Loss::Ledger(what)) => {
+                        forget_once(txn, *ledger)?;
+                        (ledger_key(LOSS, *ledger), what)
+                    }
+                    Some(Loss::Outbox(what)) => (format!("{LOSS}{OUTBOX}").into_bytes(), what),
+                };
+                txn.put(META, &key, &json(&LedgerLoss { found_unix_ms, what: what.clone() })?)?;
             }
-            txn.put(META, &made_key(ledger), &tip)?;
             Ok(())
         })
     }
 
-    /// Whether the ledger has been committed to and was not set aside since: it should be there.
-    pub(crate) fn is_made(&self, ledger: Ledger) -> Result<bool, LedgerError> {
-        Ok(self.store.read::<_, StoreError>(|txn| Ok(txn.get(META, &made_key(ledger))?.is_some()))?)
+    /// Whether an event of this number waits.
+    pub(crate) fn holds(&self, sequence: u64) -> Result<bool, LedgerError> {
+        Ok(self.store.read::<_, StoreError>(|txn| Ok(txn.get(OUTBOX, &sequence.to_be_bytes())?.is_some()))?)
     }
 
-    /// How the last drain left the ledger. One that does not decode is none.
-    pub(crate) fn tip(&self, ledger: Ledger) -> Result<Option<AppendTip>, LedgerError> {
+    /// How the last drain left the ledger, of which nothing is remembered where that does not decode. `None`: the ledger has not been
+    /// committed to, or was set aside since, and should not be there.
+    pub(crate) fn left(&self, ledger: Ledger) -> Result<Option<Left>, LedgerError> {
         self.store.read(|txn| {
-            let bytes = txn.get(META, &made_key(ledger))?;
-            Ok(bytes.and_then(|bytes| serde_json::from_slice(bytes).ok()))
+            let bytes = txn.get(META, &ledger_key(MADE, ledger))?;
+            Ok(bytes.map(|bytes| serde_json::from_slice(bytes).unwrap_or_default()))
+        })
+    }
+
+    /// What drains have found lost, the last of each ledger.
+    pub(crate) fn losses(&self) -> Result<Vec<LedgerLoss>, LedgerError> {
+        self.store.read(|txn| {
+            let rows = txn.scan_prefix(META, LOSS.as_bytes(), Order::Ascending)?;
+            rows.filter_map(|row| {
+                row.map(|(_, bytes)| serde_json::from_slice(bytes).ok()).map_err(LedgerError::from).transpose()
+            })
+            .collect()
         })
     }
 
     /// Forgets that the ledger exists, and with it what it held.
     pub(crate) fn unmake(&self, ledger: Ledger) -> Result<(), LedgerError> {
-        self.store.write::<_, LedgerError>(|txn| {
-            txn.delete(META, &made_key(ledger))?;
-            if ledger == Ledger::CacheArtifacts {
-                let scan = txn.scan_prefix(META, ONCE.as_bytes(), Order::Ascending)?;
-                let keys: Vec<Vec<u8>> = scan.map(|entry| Ok(entry?.0.to_vec())).collect::<Result<_, StoreError>>()?;
-                for key in keys {
-                    txn.delete(META, &key)?;
-                }
-            }
-            Ok(())
+        self.store.write(|txn| {
+            txn.delete(META, &ledger_key(MADE, ledger))?;
+            forget_once(txn, ledger)
         })
     }
+}
+
+/// Lets documents be recorded again that a ledger has lost, or may have.
+fn forget_once(txn: &mut WriteTxn<'_>, ledger: Ledger) -> Result<(), LedgerError> {
+    if ledger == Ledger::CacheArtifacts {
+        let scan = txn.scan_prefix(META, ONCE.as_bytes(), Order::Ascending)?;
+        let keys: Vec<Vec<u8>> = scan.map(|entry| Ok(entry?.0.to_vec())).collect::<Result<_, StoreError>>()?;
+        for key in keys {
+            txn.delete(META, &key)?;
+        }
+    }
+    Ok(())
 }
 
 /// Counts the entries that events tell of, and says what each has been worth.
@@ -395,7 +468,7 @@ fn worth<'e>(
         let known = txn.get(META, &key)?.and_then(|bytes| serde_json::from_slice::<Hits>(bytes).ok());
         let mut known = known.unwrap_or_default();
         let Some(artifact) = known.note(row) else { continue };
-        txn.put(META, &key, &serde_json::to_vec(&known).map_err(LedgerError::Encode)?)?;
+        txn.put(META, &key, &json(&known)?)?;
         let document = CacheArtifact::of(row.run_id, row.event_time_unix_ms, &row.view_name, artifact);
         // A duration that is no number has no canonical form; its row says it all the same.
         documents.extend(document.ok().map(LedgerEvent::CacheArtifacts));
@@ -459,15 +532,13 @@ fn encode(event: &LedgerEvent) -> Result<Encoded, LedgerError> {
 
 fn enveloped<T: Contract>(row: &T) -> Result<Vec<u8>, LedgerError> {
     let envelope = Envelope { kind: T::KIND.to_owned(), version: T::VERSION, payload: row };
-    serde_json::to_vec(&envelope).map_err(LedgerError::Encode)
+    json(&envelope)
 }
 
-/// Gives the events the next sequence numbers. The first is 1, so that 0 stands before every event.
-fn append(txn: &mut WriteTxn<'_>, events: &[Encoded]) -> Result<(), LedgerError> {
-    let mut next = match txn.get(META, NEXT_SEQUENCE)? {
-        Some(bytes) => sequence("ledgers/next_sequence", bytes)?,
-        None => 1,
-    };
+/// Gives the events the next sequence numbers.
+fn append(txn: &mut WriteTxn<'_>, events: &[Encoded], seam: &Seam) -> Result<(), LedgerError> {
+    let clock = u64::try_from(seam.unix_ns() / 1_000).unwrap_or(0);
+    let mut next = next_sequence(txn)?.max(clock);
     for event in events {
         if let Some(key) = &event.once {
             if txn.get(META, key)?.is_some() {
@@ -480,6 +551,11 @@ fn append(txn: &mut WriteTxn<'_>, events: &[Encoded]) -> Result<(), LedgerError>
     }
     txn.put(META, NEXT_SEQUENCE, &next.to_be_bytes())?;
     Ok(())
+}
+
+/// The first is 1, so that 0 stands before every event.
+fn next_sequence(txn: &ReadTxn<'_>) -> Result<u64, LedgerError> {
+    txn.get(META, NEXT_SEQUENCE)?.map_or(Ok(1), |bytes| sequence("ledgers/next_sequence", bytes))
 }
 
 fn sequence(key: &str, bytes: &[u8]) -> Result<u64, LedgerError> {
@@ -504,8 +580,7 @@ fn run_row(txn: &ReadTxn<'_>, run_id: RunId) -> Result<Found, LedgerError> {
 }
 
 fn put_run(txn: &mut WriteTxn<'_>, run_id: RunId, row: &RunRow) -> Result<(), LedgerError> {
-    let bytes = serde_json::to_vec(row).map_err(LedgerError::Encode)?;
-    Ok(txn.put(META, &run_key(RUN, run_id), &bytes)?)
+    Ok(txn.put(META, &run_key(RUN, run_id), &json(row)?)?)
 }
 
 fn run_key(prefix: &str, run_id: RunId) -> Vec<u8> {
@@ -516,6 +591,10 @@ fn cursor_key(consumer: &str, dataset: &str) -> Vec<u8> {
     format!("{CURSOR}{consumer}/{dataset}").into_bytes()
 }
 
-fn made_key(ledger: Ledger) -> Vec<u8> {
-    format!("{MADE}{}", ledger.dir_name()).into_bytes()
+fn ledger_key(prefix: &str, ledger: Ledger) -> Vec<u8> {
+    format!("{prefix}{}", ledger.dir_name()).into_bytes()
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, LedgerError> {
+    serde_json::to_vec(value).map_err(LedgerError::Encode)
 }

@@ -6,7 +6,7 @@ use alluvium_contracts::{
     CacheArtifact, DeltaWritePolicy, LedgerEvent, MaintenanceEvent, MaintenancePolicy, MaintenanceResult, RunId,
 };
 use alluvium_telemetry::Seam;
-use alluvium_write_policy::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError};
+use alluvium_write_policy::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError, sync_table};
 
 use crate::Ledger;
 
@@ -54,7 +54,12 @@ pub(crate) async fn after(
     if version % u64::from(INTERVAL_COMMITS) != u64::from(INTERVAL_COMMITS) - 1 {
         return Vec::new();
     }
-    let done = async { Maintenance::begin(dir, seam.clone())?.run_due().await };
+    let done = async {
+        let done = Maintenance::begin(dir, seam.clone())?.run_due().await?;
+        // A file that rows were put together in is the only one that holds them, some day.
+        sync_table(dir)?;
+        Ok(done)
+    };
     match done.await {
         Ok(events) => {
             let told = events.into_iter().map(|event| {

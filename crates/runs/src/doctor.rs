@@ -9,12 +9,16 @@ use std::io;
 use std::path::Path;
 
 use alluvium_contracts::{CheckStatus, DoctorCheck, DoctorDocument, DoctorRoot};
+use alluvium_ledgers::Ledgers;
 use alluvium_plans::engine_versions;
 use alluvium_profile::{CacheRoot, KvKind, RuntimeProfile, SettingOrigin, real_path};
 use alluvium_telemetry::{Redactor, Seam};
 
 use crate::pipeline::{OpenError, OpenOptions};
 use crate::project::Project;
+
+/// How long a loss that a drain found is told.
+const LOSS_TOLD_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
 
 /// Looks a project over. The document's checks say what keeps runs from working and what a person should look at.
 ///
@@ -49,6 +53,7 @@ pub fn doctor(project: &Project, options: &OpenOptions) -> Result<DoctorDocument
         checks.extend(root.notices().into_iter().map(|notice| warning("cache root", notice, "run the pipeline once")));
         checks.push(quarantine(root.path()));
         checks.push(ledgers(root));
+        checks.extend(losses(root, &seam));
         checks.extend(stores(root, &profile, &seam));
     } else if !checks.iter().any(|check| check.name == "cache root") {
         checks.push(ok("cache root", "there is none yet: the first run makes it".to_owned()));
@@ -151,6 +156,19 @@ fn ledgers(root: &CacheRoot) -> DoctorCheck {
     }
     let fix = format!("what is left of them lies in {}; delete it when you need it no more", dir.display());
     warning("ledgers", format!("damaged, and set aside with the runs that they told of: {}", aside.join(", ")), &fix)
+}
+
+/// What drains found missing of ledgers or outbox, because somebody put them back from a copy.
+fn losses(root: &CacheRoot, seam: &Seam) -> Vec<DoctorCheck> {
+    // A store that is not there, or not to be read, has a check of its own.
+    let Some(store) = root.kv(KvKind::Queue).ok().filter(|_| root.ledgers().is_dir()) else { return Vec::new() };
+    let found = match Ledgers::open(root.ledgers(), store.clone(), seam.clone()).and_then(|ledgers| ledgers.losses()) {
+        Ok(found) => found,
+        Err(error) => return vec![failed("ledgers", &error, "`alluvium run` sets damage aside and begins anew")],
+    };
+    let recent = found.into_iter().filter(|loss| seam.unix_ms().saturating_sub(loss.found_unix_ms) < LOSS_TOLD_MS);
+    let fix = "put copies of ledgers and outbox back together, or neither; this is told for 30 days";
+    recent.map(|loss| warning("ledgers", loss.what, fix)).collect()
 }
 
 /// One check for each kind that is there.
