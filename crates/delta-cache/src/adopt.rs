@@ -3,20 +3,21 @@
 //!
 //! A commit is made only after the sources were stated again, so a committed entry is valid for the key that its commit
 //! names, published or not. *Invariants:* only a directory whose single commit names this key, this schema and this plan
-//! is taken; every byte is compared with the digests in that commit; the highest fencing token wins; nothing is taken
-//! from a process that still holds the lease, because its directory goes if its publication fails; nothing that is
-//! condemned comes back.
+//! is taken; every byte is compared with the digests in that commit, and the rows of every file with its footer, with the
+//! log's count of them and with the commit's own sum; the highest fencing token wins; nothing is taken from a process that
+//! still holds the lease, because its directory goes if its publication fails; nothing that is condemned comes back; what
+//! was an entry and is damaged is set aside and told.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use alluvium_contracts::{CacheCommitMetadata, CacheKey, CacheOperation, CachePolicy, EntryId};
-use alluvium_write_policy::{added_files, head_commit};
+use alluvium_write_policy::{ReadError, added_files, head_commit};
 use fail::fail_point;
 
 use crate::cache::DeltaCache;
 use crate::content::Content;
-use crate::entry::{Check, Entry, EntryFile, check, unseen};
+use crate::entry::{Check, Entry, EntryFile, add_up, check_logged, unseen};
 use crate::error::CacheError;
 use crate::operation::Subject;
 use crate::place::entry_parent;
@@ -29,16 +30,28 @@ impl DeltaCache {
         let mut found = self.committed(content)?;
         found.sort_unstable_by_key(|entry| entry.fencing_token);
         while let Some(entry) = found.pop() {
+            let (id, dir) = (entry.id, entry.dir.clone());
             match self.take_in(entry)? {
                 TakenIn::Adopted(entry) => return Ok(Some(entry)),
-                TakenIn::Damaged(_) | TakenIn::Condemned => {}
+                TakenIn::Damaged(what) => self.set_orphan_aside(content, id, &dir, &what)?,
+                TakenIn::Condemned => {}
                 TakenIn::HasRow => return Ok(None),
             }
         }
         Ok(None)
     }
 
-    /// Gives a row to a committed entry, if every byte of it is there.
+    /// Sets a damaged directory without a row aside, unless it is on its way out: what is deleted misses files too.
+    fn set_orphan_aside(&self, content: &Content<'_>, id: EntryId, dir: &str, what: &str) -> Result<(), CacheError> {
+        // Asked after the files were looked at: a mark outlives the files, so without one they are there, or gone as a whole.
+        if self.index.is_condemned(id)? {
+            return Ok(());
+        }
+        let subject = content.staged();
+        self.evicting(&subject, None, || self.quarantine(&subject, id, dir, what))
+    }
+
+    /// Gives a row to a committed entry, if every byte of it is there, and as many rows as its commit says.
     pub(crate) fn take_in(&self, entry: Entry) -> Result<TakenIn, CacheError> {
         // Asked before the files are looked at: what is condemned has its row until they are gone.
         if self.index.is_condemned(entry.id)? {
@@ -48,7 +61,7 @@ impl DeltaCache {
         let subject = Subject::entry(&entry);
         let verify = || self.begin(CacheOperation::Verify, &subject);
         let dir = entry.table_dir(self.root.path());
-        let files = match check(&dir, entry.files.clone(), verify) {
+        let files = match check_logged(&dir, entry.files.clone(), verify) {
             Check::Untouched(files) | Check::Restamped(files) => files,
             Check::Damaged(what) => {
                 tracing::warn!(entry = %dir.display(), what, "an entry without a row in the index is damaged");
@@ -61,7 +74,8 @@ impl DeltaCache {
         Ok(if self.index.adopt(&entry)? { TakenIn::Adopted(Arc::new(entry)) } else { TakenIn::HasRow })
     }
 
-    /// The content's directories that hold one commit, for its key. Their files are as the commits say, not looked at.
+    /// The content's directories that hold one commit, for its key. Their files are as the commits say, not looked at. Those
+    /// whose commit is damaged are set aside.
     fn committed(&self, content: &Content<'_>) -> Result<Vec<Entry>, CacheError> {
         let Content { scope, name, key, .. } = *content;
         let parent = entry_parent(scope, name, key);
@@ -72,14 +86,22 @@ impl DeltaCache {
             Err(source) => return Err(CacheError::io("list the directory", &path)(source)),
         };
         let ids = ids.flatten().filter_map(|id| id.file_name().to_str()?.parse::<EntryId>().ok());
-        // What cannot be read is nobody's entry; it stays where it is.
-        let found = ids.filter_map(|id| self.committed_entry(scope, id, format!("{parent}/{id}"), key).ok());
         let is_it = |entry: &Entry| {
             entry.view == name
                 && content.published.is_none_or(|published| published.hash() == entry.schema_hash)
                 && entry.plan_fingerprint == content.plan_fingerprint
         };
-        Ok(found.filter(is_it).collect())
+        let mut found = Vec::new();
+        for id in ids {
+            let dir = format!("{parent}/{id}");
+            match self.committed_entry(scope, id, dir.clone(), key) {
+                Ok(entry) => found.extend(Some(entry).filter(is_it)),
+                Err(NoEntry::Damaged(what)) => self.set_orphan_aside(content, id, &dir, &what)?,
+                // Nobody's entry; it stays where it is.
+                Err(NoEntry::Other(_)) => {}
+            }
+        }
+        Ok(found)
     }
 
     /// The entry that the commit of a directory makes; or why it makes none.
@@ -89,7 +111,7 @@ impl DeltaCache {
         id: EntryId,
         dir: String,
         key: CacheKey,
-    ) -> Result<Entry, String> {
+    ) -> Result<Entry, NoEntry> {
         self.entry_in(&self.root.path().join(&dir), scope, id, dir, key)
     }
 
@@ -101,22 +123,21 @@ impl DeltaCache {
         id: EntryId,
         dir: String,
         key: CacheKey,
-    ) -> Result<Entry, String> {
-        let head = match head_commit(table_dir) {
-            Ok(Some(head)) => head,
-            Ok(None) => return Err("it has no commit: whoever wrote it did not finish".to_owned()),
-            Err(error) => return Err(error.to_string()),
+    ) -> Result<Entry, NoEntry> {
+        let other = |why: &str| Err(NoEntry::Other(why.to_owned()));
+        let Some(head) = head_commit(table_dir).map_err(NoEntry::of_log)? else {
+            return other("it has no commit: whoever wrote it did not finish");
         };
         let ours = match CacheCommitMetadata::from_commit_info(&head.commit_info) {
             Ok(Some(ours)) => ours,
-            Ok(None) => return Err("its commit is not one of a cache".to_owned()),
-            Err(error) => return Err(error.to_string()),
+            Ok(None) => return other("its commit is not one of a cache"),
+            Err(error) => return Err(NoEntry::Damaged(error.to_string())),
         };
         let is_entry = head.version == 0 && ours.cache_scope == scope.word() && ours.cache_key == Some(key);
         if !is_entry {
-            return Err("its commit is not that of an entry of this key".to_owned());
+            return other("its commit is not that of an entry of this key");
         }
-        let files = added_files(table_dir, head.version).map_err(|error| error.to_string())?.into_iter().map(|file| {
+        let files = added_files(table_dir, head.version).map_err(NoEntry::of_log)?.into_iter().map(|file| {
             Some(EntryFile {
                 stamp: unseen(file.size_bytes),
                 digest: file.digest?,
@@ -125,7 +146,7 @@ impl DeltaCache {
                 path: file.path,
             })
         });
-        let log_digest = Entry::hash_log(table_dir).map_err(|error| error.to_string())?;
+        let log_digest = Entry::hash_log(table_dir).map_err(|error| NoEntry::Other(error.to_string()))?;
         let committed_unix_ms = head.commit_info.get("timestamp").and_then(serde_json::Value::as_i64);
         let whole = || {
             Some(Entry {
@@ -153,7 +174,36 @@ impl DeltaCache {
                 explanation: None,
             })
         };
-        whole().ok_or_else(|| "its commit does not say everything that the index has to know".to_owned())
+        let unsaid = || NoEntry::Damaged("its commit does not say everything that the index has to know".to_owned());
+        let entry = whole().ok_or_else(unsaid)?;
+        add_up(&entry.files, entry.row_count).map_err(NoEntry::Damaged)?;
+        Ok(entry)
+    }
+}
+
+/// Why a directory makes no entry of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoEntry {
+    /// It never did: it was not finished, is somebody else's, or cannot be read.
+    Other(String),
+    /// Its commit is not what was written.
+    Damaged(String),
+}
+
+impl NoEntry {
+    fn of_log(error: ReadError) -> Self {
+        let why = error.to_string();
+        match error {
+            ReadError::DamagedCommit { .. } | ReadError::EmptyCommit { .. } => Self::Damaged(why),
+            _ => Self::Other(why),
+        }
+    }
+
+    /// In words.
+    pub(crate) fn why(self) -> String {
+        match self {
+            Self::Other(why) | Self::Damaged(why) => why,
+        }
     }
 }
 

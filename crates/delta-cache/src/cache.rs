@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alluvium_contracts::{CacheKey, CacheOperation, CacheOutcome, CachePolicy, MissExplanation, RunId};
+use alluvium_contracts::{CacheKey, CacheOperation, CacheOutcome, CachePolicy, EntryId, MissExplanation, RunId};
 use alluvium_datasets::{ChangedError, PinnedFile, PinnedFiles};
 use alluvium_plans::{PlanBundle, explain};
 use alluvium_profile::{CacheRoot, KvKind, Session};
@@ -16,7 +16,7 @@ use fail::fail_point;
 
 use crate::artifact_record::Artifacts;
 use crate::content::{Content, Demand};
-use crate::entry::{Check, Entry, EntryFile, check};
+use crate::entry::{Check, Entry, EntryFile, add_up, check};
 use crate::error::CacheError;
 use crate::index::{Index, Row};
 use crate::lease::Lease;
@@ -217,7 +217,11 @@ impl DeltaCache {
         fail_point!("view.row.found");
         let size_bytes = entry.size_bytes();
         let verify = || self.begin(CacheOperation::Verify, &content.staged());
-        match check(&entry.table_dir(self.root.path()), std::mem::take(&mut entry.files), verify) {
+        let checked = match add_up(&entry.files, entry.row_count) {
+            Ok(()) => check(&entry.table_dir(self.root.path()), std::mem::take(&mut entry.files), verify),
+            Err(what) => Check::Damaged(what),
+        };
+        match checked {
             Check::Untouched(files) => Ok(Some(Arc::new(Entry { files, ..entry }))),
             Check::Restamped(files) => {
                 let entry = Entry { files, ..entry };
@@ -259,23 +263,35 @@ impl DeltaCache {
         if !self.index.remove(entry.scope, entry.key, Some(entry.id))? {
             return Ok(false);
         }
+        let subject = Subject::entry(entry);
+        if !self.quarantine(&subject, entry.id, &entry.dir, what)? {
+            let Subject { scope, name, .. } = subject;
+            self.notice(format!("the entry of {scope} `{name}` was damaged ({what}); nothing of it is left"));
+        }
+        Ok(true)
+    }
+
+    /// Moves the directory of a damaged entry where nobody looks for entries, and tells of it. `false`: there is none.
+    pub(crate) fn quarantine(
+        &self,
+        subject: &Subject<'_>,
+        id: EntryId,
+        dir: &str,
+        what: &str,
+    ) -> Result<bool, CacheError> {
         let aside = self.root.path().join("quarantine");
         std::fs::create_dir_all(&aside).map_err(CacheError::io("create the directory", &aside))?;
-        let from = entry.table_dir(self.root.path());
-        let to = aside.join(entry.id.to_string());
+        let from = self.root.path().join(dir);
+        let to = aside.join(id.to_string());
         match std::fs::rename(&from, &to) {
             Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             Err(source) => {
                 return Err(CacheError::Io { action: "set aside the damaged entry", path: from, source });
             }
         }
-        self.notice(format!(
-            "the entry of {} `{}` was damaged ({what}); it is set aside in {}",
-            entry.scope.word(),
-            entry.view,
-            to.display()
-        ));
+        let Subject { scope, name, .. } = subject;
+        self.notice(format!("the entry of {scope} `{name}` was damaged ({what}); it is set aside in {}", to.display()));
         Ok(true)
     }
 

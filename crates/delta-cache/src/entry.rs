@@ -8,6 +8,7 @@ use alluvium_contracts::{
 };
 use alluvium_datasets::{FileStamp, HashError, hash_file};
 use alluvium_telemetry::CacheSpan;
+use alluvium_write_policy::footer_rows;
 use serde::{Deserialize, Serialize};
 
 use crate::scope::EntryScope;
@@ -114,6 +115,17 @@ pub(crate) fn check(table_dir: &Path, files: Vec<EntryFile>, verify: impl Fn() -
     checked
 }
 
+/// [`check`] of files that nothing but a log speaks of: their rows are counted too.
+pub(crate) fn check_logged(table_dir: &Path, files: Vec<EntryFile>, verify: impl Fn() -> CacheSpan) -> Check {
+    match check(table_dir, files, verify) {
+        Check::Untouched(files) | Check::Restamped(files) => match count_rows(table_dir, &files) {
+            Ok(()) => Check::Restamped(files),
+            Err(what) => Check::Damaged(what),
+        },
+        damaged @ Check::Damaged(_) => damaged,
+    }
+}
+
 /// The class of an operation that found an entry damaged.
 pub(crate) const DAMAGED: &str = "damaged";
 
@@ -146,6 +158,26 @@ pub(crate) fn rehash(table_dir: &Path, files: &[EntryFile]) -> Result<Vec<EntryF
         }
     });
     rehashed.collect()
+}
+
+/// Holds the rows of files against those that their commit counted: the number of rows of a table is answered from the
+/// files' statistics, which no digest of a data file covers. Reads nothing. `Err` says how they differ.
+pub(crate) fn add_up(files: &[EntryFile], row_count: u64) -> Result<(), String> {
+    // A sum of damaged numbers may be more than one of them can say.
+    let sum: u128 = files.iter().map(|file| u128::from(file.row_count)).sum();
+    match sum == u128::from(row_count) {
+        true => Ok(()),
+        false => Err(format!("its files are said to hold {sum} rows, and its commit says {row_count}")),
+    }
+}
+
+/// Holds the rows that files are said to have against their footers. `Err` says which file has others.
+pub(crate) fn count_rows(table_dir: &Path, files: &[EntryFile]) -> Result<(), String> {
+    files.iter().try_for_each(|file| match footer_rows(&table_dir.join(&file.path)) {
+        Ok(rows) if rows == file.row_count => Ok(()),
+        Ok(rows) => Err(format!("{} holds {rows} rows, and is said to hold {}", file.path, file.row_count)),
+        Err(error) => Err(format!("the rows of {} cannot be counted: {error}", file.path)),
+    })
 }
 
 fn changed(path: &str) -> String {

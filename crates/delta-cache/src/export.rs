@@ -5,6 +5,7 @@ use std::path::Path;
 
 use alluvium_contracts::CacheExport;
 
+use crate::adopt::NoEntry;
 use crate::cache::DeltaCache;
 use crate::entry::{Entry, rehash};
 use crate::error::CacheError;
@@ -48,7 +49,7 @@ impl DeltaCache {
 
     fn compare_copy(&self, entry: &Entry, copy: &Path) -> Result<(), CacheError> {
         let committed = self.entry_in(copy, entry.scope, entry.id, entry.dir.clone(), entry.key).map(drop);
-        let compared = committed.and_then(|()| rehash(copy, &entry.files).map(drop));
+        let compared = committed.map_err(NoEntry::why).and_then(|()| rehash(copy, &entry.files).map(drop));
         compared.map_err(|damage| CacheError::Damaged { view: entry.view.clone(), damage })
     }
 }

@@ -64,7 +64,7 @@ impl DeltaCache {
         if let Some(max_bytes) = max_bytes {
             // What is kept takes its bytes, and others go for it.
             let kept = self.index.kept()?;
-            let spared = |entry: &Entry| kept.contains_key(&entry.dir);
+            let spared = |entry: &Entry| kept.dirs.contains_key(&entry.dir);
             doomed.extend(over_budget(&mut live, max_bytes, &spared).map(|entry| {
                 let saved = format!("over the budget: a hit saves {:.3} ms a kB", worth(entry) * 1000.0);
                 self.doom_entry(entry, saved)

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `entries`, `datasets`, `artifacts` | the 32 bytes of a cache key | the entry of a view, a dataset, an artifact |
 //! | `condemned` | an entry's id | an entry that serves no new hit and is to be deleted |
-//! | `kept` | the id of a run that is kept | the directories of the entries that its manifest names |
+//! | `kept` | the id of a run that is kept | the directories of the entries that its manifest names; damaged, it may be all |
 //! | `latest` | a view's name; for another scope `SCOPE:NAME` | keys and components of its newest entries, kept when the entries go |
 //! | `outputs` | an output's name and table | its last known publication |
 //! | `tokens` | what is leased | the current fencing token |
@@ -65,6 +65,22 @@ pub(crate) struct Condemned {
     pub(crate) condemned_unix_ms: i64,
     /// Those who read when it had been condemned, and may have found it before; none while nobody has looked.
     pub(crate) readers: Option<BTreeSet<String>>,
+}
+
+/// What is kept for replays.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// The directories of entries, each with a run for which it is kept.
+    pub(crate) dirs: BTreeMap<String, String>,
+    /// The runs of which it cannot be read what is kept for them, as far as it can be read which they are.
+    pub(crate) unreadable: Vec<(Option<RunId>, String)>,
+}
+
+impl Kept {
+    /// The run that a directory is kept for, or may be.
+    pub(crate) fn keeper_of(&self, dir: &str) -> Option<&str> {
+        self.dirs.get(dir).or(self.unreadable.first().map(|(_, run)| run)).map(String::as_str)
+    }
 }
 
 /// Whether what is condemned has a row in the index.
@@ -276,23 +292,47 @@ impl Index {
         self.store.write(|txn| txn.delete(KEPT, run_id.to_string().as_bytes()))
     }
 
-    /// The directories of all that is kept, each with a run for which it is.
-    pub(crate) fn kept(&self) -> Result<BTreeMap<String, RunId>, StoreError> {
+    /// What is kept.
+    pub(crate) fn kept(&self) -> Result<Kept, StoreError> {
         self.store.read(kept)
     }
 
-    /// The runs for which something is kept; what two of them name is in [`kept`](Self::kept) once.
+    /// The runs for which something is kept, whether or not it can be read what.
     pub(crate) fn kept_runs(&self) -> Result<BTreeSet<RunId>, StoreError> {
-        self.store.read(|txn| Ok(keepers(txn)?.into_keys().collect()))
+        self.store.read(|txn| {
+            let mut runs = BTreeSet::new();
+            for row in txn.scan(KEPT, .., Order::Ascending)? {
+                runs.extend(run_of(row?.0));
+            }
+            Ok(runs)
+        })
     }
 
-    /// Condemns all of these that still stand as they did and that no run keeps; returns those.
+    /// Drops rows of what is kept that neither name a run nor decode: nobody could keep them anew, or release them. How many.
+    pub(crate) fn drop_nameless_kept(&self) -> Result<u64, StoreError> {
+        self.store.write(|txn| {
+            let mut nameless = Vec::new();
+            for row in txn.scan(KEPT, .., Order::Ascending)? {
+                let (key, value) = row?;
+                if run_of(key).is_none() && decode::<BTreeSet<String>>(value).is_none() {
+                    nameless.push(key.to_vec());
+                }
+            }
+            for key in &nameless {
+                txn.delete(KEPT, key)?;
+            }
+            Ok(nameless.len() as u64)
+        })
+    }
+
+    /// Condemns all of these that still stand as they did and that no run keeps; returns those. Where it cannot be read what a
+    /// run keeps, it may be any of them.
     pub(crate) fn condemn(&self, doomed: &[(Condemned, Standing)]) -> Result<Vec<Condemned>, StoreError> {
         self.store.write(|txn| {
             let mut condemned = Vec::new();
             let kept = kept(txn)?;
             for (one, standing) in doomed {
-                if kept.contains_key(&one.dir) {
+                if kept.keeper_of(&one.dir).is_some() {
                     continue;
                 }
                 let (table, key) = (one.scope.table(), one.key.as_bytes());
@@ -374,23 +414,23 @@ impl Index {
     }
 }
 
-/// A damaged row keeps nothing: who kept the run is to keep it again.
-fn kept(txn: &ReadTxn<'_>) -> Result<BTreeMap<String, RunId>, StoreError> {
-    let of_run = |(run_id, dirs): (RunId, BTreeSet<String>)| dirs.into_iter().map(move |dir| (dir, run_id));
-    Ok(keepers(txn)?.into_iter().flat_map(of_run).collect())
+fn run_of(key: &[u8]) -> Option<RunId> {
+    std::str::from_utf8(key).ok()?.parse().ok()
 }
 
-/// Each run that is kept, with the directories that are kept for it.
-fn keepers(txn: &ReadTxn<'_>) -> Result<BTreeMap<RunId, BTreeSet<String>>, StoreError> {
-    let mut keepers = BTreeMap::new();
+/// A damaged row may keep anything: until its run is kept anew or released, nothing is known not to be kept.
+fn kept(txn: &ReadTxn<'_>) -> Result<Kept, StoreError> {
+    let mut kept = Kept::default();
     for row in txn.scan(KEPT, .., Order::Ascending)? {
         let (key, value) = row?;
-        let run_id = std::str::from_utf8(key).ok().and_then(|text| text.parse().ok());
-        if let (Some(run_id), Some(dirs)) = (run_id, decode(value)) {
-            keepers.insert(run_id, dirs);
+        // A damaged key is no run's, and what it names is kept all the same.
+        let run = String::from_utf8_lossy(key).into_owned();
+        match decode::<BTreeSet<String>>(value) {
+            Some(dirs) => kept.dirs.extend(dirs.into_iter().map(|dir| (dir, run.clone()))),
+            None => kept.unreadable.push((run_of(key), run)),
         }
     }
-    Ok(keepers)
+    Ok(kept)
 }
 
 /// Puts the entry's identity before the others of its view's name.

@@ -72,7 +72,7 @@ impl DeltaCache {
     /// # Errors
     /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a directory cannot be listed.
     pub fn rebuild_index(&self) -> Result<CacheRebuild, CacheError> {
-        let dropped_count = self.drop_damaged_rows()?;
+        let dropped_count = self.drop_damaged_rows()? + self.index.drop_nameless_kept()?;
         let live = self.index.entries()?.found;
         let (mut adopted, mut left) = (Vec::new(), Vec::new());
         for (orphan, fate) in self.fates(self.orphans(&live)?, &live, true)? {

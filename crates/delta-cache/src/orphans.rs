@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use alluvium_contracts::{CacheKey, EntryId, RunId};
 
-use crate::adopt::TakenIn;
+use crate::adopt::{NoEntry, TakenIn};
 use crate::cache::DeltaCache;
 use crate::entry::Entry;
 use crate::error::CacheError;
@@ -97,7 +97,7 @@ impl DeltaCache {
                 continue;
             }
             let mut stands = held.contains(&(scope, key));
-            let mut committed: Vec<(Orphan, Result<Entry, String>)> = orphans
+            let mut committed: Vec<(Orphan, Result<Entry, NoEntry>)> = orphans
                 .into_iter()
                 .map(|orphan| {
                     let entry = self.committed_entry(scope, orphan.id, orphan.dir.clone(), key);
@@ -108,7 +108,7 @@ impl DeltaCache {
                 .sort_by_key(|(_, entry)| std::cmp::Reverse(entry.as_ref().map_or(0, |entry| entry.fencing_token)));
             for (orphan, entry) in committed {
                 let fate = match entry {
-                    Err(why) => Fate::Useless(why),
+                    Err(none) => Fate::Useless(none.why()),
                     Ok(_) if stands => Fate::Superseded,
                     Ok(_) if !adopt => Fate::Adoptable,
                     Ok(entry) => match self.take_in(entry)? {

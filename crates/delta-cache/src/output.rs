@@ -4,6 +4,7 @@
 //! files that it names are there. It is replaced by compare-and-swap on the version that was seen; whoever loses the
 //! race looks again before it tries again.
 
+mod files;
 mod turn;
 
 use std::collections::BTreeMap;
@@ -17,8 +18,8 @@ use alluvium_contracts::{
 use alluvium_plans::PlanBundle;
 use alluvium_profile::Session;
 use alluvium_write_policy::{
-    CommitOutcome, Committed, ReaderColumn, ResolvedWritePolicy, WriteOverrides, active_files, commit_replace,
-    head_commit, pending_stats, report_committed, write_files_with,
+    CommitOutcome, Committed, ReaderColumn, ResolvedWritePolicy, WriteOverrides, commit_replace, head_commit,
+    pending_stats, report_committed, write_files_with,
 };
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
@@ -27,7 +28,7 @@ use fail::fail_point;
 use tracing::Instrument as _;
 
 use crate::cache::{BeforePublish, DeltaCache, compute};
-use crate::entry::{Check, EntryFile, check, unseen};
+use crate::entry::EntryFile;
 use crate::error::CacheError;
 use crate::index::OutputRow;
 use crate::materialize;
@@ -440,60 +441,6 @@ impl DeltaCache {
 
     fn head_version(&self, target: &OutputTarget) -> Result<Option<u64>, CacheError> {
         Ok(head_commit(&target.path).map_err(self.read(target))?.map(|head| head.version))
-    }
-
-    /// The files of a version, checked; or what is wrong with them. By our record of it, else by the table's log.
-    async fn output_files(
-        &self,
-        target: &OutputTarget,
-        version: u64,
-        ours: &CacheCommitMetadata,
-        bundle: &PlanBundle,
-    ) -> Result<Result<Vec<EntryFile>, String>, CacheError> {
-        let subject = target.subject(bundle);
-        let verify = || self.begin(CacheOperation::Verify, &subject);
-        let remembered = self.index.output(&row_key(target))?.filter(|row| {
-            row.version == version && row.run_id == ours.run_id && row.fencing_token == ours.fencing_token
-        });
-        let checked = match remembered {
-            Some(row) => check(&target.path, row.files, verify),
-            // Published by another root, or the index is new: the log names the files, their sizes and digests.
-            None => match self.logged_files(target, version).await? {
-                Ok(files) => check(&target.path, files, verify),
-                Err(what) => Check::Damaged(what),
-            },
-        };
-        Ok(match checked {
-            Check::Untouched(files) => Ok(files),
-            Check::Restamped(files) => {
-                let row = OutputRow { version, run_id: ours.run_id, fencing_token: ours.fencing_token, files };
-                self.index.remember_output(&row_key(target), &row)?;
-                Ok(row.files)
-            }
-            Check::Damaged(what) => Err(what),
-        })
-    }
-
-    /// The files of a version as its log has them, with no stamp that could spare their hashing.
-    async fn logged_files(
-        &self,
-        target: &OutputTarget,
-        version: u64,
-    ) -> Result<Result<Vec<EntryFile>, String>, CacheError> {
-        let active = active_files(&target.path, version).await.map_err(self.read(target))?;
-        Ok(active
-            .into_iter()
-            .map(|file| {
-                let digest = file.digest.ok_or_else(|| format!("the log has no digest of {}", file.path))?;
-                Ok(EntryFile {
-                    stamp: unseen(file.size_bytes),
-                    digest,
-                    row_count: file.row_count,
-                    partition_values: file.partition_values,
-                    path: file.path,
-                })
-            })
-            .collect())
     }
 
     fn discard(&self, target: &OutputTarget, files: &[alluvium_write_policy::DataFile]) {

@@ -8,7 +8,8 @@
 //! 3. *Delete.* When none of those names is locked any more, the directory goes, and after it the row of `condemned`.
 //!
 //! What a kept run needs to be replayed is never condemned: [`DeltaCache::keep`] notes the directories of the entries that the run's
-//! manifest names, and the transaction that condemns looks there.
+//! manifest names, and the transaction that condemns looks there. Where it cannot be read what was noted for a run, nothing is
+//! condemned, and it is told, until that run is kept anew or released.
 //!
 //! *Invariants*
 //! - An entry's directory is deleted only while it has a row in `condemned` whose readers are all gone. The one
@@ -118,11 +119,25 @@ impl DeltaCache {
     ) -> Result<CacheRemoval, CacheError> {
         let live = self.live_bytes()?;
         let kept = self.index.kept()?;
+        for (run_id, run) in &kept.unreadable {
+            let way_out = match run_id {
+                Some(run) => {
+                    format!("`alluvium runs keep {run}` notes it anew, or `alluvium runs release {run}` gives it up")
+                }
+                None => "`alluvium cache rebuild-index` drops it: no run has that name".to_owned(),
+            };
+            let told =
+                format!("what is kept for the replay of run {run} cannot be read; nothing is removed until {way_out}");
+            self.notice(told);
+        }
         let (spared, doomed): (Vec<_>, Vec<_>) =
-            doomed.into_iter().partition(|(condemned, _)| kept.contains_key(&condemned.dir));
+            doomed.into_iter().partition(|(condemned, _)| kept.keeper_of(&condemned.dir).is_some());
         let spared = spared.into_iter().map(|(condemned, _)| {
-            let by = kept.get(&condemned.dir).map(ToString::to_string).unwrap_or_default();
-            Condemned { reason: format!("kept for the replay of run {by}, though {}", condemned.reason), ..condemned }
+            let Condemned { dir, reason, .. } = &condemned;
+            let is_known = kept.dirs.contains_key(dir);
+            let by = kept.keeper_of(dir).unwrap_or_default();
+            let kept = if is_known { "kept" } else { "it may be kept" };
+            Condemned { reason: format!("{kept} for the replay of run {by}, though {reason}"), ..condemned }
         });
         let spared: Vec<Condemned> = spared.collect();
         let removed = |condemned: &Condemned, result| RemovedEntry {

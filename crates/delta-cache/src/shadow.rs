@@ -13,7 +13,7 @@ use futures::TryStreamExt as _;
 use tracing::Instrument as _;
 
 use crate::cache::{BeforePublish, DeltaCache, compute};
-use crate::entry::Entry;
+use crate::entry::{DAMAGED, Entry};
 use crate::error::CacheError;
 use crate::materialize;
 use crate::operation::Subject;
@@ -29,7 +29,8 @@ pub enum Shadow {
     Agrees,
     /// It holds others, and the view is unstable: that is no mistake.
     Unstable,
-    /// It holds others though the view is exact: it was set aside. How they differ.
+    /// It holds others though the view is exact, or its record counts others than its files hold: it was set aside. How they
+    /// differ.
     Differs(String),
 }
 
@@ -37,7 +38,9 @@ pub enum Shadow {
 const MISMATCH: &str = "shadow_mismatch";
 
 impl DeltaCache {
-    /// Computes a view whose `entry` was found, and compares their rows. An exact entry that differs is set aside.
+    /// Computes a view whose `entry` was found, and compares their rows. An exact entry that differs is set aside; and any
+    /// whose commit, or whose record in the index, counts other rows than the footers of its files, before anything is computed:
+    /// numbers of rows are answered from there.
     ///
     /// # Errors
     /// [`CacheError::Compute`] when the query fails, [`CacheError::SourceChanged`] when `before_publish` finds a source
@@ -52,6 +55,11 @@ impl DeltaCache {
     ) -> Result<Shadow, CacheError> {
         let subject = Subject::entry(entry);
         let verifying = self.begin(CacheOperation::Verify, &subject);
+        if let Err(damage) = verifying.span().in_scope(|| self.compare_record(entry)) {
+            verifying.error(DAMAGED);
+            self.evicting(&subject, Some(entry.size_bytes()), || self.set_aside(entry, &damage))?;
+            return Ok(Shadow::Differs(format!("a damaged record: {damage}")));
+        }
         let compared = self.compare_rows(session, bundle, entry, before_publish);
         let differs = match compared.instrument(verifying.span().clone()).await {
             Ok(None) => {

@@ -1,15 +1,18 @@
-//! Rehashing on request: every byte of every entry, and its commit, whatever stamps say.
+//! Rehashing on request: every byte of every entry, its commit and its numbers of rows, whatever stamps say.
 
-use alluvium_contracts::{CacheOperation, CacheVerification, VerifiedEntry, VerifyResult};
+use std::collections::BTreeSet;
+
+use alluvium_contracts::{CacheOperation, CacheVerification, ContentDigest, VerifiedEntry, VerifyResult};
 
 use crate::cache::DeltaCache;
-use crate::entry::{DAMAGED, Entry, EntryFile, rehash};
+use crate::entry::{DAMAGED, Entry, EntryFile, add_up, count_rows, rehash};
 use crate::error::CacheError;
 use crate::operation::Subject;
 
 impl DeltaCache {
     /// Reads every byte of the live entries of `views`, or of all if it is empty, and compares files and commit with the
-    /// index. What is damaged is set aside; the next run computes it again.
+    /// index, and the rows that each file is said to have with its footer. What is damaged is set aside; the next run computes
+    /// it again.
     ///
     /// # Errors
     /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a damaged entry cannot be set aside.
@@ -67,12 +70,29 @@ impl DeltaCache {
 
     /// The files with today's stamps; or what differs from what the index knows.
     fn compare(&self, entry: &Entry) -> Result<Vec<EntryFile>, String> {
+        self.compare_record(entry)?;
+        rehash(&entry.table_dir(self.root.path()), &entry.files)
+    }
+
+    /// Compares the commit with the index, and the rows that both speak of with the footers of the files: all that a hit is
+    /// answered from beside the files' bytes. `Err` says what differs.
+    pub(crate) fn compare_record(&self, entry: &Entry) -> Result<(), String> {
         let committed = self
             .committed_entry(entry.scope, entry.id, entry.dir.clone(), entry.key)
-            .map_err(|why| format!("its Delta log cannot be used: {why}"))?;
+            .map_err(|none| format!("its Delta log cannot be used: {}", none.why()))?;
         if committed.log_digest != entry.log_digest {
             return Err("its Delta log has other bytes than it was written with".to_owned());
         }
-        rehash(&entry.table_dir(self.root.path()), &entry.files)
+        add_up(&entry.files, entry.row_count)?;
+        let recorded = |entry: &Entry| entry.files.iter().map(recorded).collect::<BTreeSet<_>>();
+        if recorded(&committed) != recorded(entry) {
+            return Err("its Delta log names other files than the index".to_owned());
+        }
+        count_rows(&entry.table_dir(self.root.path()), &entry.files)
     }
+}
+
+/// What a commit and the index both say of a file.
+fn recorded(file: &EntryFile) -> (String, u64, ContentDigest, u64) {
+    (file.path.clone(), file.stamp.size_bytes, file.digest, file.row_count)
 }

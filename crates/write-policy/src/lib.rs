@@ -54,7 +54,7 @@ pub use maintain::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError, keep_vers
 pub use overrides::WriteOverrides;
 pub use policy::{ReaderColumn, ResolvedWritePolicy, resolve_stats_columns};
 pub use prune::decided_by_bounds;
-pub use read::{RecordedOrder, active_files, recorded_order, table_order, transaction_version};
+pub use read::{RecordedOrder, active_files, footer_rows, recorded_order, table_order, transaction_version};
 pub use report::report_committed;
 pub use sync::sync_table;
 pub use tip::{AppendTip, HeldTip};

@@ -179,7 +179,11 @@ pub(crate) fn tag(file: &LogicalFileView, key: &str) -> Option<String> {
     tags.get(key)?.clone()
 }
 
-fn footer_rows(path: &Path) -> Result<u64, ReadError> {
+/// The rows of a Parquet file, as its footer has them. Only the footer is read.
+///
+/// # Errors
+/// [`ReadError::Io`] when the file cannot be opened, [`ReadError::Footer`] when it has no footer.
+pub fn footer_rows(path: &Path) -> Result<u64, ReadError> {
     let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_path_buf(), source })?;
     let footer = |source| ReadError::Footer { path: path.to_path_buf(), source };
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| footer(error.into()))?;

@@ -5,19 +5,26 @@
 //! the engine's caches, stored plans, ledgers, and the key-value stores of all of them. The check harms one file of each *kind*:
 //! files whose paths differ in keys, ids, versions and shards only are of one kind. To what rows are served from, and to stores, it
 //! does every harm; to any other kind one, in turn. With `ALLUVIUM_DAMAGE=all` (`cargo xtask soak damage`) every harm is done to every file.
+//!
+//! Damage that decodes is done by itself: one digit of a number that a log or a row of the index says, where the index is lost that
+//! would know the log's bytes, and the row's own digest fits. The check does it to what numbers of rows are answered from, the soak to
+//! every number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use alluvium_contracts::{LookupResult, OutputResult, RunResult, ViewResult};
+use alluvium_contracts::{
+    ContentDigest, LookupResult, OutputResult, RunDocument, RunId, RunResult, ShadowResult, VerifyResult, ViewResult,
+};
 use alluvium_delta_cache::ArtifactKey;
-use alluvium_disk_kv_cache::StoreError;
+use alluvium_disk_kv_cache::{Order, StoreError};
 use alluvium_profile::{CacheRoot, KvKind};
-use alluvium_runs::{OpenOptions, Pipeline, Project};
+use alluvium_runs::{GcRequest, OpenOptions, Pipeline, Project, RunOptions, Silent};
 
 use crate::artifacts::{NONE_IN_MEMORY, batches, caches, keep, rows_of};
-use crate::lab::{Lab, answer, copy_dir, later, run, sessions};
+use crate::caches::caches_at;
+use crate::lab::{Lab, answer, copy_dir, later, run, sessions, try_run};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Harm {
@@ -54,6 +61,124 @@ impl Harm {
         }
         changes
     }
+}
+
+/// What befalls a cache root.
+#[derive(Debug, Clone)]
+enum Case {
+    /// A file, by its bytes.
+    File(PathBuf, Harm),
+    /// A number of a log is another one, and the index is lost.
+    Log(PathBuf, Number),
+    /// A number of a row of the index is another one, and its digest fits.
+    Row(&'static str, Vec<u8>, Number),
+}
+
+impl Case {
+    /// Does it to a cache root; `false` where it would change nothing.
+    fn befalls(&self, root: &Path) -> bool {
+        match self {
+            Self::File(file, harm) => harm.befalls(&root.join(file)),
+            Self::Log(file, number) => {
+                recount(&root.join(file), |text| number.moved(text));
+                lose_index(root);
+                true
+            }
+            Self::Row(table, key, number) => {
+                rewrite_row(root, table, key, |text| number.moved(text));
+                true
+            }
+        }
+    }
+
+    /// What it is done to, without what is drawn anew each time.
+    fn kind(&self) -> String {
+        match self {
+            Self::File(file, harm) => format!("{} {harm:?}", kind_of(file)),
+            Self::Log(file, number) => format!("{} {}", kind_of(file), number.name),
+            Self::Row(table, _, number) => format!("row of {table}: {}", number.name),
+        }
+    }
+
+    fn is_of_ledger(&self) -> bool {
+        matches!(self, Self::File(file, _) | Self::Log(file, _) if file.starts_with("cache_ledgers"))
+    }
+}
+
+/// A whole number in a text of JSON, or of JSON inside of JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Number {
+    /// Of what.
+    name: String,
+    /// Where its last digit stands.
+    at: usize,
+}
+
+impl Number {
+    pub fn all(text: &str) -> Vec<Self> {
+        let bytes = text.as_bytes();
+        let starts = text.match_indices("\":").map(|(colon, _)| colon);
+        let numbers = starts.filter_map(|colon| {
+            let from = colon + 2;
+            let digits = bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let name = text[..colon].trim_end_matches('\\').rsplit('"').next().unwrap_or_default();
+            (digits > 0).then(|| Self { name: name.to_owned(), at: from + digits - 1 })
+        });
+        numbers.collect()
+    }
+
+    /// The first of that name.
+    pub fn named(text: &str, name: &str) -> Self {
+        let found = Self::all(text).into_iter().find(|number| number.name == name);
+        found.unwrap_or_else(|| panic!("no number is called {name} in {text}"))
+    }
+
+    /// The text with another digit there.
+    pub fn moved(&self, text: &str) -> String {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes[self.at] = if bytes[self.at] == b'9' { b'8' } else { bytes[self.at] + 1 };
+        String::from_utf8(bytes).unwrap()
+    }
+}
+
+/// Makes a text file another one.
+pub fn recount(file: &Path, other: impl Fn(&str) -> String) {
+    let text = std::fs::read_to_string(file).unwrap();
+    let changed = other(&text);
+    assert_ne!(changed, text);
+    std::fs::write(file, changed).unwrap();
+}
+
+pub fn lose_index(root: &Path) {
+    std::fs::remove_dir_all(root.join("kv/index")).unwrap();
+}
+
+/// The rows of a table of the index, each with its text.
+pub fn rows_in(root: &Path, table: &str) -> Vec<(Vec<u8>, String)> {
+    let root = CacheRoot::open(root, &later()).unwrap();
+    let read = root.kv(KvKind::Index).unwrap().read::<_, StoreError>(|txn| {
+        let rows = txn.scan(table, .., Order::Ascending)?;
+        rows.map(|row| row.map(|(key, row)| (key.to_vec(), String::from_utf8_lossy(&row[32..]).into_owned()))).collect()
+    });
+    read.unwrap()
+}
+
+/// Makes a row of the index another one, with the digest that fits.
+pub fn rewrite_row(root: &Path, table: &str, key: &[u8], other: impl Fn(&str) -> String) {
+    let (_, text) = rows_in(root, table).into_iter().find(|(held, _)| held == key).unwrap();
+    let changed = other(&text);
+    assert_ne!(changed, text);
+    put_row(
+        root,
+        table,
+        key,
+        &[ContentDigest::of(changed.as_bytes()).as_bytes().as_slice(), changed.as_bytes()].concat(),
+    );
+}
+
+fn put_row(root: &Path, table: &str, key: &[u8], row: &[u8]) {
+    let root = CacheRoot::open(root, &later()).unwrap();
+    root.kv(KvKind::Index).unwrap().write::<_, StoreError>(|txn| txn.put(table, key, row)).unwrap();
 }
 
 /// The files below a directory, relative to it.
@@ -146,15 +271,15 @@ fn lab() -> Lab {
     lab
 }
 
-/// What was said of a harm to a kind of file: nothing, that it was found, or that something was made anew.
-type Said = (String, Harm, &'static str);
+/// What was said of a harm: nothing, that it was found, or that something was made anew.
+type Said = (Case, &'static str);
 
 /// What a run over the damage says. One view is another by now, so that what was kept of the source is asked for too.
-async fn aftermath(lab: &Lab, file: &Path, harm: Harm) -> Option<Said> {
-    let case = format!("{} {harm:?}", file.display());
+async fn aftermath(lab: &Lab, harm: &Case) -> Option<Said> {
+    let case = format!("{harm:?}");
     let hurt = Lab::new("");
     copy_dir(lab.dir(), hurt.dir());
-    if !harm.befalls(&hurt.path(".alluvium").join(file)) {
+    if !harm.befalls(&hurt.path(".alluvium")) {
         return None;
     }
     hurt.edit("alluvium.toml", "sum(k) as total from events", "sum(k) + 100 as total from events");
@@ -170,14 +295,18 @@ async fn aftermath(lab: &Lab, file: &Path, harm: Harm) -> Option<Said> {
     let rows = format!("select s, sum(total) as total from ({all}) as t group by s order by s");
     let rows = answer(&pipeline, &rows).await;
     assert!(rows.contains("| a | 113   |") && rows.contains("| b | 125   |"), "{case}: {rows}");
+    // Numbers of rows are answered without reading any.
+    let counts = "select (select count(*) from events) as e, (select count(*) from first) as f, \
+                  (select count(*) from second) as s, (select count(*) from outputs.second) as o";
+    let counts = answer(&pipeline, counts).await;
+    assert!(counts.contains("| 3 | 3 | 2 | 2 |"), "{case}: {counts}");
     // The ledgers answer: with what is left, where one was set aside with what it held.
     let of_run = |what: &str| format!("select {what} and run_id = '{}'", document.run_id);
     let source = answer(&pipeline, &of_run("result from alluvium.cache_inventory where cache_scope = 'dataset'")).await;
     let taken = answer(&pipeline, &of_run("snapshot_name from alluvium.cache_snapshots where result = 'ok'")).await;
-    let is_ledger = file.starts_with("cache_ledgers");
     for snapshot in ["df_metadata_cache", "df_statistics_cache", "df_list_files_cache"] {
         // A ledger whose files are gone is found out by who asks it, and set aside with this run's rows in it.
-        assert!(taken.contains(snapshot) || is_ledger, "{case}: {taken}");
+        assert!(taken.contains(snapshot) || harm.is_of_ledger(), "{case}: {taken}");
         let count = format!("select count(cached_bytes) as n from metadata_cache_snapshots.{snapshot}");
         answer(&pipeline, &count).await;
     }
@@ -198,6 +327,8 @@ async fn aftermath(lab: &Lab, file: &Path, harm: Harm) -> Option<Said> {
     assert!(again.views.iter().all(|view| view.result == ViewResult::Hit), "{case}: {again:#?}");
     assert!(again.outputs.iter().all(|output| output.result == OutputResult::Hit), "{case}: {again:#?}");
     assert_eq!(again.notices, Vec::<String>::new(), "{case}: told twice");
+    let count = hurt.sql("select count(*) as n from runtime_artifacts.made").await;
+    assert!(count.contains("| 20 |"), "{case}: {count}");
 
     let is_anew = is_remade
         || source.contains("write")
@@ -208,33 +339,67 @@ async fn aftermath(lab: &Lab, file: &Path, harm: Harm) -> Option<Said> {
         (true, true) => "made anew",
         (true, false) => "nothing",
     };
-    Some((kind_of(file), harm, said))
+    Some((harm.clone(), said))
+}
+
+fn is_all_asked_for() -> bool {
+    std::env::var_os("ALLUVIUM_DAMAGE").is_some_and(|asked| asked == "all")
 }
 
 /// What is harmed, and how.
-fn cases(files: &[PathBuf]) -> Vec<(&PathBuf, Harm)> {
-    if std::env::var_os("ALLUVIUM_DAMAGE").is_some_and(|asked| asked == "all") {
-        return files.iter().flat_map(|file| Harm::ALL.map(|harm| (file, harm))).collect();
+fn cases(files: &[PathBuf]) -> Vec<Case> {
+    if is_all_asked_for() {
+        return files.iter().flat_map(|file| Harm::ALL.map(|harm| Case::File(file.clone(), harm))).collect();
     }
     let kinds: BTreeMap<String, &PathBuf> = files.iter().map(|file| (kind_of(file), file)).collect();
     let mut turns = Harm::ALL.into_iter().cycle();
     let cases = kinds.into_iter().flat_map(|(kind, file)| {
         let every = is_served(&kind) || is_store(&kind);
         let harms = if every { Harm::ALL.to_vec() } else { turns.by_ref().take(1).collect() };
-        harms.into_iter().map(move |harm| (file, harm))
+        harms.into_iter().map(move |harm| Case::File(file.clone(), harm))
     });
     cases.collect()
 }
 
+/// What numbers of rows are answered from.
+const COUNTS: [&str; 2] = ["numRecords", "row_count"];
+
+/// The numbers that are moved of a text.
+fn numbers(text: &str) -> Vec<Number> {
+    let is_moved = |number: &Number| is_all_asked_for() || COUNTS.contains(&number.name.as_str());
+    Number::all(text).into_iter().filter(is_moved).collect()
+}
+
+/// Numbers of logs and of rows of the index.
+fn counted_cases(root: &Path, files: &[PathBuf]) -> Vec<Case> {
+    let is_log = |file: &&PathBuf| {
+        let kind = kind_of(file);
+        kind.ends_with("/_delta_log/N.json")
+            && (is_all_asked_for() || is_served(&kind.replace("/_delta_log/N.json", "/FILE.parquet")))
+    };
+    let of_log = |file: &PathBuf| {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        numbers(&text).into_iter().map(|number| Case::Log(file.clone(), number)).collect::<Vec<_>>()
+    };
+    let mut cases: Vec<Case> = files.iter().filter(is_log).flat_map(of_log).collect();
+    // Outputs are remembered by their place, which is another one for each case: they have tests of their own below.
+    for table in ["entries", "datasets", "artifacts"] {
+        // Nobody asks any more for what the third view was before.
+        for (key, text) in rows_in(root, table).into_iter().filter(|(_, text)| !text.contains("\"view\":\"third\"")) {
+            cases.extend(numbers(&text).into_iter().map(|number| Case::Row(table, key.clone(), number)));
+        }
+    }
+    cases
+}
+
 /// All of them, a few at a time.
-fn aftermaths(lab: &Lab, cases: &[(&PathBuf, Harm)]) -> Vec<Said> {
+fn aftermaths(lab: &Lab, cases: &[Case]) -> Vec<Said> {
     let cases = Mutex::new(cases.iter());
     std::thread::scope(|scope| {
         let work = || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             let next = || cases.lock().unwrap().next();
-            let done =
-                std::iter::from_fn(next).filter_map(|(file, harm)| runtime.block_on(aftermath(lab, file, *harm)));
+            let done = std::iter::from_fn(next).filter_map(|case| runtime.block_on(aftermath(lab, case)));
             done.collect::<Vec<_>>()
         };
         let workers: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
@@ -263,8 +428,10 @@ fn every_file_of_a_cache_root_may_be_damaged() {
     }
     let cases = cases(&files);
     println!("{} files of {} kinds, {} cases", files.len(), kinds.len(), cases.len());
-    for (kind, harm, said) in aftermaths(&lab, &cases) {
-        println!("{kind} {harm:?}: {said}");
+    for (case, said) in aftermaths(&lab, &cases) {
+        println!("{}: {said}", case.kind());
+        let Case::File(file, harm) = case else { unreachable!("only files were harmed") };
+        let kind = kind_of(&file);
         // Locks hold nothing, and of logs and ledgers a run that hits reads nothing. What it serves it has looked at; a bit of a
         // store may be one that no row stands on any more.
         let is_bit = matches!(harm, Harm::Flipped(_)) && kind.ends_with("/data.mdb");
@@ -272,6 +439,197 @@ fn every_file_of_a_cache_root_may_be_damaged() {
             assert_eq!(said, "told", "{kind} {harm:?}");
         }
     }
+}
+
+/// The log of every scope, and every row of the index that rows are served by.
+#[test]
+fn every_number_that_is_believed_may_be_another() {
+    let lab = lab();
+    let root = lab.path(".alluvium");
+    let cases = counted_cases(&root, &files_below(&root));
+    println!("{} cases", cases.len());
+    let kinds: BTreeSet<String> = cases.iter().map(Case::kind).collect();
+    for kind in [
+        "view_cache/first__KEY/ID/_delta_log/N.json numRecords",
+        "view_cache/second__KEY/ID/_delta_log/N.json row_count",
+        "dataset_cache/events__KEY/ID/_delta_log/N.json numRecords",
+        "runtime_artifacts/made__KEY/ID/_delta_log/N.json row_count",
+        "row of entries: row_count",
+        "row of datasets: row_count",
+        "row of artifacts: row_count",
+    ] {
+        assert!(kinds.contains(kind), "{kind}: {kinds:#?}");
+    }
+    for (case, said) in aftermaths(&lab, &cases) {
+        let kind = case.kind();
+        println!("{kind}: {said}");
+        let is_count = COUNTS.iter().any(|count| kind.ends_with(count));
+        let is_served = matches!(case, Case::Row(..))
+            || ["view_cache", "dataset_cache", "runtime_artifacts"].iter().any(|scope| kind.starts_with(scope));
+        if is_count && is_served && !kind.contains("third__") {
+            assert_eq!(said, "told", "{kind}");
+        }
+    }
+}
+
+/// The project of the tests below: an exact view, an unstable one, and an output.
+fn counted() -> Lab {
+    let lab = Lab::new(
+        r#"
+[sources.events]
+format = "parquet"
+path = "events.parquet"
+
+[views.first]
+sql = "select k, s from events"
+
+[views.loose]
+sql = "select sum(cast(k as double)) as k from events group by s"
+
+[outputs.first]
+view = "first"
+path = "out"
+"#,
+    );
+    lab.parquet("events.parquet", &[(1, "a"), (2, "b"), (3, "b")]);
+    lab
+}
+
+async fn count(lab: &Lab, table: &str) -> String {
+    lab.sql(&format!("select count(*) as n from {table}")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_whose_log_counts_other_rows_is_published_anew() {
+    for (name, is_index_lost) in [("numRecords", true), ("row_count", true), ("row_count", false)] {
+        let lab = counted();
+        lab.run().await;
+        recount(&lab.path("out/_delta_log/00000000000000000000.json"), |log| Number::named(log, name).moved(log));
+        if is_index_lost {
+            lose_index(&lab.path(".alluvium"));
+        }
+        let document = lab.run().await;
+        assert_eq!(document.outputs[0].result, OutputResult::Write, "{name}: {document:#?}");
+        assert!(document.notices.iter().any(|notice| notice.contains("published anew")), "{name}: {document:#?}");
+        assert!(count(&lab, "outputs.first").await.contains("| 3 |"), "{name}");
+        assert_eq!(lab.run().await.notices, Vec::<String>::new(), "{name}");
+    }
+}
+
+/// What the index remembers of an output is not the output: where it is damaged, the table is what it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_is_remembered_with_other_rows_stays() {
+    let lab = counted();
+    lab.run().await;
+    let root = lab.path(".alluvium");
+    let (key, _) = rows_in(&root, "outputs").remove(0);
+    rewrite_row(&root, "outputs", &key, |row| Number::named(row, "row_count").moved(row));
+    let document = lab.run().await;
+    assert_eq!(document.outputs[0].result, OutputResult::Hit, "{document:#?}");
+    assert!(document.notices[0].contains("remembers of output `first` is damaged"), "{document:#?}");
+    assert!(count(&lab, "outputs.first").await.contains("| 3 |"));
+    assert_eq!(lab.run().await.notices, Vec::<String>::new());
+}
+
+/// Puts another number of rows where every record of the only entry of a view agrees on it: commit, log and index.
+fn forge_count(lab: &Lab, view: &str) {
+    let root = lab.path(".alluvium");
+    let shown = caches_at(lab.dir()).cache().show(view).unwrap().entries.remove(0);
+    let log = root.join(&shown.entry.cache_path).join("_delta_log/00000000000000000000.json");
+    let before = ContentDigest::of(&std::fs::read(&log).unwrap()).to_string();
+    for name in COUNTS {
+        recount(&log, |text| Number::named(text, name).moved(text));
+    }
+    let after = ContentDigest::of(&std::fs::read(&log).unwrap()).to_string();
+    rewrite_row(&root, "entries", shown.entry.cache_key.unwrap().as_bytes(), |row| {
+        let counts: Vec<Number> = Number::all(row).into_iter().filter(|number| number.name == "row_count").collect();
+        assert_eq!(counts.len(), 2, "of the entry and of its one file: {row}");
+        assert!(row.contains(&before), "{row}");
+        counts.iter().fold(row.to_owned(), |row, number| number.moved(&row)).replace(&before, &after)
+    });
+}
+
+async fn shadowed(lab: &Lab) -> RunDocument {
+    let options = RunOptions { shadow_percent: 100, ..RunOptions::default() };
+    try_run(&lab.open(), options, &Silent).await.unwrap()
+}
+
+/// Where all records agree, only the files know better: who reads them all the same asks their footers.
+#[tokio::test(flavor = "multi_thread")]
+async fn footers_are_held_against_what_is_said_of_them() {
+    let lab = counted();
+    lab.run().await;
+    forge_count(&lab, "first");
+    assert!(count(&lab, "first").await.contains("| 4 |"), "a hit reads no file");
+    let verified = caches_at(lab.dir()).cache().verify(&[]).unwrap();
+    let first = verified.entries.iter().find(|entry| entry.view_name == "first").unwrap();
+    assert_eq!((verified.damaged_count, first.result), (1, VerifyResult::Damaged), "{verified:#?}");
+    assert!(first.damage.as_ref().unwrap().contains("holds 3 rows, and is said to hold 4"), "{first:?}");
+    lab.run().await;
+
+    // A shadow computation finds it in any view: what is said of files is never unstable.
+    for (place, view) in ["first", "loose"].into_iter().enumerate() {
+        forge_count(&lab, view);
+        let document = shadowed(&lab).await;
+        assert_eq!(document.views[place].shadow, Some(ShadowResult::Differs), "{document:#?}");
+        assert_eq!(document.views[place].result, ViewResult::Write, "{document:#?}");
+        assert!(document.views[place].reason.as_ref().unwrap().contains("damaged record"), "{document:#?}");
+        assert_eq!(document.notices.len(), 1, "{document:#?}");
+    }
+    assert!(count(&lab, "first").await.contains("| 3 |"));
+
+    // Nor is it adopted, though every digest fits.
+    forge_count(&lab, "first");
+    lose_index(&lab.path(".alluvium"));
+    let document = lab.run().await;
+    assert_eq!(document.views[0].result, ViewResult::Write, "{document:#?}");
+    assert!(document.notices.iter().any(|notice| notice.contains("said to hold 4")), "{document:#?}");
+}
+
+/// A row that says what is kept, and cannot be read, may say anything: nothing goes until it is said again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_unreadable_row_may_keep_is_not_condemned() {
+    let lab = counted();
+    let kept = lab.run().await.run_id;
+    let root = lab.path(".alluvium");
+    let keep = |run_id: RunId| {
+        let caches = caches_at(lab.dir());
+        let entry = caches.cache().show("first").unwrap().entries.remove(0).entry;
+        assert_eq!(caches.cache().keep(run_id, &BTreeSet::from([entry.cache_path])).unwrap(), Vec::<String>::new());
+    };
+    let collect = |dry_run| {
+        let caches = caches_at(lab.dir());
+        let removal = caches.collect_garbage(GcRequest { max_bytes: Some(0), dry_run }).unwrap();
+        let results = removal.entries.iter().map(|entry| format!("{} {}", entry.view_name, entry.result));
+        let mut results: Vec<String> = results.collect();
+        results.sort();
+        (results, caches.take_notices())
+    };
+    let damage = |key: &str| put_row(&root, "kept", key.as_bytes(), b"\0 what no digest fits");
+    let spared = ["first kept".to_owned(), "loose kept".to_owned()];
+
+    keep(kept);
+    damage(&kept.to_string());
+    for dry_run in [true, false] {
+        let (results, notices) = collect(dry_run);
+        assert_eq!(results, spared, "dry run: {dry_run}");
+        assert!(notices.len() == 1 && notices[0].contains(&format!("runs keep {kept}")), "{notices:?}");
+    }
+    assert!(caches_at(lab.dir()).cache().kept_runs().unwrap().contains(&kept), "it is kept, whatever for");
+    keep(kept);
+    assert_eq!(collect(true), (vec!["loose planned".to_owned()], Vec::new()));
+    damage(&kept.to_string());
+    assert!(caches_at(lab.dir()).cache().release(kept).unwrap());
+    assert_eq!(collect(true).0, ["first planned", "loose planned"]);
+
+    // What no run's name is on can neither be kept anew nor released.
+    damage("nobody");
+    let (results, notices) = collect(false);
+    assert_eq!(results, spared);
+    assert!(notices[0].contains("rebuild-index"), "{notices:?}");
+    assert_eq!(caches_at(lab.dir()).cache().rebuild_index().unwrap().dropped_count, 1);
+    let (results, notices) = collect(false);
+    assert_eq!((results, notices), (vec!["first deleted".to_owned(), "loose deleted".to_owned()], Vec::new()));
 }
 
 /// The key-value store tells damage of its pages, not of what is in them: a digit of a row that is another digit.
