@@ -177,10 +177,20 @@ pub enum CacheError {
         source: std::io::Error,
     },
     /// What was asked for is not in the cache.
-    #[error("there is no entry `{wanted}`; `alluvium cache ls` lists what there is")]
+    #[error("there is no entry `{wanted}`{} `alluvium cache ls` lists what there is", meant(near))]
     NoSuchEntry {
         /// A view, a key or an entry's id, as it was given.
         wanted: String,
+        /// Names of what there is that are like it, the likeliest first.
+        near: Vec<String>,
+    },
+    /// An entry would be copied to where the cache keeps its own.
+    #[error("{} lies in the cache's own directory {}; choose a place outside of it", path.display(), inside.display())]
+    InsideRoot {
+        /// The place.
+        path: PathBuf,
+        /// The cache root, or that of its key-value stores.
+        inside: PathBuf,
     },
     /// An entry would be copied over something else.
     #[error("{} is there already; choose another place", path.display())]
@@ -220,7 +230,11 @@ impl CacheError {
     pub const fn is_input(&self) -> bool {
         matches!(
             self,
-            Self::NoSuchEntry { .. } | Self::Exists { .. } | Self::Columns { .. } | Self::Irreversible { .. }
+            Self::NoSuchEntry { .. }
+                | Self::InsideRoot { .. }
+                | Self::Exists { .. }
+                | Self::Columns { .. }
+                | Self::Irreversible { .. }
         )
     }
 
@@ -249,10 +263,20 @@ impl CacheError {
             Self::Root(_) => "root",
             Self::Io { .. } => "io",
             Self::NoSuchEntry { .. } => "no_such_entry",
+            Self::InsideRoot { .. } => "inside_root",
             Self::Exists { .. } => "exists",
             Self::Register { .. } => "register",
             Self::Damaged { .. } => "damaged",
             Self::Scan { .. } => "scan",
+        }
+    }
+}
+
+fn meant(near: &[String]) -> String {
+    match near {
+        [] => ";".to_owned(),
+        near => {
+            format!(", did you mean {}?", near.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or "))
         }
     }
 }

@@ -7,6 +7,7 @@ use alluvium_contracts::{CacheRemoval, RunId};
 use crate::cache::DeltaCache;
 use crate::entry::Entry;
 use crate::error::CacheError;
+use crate::names::all_known;
 
 /// Which entries: those that fit all that is said. One that says nothing means every entry.
 #[derive(Debug, Clone, Default)]
@@ -63,10 +64,14 @@ impl DeltaCache {
     /// Condemns the selected entries, and deletes what was condemned and is read by nobody. `dry_run` only says which.
     ///
     /// # Errors
+    /// [`CacheError::NoSuchEntry`] when one of the views has no entry, condemned ones included: nothing went then;
     /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a directory cannot be deleted.
     pub fn evict(&self, selection: &Selection, dry_run: bool) -> Result<CacheRemoval, CacheError> {
         let now = self.seam.unix_ms();
         let mut live = self.index.entries()?.found;
+        let condemned = self.index.condemned()?;
+        let known = live.iter().map(|entry| entry.view.as_str());
+        all_known(&selection.views, known.chain(condemned.iter().map(|condemned| condemned.view.as_str())))?;
         live.sort_by(|one, other| (&one.view, one.created_unix_ms).cmp(&(&other.view, other.created_unix_ms)));
         let selected = live.iter().filter_map(|entry| Some((entry, selection.fits(entry, now)?)));
         let doomed = selected.map(|(entry, reason)| self.doom_entry(entry, reason)).collect();

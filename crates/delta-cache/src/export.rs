@@ -4,24 +4,31 @@ use std::fs;
 use std::path::Path;
 
 use alluvium_contracts::CacheExport;
+use alluvium_profile::real_path;
 
 use crate::adopt::NoEntry;
 use crate::cache::DeltaCache;
 use crate::entry::{Entry, rehash};
 use crate::error::CacheError;
+use crate::names::no_such_entry;
 use crate::reading::Reading;
 
 impl DeltaCache {
-    /// Copies the newest live entry that `wanted` names (as in [`show`](Self::show)) to `to`, which must not exist: a Delta
-    /// table with one version. The copy is hashed before it gets its name, so `to` holds every byte or nothing.
+    /// Copies the newest live entry that `wanted` names (as in [`show`](Self::show)) to `to`, which must not exist and lies
+    /// outside of the cache: a Delta table with one version. The copy is hashed before it gets its name, so `to` holds every byte or nothing.
     ///
     /// # Errors
-    /// [`CacheError::NoSuchEntry`], [`CacheError::Exists`], [`CacheError::Damaged`] when the entry is not what was written,
+    /// [`CacheError::NoSuchEntry`], [`CacheError::InsideRoot`], [`CacheError::Exists`], [`CacheError::Damaged`] when the entry is not what was written,
     /// [`CacheError::Io`] when it cannot be copied.
     pub fn export(&self, _reading: &Reading, wanted: &str, to: &Path) -> Result<CacheExport, CacheError> {
         let Some(entry) = self.named(wanted)?.into_iter().next() else {
-            return Err(CacheError::NoSuchEntry { wanted: wanted.to_owned() });
+            return Err(no_such_entry(wanted, []));
         };
+        // Whatever lies there is taken for the cache's own: collected, or read as a store.
+        let place = real_path(to).map_err(CacheError::io("find the place", to))?;
+        if let Some(inside) = [self.root.path(), self.root.kv_root()].into_iter().find(|own| place.starts_with(own)) {
+            return Err(CacheError::InsideRoot { path: to.to_owned(), inside: inside.to_owned() });
+        }
         if to.symlink_metadata().is_ok() {
             return Err(CacheError::Exists { path: to.to_owned() });
         }

@@ -11,6 +11,7 @@ use crate::cache::DeltaCache;
 use crate::entry::Entry;
 use crate::error::CacheError;
 use crate::index::Condemned;
+use crate::names::{all_known, no_such_entry};
 use crate::orphans::{Fate, Orphan, bytes_below};
 use crate::scope::EntryScope;
 
@@ -39,6 +40,18 @@ impl DeltaCache {
             size_bytes: entries.iter().map(|entry| entry.size_bytes).sum(),
             entries,
         })
+    }
+
+    /// What [`list`](Self::list) has of `views`; of none named, all.
+    ///
+    /// # Errors
+    /// As there, and [`CacheError::NoSuchEntry`] when one of them has nothing in the cache.
+    pub fn list_of(&self, views: &[String]) -> Result<CacheListing, CacheError> {
+        let mut listing = self.list()?;
+        all_known(views, listing.entries.iter().map(|entry| entry.view_name.as_str()))?;
+        listing.entries.retain(|entry| views.is_empty() || views.contains(&entry.view_name));
+        listing.size_bytes = listing.entries.iter().map(|entry| entry.size_bytes).sum();
+        Ok(listing)
     }
 
     /// The live entries that `wanted` names, in full, the newest first: those of a view, or the one of a cache key, which
@@ -98,15 +111,16 @@ impl DeltaCache {
     pub(crate) fn named(&self, wanted: &str) -> Result<Vec<Entry>, CacheError> {
         /// An algorithm, a colon and ten digits: short enough to type, and not met twice by accident.
         const TELLING: usize = 12;
-        let mut entries = self.index.entries()?.found;
-        entries.retain(|entry| {
+        let live = self.index.entries()?.found;
+        let is_named = |entry: &&Entry| {
             let key = entry.key.to_string();
             entry.view == wanted
                 || entry.id.to_string() == wanted
                 || (wanted.len() >= TELLING && key.starts_with(wanted.trim_end_matches('…')))
-        });
+        };
+        let mut entries: Vec<Entry> = live.iter().filter(is_named).cloned().collect();
         if entries.is_empty() {
-            return Err(CacheError::NoSuchEntry { wanted: wanted.to_owned() });
+            return Err(no_such_entry(wanted, live.iter().map(|entry| entry.view.as_str())));
         }
         entries.sort_by_key(|entry| (Reverse(entry.created_unix_ms), entry.id));
         Ok(entries)

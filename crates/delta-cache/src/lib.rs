@@ -44,6 +44,7 @@ mod lease;
 mod lock_file;
 mod materialize;
 mod memory;
+mod names;
 mod operation;
 mod orphans;
 mod output;

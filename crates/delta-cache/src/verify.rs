@@ -7,6 +7,7 @@ use alluvium_contracts::{CacheOperation, CacheVerification, ContentDigest, Verif
 use crate::cache::DeltaCache;
 use crate::entry::{DAMAGED, Entry, EntryFile, add_up, count_rows, rehash};
 use crate::error::CacheError;
+use crate::names::all_known;
 use crate::operation::Subject;
 
 impl DeltaCache {
@@ -15,9 +16,11 @@ impl DeltaCache {
     /// it again.
     ///
     /// # Errors
+    /// [`CacheError::NoSuchEntry`] when one of `views` has no live entry, and nothing was looked at;
     /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a damaged entry cannot be set aside.
     pub fn verify(&self, views: &[String]) -> Result<CacheVerification, CacheError> {
         let mut entries = self.index.entries()?.found;
+        all_known(views, entries.iter().map(|entry| entry.view.as_str()))?;
         entries.retain(|entry| views.is_empty() || views.contains(&entry.view));
         entries.sort_by(|one, other| (one.scope, &one.view, one.id).cmp(&(other.scope, &other.view, other.id)));
         let mut verified = Vec::with_capacity(entries.len());

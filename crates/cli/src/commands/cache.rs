@@ -6,7 +6,7 @@ use alluvium_contracts::{
     CacheEntryDetail, CacheEntryDocument, CacheExport, CacheListing, CacheRebuild, CacheRemoval, CacheVerification,
     CachedEntry, Contract, EntryState, MissExplanation, RemovalResult, VerifyResult,
 };
-use alluvium_runs::{Caches, GcRequest, Opened};
+use alluvium_runs::{CacheError, Caches, GcRequest, Opened};
 
 use super::cache_args::{CacheArgs, CacheCommand};
 use crate::args::DocumentFormat;
@@ -22,9 +22,9 @@ pub fn cache(args: &CacheArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let style = Style::of_stdout(terminal);
     let caches = match Caches::open(place.project.directory(None), place.project.open_options())? {
         Opened::Caches(caches) => caches,
-        Opened::Absent(path) => return absent(&args.command, &path, &style, terminal),
+        Opened::Absent(path) => return absent(&args.command, &path, &style),
     };
-    let exit = answer(&args.command, &caches, &style, terminal);
+    let exit = answer(&args.command, &caches, &style);
     for notice in caches.take_notices() {
         terminal.line(&format!("note: {notice}"));
     }
@@ -32,10 +32,9 @@ pub fn cache(args: &CacheArgs, terminal: &Terminal) -> Result<Exit, Failure> {
 }
 
 /// Without a cache root there are no entries, which is an answer; but none can be shown.
-fn absent(command: &CacheCommand, path: &Path, style: &Style, terminal: &Terminal) -> Result<Exit, Failure> {
+fn absent(command: &CacheCommand, path: &Path, style: &Style) -> Result<Exit, Failure> {
     match command {
-        CacheCommand::Ls { views, place } => {
-            note_unfound(views, std::iter::empty(), terminal);
+        CacheCommand::Ls { views, place } if views.is_empty() => {
             let cache_root = path.display().to_string();
             let document = CacheListing { cache_root, entries: Vec::new(), size_bytes: 0 };
             print(document, place.format, |document| listing(document, style))?;
@@ -46,26 +45,22 @@ fn absent(command: &CacheCommand, path: &Path, style: &Style, terminal: &Termina
     }
 }
 
-fn answer(command: &CacheCommand, caches: &Caches, style: &Style, terminal: &Terminal) -> Result<Exit, Failure> {
+fn answer(command: &CacheCommand, caches: &Caches, style: &Style) -> Result<Exit, Failure> {
     let cache = caches.cache();
     match command {
         CacheCommand::Ls { views, place } => {
-            let mut document = cache.list()?;
-            note_unfound(views, document.entries.iter().map(|entry| &entry.view_name), terminal);
-            document.entries.retain(|entry| views.is_empty() || views.contains(&entry.view_name));
-            document.size_bytes = document.entries.iter().map(|entry| entry.size_bytes).sum();
+            let document = cache.list_of(views).map_err(hinted)?;
             print(document, place.format, |document| listing(document, style))?;
         }
-        CacheCommand::Show { wanted, place } => print(cache.show(wanted)?, place.format, show)?,
+        CacheCommand::Show { wanted, place } => print(cache.show(wanted).map_err(hinted)?, place.format, show)?,
         CacheCommand::Verify { views, place } => {
-            let document = cache.verify(views)?;
-            note_unfound(views, document.entries.iter().map(|entry| &entry.view_name), terminal);
+            let document = cache.verify(views).map_err(hinted)?;
             let is_sound = document.damaged_count == 0;
             print(document, place.format, |document| verification(document, style))?;
             return Ok(if is_sound { Exit::Done } else { Exit::Failed });
         }
         CacheCommand::Evict(args) => {
-            let document = caches.evict(&args.selection(), args.dry_run)?;
+            let document = caches.evict(&args.selection(), args.dry_run).map_err(hinted)?;
             print(document, args.place.format, |document| removal(document, style))?;
         }
         CacheCommand::Gc { max_bytes, dry_run, place } => {
@@ -77,18 +72,24 @@ fn answer(command: &CacheCommand, caches: &Caches, style: &Style, terminal: &Ter
         }
         CacheCommand::Export { wanted, to, place } => {
             let reading = cache.begin_reading()?;
-            print(cache.export(&reading, wanted, to)?, place.format, export)?;
+            print(cache.export(&reading, wanted, to).map_err(hinted)?, place.format, export)?;
         }
     }
     Ok(Exit::Done)
 }
 
-/// Says which of the views that were asked for have no entry: a name may be mistyped, or meant as the project's directory.
-fn note_unfound<'a>(views: &[String], found: impl Iterator<Item = &'a String> + Clone, terminal: &Terminal) {
-    for view in views.iter().filter(|view| !found.clone().any(|name| name == *view)) {
-        let hint =
-            if Path::new(view).is_dir() { format!("; -C {view} names the project's directory") } else { String::new() };
-        terminal.line(&format!("note: no entry is of a view `{view}`{hint}"));
+/// What is no name may be meant as the project's directory.
+fn hinted(error: CacheError) -> Failure {
+    let hint = match &error {
+        CacheError::NoSuchEntry { wanted, .. } if Path::new(wanted).is_dir() => {
+            Some(format!("-C {wanted} names the project's directory"))
+        }
+        _ => None,
+    };
+    let failure = Failure::from(error);
+    match hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
     }
 }
 

@@ -41,16 +41,25 @@ fn a_root_is_looked_after_and_the_pipeline_goes_on() {
     let names: Vec<&Value> = listed["entries"].as_array().unwrap().iter().map(|entry| &entry["view_name"]).collect();
     assert_eq!(names, ["daily_revenue", "orders_clean"]);
     assert_eq!(document(0, "cache_listing", &shop, &["ls", "orders_clean"])["entries"].as_array().unwrap().len(), 1);
-    let (none, note) = ends(0, &["cache", "ls", &shop, "-C", &shop]);
-    assert!(none.contains("0 entries") && note.contains(&format!("-C {shop} names the project")), "{none}{note}");
-    let (_, note) = ends(0, &["cache", "verify", "orders_dirty", "orders_clean", "-C", &shop]);
-    assert_eq!(note, "note: no entry is of a view `orders_dirty`\n");
+    let (none, error) = ends(2, &["cache", "ls", &shop, "-C", &shop]);
+    assert!(none.is_empty() && error.contains(&format!("hint: -C {shop} names the project")), "{none}{error}");
     let shown = document(0, "cache_entry_document", &shop, &["show", "orders_clean"]);
     assert_eq!(shown["entries"][0]["explanation"]["compared_with"], Value::Null);
     let (text, _) = ends(0, &["cache", "show", "orders_clean", "-C", &shop]);
     assert!(text.contains("no earlier entry") && text.contains("source orders"), "{text}");
-    let (_, absent) = ends(2, &["cache", "show", "orders_dirty", "-C", &shop]);
-    assert!(absent.contains("cache ls"), "{absent}");
+    let elsewhere = Path::new(&shop).join("elsewhere");
+    for command in [
+        &["ls", "orders_claen", "orders_clean"][..],
+        &["verify", "orders_clean", "orders_claen"],
+        &["evict", "orders_claen", "--dry-run"],
+        &["show", "orders_claen"],
+        &["export", "orders_claen", elsewhere.to_str().unwrap()],
+    ] {
+        let (stdout, error) = ends(2, &[&["cache"], command, &["-C", &shop]].concat());
+        let said =
+            "there is no entry `orders_claen`, did you mean `orders_clean`? `alluvium cache ls` lists what there is";
+        assert!(stdout.is_empty() && error.contains(said), "{command:?}: {stdout}{error}");
+    }
 
     // A root that is named needs no project.
     let root = Path::new(&shop).join(".alluvium");
@@ -62,6 +71,14 @@ fn a_root_is_looked_after_and_the_pipeline_goes_on() {
     assert!(exported["row_count"].as_u64() > Some(0));
     ends(0, &["table", "verify", to.to_str().unwrap()]);
     ends(2, &["cache", "export", "daily_revenue", to.to_str().unwrap(), "-C", &shop]);
+    for inside in ["copy", "view_cache/copy", "kv/copy", "../.alluvium/deep/er"] {
+        let inside = root.join(inside);
+        let (_, error) = ends(2, &["cache", "export", "daily_revenue", inside.to_str().unwrap(), "-C", &shop]);
+        assert!(error.contains("choose a place outside") && !inside.exists(), "{error}");
+    }
+    std::os::unix::fs::symlink(&root, Path::new(&shop).join("link")).unwrap();
+    let behind = Path::new(&shop).join("link/copy");
+    ends(2, &["cache", "export", "daily_revenue", behind.to_str().unwrap(), "-C", &shop]);
 
     let planned = document(0, "cache_removal", &shop, &["evict", "orders_clean", "--dry-run"]);
     assert_eq!((&planned["dry_run"], &planned["entries"][0]["result"]), (&json!(true), &json!("planned")));
