@@ -17,6 +17,7 @@ use alluvium_contracts::{
 use alluvium_write_policy::{AppendOutcome, AppendTip, Appended, HeldTip, append_after, append_or_create, sync_table};
 use arrow::array::RecordBatch;
 use deltalake_core::DeltaTable;
+use futures::future::join_all;
 use tracing::Instrument as _;
 
 use crate::operation::{self, Meter};
@@ -71,8 +72,15 @@ pub(crate) async fn drain(
         );
     }
     let (mut done, mut failed) = (Vec::new(), BTreeMap::new());
-    for (ledger, events) in moving {
-        match drain_one(queue, ledger, &dir.join(ledger.dir_name()), &events, meter, report).await {
+    // Side by side: each waits for the device more than for a core.
+    let drains = moving.iter().map(|(ledger, events)| async move {
+        let mut notices = Vec::new();
+        let drained = drain_one(queue, *ledger, &dir.join(ledger.dir_name()), events, meter, &mut notices).await;
+        (*ledger, events, drained, notices)
+    });
+    for (ledger, events, drained, notices) in join_all(drains).await {
+        report.notices.extend(notices);
+        match drained {
             Ok(drained) => done.push(drained),
             Err(error @ LedgerError::NewerFormat { .. }) => {
                 report.kept += events.len() as u64;
@@ -92,7 +100,9 @@ pub(crate) async fn drain(
             report.notices.push(what);
         }
     }
-    for Committed { ledger, version, run_id } in committed.into_iter().flatten() {
+    for Committed { ledger, version, rows, run_id } in committed.into_iter().flatten() {
+        report.rows.insert(ledger, rows);
+        report.commits += 1;
         let done = upkeep::after(ledger, &dir.join(ledger.dir_name()), version, run_id, &meter.seam).await;
         // They wait for the next drain: this one has seen what it drains.
         queue.record(&upkeep::documents(ledger, &done, run_id, &meter.seam))?;
@@ -105,6 +115,7 @@ pub(crate) async fn drain(
 struct Committed {
     ledger: Ledger,
     version: u64,
+    rows: u64,
     /// The last run in it.
     run_id: RunId,
 }
@@ -143,7 +154,7 @@ async fn drain_one(
     dir: &Path,
     events: &[Moving],
     meter: &Meter,
-    report: &mut DrainReport,
+    notices: &mut Vec<String>,
 ) -> Result<(Drained, Option<Committed>), LedgerError> {
     let app_id = format!("alluvium-outbox-{}", queue.id());
     // A ledger that is as it was left is neither damaged nor newer.
@@ -153,7 +164,7 @@ async fn drain_one(
     let mut loss = None;
     let applied = match held.as_ref().and_then(|held| held.transaction(&app_id)) {
         Some(applied) => u64::try_from(applied).unwrap_or(0),
-        None => match open(queue, ledger, dir, Access::Append, meter, &mut report.notices).await? {
+        None => match open(queue, ledger, dir, Access::Append, meter, notices).await? {
             None => 0,
             Some(table) => {
                 let applied = applied(ledger, dir, &table, &app_id).await?;
@@ -188,11 +199,8 @@ async fn drain_one(
         operation::end(writing, &landed, Some(bytes));
         let landed = landed?;
         fail::fail_point!("ledger.drain.after_commit");
-        if let Some(landed) = landed {
-            committed = Some(Committed { ledger, version: landed.version, run_id: last.run_id });
-            report.rows.insert(ledger, fresh.len() as u64);
-            report.commits += 1;
-        }
+        let (rows, run_id) = (fresh.len() as u64, last.run_id);
+        committed = landed.map(|landed| Committed { ledger, version: landed.version, rows, run_id });
     }
     let sequences: Vec<u64> = events.iter().map(|event| event.sequence).collect();
     let left = Left { applied: sequences.last().copied().max(Some(applied)), tip };

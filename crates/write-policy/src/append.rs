@@ -138,7 +138,7 @@ pub async fn append_after(
     let streams = vec![stream(&schema, batches)];
     let input = Input { schema, streams, checks: Arc::default(), grouped: false };
     let mut staged = stage(target, input, &policy, &Arc::default()).await?;
-    sync_staged(&staged)?;
+    sync_staged(&staged).await?;
     let operation = DeltaOperation::Write {
         mode: SaveMode::Append,
         partition_by: Some(policy.partition_by().to_vec()),
@@ -148,7 +148,7 @@ pub async fn append_after(
     match commit_after(&table, tip.version, operation, metadata, transaction, &mut staged).await? {
         Landing::Taken { .. } => Ok(None),
         Landing::Landed { version: landed } => {
-            sync_commit(table_dir, landed)?;
+            sync_commit(table_dir, landed).await?;
             // Without one, the next append looks for itself.
             let tip = tip.next(table_dir, version).ok();
             Ok(Some(Appended { outcome: AppendOutcome::Committed(staged.committed(landed)), tip }))

@@ -238,7 +238,7 @@ impl<'a> Plan<'a> {
         let input = Input { schema: Arc::clone(&columns), streams, checks: Arc::clone(&checks), grouped: false };
         let staged = stage(target, input, self.policy, &self.task).await?;
         if self.durable {
-            sync_staged(&staged)?;
+            sync_staged(&staged).await?;
         }
         self.attempt_all(&columns, &checks, staged, loaded).await
     }
@@ -287,7 +287,7 @@ impl<'a> Plan<'a> {
                 }
             };
             if self.durable {
-                sync_commit(&self.table, committed.version)?;
+                sync_commit(&self.table, committed.version).await?;
             }
             return Ok(done(TableWriteOutcome::Committed(committed), base_version));
         }

@@ -13,25 +13,24 @@ use crate::files::StagedFiles;
 use crate::log::commit_path;
 
 /// Syncs files that no commit refers to yet.
-pub(crate) fn sync_staged(staged: &StagedFiles) -> Result<(), WriteError> {
-    let sync = || {
-        let mut directories = BTreeSet::from([staged.table.clone()]);
-        for file in staged.files() {
-            let path = staged.table.join(&file.path);
-            sync(&path)?;
-            directories.extend(path.ancestors().skip(1).take_while(|above| *above != staged.table).map(PathBuf::from));
-        }
-        directories.iter().try_for_each(|directory| sync(directory))
-    };
-    sync().map_err(|source| WriteError::Store { path: staged.table.clone(), source: source.into() })
+pub(crate) async fn sync_staged(staged: &StagedFiles) -> Result<(), WriteError> {
+    let (mut paths, mut directories) = (Vec::new(), BTreeSet::from([staged.table.clone()]));
+    for file in staged.files() {
+        let path = staged.table.join(&file.path);
+        directories.extend(path.ancestors().skip(1).take_while(|above| *above != staged.table).map(PathBuf::from));
+        paths.push(path);
+    }
+    paths.extend(directories);
+    sync_all(paths).await.map_err(|source| WriteError::Store { path: staged.table.clone(), source: source.into() })
 }
 
 /// Syncs a commit that landed; the first one with the names of the table and its log.
-pub(crate) fn sync_commit(table: &Path, version: u64) -> Result<(), CommitError> {
+pub(crate) async fn sync_commit(table: &Path, version: u64) -> Result<(), CommitError> {
     let commit = commit_path(table, version);
     let log = commit.parent().unwrap_or(table);
     let above = [Some(table), table.parent()].into_iter().flatten().filter(|_| version == 0);
-    let synced = [commit.as_path(), log].into_iter().chain(above).try_for_each(sync);
+    let paths = [commit.as_path(), log].into_iter().chain(above).map(PathBuf::from).collect();
+    let synced = sync_all(paths).await;
     synced.map_err(|source| CommitError::Unsynced { path: table.to_path_buf(), version, source })
 }
 
@@ -58,14 +57,25 @@ pub fn sync_table(table_dir: &Path) -> Result<(), ReadError> {
     sync(table_dir).map_err(io)
 }
 
+/// Syncs one after the other, on a thread of their own: tables that are written side by side wait for the device together.
+async fn sync_all(paths: Vec<PathBuf>) -> io::Result<()> {
+    #[cfg(test)]
+    SYNCED.with_borrow_mut(|synced| synced.extend(paths.iter().cloned()));
+    tokio::task::spawn_blocking(move || paths.iter().try_for_each(|path| flush(path))).await?
+}
+
 fn sync(path: &Path) -> io::Result<()> {
     #[cfg(test)]
     SYNCED.with_borrow_mut(|synced| synced.push(path.to_path_buf()));
+    flush(path)
+}
+
+fn flush(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
 #[cfg(test)]
 thread_local! {
-    /// What was synced on this thread, in order.
+    /// What was synced for this thread, in order.
     pub(crate) static SYNCED: std::cell::RefCell<Vec<PathBuf>> = const { std::cell::RefCell::new(Vec::new()) };
 }

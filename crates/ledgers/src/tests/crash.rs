@@ -20,7 +20,8 @@ fn drainer() {
     runtime.block_on(ledgers.drain()).unwrap();
 }
 
-/// Kills a drain at `point` of its first ledger, and drains what it left together with news.
+/// Kills a drain at `point` of its first ledger, and drains what it left together with news. How far the other ledger came beside it is
+/// nobody's to say.
 async fn killed_at(point: &str, committed: &[&str]) {
     let root = Root::new();
     let child = spawn("tests::crash::drainer", point, root.path());
@@ -33,7 +34,7 @@ async fn killed_at(point: &str, committed: &[&str]) {
     let report = ledgers.drain().await.unwrap();
 
     let missing = 3 - committed.len() as u64;
-    assert_eq!(report.rows, [(Ledger::CacheInventory, missing), (Ledger::CacheRuns, 1)].into());
+    assert_eq!(report.rows.get(&Ledger::CacheInventory), Some(&missing));
     assert!(report.notices.is_empty(), "{:?}", report.notices);
     assert_eq!(views(&ledgers).await, ["a", "b", "c"]);
     assert_eq!(sql(&ledgers, "select result from cache_runs").await.len(), 1);
@@ -50,15 +51,16 @@ async fn a_drain_killed_after_its_commit_writes_nothing_twice() {
     killed_at("ledger.drain.after_commit", &["a", "b"]).await;
 }
 
-/// As above, but without news: then there is nothing to commit, and the outbox is only emptied.
+/// As above, but without news: then there is nothing to commit to that ledger, and the outbox is only emptied.
 #[tokio::test]
 async fn a_drain_killed_after_its_commit_is_finished_without_another() {
     let root = Root::new();
     kill(spawn("tests::crash::drainer", "ledger.drain.after_commit", root.path()));
     let ledgers = root.ledgers();
     let report = ledgers.drain().await.unwrap();
-    assert_eq!(report.rows, [(Ledger::CacheRuns, 1)].into());
-    assert_eq!(report.commits, 1);
+    assert!(!report.rows.contains_key(&Ledger::CacheInventory), "{report:?}");
+    assert_eq!(report.commits, report.rows.len() as u64);
     assert_eq!(views(&ledgers).await, ["a", "b"]);
+    assert_eq!(sql(&ledgers, "select result from cache_runs").await.len(), 1);
     assert_eq!(ledgers.pending().unwrap(), 0);
 }
