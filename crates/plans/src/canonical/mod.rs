@@ -11,6 +11,8 @@
 mod expr;
 mod literal;
 mod plan;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::BTreeMap;
