@@ -106,6 +106,32 @@ const QUERIES: &[(&str, &str)] = &[
     ("fields of a struct", "select s['p'] as p, unnest(s) from t"),
     ("values", "select column1 as x, column2 + 1 as y from (values (1, 2), (3, 4))"),
     ("values over a query", "select v.x from t, lateral (values (t.a), (t.b)) as v(x)"),
+    ("a CTE with the name of a table", "with u as (select b as e, a from t) select e from u where a > 0"),
+    (
+        "CTEs inside CTEs, of swapped names",
+        "with x as (with y as (select a as b, b as a from t where c > 0) select a + 1 as b, b as a from y) select b from x where a = 1",
+    ),
+    (
+        "USING, twice",
+        "select t.a, b, x.e, y.f from t join (select a, e from u) as x using (a) left join (select a, f from u) as y using (a)",
+    ),
+    ("NATURAL JOIN", "select b, e from (select a, b from t) natural join (select a, e from u)"),
+    (
+        "all columns of a join, renamed",
+        "select * from (select t.a as ta, u.a as ua, t.b, u.e from t join u on t.c = u.f)",
+    ),
+    ("a subquery in a condition of a join", "select b, e from t join u on t.a = u.a and u.f > (select min(c) from t)"),
+    (
+        "a window over aggregates",
+        "select a, rank() over (partition by max(c) order by sum(b) desc) as r from t group by a",
+    ),
+    ("QUALIFY", "select a from t qualify row_number() over (partition by b order by c) = 1"),
+    ("a window's default", "select lag(b, 1, c) over (order by a) as x from t"),
+    ("a scalar subquery beside a column of its name", "select a + (select max(a) from u where u.e = t.b) as a from t"),
+    (
+        "aliases of derived tables that swap two names",
+        "select o.b from (select b, a from t) as o join (select a as b, e as a from u) as p on o.a = p.b",
+    ),
     (
         "a recursive CTE",
         "with recursive r as (select a as n, b as m, c as o from t union all select n + 1, o, m from r where n < 9) select m from r",
