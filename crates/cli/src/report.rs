@@ -129,7 +129,7 @@ fn planned_view_row(view: &PlannedView) -> Row {
         ],
         tone: view_tone(view.result),
         remark: view.reason.as_deref().map(first_line),
-        details: view.explanation.as_ref().map(changes).unwrap_or_default(),
+        details: view.explanation.as_ref().map(MissExplanation::lines).unwrap_or_default(),
     }
 }
 
@@ -140,10 +140,6 @@ fn planned_output_row(output: &PlannedOutput) -> Row {
         remark: output.reason.as_deref().map(first_line),
         details: Vec::new(),
     }
-}
-
-fn changes(explanation: &MissExplanation) -> Vec<String> {
-    explanation.changes.iter().map(ToString::to_string).collect()
 }
 
 /// Errors may go on for lines; all of them were told when the view ended.

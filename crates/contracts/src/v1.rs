@@ -13,6 +13,7 @@ mod doctor;
 mod documents;
 mod entries;
 mod error_report;
+mod explanation;
 mod field;
 mod history;
 mod kv;
@@ -58,6 +59,7 @@ pub use entries::{
     CachedEntry, CachedFile, EntryState, LeftDirectory, RemovalResult, RemovedEntry, VerifiedEntry, VerifyResult,
 };
 pub use error_report::{ErrorCode, ErrorReport};
+pub use explanation::{ComponentChange, MissExplanation, QueryChange, QueryChangeKind, QueryPart};
 pub use field::FieldSpec;
 pub use history::{
     ReplayDocument, ReplayInput, ReplayInputState, ReplayResult, ReplayedView, RunArtifact, RunDifference, RunList,
@@ -76,9 +78,7 @@ pub use manifest::{CdfRange, DeltaInputPin, FilePin, InputKind, RunCommit, RunMa
 pub use pipeline::{
     ForeignCommit, NameError, OutputSpec, PipelineSpec, SourcePath, SourceSpec, ViewSpec, validate_name,
 };
-pub use plan::{
-    ComponentChange, Identity, MissExplanation, PlanBundleArtifact, PlanComponents, PlanEncoding, Stability,
-};
+pub use plan::{Identity, PlanBundleArtifact, PlanComponents, PlanEncoding, Stability};
 pub use profile::{
     EngineCachePreset, EngineCachesSpec, FeatureSpec, KvCacheSpec, KvSpec, KvStoreSpec, MemoryPoolKind,
     MetadataSnapshots, ParquetSpec, Preset, ProfileSpec, SqlPolicy, StoredPlans,

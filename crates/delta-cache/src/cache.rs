@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alluvium_contracts::{CacheKey, CacheOperation, CacheOutcome, CachePolicy, EntryId, MissExplanation, RunId};
 use alluvium_datasets::{ChangedError, PinnedFile, PinnedFiles};
-use alluvium_plans::{PlanBundle, explain};
+use alluvium_plans::{Earlier, PlanBundle, explain};
 use alluvium_profile::{CacheRoot, KvKind, Session};
 use alluvium_telemetry::{CacheMetrics, Seam};
 use arrow::datatypes::SchemaRef;
@@ -18,7 +18,7 @@ use crate::artifact_record::Artifacts;
 use crate::content::{Content, Demand};
 use crate::entry::{Check, Entry, EntryFile, add_up, check};
 use crate::error::CacheError;
-use crate::index::{Index, Row};
+use crate::index::{Index, Latest, Row};
 use crate::lease::Lease;
 use crate::materialize;
 use crate::memory::Memory;
@@ -129,7 +129,12 @@ impl DeltaCache {
             Ok(Some(entry)) => Ok(Lookup::Hit(entry, reading.hit(None))),
             Ok(None) => {
                 reading.miss();
-                Ok(Lookup::Miss(self.differences(EntryScope::View, bundle.name(), bundle.components())?))
+                Ok(Lookup::Miss(self.differences(
+                    EntryScope::View,
+                    bundle.name(),
+                    bundle.components(),
+                    Some(bundle),
+                )?))
             }
             Err(error) => {
                 reading.error(error.kind());
@@ -183,16 +188,21 @@ impl DeltaCache {
         materialize::count(session, bundle.plan(), bundle.published()).await.map_err(compute(bundle.name()))
     }
 
-    /// What differs from the nearest earlier entry of this name.
+    /// What differs from the nearest earlier entry of this name. Where `bundle` says what is computed, so does the explanation.
     pub(crate) fn differences(
         &self,
         scope: EntryScope,
         name: &str,
         components: &BTreeMap<String, String>,
+        bundle: Option<&PlanBundle>,
     ) -> Result<MissExplanation, CacheError> {
         let latest = self.index.latest(scope, name)?;
-        let earlier = latest.iter().map(|latest| (latest.key, &latest.components));
-        Ok(explain(earlier, components))
+        let earlier = latest.iter().map(|Latest { key, components, outline }| Earlier {
+            key: *key,
+            components,
+            outline: outline.as_ref(),
+        });
+        Ok(explain(earlier, components, || bundle.and_then(PlanBundle::outline)))
     }
 
     /// A valid entry, by the index or by its own commit.

@@ -5,7 +5,7 @@
 //! | `entries`, `datasets`, `artifacts` | the 32 bytes of a cache key | the entry of a view, a dataset, an artifact |
 //! | `condemned` | an entry's id | an entry that serves no new hit and is to be deleted |
 //! | `kept` | the id of a run that is kept | the directories of the entries that its manifest names; damaged, it may be all |
-//! | `latest` | a view's name; for another scope `SCOPE:NAME` | keys and components of its newest entries, kept when the entries go |
+//! | `latest` | a view's name; for another scope `SCOPE:NAME` | keys, components and outlines of its newest entries, kept when the entries go |
 //! | `outputs` | an output's name and table | its last known publication |
 //! | `tokens` | what is leased | the current fencing token |
 //! | `meta` | `next_token` | the last token drawn, over all that is leased |
@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_contracts::{CacheKey, ContentDigest, EntryId, RunId};
 use alluvium_disk_kv_cache::{Order, ReadTxn, Store, StoreError, WriteTxn};
+use alluvium_plans::Outline;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,9 @@ const REMEMBERED: usize = 8;
 pub(crate) struct Latest {
     pub(crate) key: CacheKey,
     pub(crate) components: BTreeMap<String, String>,
+    /// What its query was made of; none of what has none, and of an entry that was found by its commit, which does not say it.
+    #[serde(default)]
+    pub(crate) outline: Option<Outline>,
 }
 
 /// The files of an output's publication, as this root last saw them.
@@ -176,8 +180,13 @@ impl Index {
     }
 
     /// Publishes `entry` if its token is current and the index still holds what was `seen` for its key, or what was adopted
-    /// since: the entry itself, or an older one.
-    pub(crate) fn publish(&self, entry: &Entry, seen: Option<EntryId>) -> Result<Publication, StoreError> {
+    /// since: the entry itself, or an older one. `outline` is what its query is made of.
+    pub(crate) fn publish(
+        &self,
+        entry: &Entry,
+        outline: Option<&Outline>,
+        seen: Option<EntryId>,
+    ) -> Result<Publication, StoreError> {
         let key = entry.key.as_bytes();
         let value = encode(entry);
         self.store.write(|txn| {
@@ -192,7 +201,7 @@ impl Index {
             txn.put(entry.scope.table(), key, &value)?;
             // A collector may have taken its directory for one that nobody finishes.
             txn.delete(CONDEMNED, &id_key(entry.id))?;
-            remember(txn, entry)?;
+            remember(txn, entry, outline)?;
             Ok(Publication::Published)
         })
     }
@@ -209,7 +218,7 @@ impl Index {
                 return Ok(false);
             }
             txn.put(table, key, &value)?;
-            remember(txn, entry)?;
+            remember(txn, entry, None)?;
             Ok(true)
         })
     }
@@ -433,12 +442,13 @@ fn kept(txn: &ReadTxn<'_>) -> Result<Kept, StoreError> {
     Ok(kept)
 }
 
-/// Puts the entry's identity before the others of its view's name.
-fn remember(txn: &mut WriteTxn<'_>, entry: &Entry) -> Result<(), StoreError> {
+/// Puts the entry's identity before the others of its view's name. One that it had before has the same outline.
+fn remember(txn: &mut WriteTxn<'_>, entry: &Entry, outline: Option<&Outline>) -> Result<(), StoreError> {
     let row = entry.scope.latest_row(&entry.view);
     let mut latest: Vec<Latest> = txn.get(LATEST, row.as_bytes())?.and_then(decode).unwrap_or_default();
-    latest.retain(|earlier| earlier.key != entry.key);
-    latest.insert(0, Latest { key: entry.key, components: entry.components.clone() });
+    let before = latest.iter().position(|earlier| earlier.key == entry.key).map(|at| latest.remove(at));
+    let outline = outline.cloned().or_else(|| before.and_then(|before| before.outline));
+    latest.insert(0, Latest { key: entry.key, components: entry.components.clone(), outline });
     latest.truncate(REMEMBERED);
     txn.put(LATEST, row.as_bytes(), &encode(&latest))
 }

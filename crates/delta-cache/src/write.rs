@@ -8,6 +8,7 @@ use alluvium_contracts::{
     MissExplanation,
 };
 use alluvium_datasets::FileStamp;
+use alluvium_plans::PlanBundle;
 use alluvium_telemetry::Stopwatch;
 use alluvium_write_policy::{DataFile, ResolvedWritePolicy, WriteError, commit_create, write_files};
 use datafusion::physical_plan::SendableRecordBatchStream;
@@ -99,7 +100,8 @@ impl DeltaCache {
             }
         }
         let seen = self.held(scope, key)?;
-        let explanation = if fresh { None } else { Some(self.differences(scope, content.name, content.components)?) };
+        let differences = || self.differences(scope, content.name, content.components, content.bundle);
+        let explanation = if fresh { None } else { Some(differences()?) };
         Ok(Turn::Ours(Leased { lease, seen, explanation, watch: self.seam.stopwatch() }))
     }
 
@@ -184,7 +186,8 @@ impl DeltaCache {
             tags: content.tags.to_vec(),
             explanation,
         };
-        match self.index.publish(&entry, seen)? {
+        let outline = content.bundle.and_then(PlanBundle::outline);
+        match self.index.publish(&entry, outline.as_ref(), seen)? {
             Publication::Published => {}
             Publication::Superseded => {
                 return Err(CacheError::Superseded { name: name.to_owned() });

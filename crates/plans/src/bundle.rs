@@ -19,6 +19,7 @@ use crate::canonical::{Canonical, canonicalize, kept_text};
 use crate::engine::engine_versions;
 use crate::functions;
 use crate::lineage::lineage;
+use crate::outline::Outline;
 use crate::published::{PublishError, PublishedSchema};
 use crate::stability::instabilities;
 use crate::stored::KeptPlan;
@@ -246,6 +247,13 @@ impl PlanBundle {
     #[must_use]
     pub fn lineage(&self) -> LineageSummary {
         lineage(&self.plan)
+    }
+
+    /// What its query is made of, in words, for the explanation of a later miss; none where it would be too large. Derived from the plan at
+    /// every call.
+    #[must_use]
+    pub fn outline(&self) -> Option<Outline> {
+        Outline::of(&self.plan, &self.published, self.names_credentials)
     }
 
     /// Whether its plan was taken from a [`PlanStore`](crate::PlanStore), and not made of the SQL.

@@ -1,34 +1,65 @@
-//! Why a key moved: two identities compared component by component.
+//! Why a key moved: two identities compared component by component, and two queries part by part.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_contracts::{CacheKey, ComponentChange, MissExplanation};
 
+use crate::outline::{Difference, Outline, difference};
+
+/// An identity that a view had.
+#[derive(Debug, Clone, Copy)]
+pub struct Earlier<'e> {
+    /// Its key.
+    pub key: CacheKey,
+    /// What the key was made of.
+    pub components: &'e BTreeMap<String, String>,
+    /// What its query was made of, where that is kept.
+    pub outline: Option<&'e Outline>,
+}
+
 /// Compares the components of the nearest of the `earlier` entries, newest first, with today's: the one with the fewest
-/// differences, and of equals the newest.
+/// differences, and of equals the newest. Where the query is another one, it is said what of it changed; `outline` is asked then.
 #[must_use]
 pub fn explain<'e>(
-    earlier: impl IntoIterator<Item = (CacheKey, &'e BTreeMap<String, String>)>,
+    earlier: impl IntoIterator<Item = Earlier<'e>>,
     today: &BTreeMap<String, String>,
+    outline: impl FnOnce() -> Option<Outline>,
 ) -> MissExplanation {
-    let compared = earlier.into_iter().map(|(key, before)| (key, changes(before, today)));
-    match compared.min_by_key(|(_, changes)| changes.len()) {
-        Some((key, changes)) => MissExplanation { compared_with: Some(key), changes },
-        None => MissExplanation::default(),
+    let compared = earlier.into_iter().map(|earlier| (earlier, changes(earlier.components, today)));
+    let Some((earlier, changes)) = compared.min_by_key(|(_, changes)| changes.len()) else {
+        return MissExplanation::default();
+    };
+    let explanation = MissExplanation { compared_with: Some(earlier.key), changes, ..MissExplanation::default() };
+    if !explanation.is_of_query() {
+        return explanation;
     }
+    let unknown = |reason: &str| Some(reason.to_owned());
+    let (Some(before), Some(today)) = (earlier.outline, outline()) else {
+        let query_unknown = unknown(match earlier.outline {
+            None => "what the earlier entry's query was made of is not kept",
+            Some(_) => "the query is too large to be compared",
+        });
+        return MissExplanation { query_unknown, ..explanation };
+    };
+    let Difference { changes, left_out } = difference(before, &today);
+    let query_unknown = changes
+        .is_empty()
+        .then(|| "its parts read the same; they are put together otherwise, or differ in what is not shown".to_owned());
+    MissExplanation { query_changes: changes, query_changes_left_out: left_out, query_unknown, ..explanation }
 }
 
 /// One line for a table: the first changes, and how many more there are.
 #[must_use]
 pub fn one_line(explanation: &MissExplanation) -> String {
     const SHOWN: usize = 2;
-    match (explanation.compared_with, explanation.changes.as_slice()) {
+    let lines = explanation.lines();
+    match (explanation.compared_with, lines.as_slice()) {
         (None, _) => "first time".to_owned(),
         (Some(_), []) => "its entry is gone".to_owned(),
-        (Some(_), changes) => {
-            let mut line = changes.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            if changes.len() > SHOWN {
-                line.push_str(&format!("; and {} more", changes.len() - SHOWN));
+        (Some(_), lines) => {
+            let mut line = lines.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+            if lines.len() > SHOWN {
+                line.push_str(&format!("; and {} more", lines.len() - SHOWN));
             }
             line
         }
@@ -68,17 +99,21 @@ mod tests {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
+    fn at(key: CacheKey, components: &BTreeMap<String, String>) -> Earlier<'_> {
+        Earlier { key, components, outline: None }
+    }
+
     #[test]
     fn changed_added_and_removed() {
         let key = CacheKey::of(b"k");
         let before = components(&[("option", ","), ("same", "1"), ("gone", "x")]);
         let today = components(&[("option", ";"), ("same", "1"), ("new", "y")]);
-        let explanation = explain([(key, &before)], &today);
-        let lines: Vec<_> = explanation.changes.iter().map(ToString::to_string).collect();
-        assert_eq!(lines, ["gone: removed (x)", "new: added (y)", "option: , → ;"]);
+        let not_asked = || -> Option<Outline> { panic!("the query is the same") };
+        let explanation = explain([at(key, &before)], &today, not_asked);
+        assert_eq!(explanation.lines(), ["gone: removed (x)", "new: added (y)", "option: , → ;"]);
         assert_eq!(one_line(&explanation), "gone: removed (x); new: added (y); and 1 more");
-        assert_eq!(one_line(&explain([], &today)), "first time");
-        assert_eq!(one_line(&explain([(key, &today)], &today)), "its entry is gone");
+        assert_eq!(one_line(&explain([], &today, not_asked)), "first time");
+        assert_eq!(one_line(&explain([at(key, &today)], &today, not_asked)), "its entry is gone");
     }
 
     #[test]
@@ -87,9 +122,19 @@ mod tests {
         let today = components(&[("source", "a"), ("plan", "p"), ("option", ";")]);
         let other_project = components(&[("source", "z"), ("plan", "q"), ("option", ",")]);
         let before = components(&[("source", "a"), ("plan", "p"), ("option", ",")]);
-        let earlier = [(newest, &other_project), (nearest, &before), (oldest, &before)];
-        let explanation = explain(earlier, &today);
+        let earlier = [at(newest, &other_project), at(nearest, &before), at(oldest, &before)];
+        let explanation = explain(earlier, &today, || None);
         assert_eq!(explanation.compared_with, Some(nearest));
         assert_eq!(one_line(&explanation), "option: , → ;");
+    }
+
+    #[test]
+    fn a_query_that_is_not_known_any_more_is_said_to_be() {
+        let (before, today) = (components(&[("plan", "p")]), components(&[("plan", "q")]));
+        let explanation = explain([at(CacheKey::of(b"k"), &before)], &today, || None);
+        assert_eq!(
+            one_line(&explanation),
+            "plan: p → q; what of the query changed is not known: what the earlier entry's query was made of is not kept"
+        );
     }
 }

@@ -19,6 +19,7 @@ mod engine;
 mod explain;
 mod functions;
 mod lineage;
+mod outline;
 mod published;
 mod stability;
 mod stored;
@@ -29,8 +30,9 @@ mod view_ref;
 
 pub use bundle::{Input, PlanBundle, PlanError, plan_view};
 pub use engine::{ROWS_EPOCH, engine_versions};
-pub use explain::{changes, explain, one_line};
+pub use explain::{Earlier, changes, explain, one_line};
 pub use lineage::{lineage, lineage_of_columns, open_lineage_facet};
+pub use outline::Outline;
 pub use published::{PublishError, PublishedSchema};
 pub use stored::{PlanStore, PlanStoreCounters, PlanStoreError, SessionPlans};
 #[cfg(feature = "substrait")]

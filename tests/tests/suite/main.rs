@@ -16,6 +16,7 @@ mod damage;
 mod differential;
 mod engine_snapshots;
 mod entry_tables;
+mod explanations;
 mod frames;
 mod fresh;
 mod guide;

@@ -181,8 +181,8 @@ fn entry(detail: &CacheEntryDetail) -> String {
     for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
         text.push_str(&format!("{name:<9}  {value}\n"));
     }
-    for change in explanation.iter().flat_map(|explanation| &explanation.changes) {
-        text.push_str(&format!("  {change}\n"));
+    for line in explanation.iter().flat_map(MissExplanation::lines) {
+        text.push_str(&format!("  {line}\n"));
     }
     text.push_str("files\n");
     for file in files {

@@ -89,6 +89,7 @@ pub fn plan() -> PlanDocument {
             change("source flights: option delimiter", Some(","), Some(";")),
             change("source flights: file 2001-06.parquet", None, Some("b3:0c1e")),
         ],
+        ..MissExplanation::default()
     };
     PlanDocument {
         views: vec![

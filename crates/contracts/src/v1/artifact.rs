@@ -7,7 +7,7 @@ use crate::canonical::CanonicalError;
 use crate::digest::ArtifactId;
 use crate::envelope::{Contract, Envelope, EnvelopeError, Form, UnknownFields};
 use crate::ids::RunId;
-use crate::v1::plan::MissExplanation;
+use crate::v1::explanation::MissExplanation;
 use crate::v1::sample;
 
 /// One row of `alluvium.cache_artifacts`: a document that a run left behind.

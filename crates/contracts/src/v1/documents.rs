@@ -7,7 +7,8 @@ use crate::digest::{CacheKey, PlanFingerprint};
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::RunId;
 use crate::v1::cache::{CachePolicy, ViewResult};
-use crate::v1::plan::{Identity, MissExplanation, Stability};
+use crate::v1::explanation::MissExplanation;
+use crate::v1::plan::{Identity, Stability};
 use crate::v1::sample;
 use crate::words::words;
 

@@ -10,7 +10,8 @@ use crate::digest::{CacheKey, ContentDigest, PlanFingerprint, SchemaHash};
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::{EntryId, RunId};
 use crate::v1::cache::CacheScope;
-use crate::v1::plan::{MissExplanation, Stability};
+use crate::v1::explanation::MissExplanation;
+use crate::v1::plan::Stability;
 use crate::v1::sample::{self, names};
 use crate::words::words;
 

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{ArtifactId, PlanFingerprint, RowsDigest};
 use crate::envelope::{Contract, Form, UnknownFields};
 use crate::ids::RunId;
+use crate::v1::explanation::{ComponentChange, MissExplanation};
 use crate::v1::ledger::{CacheInventoryEntry, CacheRunSummary};
 use crate::v1::manifest::RunManifest;
-use crate::v1::plan::{ComponentChange, MissExplanation};
 use crate::v1::sample;
 use crate::words::words;
 

@@ -13,7 +13,7 @@ use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::functions_window::rank::rank_udwf;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 
-use crate::{PlanBundle, explain, one_line, plan_view};
+use crate::{Earlier, PlanBundle, explain, one_line, plan_view};
 
 /// Brings functions, with a version each or without.
 #[derive(Debug)]
@@ -85,7 +85,8 @@ async fn another_version_and_another_provider_are_other_identities() {
     let tricky = plan(&of("acme v1", 1), SHOUT).await;
     let keys = [&first, &raised, &other, &tricky].map(|bundle| bundle.cache_key().unwrap().to_string());
     assert_eq!(std::collections::BTreeSet::from(keys.clone()).len(), 4, "{keys:?}");
-    let why = explain([(first.cache_key().unwrap(), first.components())], raised.components());
+    let earlier = Earlier { key: first.cache_key().unwrap(), components: first.components(), outline: None };
+    let why = explain([earlier], raised.components(), || None);
     assert_eq!(one_line(&why), "function scalar shout: acme v1 → acme v2");
 }
 
