@@ -212,7 +212,11 @@ impl DeltaCache {
         match write.run().await.map_err(commit)? {
             TableWriteOutcome::Committed(committed) => {
                 fail_point!("snapshot.committed");
-                self.keep_up(&dir, committed.version).await;
+                // Old versions go, so that a run costs the same however many there were.
+                let kept = Maintenance::keep_up(&dir, committed.version, &self::policy().maintenance, &self.seam).await;
+                if let Err(error) = kept {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "upkeep of {} failed", dir.display());
+                }
                 Ok(Taken { delta_version: committed.version, schema_hash })
             }
             // No transaction, mode or version was asked for that could keep it from landing.
@@ -239,17 +243,6 @@ impl DeltaCache {
                 tracing::warn!(error = &error as &dyn std::error::Error, "{} cannot be set aside", dir.display());
                 false
             }
-        }
-    }
-
-    /// Old versions go, so that a run costs the same however many there were.
-    async fn keep_up(&self, dir: &std::path::Path, version: u64) {
-        if version % u64::from(INTERVAL_COMMITS) != u64::from(INTERVAL_COMMITS) - 1 {
-            return;
-        }
-        let done = async { Maintenance::begin(dir, self.seam.clone())?.run_due().await };
-        if let Err(error) = done.await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "upkeep of {} failed", dir.display());
         }
     }
 

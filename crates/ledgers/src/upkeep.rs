@@ -4,9 +4,10 @@ use std::path::Path;
 
 use alluvium_contracts::{
     CacheArtifact, DeltaWritePolicy, LedgerEvent, MaintenanceEvent, MaintenancePolicy, MaintenanceResult, RunId,
+    SchemaMode,
 };
 use alluvium_telemetry::Seam;
-use alluvium_write_policy::{MIN_RETENTION_HOURS, Maintenance, MaintenanceError, sync_table};
+use alluvium_write_policy::{MIN_RETENTION_HOURS, Maintenance};
 
 use crate::Ledger;
 
@@ -21,6 +22,8 @@ const TARGET_FILE_SIZE_BYTES: u64 = 16 << 20;
 pub(crate) fn policy() -> DeltaWritePolicy {
     DeltaWritePolicy {
         target_file_size_bytes: TARGET_FILE_SIZE_BYTES,
+        // A contract gains optional fields from one build to the next.
+        schema_mode: SchemaMode::Merge,
         maintenance: MaintenancePolicy {
             compact_min_files: Some(INTERVAL_COMMITS / 2),
             checkpoint_interval_commits: Some(INTERVAL_COMMITS),
@@ -41,7 +44,7 @@ pub(crate) fn documents(ledger: Ledger, done: &[MaintenanceEvent], run_id: RunId
 }
 
 /// Upkeep after the commit that made `version`, where it is due, and what it did. The caller holds the drain lock. A failure is logged and
-/// tried again at the next interval: the rows are committed already, and a ledger without upkeep is slower, not wrong.
+/// tried again after the next commit: the rows are committed already, and a ledger without upkeep is slower, not wrong.
 ///
 /// What was done is told on behalf of `run_id`.
 pub(crate) async fn after(
@@ -51,16 +54,7 @@ pub(crate) async fn after(
     run_id: RunId,
     seam: &Seam,
 ) -> Vec<MaintenanceEvent> {
-    if version % u64::from(INTERVAL_COMMITS) != u64::from(INTERVAL_COMMITS) - 1 {
-        return Vec::new();
-    }
-    let done = async {
-        let done = Maintenance::begin(dir, seam.clone())?.run_due().await?;
-        // A file that rows were put together in is the only one that holds them, some day.
-        sync_table(dir)?;
-        Ok(done)
-    };
-    match done.await {
+    match Maintenance::keep_up(dir, version, &policy().maintenance, seam).await {
         Ok(events) => {
             let told = events.into_iter().map(|event| {
                 // The ledger tells by its name where it lies, wherever the root was moved.
@@ -69,7 +63,6 @@ pub(crate) async fn after(
             });
             told.collect()
         }
-        Err(MaintenanceError::Busy { .. }) => Vec::new(),
         Err(error) => {
             tracing::warn!(target: "alluvium.ledgers", error = &error as &dyn std::error::Error, "ledger upkeep in {} failed", dir.display());
             Vec::new()

@@ -8,7 +8,8 @@ use alluvium_contracts::{
     CacheArtifact, CacheInventoryEntry, LedgerEvent, MaintenanceEvent, MaintenanceOperation, MaintenanceResult,
 };
 use alluvium_disk_kv_cache::{Order, StoreError};
-use alluvium_write_policy::AppendTip;
+use alluvium_write_policy::{AppendOutcome, AppendTip, append};
+use arrow::array::RecordBatch;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::prelude::SessionContext;
@@ -353,4 +354,25 @@ async fn a_long_history_is_kept_in_few_files_behind_a_checkpoint() {
         event.table_path == Ledger::CacheInventory.dir_name() && event.result == MaintenanceResult::Ok
     };
     assert!(done.iter().all(of_it), "{done:#?}");
+}
+
+/// No drain makes a version that is one less than a multiple of 32, because others commit in between.
+#[tokio::test]
+async fn a_ledger_that_others_commit_to_is_kept_up_all_the_same() {
+    let root = Root::new();
+    let ledgers = root.ledgers();
+    let (dir, schema) = (root.dir_of(Ledger::CacheInventory), Ledger::CacheInventory.schema());
+    let mut kept_up = Vec::new();
+    for number in 0..34 {
+        ledgers.record(&[event(root.seam.run_id(), "v")]).unwrap();
+        let done = ledgers.drain().await.unwrap().maintenance;
+        if done.iter().any(|event| event.operation == MaintenanceOperation::Checkpoint) {
+            kept_up.push(number);
+        }
+        let nothing = vec![RecordBatch::new_empty(schema.clone())];
+        let appended = append(&dir, schema.clone(), nothing, &Default::default(), ("others", number + 1)).await;
+        assert!(matches!(appended.unwrap(), AppendOutcome::Committed(_)));
+    }
+    // The 33rd commit, and 32 after it those that came since.
+    assert_eq!(kept_up, [16, 32], "which drains did");
 }

@@ -25,9 +25,10 @@ pub use self::kept::{keep_versions, release_versions};
 use self::lock::MaintenanceLock;
 use crate::error::ReadError;
 use crate::files::CommitMetadata;
-use crate::log::head_version;
+use crate::log::{head_version, last_checkpoint};
 use crate::read::order_of;
 use crate::stored::stored_policy;
+use crate::sync::sync_table;
 use crate::table::{Loaded, TableDir};
 
 /// Files younger than this are never deleted: a reader or a writer may still be at them.
@@ -92,6 +93,38 @@ impl Maintenance {
         }
         let runtime = RuntimeEnvBuilder::new().with_memory_limit(SORT_BYTES, 1.0).build_arc()?;
         Ok(Arc::new(TaskContext::default().with_runtime(runtime)))
+    }
+
+    /// Keeps a table up that has no other maintainer than the program that writes it, after its commit of `version`: does what is
+    /// [due](Self::run_due) once its policy's `checkpoint_interval_commits` have come since the newest checkpoint, however many came at a
+    /// time, and syncs what that wrote. Nothing is done where somebody else is at it.
+    ///
+    /// # Errors
+    /// As [`run_due`](Self::run_due); the table holds the rows that it held, and the next commit is the time to try again.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime with a timer.
+    pub async fn keep_up(
+        table_dir: &Path,
+        version: u64,
+        policy: &MaintenancePolicy,
+        seam: &Seam,
+    ) -> Result<Vec<MaintenanceEvent>, MaintenanceError> {
+        let since = match last_checkpoint(table_dir)? {
+            Some(last) => version.saturating_sub(last),
+            None => version + 1,
+        };
+        if policy.checkpoint_interval_commits.is_none_or(|interval| since < u64::from(interval)) {
+            return Ok(Vec::new());
+        }
+        let maintenance = match Self::begin(table_dir, seam.clone()) {
+            Err(MaintenanceError::Busy { .. }) => return Ok(Vec::new()),
+            begun => begun?,
+        };
+        let done = maintenance.run_due().await?;
+        // A file that rows were put together in is the only one that holds them, some day.
+        sync_table(table_dir)?;
+        Ok(done)
     }
 
     /// Does what the policy that is stored with the table says is due, in an order in which nothing is deleted that the step
