@@ -20,8 +20,9 @@ use deltalake_core::DeltaTable;
 use futures::future::join_all;
 use tracing::Instrument as _;
 
+use crate::event::{self, DecodeError};
 use crate::operation::{self, Meter};
-use crate::queue::{self, Drained, Left, Loss, Queue, Queued};
+use crate::queue::{Drained, Left, Loss, Queue, Queued, Reason, Undrainable};
 use crate::rows::{self, Row};
 use crate::table::{self, Access, Found};
 use crate::upkeep;
@@ -37,6 +38,8 @@ pub struct DrainReport {
     pub commits: u64,
     /// Events that stay in the outbox, because their ledger has a newer format than this build writes.
     pub kept: u64,
+    /// Events of contracts that came after this build: they wait in the queue store, and are drained by one that knows them.
+    pub waiting: u64,
     /// Events that decode as no row of a ledger; they were put aside in the queue store.
     pub rejected: u64,
     /// What maintenance did, where it was due.
@@ -60,16 +63,10 @@ pub(crate) async fn drain(
     meter: &Meter,
     report: &mut DrainReport,
 ) -> Result<BTreeMap<Ledger, LedgerError>, LedgerError> {
-    let (moving, rejected) = sort(queue.events()?);
-    if !rejected.is_empty() {
-        let sequences: Vec<u64> = rejected.iter().map(|(sequence, _)| *sequence).collect();
-        queue.reject(&sequences)?;
-        report.rejected = sequences.len() as u64;
-        report.notices.extend(
-            rejected.into_iter().map(|(sequence, reason)| {
-                format!("ledger event {sequence} was put aside in the queue store: {reason}")
-            }),
-        );
+    let (moving, undrainable) = sort(queue.events()?);
+    if !undrainable.is_empty() {
+        queue.put_aside(&undrainable)?;
+        tell(&undrainable, report);
     }
     let (mut done, mut failed) = (Vec::new(), BTreeMap::new());
     // Side by side: each waits for the device more than for a core.
@@ -294,29 +291,45 @@ async fn commit(
     append_or_create(dir, ledger.schema(), vec![batch], &first, &metadata, transaction).await.map_err(failed)
 }
 
-type Rejected = Vec<(u64, String)>;
-
-/// By ledger, in order; and what is no row of a ledger, with the reason.
-fn sort(queued: Vec<Queued>) -> (BTreeMap<Ledger, Vec<Moving>>, Rejected) {
+/// By ledger, in order; and what cannot be drained.
+fn sort(queued: Vec<Queued>) -> (BTreeMap<Ledger, Vec<Moving>>, Vec<Undrainable>) {
     let mut moving: BTreeMap<Ledger, Vec<Moving>> = BTreeMap::new();
-    let mut rejected = Vec::new();
+    let mut undrainable = Vec::new();
     for Queued { sequence, bytes } in queued {
-        let event = match queue::decode(&bytes) {
-            Ok(event) => event,
-            Err(error) => {
-                rejected.push((sequence, error.to_string()));
-                continue;
-            }
-        };
-        match rows::row(&event) {
-            Ok(row) => {
-                let moved = Moving { sequence, run_id: run_of(&event), row };
-                moving.entry(Ledger::of(&event)).or_default().push(moved);
-            }
-            Err(error) => rejected.push((sequence, error.to_string())),
+        let row = event::decode(&bytes).map_err(|error| match error {
+            DecodeError::Newer { .. } => Reason::Newer(error.to_string()),
+            error => Reason::Wrong(error.to_string()),
+        });
+        let row = row.and_then(|event| match rows::row(&event) {
+            Ok(row) => Ok((Ledger::of(&event), Moving { sequence, run_id: run_of(&event), row })),
+            Err(error) => Err(Reason::Wrong(error.to_string())),
+        });
+        match row {
+            Ok((ledger, moved)) => moving.entry(ledger).or_default().push(moved),
+            Err(reason) => undrainable.push(Undrainable { sequence, reason }),
         }
     }
-    (moving, rejected)
+    (moving, undrainable)
+}
+
+/// Tells of each event that is none, and of each newer contract once.
+fn tell(undrainable: &[Undrainable], report: &mut DrainReport) {
+    let mut newer: BTreeMap<&str, u64> = BTreeMap::new();
+    for Undrainable { sequence, reason } in undrainable {
+        match reason {
+            Reason::Newer(contract) => {
+                report.waiting += 1;
+                *newer.entry(contract).or_default() += 1;
+            }
+            Reason::Wrong(why) => {
+                report.rejected += 1;
+                report.notices.push(format!("ledger event {sequence} was put aside in the queue store: {why}"));
+            }
+        }
+    }
+    report.notices.extend(newer.into_iter().map(|(contract, count)| {
+        format!("ledger events of {contract} ({count}) wait for an alluvium that knows it; use the newer one that recorded them")
+    }));
 }
 
 fn run_of(event: &LedgerEvent) -> RunId {

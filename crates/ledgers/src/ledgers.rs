@@ -296,6 +296,23 @@ impl Ledgers {
         })
     }
 
+    /// The ledgers that were set aside as damaged, and where each lies: no answer has the rows that only they hold.
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`] when the directory of the ledgers cannot be listed.
+    pub fn set_aside(&self) -> Result<Vec<(Ledger, PathBuf)>, LedgerError> {
+        table::all_set_aside(&self.shared.dir)
+    }
+
+    /// The number of events that wait for a build that knows their contracts: a newer one recorded them, and this one drained. They are in the
+    /// outbox again as soon as such a build opens it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Store`].
+    pub fn waiting(&self) -> Result<u64, LedgerError> {
+        self.shared.queue.waiting()
+    }
+
     /// Rows that are gone because a ledger, or the outbox, was put back from a copy: what drains found, the newest of each. A ledger
     /// that was set aside is not among them: it lies beside the others.
     ///
@@ -330,6 +347,6 @@ impl Ledgers {
 
 fn warn(notices: &[String]) {
     for notice in notices {
-        tracing::warn!(target: "alluvium.ledgers", "{notice}");
+        tracing::warn!(target: "alluvium.notice", "{notice}");
     }
 }

@@ -3,6 +3,7 @@
 
 mod drain;
 mod error;
+mod event;
 mod hits;
 mod ledger;
 mod ledgers;

@@ -12,6 +12,7 @@
 //! | `meta` | `ledgers/cursor/` + consumer + `/` + dataset | how far the consumer has read the changes of the dataset, in its envelope |
 //! | `meta` | `ledgers/made/` + directory name | the ledger has been committed to: how the last drain left it, as JSON |
 //! | `meta` | `ledgers/loss/` + directory name, or `outbox` | what a drain found lost of the ledger, or of the outbox, as JSON |
+//! | `meta` | `ledgers/waiting/` + sequence number | what stood in `outbox`, and is of a contract that came after the build that found it |
 //! | `meta` | `ledgers/rejected/event/` + sequence number | what stood in `outbox` and does not decode |
 //! | `meta` | `ledgers/rejected/run/` + run id | what stood in `ledgers/run/` and does not decode |
 //!
@@ -25,15 +26,15 @@
 use std::collections::BTreeMap;
 
 use alluvium_contracts::{
-    CacheArtifact, CacheCommitMetadata, CacheInventoryEntry, CacheRunSummary, CacheSnapshotEntry, CdfCursor, Contract,
-    DatasetSpec, DeltaWritePolicy, Encoding, Envelope, EnvelopeError, LedgerEvent, Limits, PlanBundleArtifact,
-    RunCommit, RunId, RunManifest, RunOutput, RunResult, RunView, Stability, StoreId,
+    CacheArtifact, CacheCommitMetadata, CacheInventoryEntry, CacheRunSummary, CacheSnapshotEntry, CdfCursor,
+    LedgerEvent, RunCommit, RunId, RunManifest, RunOutput, RunResult, RunView, Stability, StoreId,
 };
 use alluvium_disk_kv_cache::{Order, ReadTxn, Store, StoreError, WriteTxn};
 use alluvium_telemetry::Seam;
 use alluvium_write_policy::AppendTip;
 use serde::{Deserialize, Serialize};
 
+use crate::event::{Encoded, decode, encode, encode_all, enveloped, payload};
 use crate::hits::{self, Hits};
 use crate::run_row::RunRow;
 use crate::{Ledger, LedgerError};
@@ -49,11 +50,9 @@ const ONCE: &str = "ledgers/once/";
 const CURSOR: &str = "ledgers/cursor/";
 const MADE: &str = "ledgers/made/";
 const LOSS: &str = "ledgers/loss/";
+const WAITING: &str = "ledgers/waiting/";
 const REJECTED_EVENT: &str = "ledgers/rejected/event/";
 const REJECTED_RUN: &str = "ledgers/rejected/run/";
-
-/// Documents that every run has, and that seldom change: by their identity each is recorded but once.
-const RECORDED_ONCE: [&str; 3] = [PlanBundleArtifact::KIND, DatasetSpec::KIND, DeltaWritePolicy::KIND];
 
 /// The queue store, as the ledgers use it.
 #[derive(Debug)]
@@ -108,6 +107,22 @@ pub(crate) struct Queued {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// An event that this build cannot drain.
+#[derive(Debug)]
+pub(crate) struct Undrainable {
+    pub(crate) sequence: u64,
+    pub(crate) reason: Reason,
+}
+
+/// Why not.
+#[derive(Debug)]
+pub(crate) enum Reason {
+    /// It is of this contract, which came after this build: a later one drains it.
+    Newer(String),
+    /// It is no row of a ledger.
+    Wrong(String),
+}
+
 /// A run that was killed, as far as it came to say.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -160,21 +175,6 @@ pub(crate) enum Closed {
     Rejected(String),
 }
 
-/// An event that is none that this build can write into a ledger.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DecodeError {
-    #[error("it is not a contract in an envelope: {0}")]
-    Tag(serde_json::Error),
-    #[error("no ledger has rows of kind `{0}`")]
-    Kind(String),
-    #[error("{0}{cause}", cause = cause(.0))]
-    Contract(EnvelopeError),
-}
-
-fn cause(error: &EnvelopeError) -> String {
-    std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"))
-}
-
 impl Queue {
     /// Takes the store into use, drawing its id if nobody has before.
     pub(crate) fn open(store: Store, seam: &Seam) -> Result<Queue, LedgerError> {
@@ -193,7 +193,28 @@ impl Queue {
                 })?
             }
         };
-        Ok(Queue { store, id, seam: seam.clone() })
+        let queue = Queue { store, id, seam: seam.clone() };
+        queue.recall()?;
+        Ok(queue)
+    }
+
+    /// Puts events into the outbox again that an older build could not drain, under new numbers: their ledgers have passed the old ones.
+    fn recall(&self) -> Result<(), LedgerError> {
+        if self.store.read(known)?.is_empty() {
+            return Ok(());
+        }
+        self.store.write(|txn| {
+            let known = known(txn)?;
+            for key in known.keys() {
+                txn.delete(META, key)?;
+            }
+            append(txn, &known.into_values().collect::<Vec<_>>(), &self.seam)
+        })
+    }
+
+    /// The number of events that wait for a build that knows their contracts.
+    pub(crate) fn waiting(&self) -> Result<u64, LedgerError> {
+        self.store.read(|txn| Ok(txn.scan_prefix(META, WAITING.as_bytes(), Order::Ascending)?.count() as u64))
     }
 
     pub(crate) fn id(&self) -> StoreId {
@@ -366,16 +387,19 @@ impl Queue {
         })
     }
 
-    /// Takes events out of the outbox that can never be drained, and keeps them.
-    pub(crate) fn reject(&self, sequences: &[u64]) -> Result<(), LedgerError> {
+    /// Takes events out of the outbox that this build cannot drain, and keeps them.
+    pub(crate) fn put_aside(&self, undrainable: &[Undrainable]) -> Result<(), LedgerError> {
         self.store.write::<_, LedgerError>(|txn| {
-            for sequence in sequences {
+            for Undrainable { sequence, reason } in undrainable {
                 let key = sequence.to_be_bytes();
                 let Some(bytes) = txn.get(OUTBOX, &key)?.map(<[u8]>::to_vec) else {
                     continue;
                 };
-                let rejected = [REJECTED_EVENT.as_bytes(), &key].concat();
-                txn.put(META, &rejected, &bytes)?;
+                let aside = match reason {
+                    Reason::Newer(_) => WAITING,
+                    Reason::Wrong(_) => REJECTED_EVENT,
+                };
+                txn.put(META, &[aside.as_bytes(), &key].concat(), &bytes)?;
                 txn.delete(OUTBOX, &key)?;
             }
             Ok(())
@@ -410,9 +434,13 @@ impl Queue {
         })
     }
 
-    /// Whether an event of this number waits.
+    /// Whether an event of this number waits, be it for a build that knows it.
     pub(crate) fn holds(&self, sequence: u64) -> Result<bool, LedgerError> {
-        Ok(self.store.read::<_, StoreError>(|txn| Ok(txn.get(OUTBOX, &sequence.to_be_bytes())?.is_some()))?)
+        let key = sequence.to_be_bytes();
+        self.store.read(|txn| {
+            let waiting = [WAITING.as_bytes(), &key].concat();
+            Ok(txn.get(OUTBOX, &key)?.is_some() || txn.get(META, &waiting)?.is_some())
+        })
     }
 
     /// How the last drain left the ledger, of which nothing is remembered where that does not decode. `None`: the ledger has not been
@@ -476,63 +504,16 @@ fn worth<'e>(
     Ok(documents)
 }
 
-/// Decodes what [`Queue::record`] wrote.
-pub(crate) fn decode(bytes: &[u8]) -> Result<LedgerEvent, DecodeError> {
-    #[derive(Deserialize)]
-    struct Tag {
-        kind: String,
-    }
-    let Tag { kind } = serde_json::from_slice(bytes).map_err(DecodeError::Tag)?;
-    match kind.as_str() {
-        CacheInventoryEntry::KIND => payload(bytes).map(LedgerEvent::CacheInventory),
-        CacheRunSummary::KIND => payload(bytes).map(LedgerEvent::CacheRuns),
-        RunManifest::KIND => payload(bytes).map(|manifest| LedgerEvent::RunManifests(Box::new(manifest))),
-        CacheArtifact::KIND => payload(bytes).map(LedgerEvent::CacheArtifacts),
-        CacheSnapshotEntry::KIND => payload(bytes).map(LedgerEvent::CacheSnapshots),
-        _ => Err(DecodeError::Kind(kind)),
-    }
-}
-
-fn payload<T: Contract>(bytes: &[u8]) -> Result<T, DecodeError> {
-    // What this process wrote is no stranger's: the manifest of a run over a million files has room.
-    let limits = Limits::default().with_max_bytes(1 << 30).with_max_values(20_000_000);
-    match Envelope::decode(bytes, Encoding::Json, limits) {
-        Ok(envelope) => Ok(envelope.payload),
-        Err(error) => Err(DecodeError::Contract(error)),
-    }
-}
-
-/// An event as the outbox holds it.
-struct Encoded {
-    bytes: Vec<u8>,
-    /// The key under which a document that is recorded but once is noted.
-    once: Option<Vec<u8>>,
-}
-
-fn encode_all(events: &[LedgerEvent]) -> Result<Vec<Encoded>, LedgerError> {
-    events.iter().map(encode).collect()
-}
-
-fn encode(event: &LedgerEvent) -> Result<Encoded, LedgerError> {
-    let mut once = None;
-    let bytes = match event {
-        LedgerEvent::CacheInventory(entry) => enveloped(entry),
-        LedgerEvent::CacheRuns(summary) => enveloped(summary),
-        LedgerEvent::RunManifests(manifest) => enveloped(manifest.as_ref()),
-        LedgerEvent::CacheSnapshots(snapshot) => enveloped(snapshot),
-        LedgerEvent::CacheArtifacts(artifact) => {
-            if RECORDED_ONCE.contains(&artifact.artifact_kind.as_str()) {
-                once = Some(format!("{ONCE}{}", artifact.artifact_id).into_bytes());
-            }
-            enveloped(artifact)
+/// The events that wait for a build that knows them, where this is one, by their keys.
+fn known(txn: &ReadTxn<'_>) -> Result<BTreeMap<Vec<u8>, Encoded>, LedgerError> {
+    let mut known = BTreeMap::new();
+    for entry in txn.scan_prefix(META, WAITING.as_bytes(), Order::Ascending)? {
+        let (key, bytes) = entry?;
+        if decode(bytes).is_ok() {
+            known.insert(key.to_vec(), Encoded { bytes: bytes.to_vec(), once: None });
         }
-    };
-    Ok(Encoded { bytes: bytes?, once })
-}
-
-fn enveloped<T: Contract>(row: &T) -> Result<Vec<u8>, LedgerError> {
-    let envelope = Envelope { kind: T::KIND.to_owned(), version: T::VERSION, payload: row };
-    json(&envelope)
+    }
+    Ok(known)
 }
 
 /// Gives the events the next sequence numbers.
@@ -540,11 +521,12 @@ fn append(txn: &mut WriteTxn<'_>, events: &[Encoded], seam: &Seam) -> Result<(),
     let clock = u64::try_from(seam.unix_ns() / 1_000).unwrap_or(0);
     let mut next = next_sequence(txn)?.max(clock);
     for event in events {
-        if let Some(key) = &event.once {
-            if txn.get(META, key)?.is_some() {
+        if let Some(document) = &event.once {
+            let key = format!("{ONCE}{document}").into_bytes();
+            if txn.get(META, &key)?.is_some() {
                 continue;
             }
-            txn.put(META, key, b"")?;
+            txn.put(META, &key, b"")?;
         }
         txn.put(OUTBOX, &next.to_be_bytes(), &event.bytes)?;
         next += 1;

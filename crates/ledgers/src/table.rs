@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alluvium_write_policy::GuardedScan;
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Fields, Schema};
 use datafusion::catalog::TableProvider;
+use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::datasource::empty::EmptyTable;
+use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::logical_expr::{LogicalPlanBuilder, cast, ident, lit};
 use deltalake_core::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
@@ -70,12 +73,10 @@ pub(crate) async fn look(ledger: Ledger, dir: &Path, made: bool, access: Access)
     if let Err(error) = supported {
         return Err(newer(error.to_string()));
     }
-    match compare(&snapshot.arrow_schema(), &ledger.schema()) {
-        Columns::Same => {}
-        Columns::More(names) => {
-            return Err(newer(format!("unknown columns: {}", names.join(", "))));
-        }
-        Columns::Other(name) => {
+    match unlike(snapshot.arrow_schema().fields(), ledger.schema().fields()) {
+        None => {}
+        Some(Unlike::Newer(name)) => return Err(newer(format!("unknown column: {name}"))),
+        Some(Unlike::Other(name)) => {
             return Ok(Found::Damaged(format!("its column {name} is missing or of another type")));
         }
     }
@@ -116,6 +117,24 @@ pub(crate) fn set_aside(dir: &Path) -> Result<Option<PathBuf>, LedgerError> {
     }
 }
 
+/// The directories that ledgers in `dir` were [set aside](set_aside) as, in order.
+pub(crate) fn all_set_aside(dir: &Path) -> Result<Vec<(Ledger, PathBuf)>, LedgerError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(LedgerError::io(dir, "list")(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(LedgerError::io(dir, "list"))?.file_name();
+        let Some((of, _)) = name.to_str().and_then(|name| name.split_once(".damaged-")) else { continue };
+        let ledger = Ledger::all().into_iter().find(|ledger| ledger.dir_name() == of);
+        found.extend(ledger.map(|ledger| (ledger, dir.join(&name))));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
 /// A table without rows.
 pub(crate) fn empty(ledger: Ledger) -> Arc<dyn TableProvider> {
     Arc::new(EmptyTable::new(ledger.schema()))
@@ -130,7 +149,11 @@ pub(crate) fn provider(ledger: Ledger, dir: &Path, table: &DeltaTable) -> Result
     let config = DeltaScanConfig { schema_force_view_types: false, ..DeltaScanConfig::new() };
     let provider = DeltaScanNext::new(state.snapshot().clone(), config).map_err(scan)?;
     // Rows are wide with text, and people ask for a few: the newest ones, those of a run, those of a view.
-    Ok(Arc::new(GuardedScan::new(Arc::new(provider)).filtering_while_decoding()))
+    let provider = Arc::new(GuardedScan::new(Arc::new(provider)).filtering_while_decoding());
+    match provider.schema() == ledger.schema() {
+        true => Ok(provider),
+        false => adapted(provider, &ledger.schema()).map_err(scan),
+    }
 }
 
 /// Whether anything was ever committed in `dir`.
@@ -195,28 +218,56 @@ fn newer_protocol(error: &DeltaTableError) -> Option<String> {
     }
 }
 
-enum Columns {
-    Same,
-    More(Vec<String>),
+/// A column that keeps a table from being read and written as the ledger.
+enum Unlike {
+    /// It may not be NULL, and nobody here knows it.
+    Newer(String),
+    /// It is missing, or of another type.
     Other(String),
 }
 
-/// A table that lacks one of our columns was never ours: there is no version before this one. One that has more is a later
-/// version's.
-fn compare(found: &Schema, ours: &Schema) -> Columns {
-    let alike = |ours: &Field| {
-        found
-            .field_with_name(ours.name())
-            .is_ok_and(|found| found.data_type() == ours.data_type() && found.is_nullable() == ours.is_nullable())
-    };
-    if let Some(other) = ours.fields().iter().find(|field| !alike(field)) {
-        return Columns::Other(other.name().clone());
+/// A contract gains optional fields, and nothing else, from one build to the next: so a table of an earlier build lacks columns, or fields of
+/// their structs, and one of a later build has more, but none that may not be NULL.
+fn unlike(found: &Fields, ours: &Fields) -> Option<Unlike> {
+    for ours in ours {
+        let (name, nullable) = (ours.name(), ours.is_nullable());
+        let Some((_, found)) = found.find(name).filter(|(_, found)| found.is_nullable() == nullable) else {
+            match found.find(name) {
+                None if nullable => continue,
+                _ => return Some(Unlike::Other(name.clone())),
+            }
+        };
+        let within = match (found.data_type(), ours.data_type()) {
+            (DataType::Struct(found), DataType::Struct(ours)) => unlike(found, ours),
+            (DataType::List(found), DataType::List(ours)) => {
+                unlike(&Fields::from([Arc::clone(found)]), &Fields::from([Arc::clone(ours)]))
+            }
+            (found, ours) => (found != ours).then(|| Unlike::Other(String::new())),
+        };
+        match within {
+            None => {}
+            Some(Unlike::Newer(field)) => return Some(Unlike::Newer(format!("{name}.{field}"))),
+            Some(Unlike::Other(_)) => return Some(Unlike::Other(name.clone())),
+        }
     }
-    let more: Vec<String> = found
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .filter(|name| ours.field_with_name(name).is_err())
-        .collect();
-    if more.is_empty() { Columns::Same } else { Columns::More(more) }
+    let newer = found.iter().find(|found| !found.is_nullable() && ours.find(found.name()).is_none());
+    newer.map(|field| Unlike::Newer(field.name().clone()))
+}
+
+/// The rows of another build's table with the columns of `schema`: what that build did not know is NULL, and what this one does not know is
+/// left out.
+fn adapted(table: Arc<dyn TableProvider>, schema: &Schema) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    let found = table.schema();
+    let columns = schema.fields().iter().map(|field| {
+        let (name, data_type) = (field.name(), field.data_type());
+        let value = match found.field_with_name(name) {
+            Ok(found) if found.data_type() == data_type => return Ok(ident(name)),
+            Ok(_) => cast(ident(name), data_type.clone()),
+            Err(_) => lit(ScalarValue::try_from(data_type)?),
+        };
+        Ok(value.alias(name))
+    });
+    let columns = columns.collect::<Result<Vec<_>, DataFusionError>>()?;
+    let plan = LogicalPlanBuilder::scan("ledger", provider_as_source(table), None)?.project(columns)?.build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
 }

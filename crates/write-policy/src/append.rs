@@ -46,7 +46,8 @@ pub async fn append(
 /// Appends `batches` to a table in one commit, and creates the table at first, as `first` says.
 ///
 /// The files are written as those before them: file size, Parquet properties and statistics are taken from the policy that
-/// the table was made with, and `first` is not looked at again. Idempotent by application transaction: a table that has
+/// the table was made with, and of `first` only `schema_mode` is looked at again: with `merge`, columns and fields that the table lacks
+/// join it, and those that the rows lack are NULL. Idempotent by application transaction: a table that has
 /// `transaction` (application id, version), or a later version of the same application, is left alone. Appends of others
 /// are waited out, and the transaction is checked again each time. The log of a table made here is cleaned up and
 /// checkpointed as usual: its rows are the truth, not its commits.
@@ -83,7 +84,7 @@ pub async fn append_or_create(
     if let Some(known) = &known {
         followed = Followed::of(&known.state, &schema)?.map(|followed| (known.state.version(), followed));
     }
-    let policy = appending(policy);
+    let policy = appending(policy, first.schema_mode);
     let policy = ResolvedWritePolicy::resolve_with(&policy, &schema, &[], &overrides)?;
     let write = TableWrite::new(table_dir, Arc::clone(&schema), vec![stream(&schema, batches)], &policy)
         .metadata(metadata.clone())
@@ -131,7 +132,7 @@ pub async fn append_after(
     if applied >= version {
         return Ok(Some(Appended { outcome: AppendOutcome::AlreadyApplied, tip: Some(tip.clone()) }));
     }
-    let policy = ResolvedWritePolicy::resolve(&appending(tip.policy.clone()), &schema)?;
+    let policy = ResolvedWritePolicy::resolve(&appending(tip.policy.clone(), SchemaMode::Strict), &schema)?;
     let io = |source| ReadError::Io { path: table_dir.to_path_buf(), source };
     let table = TableDir::open(table_dir).map_err(io)?;
     let target = Target { table: table.clone(), table_is_new: false };
@@ -157,8 +158,8 @@ pub async fn append_after(
 }
 
 /// `policy` for rows to come, whatever it says of the first ones.
-fn appending(policy: DeltaWritePolicy) -> DeltaWritePolicy {
-    DeltaWritePolicy { mode: WriteMode::Append, schema_mode: SchemaMode::Strict, ..policy }
+fn appending(policy: DeltaWritePolicy, schema_mode: SchemaMode) -> DeltaWritePolicy {
+    DeltaWritePolicy { mode: WriteMode::Append, schema_mode, ..policy }
 }
 
 fn stream(schema: &SchemaRef, batches: Vec<RecordBatch>) -> SendableRecordBatchStream {

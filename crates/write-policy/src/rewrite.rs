@@ -24,6 +24,7 @@ use crate::error::{CommitError, ReadError};
 use crate::files::{DataFile, StagedFiles};
 use crate::policy::ResolvedWritePolicy;
 use crate::prune::may_hold;
+use crate::schema::conformed;
 use crate::table::{Loaded, TableDir};
 use crate::write::{Input, Target, stage};
 
@@ -245,7 +246,7 @@ impl RowSource {
             let batch = batch?;
             let column = |name: &str, data_type| -> Result<ArrayRef, DataFusionError> {
                 match (batch.column_by_name(name), partition_values.get(name)) {
-                    (Some(column), _) => Ok(cast(column, data_type)?),
+                    (Some(column), _) => conformed(column, data_type),
                     (None, Some(Some(value))) => {
                         let text = StringArray::from(vec![value.as_str(); batch.num_rows()]);
                         Ok(cast(&text, data_type)?)

@@ -185,7 +185,7 @@ async fn threads_record_whole_and_drainers_drain_once() {
             Ok(scan
                 .map(|entry| {
                     let (key, value) = entry.unwrap();
-                    (u64::from_be_bytes(key.try_into().unwrap()), crate::queue::decode(value).unwrap())
+                    (u64::from_be_bytes(key.try_into().unwrap()), crate::event::decode(value).unwrap())
                 })
                 .collect())
         })
@@ -265,16 +265,16 @@ async fn what_is_no_row_is_put_aside_and_blocks_nothing() {
         .unwrap();
 
     let report = ledgers.drain().await.unwrap();
-    assert_eq!((report.rejected, report.kept, report.commits), (3, 0, 1));
+    assert_eq!((report.rejected, report.waiting, report.kept, report.commits), (2, 1, 0, 1));
     assert_eq!(report.notices.len(), 3, "{:?}", report.notices);
-    assert!(report.notices[1].contains("version 2"), "{:?}", report.notices);
-    assert!(report.notices[2].contains("row_count"), "{:?}", report.notices);
+    assert!(report.notices[1].contains("row_count"), "{:?}", report.notices);
+    assert!(report.notices[2].contains("events of `cache_inventory_entry` version 2 (1) wait"), "{:?}", report.notices);
     assert_eq!(views(&ledgers).await, ["a", "d"]);
     assert_eq!(ledgers.pending().unwrap(), 0);
     let kept = root
         .queue()
         .read::<_, StoreError>(|txn| {
-            let key = [b"ledgers/rejected/event/".as_slice(), &keys[2]].concat();
+            let key = [b"ledgers/waiting/".as_slice(), &keys[2]].concat();
             Ok(txn.get("meta", &key)?.map(<[u8]>::to_vec))
         })
         .unwrap();

@@ -1,6 +1,7 @@
 //! The ledgers over real stores, tables and processes.
 
 mod artifacts;
+mod builds;
 mod copies;
 mod crash;
 mod damage;

@@ -178,7 +178,7 @@ pub(super) async fn view(ledgers: &Ledgers, sql: &str) -> Vec<Value> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bare session over nothing but the tables under test")]
-async fn batches(ledgers: &Ledgers, sql: &str) -> Vec<RecordBatch> {
+pub(super) async fn batches(ledgers: &Ledgers, sql: &str) -> Vec<RecordBatch> {
     let session = SessionContext::new();
     for ledger in Ledger::all() {
         session.register_table(ledger.sql_name(), ledgers.table(ledger).await.unwrap()).unwrap();
