@@ -158,17 +158,23 @@ fn ledgers(root: &CacheRoot) -> DoctorCheck {
     warning("ledgers", format!("damaged, and set aside with the runs that they told of: {}", aside.join(", ")), &fix)
 }
 
-/// What drains found missing of ledgers or outbox, because somebody put them back from a copy.
+/// What drains found missing of ledgers or outbox, because somebody put them back from a copy, and what they could not drain.
 fn losses(root: &CacheRoot, seam: &Seam) -> Vec<DoctorCheck> {
     // A store that is not there, or not to be read, has a check of its own.
     let Some(store) = root.kv(KvKind::Queue).ok().filter(|_| root.ledgers().is_dir()) else { return Vec::new() };
-    let found = match Ledgers::open(root.ledgers(), store.clone(), seam.clone()).and_then(|ledgers| ledgers.losses()) {
+    let ledgers = Ledgers::open(root.ledgers(), store.clone(), seam.clone());
+    let (found, waiting) = match ledgers.and_then(|ledgers| Ok((ledgers.losses()?, ledgers.waiting()?))) {
         Ok(found) => found,
         Err(error) => return vec![failed("ledgers", &error, "`alluvium run` sets damage aside and begins anew")],
     };
     let recent = found.into_iter().filter(|loss| seam.unix_ms().saturating_sub(loss.found_unix_ms) < LOSS_TOLD_MS);
     let fix = "put copies of ledgers and outbox back together, or neither; this is told for 30 days";
-    recent.map(|loss| warning("ledgers", loss.what, fix)).collect()
+    let mut checks: Vec<_> = recent.map(|loss| warning("ledgers", loss.what, fix)).collect();
+    if waiting > 0 {
+        let waiting = format!("{waiting} events of a newer alluvium wait: this one does not know their contracts");
+        checks.push(warning("ledgers", waiting, "run the pipeline, or ask the ledgers, with the newer alluvium"));
+    }
+    checks
 }
 
 /// One check for each kind that is there.

@@ -14,7 +14,7 @@ use futures::TryStreamExt as _;
 
 pub use keep::KeptRun;
 
-use crate::error::RunError;
+use crate::error::{RunError, chain};
 use crate::pipeline::Pipeline;
 
 /// A run as a person names it.
@@ -76,7 +76,7 @@ impl Pipeline {
         Ok(RunList { runs, omitted_count })
     }
 
-    /// Everything that the ledgers hold of one run.
+    /// Everything that the ledgers hold of one run. One that cannot be read, but for that of runs, is named in the record.
     ///
     /// # Errors
     /// [`RunError::UnknownRun`] and [`RunError::AmbiguousRun`] for the name, others when the ledgers cannot be read.
@@ -107,15 +107,20 @@ impl Pipeline {
             // An id is hexadecimal digits and hyphens.
             format!("select * from alluvium.{table} where run_id = '{}' order by {order}", summary.run_id)
         };
-        let manifest = self.rows_of::<RunManifest>(&of("run_manifests", "finished_unix_ms")).await?.pop();
-        let entries = self.rows_of::<CacheInventoryEntry>(&of("cache_inventory", "event_time_unix_ms")).await?;
-        let artifacts = self.rows_of::<CacheArtifact>(&of("cache_artifacts", "event_time_unix_ms, name")).await?;
+        let mut unread = Vec::new();
+        let manifests: Vec<RunManifest> =
+            self.known_rows(&of("run_manifests", "finished_unix_ms"), &mut unread).await?;
+        let entries: Vec<CacheInventoryEntry> =
+            self.known_rows(&of("cache_inventory", "event_time_unix_ms"), &mut unread).await?;
+        let artifacts: Vec<CacheArtifact> =
+            self.known_rows(&of("cache_artifacts", "event_time_unix_ms, name"), &mut unread).await?;
         let artifacts = artifacts.into_iter().map(|artifact| RunArtifact {
             name: artifact.name,
             artifact_kind: artifact.artifact_kind,
             artifact_id: artifact.artifact_id,
         });
-        Ok(RunRecord { summary, manifest, entries, artifacts: artifacts.collect() })
+        let manifest = manifests.into_iter().next_back();
+        Ok(RunRecord { summary, manifest, entries, artifacts: artifacts.collect(), unread })
     }
 
     /// How one run differs from an earlier one, by their manifests.
@@ -181,6 +186,17 @@ impl Pipeline {
                 let candidates: Vec<RunId> = others.iter().chain([&another]).map(|summary| summary.run_id).collect();
                 Err(RunError::AmbiguousRun { name: name.to_owned(), candidates })
             }
+        }
+    }
+
+    /// As [`rows_of`](Self::rows_of), but of a ledger that cannot be read `unread` gains why.
+    async fn known_rows<R: LedgerRow>(&self, select: &str, unread: &mut Vec<String>) -> Result<Vec<R>, RunError> {
+        match self.rows_of(select).await {
+            Err(RunError::Ledger(error @ (LedgerError::NewerFormat { .. } | LedgerError::Unreadable { .. }))) => {
+                unread.push(chain(&error));
+                Ok(Vec::new())
+            }
+            rows => rows,
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use alluvium_contracts::{CacheRootOrigin, CdfCursor, OutputResult, PlanDocument, StoredPlans};
 use alluvium_datasets::{EngineCacheFunctions, ExternalDatasets, PinCounters, PinMemo, Pinner};
 use alluvium_delta_cache::{CacheError, DeltaCache, FrameCache};
-use alluvium_ledgers::{LedgerError, Ledgers};
+use alluvium_ledgers::{Ledger, LedgerError, Ledgers};
 use alluvium_plans::{PlanStore, PlanStoreCounters, PlanStoreError};
 use alluvium_profile::{
     CacheRoot, KvKind, ProfileError, RootError, RuntimeProfile, SessionFactory, SettingOrigin, real_path,
@@ -276,10 +276,28 @@ impl Pipeline {
         Ok(self.ledgers.cursors()?)
     }
 
+    /// What is not in the answers of ledgers because it was set aside as damaged: of each such ledger where that lies, and what to do. Told
+    /// for as long as it lies there.
+    ///
+    /// # Errors
+    /// [`RunError::Ledger`] when the directory of the ledgers cannot be read.
+    pub fn ledgers_set_aside(&self) -> Result<Vec<(Ledger, String)>, RunError> {
+        let told = self.ledgers.set_aside()?.into_iter().map(|(ledger, dir)| {
+            let told = format!(
+                "ledger {ledger} was damaged and is set aside in {}: what it told of earlier runs is in no answer; `alluvium table verify` \
+                 says what is left of it; delete that directory when you need it no more",
+                dir.display()
+            );
+            (ledger, told)
+        });
+        Ok(told.collect())
+    }
+
     /// What was found damaged since the last call.
     pub(crate) fn take_notices(&self) -> Vec<String> {
         let mut notices = self.root.notices();
         notices.extend(self.cache.take_notices());
+        notices.extend(self.ledgers.take_notices());
         notices.extend(self.plans.iter().flat_map(PlanStore::take_notices));
         notices
     }

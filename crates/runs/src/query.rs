@@ -45,6 +45,8 @@ pub struct QueryAnswer {
     pub schema: SchemaRef,
     /// The rows. While they come, the entries that they are read from are kept from deletion.
     pub batches: SendableRecordBatchStream,
+    /// What a person should know of the rows: ledgers that were set aside, of those that the query names.
+    pub notices: Vec<String>,
 }
 
 impl Pipeline {
@@ -91,6 +93,8 @@ impl Pipeline {
         let batches = batches.inspect(move |_| {
             let _until_the_last = &reading;
         });
+        let aside = if asked.is_empty() { Vec::new() } else { self.ledgers_set_aside()? };
+        let notices = aside.into_iter().filter(|(ledger, _)| asked.contains(ledger)).map(|(_, told)| told).collect();
         let (ledgers, asked) = (self.ledgers.clone(), Arc::new(asked));
         let kept = batches.then(move |batch| {
             let (ledgers, asked) = (ledgers.clone(), Arc::clone(&asked));
@@ -101,7 +105,8 @@ impl Pipeline {
                 }
             }
         });
-        Ok(QueryAnswer { batches: Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), kept)), schema })
+        let batches = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), kept));
+        Ok(QueryAnswer { schema, batches, notices })
     }
 
     /// Writes one query, read by the grammar of `from`, in the dialect `to`, or says what of it cannot be. Views and sources stay

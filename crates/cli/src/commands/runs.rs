@@ -34,7 +34,12 @@ pub fn runs(args: &RunsArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         let _inside = runtime.enter();
         let pipeline = open(project, dir)?;
         let cancel = stop.token();
-        runtime.block_on(stop.or(answer(&args.command, &pipeline, cancel, &Style::of_stdout(terminal))))
+        let answered = runtime.block_on(stop.or(answer(&args.command, &pipeline, cancel, &Style::of_stdout(terminal))));
+        // However quiet: without it the answer passes for all there was.
+        for (_, notice) in pipeline.ledgers_set_aside()? {
+            terminal.line(&format!("note: {notice}"));
+        }
+        answered
     };
     runtime.shutdown_background();
     done.map_err(Failure::stopped)?
@@ -196,6 +201,7 @@ fn record(document: &RunRecord, style: &Style) -> String {
     for artifact in &document.artifacts {
         parts.push(format!("{} of {}: {}\n", artifact.artifact_kind, artifact.name, artifact.artifact_id));
     }
+    parts.push(document.unread.iter().map(|why| format!("note: {why}\n")).collect());
     text.push('\n');
     text + &parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
@@ -314,6 +320,8 @@ mod tests {
     fn what_is_not_there_is_said() {
         let none = RunList { runs: Vec::new(), omitted_count: 0 };
         assert!(list(&none, &WIDE).contains("alluvium run"));
+        let unread = RunRecord { unread: vec!["ledger cache_artifacts is newer".to_owned()], ..RunRecord::example() };
+        assert!(record(&unread, &WIDE).ends_with("\nnote: ledger cache_artifacts is newer\n"));
         let same = RunDifference {
             inputs: Vec::new(),
             queries: Vec::new(),

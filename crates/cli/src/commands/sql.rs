@@ -26,7 +26,7 @@ pub fn sql(args: &SqlArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let answered = {
         let _inside = runtime.enter();
         let pipeline = open(&args.project, args.dir())?;
-        runtime.block_on(stop.or(answer(&pipeline, args)))
+        runtime.block_on(stop.or(answer(&pipeline, args, terminal)))
     };
     // Work that was dropped half-way may still hold a worker; nothing waits for it.
     runtime.shutdown_background();
@@ -34,11 +34,13 @@ pub fn sql(args: &SqlArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn answer(pipeline: &Pipeline, args: &SqlArgs) -> Result<(), Failure> {
+async fn answer(pipeline: &Pipeline, args: &SqlArgs, terminal: &Terminal) -> Result<(), Failure> {
     let answer = match &args.substrait {
         Some(file) => substrait(pipeline, file).await?,
         None => pipeline.sql_in(args.sql(), &args.dialect).await?,
     };
+    // However quiet: without it the answer passes for all there was.
+    answer.notices.iter().for_each(|notice| terminal.line(&format!("note: {notice}")));
     let mut stdout = Stdout::take();
     let written = write(answer, args.format, &mut stdout).await;
     stdout.finish(written)

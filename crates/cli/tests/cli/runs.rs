@@ -1,4 +1,6 @@
-//! `alluvium runs keep` and `release` as a script meets them.
+//! `alluvium runs` as a script meets it.
+
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -31,4 +33,30 @@ fn a_run_is_kept_until_it_is_released() {
     assert!(unknown.contains("alluvium runs ls"), "{unknown}");
     assert!(ends(2, &["runs", "release", "newest", "-C", &shop]).1.contains("`latest`"));
     assert!(ends(2, &["runs", "keep", "-C", &shop]).1.contains("Usage"));
+}
+
+#[test]
+fn a_ledger_that_was_set_aside_is_told_however_quiet() {
+    let (_keep, shop) = project();
+    ends(0, &["run", &shop]);
+    let ledgers = Path::new(&shop).join(".alluvium/cache_ledgers");
+    let aside = "datafusion_cache_run_summary_v1.damaged-1";
+    let told = |stderr: &str| stderr.contains("note: ledger cache_runs") && stderr.contains(aside);
+    assert!(!told(&ends(0, &["runs", "ls", &shop]).1));
+
+    let log = ledgers.join("datafusion_cache_run_summary_v1/_delta_log/00000000000000000000.json");
+    std::fs::write(log, "{").unwrap();
+    for flags in [&[][..], &["-q"]] {
+        let (listed, stderr) = ends(0, &[&["runs", "ls", &shop], flags].concat());
+        assert!(listed.starts_with("no runs yet") && told(&stderr), "{stderr}");
+        assert!(stderr.contains("earlier runs") && stderr.contains("delete that directory"), "{stderr}");
+        let of = |table: &str| {
+            let sql = format!("select count(*) as n from alluvium.{table}");
+            ends(0, &[&["sql", &sql, "-C", &shop], flags].concat()).1
+        };
+        assert!(told(&of("cache_runs")) && told(&of("runs")));
+        assert_eq!(of("cache_inventory"), "", "nothing of it is in the answers of others");
+    }
+    std::fs::remove_dir_all(ledgers.join(aside)).unwrap();
+    assert_eq!(ends(0, &["runs", "ls", &shop, "-q"]).1, "");
 }

@@ -44,6 +44,9 @@ pub struct RunRecord {
     pub entries: Vec<CacheInventoryEntry>,
     /// The documents that it was the first to leave.
     pub artifacts: Vec<RunArtifact>,
+    /// The ledgers that could not be read, each with why: what they hold of the run is not here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
 }
 
 impl Contract for RunRecord {
@@ -63,6 +66,7 @@ impl Contract for RunRecord {
                 artifact_kind: MissExplanation::KIND.to_owned(),
                 artifact_id: ArtifactId::of(b"miss_explanation"),
             }],
+            unread: Vec::new(),
         }
     }
 }
