@@ -1,4 +1,4 @@
-//! The row of the inventory ledger that an operation on a dataset or an artifact leaves.
+//! The row of the inventory ledger that an entry, or an operation on a dataset or an artifact, leaves.
 
 use alluvium_contracts::{
     CacheInventoryEntry, CacheOperation, CacheOutcome, CachePolicy, LookupResult, RunId, SchemaHash, ViewResult,
@@ -61,16 +61,45 @@ pub(crate) fn row_of_entry(
     run_id: RunId,
     event_time_unix_ms: i64,
 ) -> CacheInventoryEntry {
-    let facts = InMemoryFacts { row_count: entry.row_count, schema_hash: Some(entry.schema_hash) };
-    let row = row_of(outcome, facts, run_id, event_time_unix_ms);
+    let result = result(outcome);
     CacheInventoryEntry {
-        plan_fingerprint: entry.plan_fingerprint,
-        cache_path: Some(entry.dir.clone()),
-        delta_version: Some(0),
-        file_count: Some(entry.files.len() as u64),
-        size_bytes: Some(entry.size_bytes()),
-        saved_ms: (row.result == ViewResult::Hit).then_some(entry.compute_ms),
-        plan_artifact_id: entry.plan_artifact_id,
-        ..row
+        run_id,
+        event_time_unix_ms,
+        cache_scope: outcome.scope,
+        view_name: outcome.name.clone(),
+        cache_policy: outcome.policy,
+        result,
+        cache_key: outcome.cache_key,
+        duration_ms: outcome.duration_ms,
+        saved_ms: (result == ViewResult::Hit).then_some(entry.compute_ms),
+        ..entry.inventory_row()
+    }
+}
+
+impl Entry {
+    /// The row of the write that made it, as its commit tells: that of a run that came to record none.
+    #[must_use]
+    pub fn inventory_row(&self) -> CacheInventoryEntry {
+        CacheInventoryEntry {
+            run_id: self.run_id,
+            event_time_unix_ms: self.created_unix_ms,
+            cache_scope: self.scope.word(),
+            view_name: self.view.clone(),
+            output_name: None,
+            cache_policy: CachePolicy::DeltaStaging,
+            result: ViewResult::Write,
+            reason: None,
+            cache_key: Some(self.key),
+            plan_fingerprint: self.plan_fingerprint,
+            schema_hash: Some(self.schema_hash),
+            cache_path: Some(self.dir.clone()),
+            delta_version: Some(0),
+            row_count: Some(self.row_count),
+            file_count: Some(self.files.len() as u64),
+            size_bytes: Some(self.size_bytes()),
+            duration_ms: self.compute_ms,
+            saved_ms: None,
+            plan_artifact_id: self.plan_artifact_id,
+        }
     }
 }

@@ -4,6 +4,7 @@ mod difference;
 mod keep;
 mod remains;
 mod replay;
+mod scratch;
 
 use alluvium_contracts::{
     CacheArtifact, CacheInventoryEntry, CacheRunSummary, RunArtifact, RunDifference, RunId, RunList, RunManifest,

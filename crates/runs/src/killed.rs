@@ -11,7 +11,6 @@ use alluvium_contracts::{
     CacheCommitMetadata, CacheInventoryEntry, CachePolicy, CacheScope, OutputSpec, RunId, RunManifest, RunView,
     Stability, ViewResult, ViewSpec,
 };
-use alluvium_delta_cache::Entry;
 use alluvium_ledgers::{KilledRun, LedgerError, Testimony};
 use alluvium_profile::real_path;
 use alluvium_write_policy::{commit_info, head_commit};
@@ -21,8 +20,9 @@ use crate::manifest;
 use crate::pipeline::Pipeline;
 use crate::project::Project;
 
-/// How many versions of an output are looked through for a commit of the run, from the newest on: others may have published since.
-const VERSIONS: u64 = 64;
+/// The versions of an output that were committed longer than this before the run began are not looked through for its commits: clocks of
+/// those who share an output may differ by as much.
+const CLOCKS_DIFFER_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// How long a run waits for somebody who sees its project; after that it is closed with what can be seen.
 const ABANDONED_AFTER_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
@@ -63,7 +63,8 @@ impl Pipeline {
                     let commit = manifest::commit(entry.scope.word(), &entry.view, &entry.dir, &table, Some(0));
                     testimony.commits.extend(commit.map(|commit| (commit, manifest::metadata(&table, 0))));
                     testimony.last_unix_ms = testimony.last_unix_ms.max(Some(entry.created_unix_ms));
-                    testimony.writes.push(of_entry(&entry));
+                    let row = CacheInventoryEntry { reason: Some(FOUND.to_owned()), ..entry.inventory_row() };
+                    testimony.writes.push(row);
                 }
             }
             // The run is closed all the same, with what it recorded.
@@ -74,7 +75,9 @@ impl Pipeline {
         testimony.snapshots = self.cache.snapshots_committed_by(run_id);
         for (name, output, policy) in wanted {
             let table = dir.join(&output.path);
-            for Publication { version, metadata, unix_ms } in publications(&table, run_id, &name) {
+            for Publication { version, metadata, unix_ms } in
+                publications(&table, (run_id, killed.started_unix_ms), &name)
+            {
                 testimony.last_unix_ms = testimony.last_unix_ms.max(unix_ms);
                 let row = of_output(&name, &output, version, &metadata, self.seam.unix_ms());
                 if policy == CachePolicy::DeltaOutput {
@@ -154,44 +157,26 @@ fn outputs(manifest: &RunManifest) -> Vec<Wanted> {
     specs.collect()
 }
 
-/// The versions of an output that a run published, the newest first.
-fn publications(table: &Path, run_id: RunId, output: &str) -> Vec<Publication> {
+/// The versions of an output that a run published, the newest first. Others may have published any number since; none that was there
+/// before the run began is one of its own.
+fn publications(table: &Path, (run_id, started_unix_ms): (RunId, i64), output: &str) -> Vec<Publication> {
     let Ok(Some(head)) = head_commit(table) else {
         return Vec::new();
     };
-    let oldest = head.version.saturating_sub(VERSIONS);
-    let versions = (oldest..=head.version).rev().filter_map(|version| {
-        let info = commit_info(table, version).ok()?;
-        let metadata = CacheCommitMetadata::from_commit_info(&info).ok()??;
-        let is_its = metadata.cache_scope == CacheScope::Output && metadata.name == output && metadata.run_id == run_id;
+    let mut found = Vec::new();
+    for version in (0..=head.version).rev() {
+        // What a clean-up has taken is older than any run that is still open.
+        let Ok(info) = commit_info(table, version) else { break };
         let unix_ms = info.get("timestamp").and_then(serde_json::Value::as_i64);
-        is_its.then_some(Publication { version, metadata, unix_ms })
-    });
-    versions.collect()
-}
-
-fn of_entry(entry: &Entry) -> CacheInventoryEntry {
-    CacheInventoryEntry {
-        run_id: entry.run_id,
-        event_time_unix_ms: entry.created_unix_ms,
-        cache_scope: entry.scope.word(),
-        view_name: entry.view.clone(),
-        output_name: None,
-        cache_policy: CachePolicy::DeltaStaging,
-        result: ViewResult::Write,
-        reason: Some(FOUND.to_owned()),
-        cache_key: Some(entry.key),
-        plan_fingerprint: entry.plan_fingerprint,
-        schema_hash: Some(entry.schema_hash),
-        cache_path: Some(entry.dir.clone()),
-        delta_version: Some(0),
-        row_count: Some(entry.row_count),
-        file_count: Some(entry.files.len() as u64),
-        size_bytes: Some(entry.size_bytes()),
-        duration_ms: entry.compute_ms,
-        saved_ms: None,
-        plan_artifact_id: entry.plan_artifact_id,
+        if unix_ms.is_some_and(|unix_ms| unix_ms < started_unix_ms - CLOCKS_DIFFER_MS) {
+            break;
+        }
+        let Ok(Some(metadata)) = CacheCommitMetadata::from_commit_info(&info) else { continue };
+        if metadata.cache_scope == CacheScope::Output && metadata.name == output && metadata.run_id == run_id {
+            found.push(Publication { version, metadata, unix_ms });
+        }
     }
+    found
 }
 
 fn of_output(
@@ -221,5 +206,40 @@ fn of_output(
         duration_ms: metadata.compute_ms.unwrap_or_default(),
         saved_ms: None,
         plan_artifact_id: metadata.artifact_ids.first().copied(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alluvium_contracts::Contract as _;
+    use alluvium_telemetry::Seam;
+
+    use super::*;
+
+    #[test]
+    fn a_publication_is_found_however_many_came_after_it_and_none_is_looked_for_before_the_run() {
+        const STARTED: i64 = 1_700_000_000_000;
+        let table = tempfile::tempdir().unwrap();
+        let log = table.path().join("_delta_log");
+        std::fs::create_dir(&log).unwrap();
+        let (ours, others) = (Seam::system().run_id(), Seam::system().run_id());
+        for version in 0..300_i64 {
+            // One a minute, the hundredth at the time of the run's beginning.
+            let unix_ms = STARTED + (version - 100) * 60_000 - if version < 50 { 2 * CLOCKS_DIFFER_MS } else { 0 };
+            let metadata = CacheCommitMetadata {
+                cache_scope: CacheScope::Output,
+                name: "routes".to_owned(),
+                run_id: if [10, 90, 120].contains(&version) { ours } else { others },
+                ..CacheCommitMetadata::example()
+            };
+            let mut info = metadata.to_map();
+            info.insert("timestamp".to_owned(), unix_ms.into());
+            let commit = serde_json::json!({ "commitInfo": info });
+            std::fs::write(log.join(format!("{version:020}.json")), commit.to_string()).unwrap();
+        }
+        let found = publications(table.path(), (ours, STARTED), "routes");
+        // The one before it is within what clocks may differ by.
+        assert_eq!(found.iter().map(|found| found.version).collect::<Vec<_>>(), [120, 90]);
+        assert!(publications(table.path(), (ours, STARTED), "another").is_empty());
     }
 }

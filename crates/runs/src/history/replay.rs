@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::RunName;
 use super::remains::{Rows, RowsLeft, Seen, is_kept, over_pinned_files, source, source_name};
+use super::scratch::Scratch;
 use crate::error::{RunError, chain};
 use crate::pipeline::{OpenOptions, Pipeline};
 use crate::progress::Silent;
@@ -33,7 +34,9 @@ impl Pipeline {
     /// came beside those that it read are no change of it, but for a source with partition columns. A run that kept the rows of no view,
     /// or of whose rows nothing is left, is `unreplayable`, too. Views that had no rows in the run are named in the notices.
     ///
-    /// Paths are those of the run's own project, whichever project of the cache root it is asked of. Its profile is this project's.
+    /// Paths are those of the run's own project, whichever project of the cache root it is asked of. A manifest pins the settings that may
+    /// change rows, and names the engine: of both the notices say what is another today, and so does the reason of rows that are `different`.
+    /// All else of the profile (memory, partitions, limits) moves no rows, and is this project's of today.
     ///
     /// # Examples
     /// ```
@@ -64,8 +67,7 @@ impl Pipeline {
         let manifest = self.manifest_of(run).await?;
         let session = self.sessions.build()?;
         let mut remains = self.remains(&session, &manifest, &mut Seen::default()).await;
-        let mut notices = self.replay_notices(&manifest);
-        notices.extend(uncompared(&manifest));
+        let environment = self.environment_changes(&manifest);
         fail_point!("replay.inputs.compared");
         let mut views = Vec::new();
         if remains.has_unchanged_inputs() {
@@ -83,6 +85,12 @@ impl Pipeline {
         if !remains.has_unchanged_inputs() {
             views.clear();
         }
+        if !environment.is_empty() {
+            for view in views.iter_mut().filter(|view| view.result == ReplayResult::Different) {
+                view.reason = Some(format!("what it runs on is not what it was: {}", environment.join("; ")));
+            }
+        }
+        let notices = environment.into_iter().chain(uncompared(&manifest)).collect();
         let inputs = remains.inputs;
         let replayable = views.iter().map(|view| view.result).max_by_key(|result| badness(*result));
         let result = match inputs.iter().find(|input| input.state != ReplayInputState::Unchanged) {
@@ -99,8 +107,8 @@ impl Pipeline {
         Ok(document)
     }
 
-    /// What else is not as it was.
-    fn replay_notices(&self, manifest: &RunManifest) -> Vec<String> {
+    /// What is not as it was of the engine, and of the settings that may change rows.
+    fn environment_changes(&self, manifest: &RunManifest) -> Vec<String> {
         let differing = |what: &str, then: &BTreeMap<String, String>, now: &BTreeMap<String, String>| {
             alluvium_plans::changes(then, now).into_iter().map(|change| format!("{what} {change}")).collect::<Vec<_>>()
         };
@@ -119,12 +127,8 @@ impl Pipeline {
         cancel: watch::Receiver<bool>,
     ) -> Result<(Vec<ReplayedView>, Vec<DeltaInputPin>), RunError> {
         let run_id = manifest.run_id;
-        let scratch = match scratch {
-            Some(dir) => tempfile::Builder::new().prefix("alluvium-replay-").tempdir_in(dir),
-            None => tempfile::Builder::new().prefix("alluvium-replay-").tempdir(),
-        };
-        let scratch =
-            scratch.map_err(failed(run_id, "no scratch directory can be made; name one that can be written"))?;
+        let scratch = Scratch::make(scratch)
+            .map_err(failed(run_id, "no scratch directory can be made; name one that can be written"))?;
         let dir = self.dir_of(manifest);
         let spec = remembered(manifest, &dir, &self.project)
             .map_err(failed(run_id, "its manifest makes no pipeline; it may be a newer version's"))?;
