@@ -36,7 +36,7 @@ use crate::inventory_row::{InMemoryFacts, row_of, row_of_entry};
 use crate::published::{PublishExec, publish_batch};
 use crate::reading::Reading;
 use crate::scope::EntryScope;
-use crate::write::Turn;
+use crate::write::{Placed, Turn};
 
 /// Which artifacts outlive the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -336,7 +336,11 @@ impl DeltaCache {
         let writing = self.begin(CacheOperation::Write, &content.staged()).since(watch);
         let written = self.publish_content(content, demand, leased, async { Ok(vec![stream]) }, &|| Ok(()));
         match written.instrument(writing.span().clone()).await {
-            Ok(entry) => {
+            Ok(Placed::Theirs(entry)) => {
+                let outcome = self.overtaken(content, writing);
+                self.found(entry, outcome)
+            }
+            Ok(Placed::Ours(entry)) => {
                 let outcome = writing.ok(Some(entry.size_bytes()));
                 self.memory.remove(EntryScope::Artifact, key.key);
                 let schema = demand.published.fields();

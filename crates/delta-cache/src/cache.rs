@@ -19,7 +19,6 @@ use crate::content::{Content, Demand};
 use crate::entry::{Check, Entry, EntryFile, add_up, check};
 use crate::error::CacheError;
 use crate::index::{Index, Latest, Row};
-use crate::lease::Lease;
 use crate::materialize;
 use crate::memory::Memory;
 use crate::operation::Subject;
@@ -76,12 +75,13 @@ pub struct WriteRequest<'a> {
 pub enum Written {
     /// Computed and published here; and the outcome of the write, for the ledger.
     Computed(Arc<Entry>, CacheOutcome),
-    /// Another process published it while this one waited for the lease; and the outcome of the lookup that found it.
+    /// Another process published it while this one waited for the lease, or after it had taken the lease over; and the outcome of
+    /// the lookup that found it.
     Shared(Arc<Entry>, CacheOutcome),
 }
 
 impl DeltaCache {
-    /// How long a waiter gives the owner of a lease before it takes over: ten minutes.
+    /// How long the owner of a lease has before one who waits takes over: ten minutes.
     pub const DEFAULT_LEASE_DEADLINE: Duration = Duration::from_secs(600);
 
     /// Opens the caches under `root`.
@@ -102,7 +102,8 @@ impl DeltaCache {
         })
     }
 
-    /// Sets how long a waiter gives the owner of a lease.
+    /// Sets how long this process has a lease before one who waits takes over: longer than any view takes. Default:
+    /// [`DEFAULT_LEASE_DEADLINE`](Self::DEFAULT_LEASE_DEADLINE).
     #[must_use]
     pub fn with_lease_deadline(mut self, deadline: Duration) -> Self {
         self.lease_deadline = deadline;
@@ -144,7 +145,8 @@ impl DeltaCache {
     }
 
     /// Computes and publishes a view: lease, re-check, fresh directory, one Delta commit, one publishing transaction.
-    /// Where another process publishes the key meanwhile, its entry is taken instead.
+    /// Where another process publishes the key meanwhile, its entry is taken instead: one that was waited for, or one of a process
+    /// that took the lease over when it was past its deadline.
     ///
     /// # Errors
     /// [`CacheError::Compute`] when the query fails, [`CacheError::SourceChanged`] when `before_publish` finds a source
@@ -208,7 +210,7 @@ impl DeltaCache {
     /// A valid entry, by the index or by its own commit.
     pub(crate) fn find(&self, content: &Content<'_>) -> Result<Option<Arc<Entry>>, CacheError> {
         match self.valid_entry(content)? {
-            None if !Lease::is_held(&self.leases(), content.key.as_bytes()) => self.adopt(content),
+            None if !self.leases(&self.lease_dir()).is_held(content.key.as_bytes())? => self.adopt(content),
             found => Ok(found),
         }
     }

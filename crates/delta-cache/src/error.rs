@@ -88,9 +88,11 @@ pub enum CacheError {
         #[source]
         source: ChangedError,
     },
-    /// Another process took the lease over because this one was past its deadline: its result stands, ours was dropped.
+    /// Other processes took the lease over because this one was past its deadline, each time that it tried, and left nothing: what
+    /// was computed here was dropped.
     #[error(
-        "the lease on `{name}` was taken over after its deadline; the other process's result stands, run again to use it"
+        "the lease on `{name}` was taken over after its deadline, again and again; set lease_deadline_seconds in [profile] to more \
+         than `{name}` takes to compute, and run again"
     )]
     Superseded {
         /// The view or output.
@@ -219,6 +221,9 @@ pub enum CacheError {
     },
 }
 
+/// The class of a write that was overtaken.
+pub(crate) const SUPERSEDED: &str = "superseded";
+
 impl CacheError {
     /// A failure to do something with a file of the cache.
     pub(crate) fn io<'p>(action: &'static str, path: &'p Path) -> impl FnOnce(std::io::Error) -> Self + use<'p> {
@@ -252,7 +257,7 @@ impl CacheError {
         match self {
             Self::Compute { .. } | Self::Dataset { .. } | Self::Artifact { .. } => "compute",
             Self::SourceChanged { .. } => "source_changed",
-            Self::Superseded { .. } => "superseded",
+            Self::Superseded { .. } => SUPERSEDED,
             Self::ForeignCommit { .. } => "foreign_commit",
             Self::Contended { .. } => "contended",
             Self::Policy { .. } | Self::Columns { .. } | Self::Irreversible { .. } => "policy",

@@ -7,13 +7,14 @@
 //! | `kept` | the id of a run that is kept | the directories of the entries that its manifest names; damaged, it may be all |
 //! | `latest` | a view's name; for another scope `SCOPE:NAME` | keys, components and outlines of its newest entries, kept when the entries go |
 //! | `outputs` | an output's name and table | its last known publication |
-//! | `tokens` | what is leased | the current fencing token |
+//! | `tokens` | what is leased | the current fencing token, and until when its owner is not overtaken |
 //! | `meta` | `next_token` | the last token drawn, over all that is leased |
 //!
-//! A store tells damage of its pages and not of what is in them. *Invariant:* no bit of a row flips unnoticed: every row but those
-//! of tokens, which are numbers, carries the digest of the rest, and an entry's says its key.
+//! A store tells damage of its pages and not of what is in them. *Invariant:* no bit of a row flips unnoticed: every row but that
+//! of `meta`, which is a number, carries the digest of the rest, and an entry's says its key.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use alluvium_contracts::{CacheKey, ContentDigest, EntryId, RunId};
 use alluvium_disk_kv_cache::{Order, ReadTxn, Store, StoreError, WriteTxn};
@@ -42,6 +43,19 @@ pub(crate) struct Latest {
     /// What its query was made of; none of what has none, and of an entry that was found by its commit, which does not say it.
     #[serde(default)]
     pub(crate) outline: Option<Outline>,
+}
+
+/// Who holds a lease: see [`crate::lease`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tenure {
+    /// The current fencing token; 0 where none was drawn.
+    pub(crate) token: u64,
+    /// Which of its lock files the lease is held by: how often it was taken over.
+    pub(crate) seat: u64,
+    /// How long its owner is not overtaken; none of a seat that nobody has taken yet.
+    pub(crate) length_ms: Option<u64>,
+    /// When that ends, in milliseconds since 1970-01-01 UTC.
+    pub(crate) until_unix_ms: Option<i64>,
 }
 
 /// The files of an output's publication, as this root last saw them.
@@ -167,15 +181,48 @@ impl Index {
         })
     }
 
-    /// Draws the next token and makes it the current one of `resource`. Tokens are not below the clock's milliseconds, so
-    /// that an index that was lost does not give those of its commits again.
-    pub(crate) fn take_token(&self, resource: &[u8], unix_ms: i64) -> Result<u64, StoreError> {
+    /// Who holds the lease on `resource`, or held it last. What is damaged, and so not known, is nobody.
+    pub(crate) fn tenure(&self, resource: &[u8]) -> Result<Tenure, StoreError> {
+        self.store.read(|txn| Ok(txn.get(TOKENS, resource)?.and_then(decode).unwrap_or_default()))
+    }
+
+    /// Draws the next token and makes it the current one of `resource`, for `length` from `unix_ms` on; none if `seat` is no more
+    /// where its lease is held. Tokens are not below the clock's milliseconds, so that an index that was lost does not give those of
+    /// its commits again.
+    pub(crate) fn begin_tenure(
+        &self,
+        resource: &[u8],
+        seat: u64,
+        unix_ms: i64,
+        length: Duration,
+    ) -> Result<Option<u64>, StoreError> {
         self.store.write(|txn| {
+            let held: Tenure = txn.get(TOKENS, resource)?.and_then(decode).unwrap_or_default();
+            if held.seat != seat {
+                return Ok(None);
+            }
             let last = txn.get(META, NEXT_TOKEN)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
             let token = (last + 1).max(u64::try_from(unix_ms).unwrap_or(0));
             txn.put(META, NEXT_TOKEN, &token.to_be_bytes())?;
-            txn.put(TOKENS, resource, &token.to_be_bytes())?;
-            Ok(token)
+            let length_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+            let until_unix_ms = unix_ms.saturating_add_unsigned(length_ms);
+            let tenure = Tenure { token, seat, length_ms: Some(length_ms), until_unix_ms: Some(until_unix_ms) };
+            txn.put(TOKENS, resource, &encode(&tenure))?;
+            Ok(Some(token))
+        })
+    }
+
+    /// Ends a tenure for its owner, who holds on to its seat: the lease is held on the next one. `false`: it is another by now.
+    pub(crate) fn vacate(&self, resource: &[u8], seen: &Tenure) -> Result<bool, StoreError> {
+        self.store.write(|txn| {
+            let held: Tenure = txn.get(TOKENS, resource)?.and_then(decode).unwrap_or_default();
+            if held != *seen {
+                return Ok(false);
+            }
+            // Its token stays the current one until the next is drawn.
+            let vacant = Tenure { seat: held.seat + 1, length_ms: None, until_unix_ms: None, ..held };
+            txn.put(TOKENS, resource, &encode(&vacant))?;
+            Ok(true)
         })
     }
 
@@ -463,7 +510,7 @@ fn id_key(id: EntryId) -> [u8; 16] {
 }
 
 fn is_current(held: Option<&[u8]>, token: u64) -> bool {
-    held == Some(token.to_be_bytes().as_slice())
+    held.and_then(decode::<Tenure>).is_some_and(|tenure| tenure.token == token)
 }
 
 /// The digest of the row, and the row.

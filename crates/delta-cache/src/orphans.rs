@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use alluvium_contracts::{CacheKey, EntryId, RunId};
@@ -11,7 +11,6 @@ use crate::adopt::{NoEntry, TakenIn};
 use crate::cache::DeltaCache;
 use crate::entry::Entry;
 use crate::error::CacheError;
-use crate::lease::Lease;
 use crate::scope::EntryScope;
 
 /// A directory that no row of the index names.
@@ -92,7 +91,7 @@ impl DeltaCache {
         }
         let mut fates = Vec::new();
         for ((scope, key), orphans) in by_key {
-            if Lease::is_held(&self.leases(), key.as_bytes()) {
+            if self.leases(&self.lease_dir()).is_held(key.as_bytes())? {
                 fates.extend(orphans.into_iter().map(|orphan| (orphan, Fate::UnderLease)));
                 continue;
             }
@@ -138,10 +137,6 @@ impl DeltaCache {
         let mut entries: Vec<Entry> = committed.chain(live).filter(|entry| entry.run_id == run_id).collect();
         entries.sort_by_key(|entry| entry.created_unix_ms);
         Ok(entries)
-    }
-
-    pub(crate) fn leases(&self) -> PathBuf {
-        self.root.path().join("leases")
     }
 }
 

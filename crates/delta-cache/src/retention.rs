@@ -33,7 +33,6 @@ use crate::cache::DeltaCache;
 use crate::entry::Entry;
 use crate::error::CacheError;
 use crate::index::{Condemned, Standing};
-use crate::lease::Lease;
 use crate::operation::Subject;
 use crate::orphans::{Orphan, bytes_below};
 
@@ -239,7 +238,7 @@ impl DeltaCache {
         })?;
         // The key's own directory goes with its last entry; a writer who is about to use it holds the lease.
         if let Some(parent) = dir.parent()
-            && let Some(_keeping_out) = Lease::keep_out(&self.leases(), condemned.key.as_bytes())?
+            && let Some(_keeping_out) = self.leases(&self.lease_dir()).keep_out(condemned.key.as_bytes())?
         {
             let _ = std::fs::remove_dir(parent);
         }

@@ -9,7 +9,7 @@ use alluvium_contracts::{
 };
 use alluvium_datasets::FileStamp;
 use alluvium_plans::PlanBundle;
-use alluvium_telemetry::Stopwatch;
+use alluvium_telemetry::{CacheSpan, Stopwatch};
 use alluvium_write_policy::{DataFile, ResolvedWritePolicy, WriteError, commit_create, write_files};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use fail::fail_point;
@@ -18,9 +18,9 @@ use tracing::Instrument as _;
 use crate::cache::{BeforePublish, DeltaCache, Written};
 use crate::content::{Content, Demand};
 use crate::entry::{Entry, EntryFile};
-use crate::error::CacheError;
+use crate::error::{CacheError, SUPERSEDED};
 use crate::index::{Publication, Row};
-use crate::lease::Lease;
+use crate::lease::{Lease, Leases};
 use crate::operation::{Subject, traceparent};
 use crate::place::entry_parent;
 use crate::scope::EntryScope;
@@ -32,6 +32,17 @@ pub(crate) enum Turn {
     /// Somebody else published it while this one waited; by this lookup.
     Found(Arc<Entry>, CacheOutcome),
 }
+
+/// What a publication came to.
+pub(crate) enum Placed {
+    /// Ours stands.
+    Ours(Arc<Entry>),
+    /// The lease was taken over, and this is what its next owner published.
+    Theirs(Arc<Entry>),
+}
+
+/// How often a publication is tried by one who was overtaken each time.
+const ATTEMPTS: u32 = 3;
 
 /// A key that nobody else computes.
 pub(crate) struct Leased {
@@ -61,15 +72,25 @@ impl DeltaCache {
         let writing = self.begin(CacheOperation::Write, &content.staged());
         let written = self.publish_content(content, demand, leased, streams, before_publish);
         match written.instrument(writing.span().clone()).await {
-            Ok(entry) => {
+            Ok(Placed::Ours(entry)) => {
                 let bytes = entry.size_bytes();
                 Ok(Written::Computed(entry, writing.ok(Some(bytes))))
+            }
+            Ok(Placed::Theirs(entry)) => {
+                let outcome = self.overtaken(content, writing);
+                Ok(Written::Shared(entry, outcome))
             }
             Err(error) => {
                 writing.error(error.kind());
                 Err(error)
             }
         }
+    }
+
+    /// The outcome of a write whose rows are lost, because the lease was taken over: that of finding those of the next owner.
+    pub(crate) fn overtaken(&self, content: &Content<'_>, writing: CacheSpan) -> CacheOutcome {
+        writing.error(SUPERSEDED);
+        self.begin(CacheOperation::Read, &content.staged()).hit(None)
     }
 
     /// Takes the lease on the key, and looks again: whoever held it may have published. Failing is the write's failure.
@@ -105,7 +126,8 @@ impl DeltaCache {
         Ok(Turn::Ours(Leased { lease, seen, explanation, watch: self.seam.stopwatch() }))
     }
 
-    /// Writes what `streams` yield, in published batches, and publishes it.
+    /// Writes what `streams` yield, in published batches, and publishes it. If the lease was taken over meanwhile, what its next owner
+    /// published is the answer, or else what was written here, once the lease is had again.
     pub(crate) async fn publish_content(
         &self,
         content: &Content<'_>,
@@ -113,8 +135,8 @@ impl DeltaCache {
         leased: Leased,
         streams: impl Future<Output = Result<Vec<SendableRecordBatchStream>, CacheError>>,
         before_publish: BeforePublish<'_>,
-    ) -> Result<Arc<Entry>, CacheError> {
-        let Leased { lease, seen, explanation, watch } = leased;
+    ) -> Result<Placed, CacheError> {
+        let Leased { mut lease, mut seen, explanation, watch } = leased;
         let Content { scope, name, key, .. } = *content;
         let Demand { published, run_id, fresh: _ } = demand;
         let id = self.seam.entry_id();
@@ -164,7 +186,7 @@ impl DeltaCache {
             .await
             .map_err(|source| CacheError::Commit { name: name.to_owned(), path: table_dir.clone(), source })?;
         fail_point!("view.commit.after");
-        let entry = Entry {
+        let mut entry = Entry {
             scope,
             key,
             view: name.to_owned(),
@@ -187,15 +209,30 @@ impl DeltaCache {
             explanation,
         };
         let outline = content.bundle.and_then(PlanBundle::outline);
-        match self.index.publish(&entry, outline.as_ref(), seen)? {
-            Publication::Published => {}
-            Publication::Superseded => {
-                return Err(CacheError::Superseded { name: name.to_owned() });
+        for _ in 0..ATTEMPTS {
+            match self.index.publish(&entry, outline.as_ref(), seen)? {
+                Publication::Published => {
+                    fail_point!("view.published");
+                    unpublished.keep();
+                    return Ok(Placed::Ours(Arc::new(entry)));
+                }
+                Publication::Superseded => {}
             }
+            // Whoever took the lease over computes the same, or has published it. This one may hold the same lock: it lets go first.
+            drop(lease);
+            lease = self.lease(key.as_bytes(), &content.staged()).await?;
+            let held = self.held(scope, key)?;
+            if held != seen
+                && let Some(winner) = self.valid_entry(content)?
+                && winner.id != id
+            {
+                return Ok(Placed::Theirs(winner));
+            }
+            // They left nothing. What is committed here stands for its key, whatever became of the sources since: see `crate::adopt`.
+            seen = self.held(scope, key)?;
+            entry.fencing_token = lease.token;
         }
-        fail_point!("view.published");
-        unpublished.keep();
-        Ok(Arc::new(entry))
+        Err(CacheError::Superseded { name: name.to_owned() })
     }
 
     fn held(&self, scope: EntryScope, key: CacheKey) -> Result<Option<EntryId>, CacheError> {
@@ -207,7 +244,15 @@ impl DeltaCache {
 
     pub(crate) async fn lease(&self, resource: &[u8; 32], subject: &Subject<'_>) -> Result<Lease, CacheError> {
         let waiting = || self.begin(CacheOperation::LeaseWait, subject);
-        Lease::acquire(&self.index, &self.leases(), resource, self.lease_deadline, &self.seam, waiting).await
+        self.leases(&self.lease_dir()).acquire(resource, waiting).await
+    }
+
+    pub(crate) fn leases<'a>(&'a self, dir: &'a Path) -> Leases<'a> {
+        Leases { index: &self.index, dir, length: self.lease_deadline, seam: &self.seam }
+    }
+
+    pub(crate) fn lease_dir(&self) -> PathBuf {
+        self.root.path().join("leases")
     }
 }
 

@@ -168,6 +168,12 @@ impl RuntimeProfile {
         self.resolved.stored_plans.unwrap_or(StoredPlans::Off)
     }
 
+    /// How long a process that computes an entry or publishes an output has for it before one that waits takes over.
+    #[must_use]
+    pub fn lease_deadline(&self) -> Duration {
+        Duration::from_secs(self.resolved.lease_deadline_seconds.unwrap_or(LEASE_DEADLINE_SECONDS))
+    }
+
     /// What the engine remembers of files.
     pub(crate) fn engine_caches(&self) -> EngineCaches {
         let caches = &self.resolved.engine_caches;
@@ -221,6 +227,7 @@ impl RuntimeProfile {
         resolved.parquet.metadata_size_hint_bytes.get_or_insert(512 << 10);
         resolved.metadata_snapshots.get_or_insert(MetadataSnapshots::Off);
         resolved.stored_plans.get_or_insert(StoredPlans::Off);
+        resolved.lease_deadline_seconds.get_or_insert(LEASE_DEADLINE_SECONDS);
         let caches = &mut resolved.engine_caches;
         let preset = EngineCaches::preset(*caches.preset.get_or_insert(EngineCachePreset::Strict));
         caches.metadata_limit_bytes.get_or_insert(preset.metadata_bytes as u64);
@@ -241,6 +248,7 @@ impl RuntimeProfile {
 
 /// The engine's own limit.
 const SPILL_LIMIT_BYTES: u64 = 100 * GIB;
+const LEASE_DEADLINE_SECONDS: u64 = 600;
 const NO_DIAGNOSTICS: &str = "none";
 
 /// A number of bytes, rows or partitions as this machine counts them; one that it cannot address is all it can.

@@ -131,6 +131,7 @@ pub const NEUTRAL_PROFILE_SETTINGS: &[(&str, &str)] = &[
     ),
     ("kv", "decides what is remembered and for how long; what was forgotten is computed again, alike"),
     ("kv_root", PLACE),
+    ("lease_deadline_seconds", "decides which process computes what several want; each would compute the same"),
     ("memory_limit_bytes", FINISH),
     ("memory_pool", FINISH),
     ("metadata_snapshots", "writes down what the engine remembers when a run has ended"),

@@ -148,7 +148,8 @@ impl Pipeline {
         let root = Arc::new(CacheRoot::open_with(&path, profile.kv_settings(), &seam)?);
         let memo = PinMemo::new(root.kv(KvKind::Runtime)?.clone(), root.kv(KvKind::Schema)?.clone());
         let mut ledgers = Ledgers::open(root.ledgers(), root.kv(KvKind::Queue)?.clone(), seam.clone())?;
-        let mut cache = DeltaCache::open(Arc::clone(&root), seam.clone())?;
+        let mut cache =
+            DeltaCache::open(Arc::clone(&root), seam.clone())?.with_lease_deadline(profile.lease_deadline());
         if let Some(metrics) = options.metrics {
             ledgers = ledgers.with_metrics(metrics.clone());
             cache = cache.with_metrics(metrics);

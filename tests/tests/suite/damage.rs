@@ -163,6 +163,18 @@ pub fn rows_in(root: &Path, table: &str) -> Vec<(Vec<u8>, String)> {
     read.unwrap()
 }
 
+/// The bytes of a row of the index.
+pub fn raw_row(root: &Path, table: &str, key: &[u8]) -> Vec<u8> {
+    let root = CacheRoot::open(root, &later()).unwrap();
+    let index = root.kv(KvKind::Index).unwrap();
+    index.read::<_, StoreError>(|txn| Ok(txn.get(table, key)?.unwrap().to_vec())).unwrap()
+}
+
+pub fn delete_row(root: &Path, table: &str, key: &[u8]) {
+    let root = CacheRoot::open(root, &later()).unwrap();
+    assert!(root.kv(KvKind::Index).unwrap().write::<_, StoreError>(|txn| txn.delete(table, key)).unwrap());
+}
+
 /// Makes a row of the index another one, with the digest that fits.
 pub fn rewrite_row(root: &Path, table: &str, key: &[u8], other: impl Fn(&str) -> String) {
     let (_, text) = rows_in(root, table).into_iter().find(|(held, _)| held == key).unwrap();
@@ -176,7 +188,7 @@ pub fn rewrite_row(root: &Path, table: &str, key: &[u8], other: impl Fn(&str) ->
     );
 }
 
-fn put_row(root: &Path, table: &str, key: &[u8], row: &[u8]) {
+pub fn put_row(root: &Path, table: &str, key: &[u8], row: &[u8]) {
     let root = CacheRoot::open(root, &later()).unwrap();
     root.kv(KvKind::Index).unwrap().write::<_, StoreError>(|txn| txn.put(table, key, row)).unwrap();
 }

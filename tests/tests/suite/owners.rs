@@ -1,36 +1,59 @@
 //! Eight processes on one cold pipeline, some of them killed at random; and an owner of a lease that is stopped, overtaken
-//! after its deadline, and wakes.
+//! after its deadline, and wakes: with a successor that published, and with one that died.
 //!
 //! The children are those of [`crate::crash`].
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
-use alluvium_contracts::RunResult;
-use alluvium_runs::OpenOptions;
-use alluvium_telemetry::{Clock, Seam};
+use alluvium_contracts::{CacheListing, EntryId, EntryState, RunResult};
+use alluvium_telemetry::Seam;
 
 use crate::caches::{caches_at, entry_dirs};
 use crate::crash::{child, lab};
-use crate::lab::{Drawn, Lab, Later, answer, results, run};
+use crate::damage::{delete_row, put_row, raw_row};
+use crate::lab::{Lab, answer, results, run};
 
 /// Deaths of one test; `ALLUVIUM_KILLS` asks for more.
 const KILLS: u64 = 6;
 
-/// A clock that runs so fast that every deadline has passed in a moment.
-#[derive(Debug)]
-struct Hasty;
+/// The same project, whose runs have a lease for so long from now on.
+fn set_deadline(lab: &Lab, seconds: u64) {
+    let text = std::fs::read_to_string(lab.path("alluvium.toml")).unwrap();
+    let rest = text.split_once("[sources").unwrap().1;
+    lab.write("alluvium.toml", &format!("[profile]\nlease_deadline_seconds = {seconds}\n[sources{rest}"));
+}
 
-impl Clock for Hasty {
-    fn since_epoch(&self) -> Duration {
-        Later.since_epoch()
-    }
+/// A process that is stopped at a fail point, with a lease for a second.
+fn stopped_owner(lab: &Lab, point: &str) -> Child {
+    set_deadline(lab, 1);
+    let owner = child(lab, &format!("{point}#1#stop")).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    stopped(&owner);
+    owner
+}
 
-    fn monotonic(&self) -> Duration {
-        Later.monotonic() * 5_000
-    }
+/// Wakes a stopped child; what it said by its end.
+fn woken(mut child: Child) -> String {
+    signal(&child, libc::SIGCONT);
+    let mut said = String::new();
+    std::io::Read::read_to_string(child.stdout.as_mut().unwrap(), &mut said).unwrap();
+    assert!(child.wait().unwrap().success(), "{said}");
+    said
+}
+
+/// How many views and outputs of a run's printed document ended so.
+fn count_of(said: &str, result: &str) -> usize {
+    said.matches(&format!("result: {result},")).count()
+}
+
+fn listing(lab: &Lab) -> CacheListing {
+    caches_at(lab.dir()).cache().list().unwrap()
+}
+
+fn live(listing: &CacheListing) -> Vec<(String, EntryId)> {
+    let live = listing.entries.iter().filter(|entry| entry.state == EntryState::Live);
+    live.map(|entry| (entry.view_name.clone(), entry.entry_id)).collect()
 }
 
 fn signal(child: &Child, signal: i32) {
@@ -132,33 +155,106 @@ async fn who_waits_for_an_owner_goes_on_when_it_dies() {
     assert!(waited < Duration::from_secs(2), "{waited:?} beside {alone:?}");
 }
 
+/// Of several who wait for it one takes over, and the others wait for that one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_that_wakes_after_its_deadline_publishes_nothing() {
     for point in ["view.lease.acquired", "view.files.written", "view.commit.after"] {
         let lab = lab();
-        let mut owner =
-            child(&lab, &format!("{point}#1#stop")).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        stopped(&owner);
-        let hasty = OpenOptions { seam: Some(Seam::new(Arc::new(Hasty), Arc::new(Drawn))), ..OpenOptions::default() };
-        let document = run(&Lab::open_with(lab.dir(), hasty)).await;
-        assert_eq!(document.result, RunResult::Succeeded, "{point}: {document:#?}");
-        assert_eq!(results(&document), ["first: write", "second: write"], "{point}");
-        let published = caches_at(lab.dir()).cache().list().unwrap();
-        let live = |listing: &alluvium_contracts::CacheListing| -> Vec<_> {
-            let live = listing.entries.iter().filter(|entry| entry.state == alluvium_contracts::EntryState::Live);
-            live.map(|entry| (entry.view_name.clone(), entry.entry_id)).collect()
-        };
+        let owner = stopped_owner(&lab, point);
+        // Who takes over is not overtaken in turn.
+        set_deadline(&lab, 600);
+        let null = Stdio::null;
+        let heirs: Vec<Child> =
+            (0..3).map(|_| child(&lab, "no such point#1").stdout(null()).stderr(null()).spawn().unwrap()).collect();
+        for mut heir in heirs {
+            assert!(heir.wait().unwrap().success(), "{point}");
+        }
+        let published = listing(&lab);
+        assert_eq!(live(&published).len(), 2, "{point}: {published:#?}");
+        let results_of_first = "select result, count(*) as n from alluvium.cache_inventory \
+                                where view_name = 'first' and output_name is null group by 1 order by 1";
+        let before = lab.sql(results_of_first).await;
+        assert!(before.contains("| hit    | 2 |") && before.contains("| write  | 1 |"), "{point}: {before}");
 
-        signal(&owner, libc::SIGCONT);
-        let mut said = String::new();
-        std::io::Read::read_to_string(owner.stdout.as_mut().unwrap(), &mut said).unwrap();
-        assert!(owner.wait().unwrap().success(), "{point}: {said}");
-        // It failed, or it looked again and took what was there; either way nothing of its own was published.
-        let after = caches_at(lab.dir()).cache().list().unwrap();
+        // It looks again, and serves what its successor published: views, and the output.
+        let said = woken(owner);
+        assert_eq!((count_of(&said, "Hit"), count_of(&said, "Write")), (3, 0), "{point}: {said}");
+        let after = listing(&lab);
         assert_eq!(live(&after), live(&published), "{point}: {said}");
         assert_eq!(after.entries.len(), 2, "{point}: its directory is gone too: {after:#?}");
-        let superseded = point != "view.lease.acquired";
-        assert_eq!(said.contains("taken over"), superseded, "{point}: {said}");
         assert_eq!(results(&lab.run().await), ["first: hit", "second: hit"], "{point}");
     }
+}
+
+/// What an overtaken owner computed is right all the same, and is published where its successor left nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_whose_successor_dies_has_not_computed_for_nothing() {
+    for point in ["view.files.written", "view.commit.after"] {
+        let lab = lab();
+        let owner = stopped_owner(&lab, point);
+        set_deadline(&lab, 600);
+        let mut heir =
+            child(&lab, "view.files.written#1#stop").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        stopped(&heir);
+        // Nobody would wait for ten minutes here: a successor that dies is replaced at once too.
+        signal(&heir, libc::SIGKILL);
+        assert_eq!(heir.wait().unwrap().signal(), Some(libc::SIGKILL));
+        let said = woken(owner);
+        assert_eq!((count_of(&said, "Hit"), count_of(&said, "Write")), (0, 3), "{point}: {said}");
+        let published = listing(&lab);
+        assert_eq!(live(&published).len(), 2, "{point}: {published:#?}");
+        assert_eq!(results(&lab.run().await), ["first: hit", "second: hit"], "{point}");
+        assert!(lab.sql("select sum(total) as n from second").await.contains("| 6 |"), "{point}");
+        assert_eq!(live(&listing(&lab)), live(&published), "{point}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_dies_is_replaced_at_once() {
+    let lab = lab();
+    let owner = stopped_owner(&lab, "view.files.written");
+    set_deadline(&lab, 600);
+    let mut heir =
+        child(&lab, "view.files.written#1#stop").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    stopped(&heir);
+    let pipeline = lab.open();
+    let waiting = tokio::spawn(async move { run(&pipeline).await });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!waiting.is_finished(), "the successor has its ten minutes, though the first owner had one second");
+    signal(&heir, libc::SIGKILL);
+    heir.wait().unwrap();
+    let document = tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap();
+    assert_eq!(results(&document), ["first: write", "second: write"]);
+    assert_eq!(count_of(&woken(owner), "Hit"), 3);
+}
+
+/// A waiter whose patience ends looks for the entry before it computes.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_up_waiting_looks_a_second_time() {
+    let lab = lab();
+    let first = lab.run().await;
+    let key = first.views[0].cache_key.unwrap();
+    // An owner that has just published and does not let go, before anybody looked: its row is not there yet.
+    let root = lab.path(".alluvium");
+    let row = raw_row(&root, "entries", key.as_bytes());
+    for table in ["entries", "tokens"] {
+        delete_row(&root, table, key.as_bytes());
+    }
+    let lease = std::fs::File::create(root.join(format!("leases/{}.lock", key.hex()))).unwrap();
+    lease.try_lock().unwrap();
+    set_deadline(&lab, 3);
+    let mut heir = child(&lab, "no such point#1").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut told = 0;
+    while told == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(heir.try_wait().unwrap().is_none(), "it has to wait");
+        told = std::fs::read_dir(root.join("readers")).map_or(0, Iterator::count);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    put_row(&root, "entries", key.as_bytes(), &row);
+    let mut said = String::new();
+    std::io::Read::read_to_string(heir.stdout.as_mut().unwrap(), &mut said).unwrap();
+    assert!(heir.wait().unwrap().success(), "{said}");
+    assert_eq!((count_of(&said, "Hit"), count_of(&said, "Write")), (3, 0), "{said}");
+    drop(lease);
 }

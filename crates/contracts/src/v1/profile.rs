@@ -61,6 +61,11 @@ pub struct ProfileSpec {
     pub metadata_snapshots: Option<MetadataSnapshots>,
     /// Whether the plans of views are kept, so that a query that was planned before is not planned again. Default: `off`.
     pub stored_plans: Option<StoredPlans>,
+    /// How long a process that computes an entry or publishes an output has for it, in seconds: then one that waits for it takes over,
+    /// and what the first one computed is published only if the second leaves nothing. More than any view takes. Default: 600.
+    #[serde(deserialize_with = "at_least_one_if_any")]
+    #[schemars(range(min = 1))]
+    pub lease_deadline_seconds: Option<u64>,
     /// Parts of the engine that can be switched off.
     pub features: FeatureSpec,
     /// The key-value stores, kind by kind.
