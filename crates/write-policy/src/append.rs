@@ -89,8 +89,7 @@ pub async fn append_or_create(
     let write = TableWrite::new(table_dir, Arc::clone(&schema), vec![stream(&schema, batches)], &policy)
         .metadata(metadata.clone())
         .transaction(transaction.0, transaction.1)
-        .unstated(known)
-        .durable();
+        .unstated(known, true);
     match write.run().await? {
         TableWriteOutcome::Committed(committed) => {
             // One that was moved behind the commits of others came to a table that nobody here has seen.

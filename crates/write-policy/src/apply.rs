@@ -142,15 +142,11 @@ impl<'a> TableWrite<'a> {
         self
     }
 
-    /// Syncs the files before the commit, and the commit before it is reported.
-    pub(crate) fn durable(mut self) -> Self {
-        self.plan.durable = true;
-        self
-    }
-
-    /// Leaves the table's properties as they are. `known` is the table as the caller has loaded it.
-    pub(crate) fn unstated(mut self, known: Option<Loaded>) -> Self {
+    /// Leaves the table's properties as they are. `known` is the table as the caller has loaded it; `durable`: files are synced before the
+    /// commit, and the commit before it is reported.
+    pub(crate) fn unstated(mut self, known: Option<Loaded>, durable: bool) -> Self {
         self.plan.stated = false;
+        self.plan.durable = durable;
         self.plan.known = known;
         self
     }

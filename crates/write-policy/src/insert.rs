@@ -202,7 +202,7 @@ impl Sink {
         TableWrite::new(&self.table, schema, vec![rows], &policy)
             .metadata(self.metadata.clone())
             .task(Arc::clone(task))
-            .unstated(Some(loaded))
+            .unstated(Some(loaded), false)
             .run()
             .await
     }
