@@ -209,7 +209,7 @@ mod tests {
                 scans: vec![Scan {
                     what: "all".to_owned(),
                     plain_seconds: 0.1,
-                    published_seconds: 0.1,
+                    published_seconds: 0.125,
                     cached_seconds: 0.1 * slower,
                 }],
             },
@@ -226,7 +226,8 @@ mod tests {
         assert!(met.contains("| q01 | 2.000 | 2.500 | 0.500 | 1.000 | 0.400 × |"), "{met}");
         assert!(met.contains("| q02 | 2.000 | 2.500 | 0.500 | – | – |"), "{met}");
         assert!(
-            met.contains("0.10 s, 10.000 ms an entry") && met.contains("| all | 100.0 | 100.0 | 1.000 × |"),
+            met.contains("0.10 s, 10.000 ms an entry")
+                && met.contains("| all | 100.0 | 125.0 | 100.0 | 1.000 × | 0.800 × |"),
             "{met}"
         );
         let missed = render(&report(3.0), &args, &Machine::for_tests());
