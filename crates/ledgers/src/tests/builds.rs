@@ -67,7 +67,7 @@ async fn a_ledger_that_lacks_a_newer_column_is_read_with_nulls_and_gains_it() {
     let ledgers = root.ledgers();
     let all = "select * from cache_inventory order by reason nulls first";
     let old = CacheInventoryEntry { reason: None, ..old };
-    assert_eq!(select::<CacheInventoryEntry>(&ledgers, all).await, [old.clone()]);
+    assert_eq!(select::<CacheInventoryEntry>(&ledgers, all).await, std::slice::from_ref(&old));
     assert_eq!(sql(&ledgers, "select view_name from cache_inventory where reason is not null").await.len(), 0);
 
     let new = CacheInventoryEntry { reason: Some("new".to_owned()), ..full_entry(root.seam.run_id()) };
