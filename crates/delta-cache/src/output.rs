@@ -120,6 +120,8 @@ pub struct Published {
     pub compute_ms: Option<f64>,
     /// The document of the plan that computed it, as its commit names it.
     pub plan_artifact_id: Option<ArtifactId>,
+    /// The token of the lease under which it was committed, as its commit says it.
+    pub fencing_token: Option<u64>,
     /// Bytes in its files.
     pub size_bytes: u64,
     /// How the operation ended that found or committed it, for the ledger.
@@ -144,6 +146,7 @@ struct Version {
     row_count: Option<u64>,
     compute_ms: Option<f64>,
     plan_artifact_id: Option<ArtifactId>,
+    fencing_token: Option<u64>,
     report: Option<Arc<PublicationReport>>,
     files: Vec<EntryFile>,
 }
@@ -155,8 +158,18 @@ impl Version {
 
     fn published(self, outcome: CacheOutcome) -> Published {
         let size_bytes = self.size_bytes();
-        let Self { version, row_count, compute_ms, plan_artifact_id, report, files } = self;
-        Published { version, row_count, compute_ms, plan_artifact_id, size_bytes, outcome, report, files }
+        let Self { version, row_count, compute_ms, plan_artifact_id, fencing_token, report, files } = self;
+        Published {
+            version,
+            row_count,
+            compute_ms,
+            plan_artifact_id,
+            fencing_token,
+            size_bytes,
+            outcome,
+            report,
+            files,
+        }
     }
 }
 
@@ -311,6 +324,7 @@ impl DeltaCache {
                 row_count: ours.row_count,
                 compute_ms: ours.compute_ms,
                 plan_artifact_id: ours.artifact_ids.first().copied(),
+                fencing_token: ours.fencing_token,
                 report: None,
                 files,
             })),
@@ -403,6 +417,7 @@ impl DeltaCache {
                 row_count: Some(row_count),
                 compute_ms: Some(compute_ms),
                 plan_artifact_id: metadata.artifact_ids.first().copied(),
+                fencing_token: metadata.fencing_token,
                 report,
                 files,
             }));

@@ -2,6 +2,9 @@
 //!
 //! A key depends on pins, plans and upstream keys, never on rows; so hits and misses of the whole pipeline are known
 //! first, and with them which uncached views are needed at all.
+//!
+//! A key does not say which of the rows that an unstable view may have were read. *Invariant:* what was computed from such rows and
+//! is taken from a cache has a later fencing token than they have: an unstable view that is computed again takes its readers along.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -45,6 +48,8 @@ pub(crate) struct ViewDecision {
     /// A hit that is computed all the same, to be compared.
     pub(crate) shadow: bool,
     pub(crate) tags: Vec<String>,
+    /// The token of the newest unstable rows in its own; 0 of an exact view, whose rows are the same whenever they are computed.
+    token: u64,
     /// The sources that its computation reads in this run: its own, and those of upstream views without an entry.
     live: BTreeSet<String>,
 }
@@ -116,6 +121,33 @@ impl Anew<'_> {
 }
 
 const FRESH: &str = "asked for with --fresh";
+
+/// The newest rows of unstable views that a view reads: what was computed under an earlier token holds others, under the same key.
+struct Unstable {
+    view: String,
+    token: u64,
+}
+
+impl Unstable {
+    /// The token of rows that are yet to be computed: no earlier one is as high.
+    const TO_COME: u64 = u64::MAX;
+
+    /// Whether what was found was computed before these rows.
+    fn overtakes(&self, found: &State) -> bool {
+        match found {
+            State::Hit(entry, _) => entry.fencing_token < self.token,
+            // Has no token: it was computed by this process, and from what its readers see but for what is to come.
+            State::HitMemory(_) => self.token == Self::TO_COME,
+            // An output that is older is stale by now.
+            State::HitOutput(_) | State::Compute { .. } | State::Idle => false,
+        }
+    }
+
+    fn reason(&self) -> String {
+        let when = if self.token == Self::TO_COME { "is computed anew" } else { "was computed anew since" };
+        format!("reads the unstable view {}, which {when}", self.view)
+    }
+}
 
 impl Decisions {
     /// Pins the sources, plans the selected views and looks every key up. `done` is what an earlier attempt of the same
@@ -316,6 +348,7 @@ impl Decisions {
         let reference = Arc::new(ViewRef::new(view, Arc::clone(bundle.published().arrow())));
         register(&self.session, view, Arc::clone(&reference) as Arc<dyn datafusion::catalog::TableProvider>)
             .map_err(RunError::execute)?;
+        let unstable = self.newest_unstable(&bundle);
         for (name, spec) in project.outputs_of(view) {
             let target = OutputTarget {
                 name: name.clone(),
@@ -335,18 +368,28 @@ impl Decisions {
             if anew.output(view, name) {
                 output.renew(FRESH);
             }
+            if let Some(unstable) = &unstable {
+                output.renew_before(unstable.token, &unstable.reason());
+            }
             self.outputs.insert(name.clone(), output);
         }
-        let fresh = anew.view(view);
-        let state = self.state(pipeline, &bundle, policy, fresh)?;
-        let live = self.live_sources(&bundle);
-        let decision = ViewDecision { bundle, policy, reference, state, fresh, shadow: false, tags, live };
-        if decision.rewrites_unstable() {
-            for output in self.outputs.values_mut().filter(|output| output.view == view) {
-                output.renew("its view is computed again, and is unstable");
-            }
+        let mut fresh = anew.view(view);
+        let mut state = self.state(pipeline, &bundle, policy, fresh)?;
+        if let Some(unstable) = unstable.as_ref().filter(|unstable| unstable.overtakes(&state)) {
+            state = State::Compute { reason: unstable.reason(), explanation: None };
+            fresh = true;
         }
-        Ok(decision)
+        let token = token_of(&state, &bundle, policy, unstable.as_ref());
+        let live = self.live_sources(&bundle);
+        // What was published of an unstable view before it was computed again holds other rows under the same key.
+        let reason = match token {
+            Unstable::TO_COME => "its view is computed again, and is unstable",
+            _ => "its view was computed again since, and is unstable",
+        };
+        for output in self.outputs.values_mut().filter(|output| output.view == view) {
+            output.renew_before(token, reason);
+        }
+        Ok(ViewDecision { bundle, policy, reference, state, fresh, shadow: false, tags, token, live })
     }
 
     fn state(
@@ -383,6 +426,13 @@ impl Decisions {
                 None => compute("its output is not declared", None),
             },
         })
+    }
+
+    /// The newest unstable rows among those that a view reads; none where all are exact.
+    fn newest_unstable(&self, bundle: &PlanBundle) -> Option<Unstable> {
+        let read = bundle.reads().iter().filter_map(|name| Some((name, self.views.get(name)?.token)));
+        let (view, token) = read.max_by_key(|(_, token)| *token).filter(|(_, token)| *token > 0)?;
+        Some(Unstable { view: view.clone(), token })
     }
 
     fn live_sources(&self, bundle: &PlanBundle) -> BTreeSet<String> {
@@ -449,17 +499,36 @@ impl OutputDecision {
             self.state = OutputState::Stale { reason: reason.to_owned(), head: Some(published.version) };
         }
     }
+
+    /// Publishes it anew if what its table holds was published before `token` was drawn.
+    fn renew_before(&mut self, token: u64, reason: &str) {
+        if let OutputState::Hit(published) = &self.state
+            && published.fencing_token.unwrap_or(0) < token
+        {
+            self.renew(reason);
+        }
+    }
+}
+
+/// The token of the newest unstable rows in those of a view, which reads `unstable` ones.
+fn token_of(state: &State, bundle: &PlanBundle, policy: CachePolicy, unstable: Option<&Unstable>) -> u64 {
+    if bundle.identity().stability != Stability::Unstable {
+        return 0;
+    }
+    match state {
+        State::Hit(entry, _) => entry.fencing_token,
+        State::HitOutput(published) => published.fencing_token.unwrap_or(0),
+        State::Compute { .. } if is_kept(bundle, policy) => Unstable::TO_COME,
+        // Rows that are in no table are as new as what they were computed from.
+        State::HitMemory(_) | State::Compute { .. } | State::Idle => unstable.map_or(0, |unstable| unstable.token),
+    }
+}
+
+fn is_kept(bundle: &PlanBundle, policy: CachePolicy) -> bool {
+    bundle.cache_key().is_some() && matches!(policy, CachePolicy::DeltaStaging | CachePolicy::DeltaOutput)
 }
 
 impl ViewDecision {
-    /// Whether an entry is written whose rows may differ from those that the view's outputs hold under the same key.
-    fn rewrites_unstable(&self) -> bool {
-        matches!(self.state, State::Compute { .. })
-            && self.policy == CachePolicy::DeltaStaging
-            && self.bundle.cache_key().is_some()
-            && self.bundle.identity().stability == Stability::Unstable
-    }
-
     /// Why its key was not found, where it was looked up and is computed.
     pub(crate) fn explanation(&self) -> Option<&MissExplanation> {
         match &self.state {
@@ -475,7 +544,7 @@ impl ViewDecision {
 
     /// Whether its rows are kept in a table of their own, so that its readers do not read its sources.
     pub(crate) fn is_kept(&self) -> bool {
-        self.bundle.cache_key().is_some() && matches!(self.policy, CachePolicy::DeltaStaging | CachePolicy::DeltaOutput)
+        is_kept(&self.bundle, self.policy)
     }
 }
 

@@ -50,3 +50,4 @@ mod substrait;
 mod telemetry;
 mod tpch;
 mod transpile;
+mod unstable;
