@@ -1,6 +1,6 @@
 //! Which functions a cacheable view may call: immutable ones that declare a version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_contracts::FunctionHash;
 use alluvium_functions::Function;
@@ -34,10 +34,12 @@ pub(crate) fn hashes(
 }
 
 /// Judges every used function. A built-in's version is the engine's, which is hashed beside it; what was installed with a
-/// version is known by that, and by who defines it; any other is denied by name.
+/// version is known by that, and by who defines it; any other is denied by name, and so are two of one name.
 pub(crate) fn judge(functions: &[Function], session: &Session) -> FunctionIdentity {
     let builtins = session.builtins();
     let mut identity = FunctionIdentity::default();
+    // Of each kind and name.
+    let mut called: BTreeMap<(&str, &str), BTreeSet<String>> = BTreeMap::new();
     for function in functions {
         let name = function.name();
         let (kind, volatility, builtin) = match function {
@@ -64,9 +66,20 @@ pub(crate) fn judge(functions: &[Function], session: &Session) -> FunctionIdenti
         match denial {
             Some(denial) if !identity.denials.contains(&denial) => identity.denials.push(denial),
             Some(_) => {}
-            None => {
-                identity.versions.extend(version.map(|version| (format!("{kind} {name}"), version)));
+            None => called.entry((kind, name)).or_default().extend(version),
+        }
+    }
+    for ((kind, name), versions) in called {
+        let versions: Vec<String> = versions.into_iter().collect();
+        match versions.as_slice() {
+            [version] => {
+                identity.versions.insert(format!("{kind} {name}"), version.clone());
             }
+            // The canonical plan has the name alone, which says of no call whose it is.
+            _ => identity.denials.push(format!(
+                "{name}() is the name of more than one {kind} function that is called: {}",
+                versions.join(", ")
+            )),
         }
     }
     identity

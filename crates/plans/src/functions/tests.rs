@@ -9,9 +9,11 @@ use alluvium_functions::VersionedFunction;
 use alluvium_profile::{RuntimeProfile, Session, SessionExtension, SessionFactory, SessionParts, Slot};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
+use datafusion::dataframe::DataFrame;
+use datafusion::functions::expr_fn::upper;
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::functions_window::rank::rank_udwf;
-use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlanBuilder, ScalarUDF, Volatility, create_udf, lit};
 
 use crate::{Earlier, PlanBundle, explain, one_line, plan_view};
 
@@ -132,6 +134,34 @@ async fn who_takes_a_name_has_an_identity_of_its_own() {
     let plain = session(vec![], vec![]);
     let taken = session(vec![VersionedFunction::scalar("acme", 1, immutable("upper"))], vec![]);
     assert_ne!(key(&plain, upper).await, key(&taken, upper).await);
+}
+
+/// SQL reaches one of them by their name; a plan of the engine's builder has them both.
+#[tokio::test]
+async fn two_functions_of_one_name_in_one_plan_have_no_identity() {
+    let taker = immutable("upper");
+    let session = session(vec![VersionedFunction::scalar("acme", 1, Arc::clone(&taker))], vec![]);
+    let of = async |call: Expr| {
+        let query = LogicalPlanBuilder::empty(true).project(vec![call.alias("y")]).unwrap().build().unwrap();
+        let frame = DataFrame::new(session.context().state(), query);
+        plan_view(&session, "v", frame, &BTreeMap::new()).await.unwrap()
+    };
+    let takers = |inner: Expr| taker.call(vec![inner]);
+    let taken = of(takers(takers(lit("a")))).await;
+    let built_in = of(upper(upper(lit("a")))).await;
+    assert_eq!(taken.components()["function scalar upper"], "acme v1");
+    assert_eq!(built_in.components()["function scalar upper"], "built-in");
+    assert_ne!(taken.cache_key().unwrap(), built_in.cache_key().unwrap());
+    for both in [of(takers(upper(lit("a")))).await, of(upper(takers(lit("a")))).await] {
+        assert_eq!(both.cache_key(), None);
+        assert_eq!(
+            both.identity().reasons,
+            ["upper() is the name of more than one scalar function that is called: acme v1, built-in"]
+        );
+        for one in [&taken, &built_in] {
+            assert_ne!(both.identity().plan_fingerprint, one.identity().plan_fingerprint);
+        }
+    }
 }
 
 #[tokio::test]
