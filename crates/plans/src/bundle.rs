@@ -1,7 +1,7 @@
 //! The plan bundle: a view's plan with its identity and everything that went into it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alluvium_contracts::{
     ArtifactId, CacheKey, CanonicalError, DeltaInput, DeltaInputPin, Envelope, FunctionHash, Identity, InputKind,
@@ -11,8 +11,9 @@ use alluvium_contracts::{
 use alluvium_datasets::PinnedDataset;
 use alluvium_profile::{Query, QueryError, Session};
 use alluvium_telemetry::Redactor;
+use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{LogicalPlan, TableScan};
+use datafusion::logical_expr::LogicalPlan;
 use serde_json::json;
 
 use crate::canonical::{Canonical, canonicalize, kept_text};
@@ -365,19 +366,18 @@ struct Leaves {
 impl Leaves {
     fn of(canonical: &Canonical, inputs: &BTreeMap<String, Input>) -> Self {
         let mut leaves = Self::default();
-        let mut scans: Vec<&TableScan> = canonical.scans.iter().collect();
-        scans.sort_by_key(|scan| scan.table_name.to_string());
-        scans.dedup_by_key(|scan| scan.table_name.to_string());
-        for scan in scans {
-            leaves.add(scan, inputs);
+        // Not by its text: a bare `a.b` reads like the table `b` of a schema `a`.
+        let tables: BTreeSet<&TableReference> = canonical.scans.iter().map(|scan| &scan.table_name).collect();
+        for table in tables {
+            leaves.add(table, inputs);
         }
         leaves
     }
 
-    fn add(&mut self, scan: &TableScan, inputs: &BTreeMap<String, Input>) {
-        let name = scan.table_name.to_string();
+    fn add(&mut self, table: &TableReference, inputs: &BTreeMap<String, Input>) {
+        let name = table.to_string();
         // Only a bare name can be an input: what is qualified lives in a schema of the engine's or of the ledgers.
-        let bare = scan.table_name.schema().is_none().then(|| scan.table_name.table());
+        let bare = table.schema().is_none().then(|| table.table());
         let Some((name, input)) = bare.and_then(|bare| inputs.get_key_value(bare)) else {
             self.denials.push(format!("{name} has no pin: its content has no identity"));
             return;
@@ -407,5 +407,44 @@ impl Leaves {
         };
         self.pins.insert(name.clone(), pin);
         self.inputs.push(DeltaInput { name: name.clone(), pin, version });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use alluvium_contracts::ProfileSpec;
+    use alluvium_profile::{RuntimeProfile, SessionFactory};
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::datasource::provider_as_source;
+    use datafusion::logical_expr::LogicalPlanBuilder;
+
+    use super::*;
+    use crate::ViewRef;
+
+    fn scan(table: TableReference) -> LogicalPlanBuilder {
+        let schema = Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, true)]));
+        let view = ViewRef::new(table.to_string(), schema);
+        LogicalPlanBuilder::scan(table, provider_as_source(Arc::new(view)), None).unwrap()
+    }
+
+    #[test]
+    fn a_pinned_table_hides_no_other_that_reads_like_it() {
+        let session = SessionFactory::new(RuntimeProfile::from(&ProfileSpec::default())).build().unwrap();
+        let input = Input::View { key: Some(CacheKey::of(b"a.b")), stability: Stability::Exact };
+        let inputs = BTreeMap::from([("a.b".to_owned(), input)]);
+        let bundle_of = |first: TableReference, second: TableReference| {
+            let plan = scan(first).union(scan(second).build().unwrap()).unwrap().build().unwrap();
+            identify(&session, "v", plan, &inputs).unwrap()
+        };
+        let (pinned, unpinned) = (TableReference::bare("a.b"), TableReference::partial("a", "b"));
+        let twice = bundle_of(pinned.clone(), pinned.clone());
+        assert!(twice.cache_key().is_some(), "{:?}", twice.identity());
+        for both in [bundle_of(pinned.clone(), unpinned.clone()), bundle_of(unpinned, pinned)] {
+            assert_eq!(both.cache_key(), None);
+            assert_eq!(both.identity().reasons, ["a.b has no pin: its content has no identity"]);
+            assert_eq!(both.reads(), ["a.b"]);
+        }
     }
 }
