@@ -133,6 +133,7 @@ impl DeltaCache {
                 Ok(Lookup::Miss(self.differences(
                     EntryScope::View,
                     bundle.name(),
+                    bundle.cache_key(),
                     bundle.components(),
                     Some(bundle),
                 )?))
@@ -195,6 +196,7 @@ impl DeltaCache {
         &self,
         scope: EntryScope,
         name: &str,
+        key: Option<CacheKey>,
         components: &BTreeMap<String, String>,
         bundle: Option<&PlanBundle>,
     ) -> Result<MissExplanation, CacheError> {
@@ -204,7 +206,7 @@ impl DeltaCache {
             components,
             outline: outline.as_ref(),
         });
-        Ok(explain(earlier, components, || bundle.and_then(PlanBundle::outline)))
+        Ok(explain(earlier, key, components, || bundle.and_then(PlanBundle::outline)))
     }
 
     /// A valid entry, by the index or by its own commit.

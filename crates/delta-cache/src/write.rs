@@ -121,7 +121,7 @@ impl DeltaCache {
             }
         }
         let seen = self.held(scope, key)?;
-        let differences = || self.differences(scope, content.name, content.components, content.bundle);
+        let differences = || self.differences(scope, content.name, Some(key), content.components, content.bundle);
         let explanation = if fresh { None } else { Some(differences()?) };
         Ok(Turn::Ours(Leased { lease, seen, explanation, watch: self.seam.stopwatch() }))
     }

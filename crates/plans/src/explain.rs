@@ -17,16 +17,22 @@ pub struct Earlier<'e> {
     pub outline: Option<&'e Outline>,
 }
 
-/// Compares the components of the nearest of the `earlier` entries, newest first, with today's: the one with the fewest
-/// differences, and of equals the newest. Where the query is another one, it is said what of it changed; `outline` is asked then.
+/// Compares the components of the nearest of the `earlier` entries, newest first, with today's: the one with the same key, which
+/// nothing moved, or else the one with the fewest differences, and of equals the newest. Files that were only renamed are no
+/// difference. Where the query is another one, it is said what of it changed; `outline` is asked then.
 #[must_use]
 pub fn explain<'e>(
     earlier: impl IntoIterator<Item = Earlier<'e>>,
+    key: Option<CacheKey>,
     today: &BTreeMap<String, String>,
     outline: impl FnOnce() -> Option<Outline>,
 ) -> MissExplanation {
-    let compared = earlier.into_iter().map(|earlier| (earlier, changes(earlier.components, today)));
-    let Some((earlier, changes)) = compared.min_by_key(|(_, changes)| changes.len()) else {
+    let compared = earlier.into_iter().map(|earlier| match key == Some(earlier.key) {
+        true => (earlier, Vec::new()),
+        false => (earlier, causes(earlier.components, today)),
+    });
+    let nearest = compared.min_by_key(|(earlier, changes)| (key != Some(earlier.key), changes.len()));
+    let Some((earlier, changes)) = nearest else {
         return MissExplanation::default();
     };
     let explanation = MissExplanation { compared_with: Some(earlier.key), changes, ..MissExplanation::default() };
@@ -81,6 +87,45 @@ pub fn changes(before: &BTreeMap<String, String>, today: &BTreeMap<String, Strin
         .collect()
 }
 
+/// What may have moved a key: every component that differs, but for those of files that were only renamed.
+fn causes(before: &BTreeMap<String, String>, today: &BTreeMap<String, String>) -> Vec<ComponentChange> {
+    let mut added: BTreeMap<Content<'_>, Vec<&str>> = BTreeMap::new();
+    for (name, digest) in today.iter().filter(|(name, _)| !before.contains_key(*name)) {
+        if let Some(content) = Content::of(name, digest) {
+            added.entry(content).or_default().push(name);
+        }
+    }
+    let mut renamed: BTreeSet<&str> = BTreeSet::new();
+    for (name, digest) in before.iter().filter(|(name, _)| !today.contains_key(*name)) {
+        let now = Content::of(name, digest).and_then(|content| added.get_mut(&content)?.pop());
+        renamed.extend(now.into_iter().flat_map(|now| [name.as_str(), now]));
+    }
+    let changes = changes(before, today);
+    let (renamed, causes): (Vec<_>, Vec<_>) =
+        changes.into_iter().partition(|change| renamed.contains(change.component.as_str()));
+    // Where nothing else is known to differ, it is all that there is to say.
+    if causes.is_empty() { renamed } else { causes }
+}
+
+/// What the key has of a file of a source.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Content<'c> {
+    source: &'c str,
+    digest: &'c str,
+    /// The directories that say the value of a partition column: a file that moves between them has other rows.
+    partition: Vec<&'c str>,
+}
+
+impl<'c> Content<'c> {
+    /// Of a component; none where that is no file.
+    fn of(component: &'c str, digest: &'c str) -> Option<Self> {
+        let (source, file) = component.strip_prefix("source ")?.split_once(": file ")?;
+        let directories = file.rsplit_once('/').map_or("", |(directories, _)| directories);
+        let partition = directories.split('/').filter(|directory| directory.contains('=')).collect();
+        Some(Self { source, digest, partition })
+    }
+}
+
 /// A digest is told from another by its first digits; a person reads no more of it.
 fn shorten(value: &str) -> String {
     match value.split_once(':') {
@@ -109,11 +154,12 @@ mod tests {
         let before = components(&[("option", ","), ("same", "1"), ("gone", "x")]);
         let today = components(&[("option", ";"), ("same", "1"), ("new", "y")]);
         let not_asked = || -> Option<Outline> { panic!("the query is the same") };
-        let explanation = explain([at(key, &before)], &today, not_asked);
+        let todays = Some(CacheKey::of(b"today"));
+        let explanation = explain([at(key, &before)], todays, &today, not_asked);
         assert_eq!(explanation.lines(), ["gone: removed (x)", "new: added (y)", "option: , → ;"]);
         assert_eq!(one_line(&explanation), "gone: removed (x); new: added (y); and 1 more");
-        assert_eq!(one_line(&explain([], &today, not_asked)), "first time");
-        assert_eq!(one_line(&explain([at(key, &today)], &today, not_asked)), "its entry is gone");
+        assert_eq!(one_line(&explain([], todays, &today, not_asked)), "first time");
+        assert_eq!(one_line(&explain([at(key, &today)], Some(key), &today, not_asked)), "its entry is gone");
     }
 
     #[test]
@@ -123,15 +169,58 @@ mod tests {
         let other_project = components(&[("source", "z"), ("plan", "q"), ("option", ",")]);
         let before = components(&[("source", "a"), ("plan", "p"), ("option", ",")]);
         let earlier = [at(newest, &other_project), at(nearest, &before), at(oldest, &before)];
-        let explanation = explain(earlier, &today, || None);
+        let explanation = explain(earlier, None, &today, || None);
         assert_eq!(explanation.compared_with, Some(nearest));
         assert_eq!(one_line(&explanation), "option: , → ;");
     }
 
     #[test]
+    fn the_entry_of_the_same_key_is_the_nearest_and_nothing_moved_it() {
+        let [newest, todays] = [b"1", b"2"].map(|key| CacheKey::of(key));
+        let today = components(&[("plan", "p"), ("source s: file s2.csv", "b3:1")]);
+        let before = components(&[("plan", "p"), ("source s: file s.csv", "b3:1")]);
+        let earlier = [at(newest, &today), at(todays, &before)];
+        let explanation = explain(earlier, Some(todays), &today, || None);
+        assert_eq!(explanation.compared_with, Some(todays));
+        assert_eq!(one_line(&explanation), "its entry is gone");
+    }
+
+    #[test]
+    fn a_file_that_was_only_renamed_is_no_cause() {
+        let lines = |before: &[(&str, &str)], today: &[(&str, &str)]| {
+            let (before, today) = (components(before), components(today));
+            let earlier = [at(CacheKey::of(b"before"), &before)];
+            explain(earlier, Some(CacheKey::of(b"today")), &today, || None).lines()
+        };
+        let (old, new) = (("option", ","), ("option", ";"));
+        assert_eq!(lines(&[old, ("source s: file a", "1")], &[new, ("source s: file b", "1")]), ["option: , → ;"]);
+        // One of two equal files was renamed, the other was deleted.
+        let twice = [old, ("source s: file a", "1"), ("source s: file b", "1")];
+        assert_eq!(
+            lines(&twice, &[new, ("source s: file c", "1")]),
+            ["option: , → ;", "source s: file b: removed (1)"]
+        );
+        // A file of another content, of another source, of another partition, and what is no file of a source.
+        for (before, today) in [
+            (("source s: file a", "1"), ("source s: file b", "2")),
+            (("source s: file a", "1"), ("source t: file a", "1")),
+            (("source s: file year=1/a", "1"), ("source s: file year=2/a", "1")),
+            (("function scalar a", "1"), ("function scalar b", "1")),
+        ] {
+            assert_eq!(lines(&[old, before], &[new, today]).len(), 3, "{before:?} {today:?}");
+        }
+        assert_eq!(
+            lines(&[old, ("source s: file year=1/a", "1")], &[new, ("source s: file year=1/b", "1")]),
+            ["option: , → ;"]
+        );
+        // Something moved the key, and this is all that is known to differ.
+        assert_eq!(lines(&[("source s: file a", "1")], &[("source s: file b", "1")]).len(), 2);
+    }
+
+    #[test]
     fn a_query_that_is_not_known_any_more_is_said_to_be() {
         let (before, today) = (components(&[("plan", "p")]), components(&[("plan", "q")]));
-        let explanation = explain([at(CacheKey::of(b"k"), &before)], &today, || None);
+        let explanation = explain([at(CacheKey::of(b"k"), &before)], None, &today, || None);
         assert_eq!(
             one_line(&explanation),
             "plan: p → q; what of the query changed is not known: what the earlier entry's query was made of is not kept"

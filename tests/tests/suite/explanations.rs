@@ -1,6 +1,7 @@
 //! Why a key was missed, in the words of the query: told by plan and run, kept with the entry and in the ledger.
 
 use alluvium_contracts::{MissExplanation, QueryChangeKind, QueryPart, ViewResult};
+use alluvium_runs::Selection;
 
 use crate::caches::caches_at;
 use crate::lab::Lab;
@@ -82,4 +83,19 @@ async fn what_the_query_was_is_said_to_be_unknown_where_nothing_kept_it() {
     lab.run().await;
     lab.edit("alluvium.toml", "k > 2 group", "k > 3 group");
     assert_eq!(lab.plan().await.views[0].reason.as_deref(), Some("filter: k > 2 → k > 3"));
+}
+
+/// Names of files are no part of a key, so a renamed one is no reason for a miss.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_file_is_no_reason() {
+    let lab = lab();
+    lab.run().await;
+    std::fs::rename(lab.path("data/events.parquet"), lab.path("data/renamed.parquet")).unwrap();
+    lab.edit("alluvium.toml", "data/events.parquet", "data/renamed.parquet");
+    assert_eq!(lab.plan().await.views[0].explanation, None);
+    let counted = Selection { views: vec!["counted".to_owned()], ..Selection::default() };
+    let _ = caches_at(lab.dir()).cache().evict(&counted, false).unwrap();
+    assert_eq!(lab.plan().await.views[0].reason.as_deref(), Some("its entry is gone"));
+    lab.edit("alluvium.toml", "k > 1 group", "k > 2 group");
+    assert_eq!(lab.plan().await.views[0].reason.as_deref(), Some("filter: k > 1 → k > 2"));
 }

@@ -88,7 +88,7 @@ async fn another_version_and_another_provider_are_other_identities() {
     let keys = [&first, &raised, &other, &tricky].map(|bundle| bundle.cache_key().unwrap().to_string());
     assert_eq!(std::collections::BTreeSet::from(keys.clone()).len(), 4, "{keys:?}");
     let earlier = Earlier { key: first.cache_key().unwrap(), components: first.components(), outline: None };
-    let why = explain([earlier], raised.components(), || None);
+    let why = explain([earlier], raised.cache_key(), raised.components(), || None);
     assert_eq!(one_line(&why), "function scalar shout: acme v1 → acme v2");
 }
 

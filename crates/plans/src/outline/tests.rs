@@ -48,7 +48,7 @@ async fn why(session: &Session, before: &str, after: &str) -> Vec<String> {
     let outline = before.outline();
     let key = before.cache_key().unwrap();
     let earlier = Earlier { key, components: before.components(), outline: outline.as_ref() };
-    explain([earlier], after.components(), || after.outline()).lines()
+    explain([earlier], after.cache_key(), after.components(), || after.outline()).lines()
 }
 
 const TOTALS: &str = "select customer, sum(amount) as total from orders where status = 'paid' group by customer";
