@@ -5,7 +5,7 @@
 //! names, published or not. *Invariants:* only a directory whose single commit names this key, this schema and this plan
 //! is taken; every byte is compared with the digests in that commit, and the rows of every file with its footer, with the
 //! log's count of them and with the commit's own sum; the highest fencing token wins; nothing is taken from a process that
-//! still holds the lease, because its directory goes if its publication fails; nothing that is condemned comes back; what
+//! still holds the lease, because it is about to publish it; nothing that is condemned comes back; what
 //! was an entry and is damaged is set aside and told.
 
 use std::path::Path;

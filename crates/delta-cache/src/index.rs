@@ -226,8 +226,8 @@ impl Index {
         })
     }
 
-    /// Publishes `entry` if its token is current and the index still holds what was `seen` for its key, or what was adopted
-    /// since: the entry itself, or an older one. `outline` is what its query is made of.
+    /// Publishes `entry` if its token is current and the index still holds what was `seen` for its key, or an older one that was
+    /// adopted since. One that was adopted itself stands, whatever its token. `outline` is what its query is made of.
     pub(crate) fn publish(
         &self,
         entry: &Entry,
@@ -237,12 +237,12 @@ impl Index {
         let key = entry.key.as_bytes();
         let value = encode(entry);
         self.store.write(|txn| {
-            if !is_current(txn.get(TOKENS, key)?, entry.fencing_token) {
-                return Ok(Publication::Superseded);
-            }
             let held = txn.get(entry.scope.table(), key)?.and_then(|row| entry_of(key, row));
-            let is_older = |held: &Entry| held.id == entry.id || held.fencing_token < entry.fencing_token;
-            if held.as_ref().map(|held| held.id) != seen && !held.as_ref().is_some_and(is_older) {
+            let is_seen = held.as_ref().map(|held| held.id) == seen;
+            let is_own = held.as_ref().is_some_and(|held| held.id == entry.id);
+            let is_older = held.as_ref().is_some_and(|held| held.fencing_token < entry.fencing_token);
+            let is_ours = (is_seen || is_older) && is_current(txn.get(TOKENS, key)?, entry.fencing_token);
+            if !(is_own || is_ours) {
                 return Ok(Publication::Superseded);
             }
             txn.put(entry.scope.table(), key, &value)?;
@@ -530,7 +530,50 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use alluvium_contracts::{SchemaHash, Stability};
+    use alluvium_profile::{CacheRoot, KvKind};
+    use alluvium_telemetry::Seam;
+
     use super::*;
+
+    #[test]
+    fn an_entry_that_was_adopted_stands_when_its_own_writer_was_overtaken() {
+        let (dir, seam) = (tempfile::tempdir().unwrap(), Seam::system());
+        let root = Arc::new(CacheRoot::open(dir.path(), &seam).unwrap());
+        let index = Index::new(root.kv(KvKind::Index).unwrap().clone());
+        let key = CacheKey::of(b"key");
+        let draw = || index.begin_tenure(key.as_bytes(), 0, 1, Duration::from_secs(1)).unwrap().unwrap();
+        let entry = |fencing_token| Entry {
+            scope: EntryScope::View,
+            key,
+            view: "first".to_owned(),
+            id: seam.entry_id(),
+            dir: "view_cache/first".to_owned(),
+            fencing_token,
+            run_id: "019bbfd4-1f00-7def-8123-456789abcdef".parse().unwrap(),
+            created_unix_ms: 0,
+            plan_fingerprint: None,
+            plan_artifact_id: None,
+            schema_hash: SchemaHash::of(b"schema"),
+            stability: Stability::Exact,
+            compute_ms: 1.0,
+            row_count: 0,
+            files: Vec::new(),
+            log_digest: ContentDigest::of(b"log"),
+            components: BTreeMap::new(),
+            tags: Vec::new(),
+            explanation: None,
+        };
+        let overtaken = entry(draw());
+        let heir = entry(draw());
+        assert_eq!(index.publish(&overtaken, None, None).unwrap(), Publication::Superseded);
+        assert!(index.adopt(&overtaken).unwrap());
+        assert_eq!(index.publish(&overtaken, None, None).unwrap(), Publication::Published);
+        assert_eq!(index.publish(&heir, None, None).unwrap(), Publication::Published);
+        assert_eq!(index.publish(&overtaken, None, Some(heir.id)).unwrap(), Publication::Superseded);
+    }
 
     #[test]
     fn no_bit_of_a_row_flips_unnoticed() {

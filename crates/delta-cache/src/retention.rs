@@ -13,7 +13,7 @@
 //!
 //! *Invariants*
 //! - An entry's directory is deleted only while it has a row in `condemned` whose readers are all gone. The one
-//!   exception is a directory that its own writer drops because it was never published.
+//!   exception is a directory that its own writer drops because it was never committed.
 //! - The row outlives the files: whoever asks whether an entry is condemned, and only then looks at its files, either
 //!   sees that it is or finds them gone.
 //! - A publication takes its own entry off the list, in its transaction. Its writer is a reader too, so that the

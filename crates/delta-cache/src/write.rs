@@ -142,7 +142,7 @@ impl DeltaCache {
         let id = self.seam.entry_id();
         let dir = format!("{}/{id}", entry_parent(scope, name, key));
         let table_dir = self.root.path().join(&dir);
-        let unpublished = Unpublished(Some(table_dir.clone()));
+        let uncommitted = Uncommitted(Some(table_dir.clone()));
 
         let schema = Arc::clone(published.arrow());
         let streams = streams.await?;
@@ -186,6 +186,8 @@ impl DeltaCache {
             .await
             .map_err(|source| CacheError::Commit { name: name.to_owned(), path: table_dir.clone(), source })?;
         fail_point!("view.commit.after");
+        // Whoever comes here without a lease in its way finds it by its commit, and may scan it: what is not published is collected.
+        uncommitted.keep();
         let mut entry = Entry {
             scope,
             key,
@@ -213,7 +215,6 @@ impl DeltaCache {
             match self.index.publish(&entry, outline.as_ref(), seen)? {
                 Publication::Published => {
                     fail_point!("view.published");
-                    unpublished.keep();
                     return Ok(Placed::Ours(Arc::new(entry)));
                 }
                 Publication::Superseded => {}
@@ -256,15 +257,16 @@ impl DeltaCache {
     }
 }
 
-pub(crate) struct Unpublished(pub(crate) Option<PathBuf>);
+/// The directory of an entry that goes unless it is committed.
+struct Uncommitted(Option<PathBuf>);
 
-impl Unpublished {
-    pub(crate) fn keep(mut self) {
+impl Uncommitted {
+    fn keep(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Unpublished {
+impl Drop for Uncommitted {
     fn drop(&mut self) {
         let Some(dir) = &self.0 else { return };
         let _ = std::fs::remove_dir_all(dir);

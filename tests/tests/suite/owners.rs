@@ -181,7 +181,15 @@ async fn an_owner_that_wakes_after_its_deadline_publishes_nothing() {
         assert_eq!((count_of(&said, "Hit"), count_of(&said, "Write")), (3, 0), "{point}: {said}");
         let after = listing(&lab);
         assert_eq!(live(&after), live(&published), "{point}: {said}");
-        assert_eq!(after.entries.len(), 2, "{point}: its directory is gone too: {after:#?}");
+        // What it had begun to write it commits all the same; somebody may find that, so it is left to a collector.
+        let left = usize::from(point != "view.lease.acquired");
+        assert_eq!(after.entries.len(), 2 + left, "{point}: {after:#?}");
+        let collected = caches_at(lab.dir()).cache().collect_garbage(alluvium_runs::GcRequest::default()).unwrap();
+        assert_eq!(
+            (collected.entries.len(), live(&listing(&lab))),
+            (left, live(&published)),
+            "{point}: {collected:#?}"
+        );
         assert_eq!(results(&lab.run().await), ["first: hit", "second: hit"], "{point}");
     }
 }
