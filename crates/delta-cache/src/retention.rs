@@ -5,7 +5,8 @@
 //! 2. *Grace.* The readers that hold their files now, after the transaction, are all that can have found it before
 //!    ([`Reading`](crate::Reading) is taken before a lookup). Their names are recorded once; readers who come later do
 //!    not matter, so a busy cache is collected too.
-//! 3. *Delete.* When none of those names is locked any more, the directory goes, and after it the row of `condemned`.
+//! 3. *Delete.* When none of those names is locked any more, and the row of `condemned` is still there, the directory goes, and after
+//!    it the row.
 //!
 //! What a kept run needs to be replayed is never condemned: [`DeltaCache::keep`] notes the directories of the entries that the run's
 //! manifest names, and the transaction that condemns looks there. Where it cannot be read what was noted for a run, nothing is
@@ -187,9 +188,15 @@ impl DeltaCache {
 
     /// One pass over everything condemned.
     fn delete_unread(&self) -> Result<Vec<(Condemned, RemovalResult)>, CacheError> {
-        let condemned = self.index.condemned()?;
+        let mut condemned = self.index.condemned()?;
+        fail_point!("gc.condemned.listed");
         // After the transactions that condemned them, or the list would miss who looked up in between.
         let alive = self.readers()?;
+        // A writer that is not among them may have published and ended since: its entry is alive. What still stands now has no writer
+        // any more, or one that is waited for. By its time, too: an entry that lived meanwhile is condemned anew.
+        let mark = |one: &Condemned| (one.id, one.condemned_unix_ms);
+        let standing: BTreeSet<_> = self.index.condemned()?.iter().map(mark).collect();
+        condemned.retain(|one| standing.contains(&mark(one)));
         fail_point!("gc.readers.listed");
         let unseen: Vec<EntryId> =
             condemned.iter().filter(|condemned| condemned.readers.is_none()).map(|condemned| condemned.id).collect();

@@ -9,11 +9,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use alluvium_contracts::RunResult;
+use alluvium_contracts::{EntryState, RunResult};
 use alluvium_runs::GcRequest;
 
 use crate::caches::{caches_at, entry_dirs};
-use crate::lab::{Lab, answer, results};
+use crate::lab::{Lab, answer, results, run};
 
 const CHILD: &str = "ALLUVIUM_TEST_RETENTION";
 
@@ -23,7 +23,7 @@ const READER: [&str; 2] = ["view.row.found", "query.decided"];
 /// The same where the index was lost, so that reader and collector both adopt the entry.
 const ADOPTER: [&str; 3] = ["view.adopt.uncondemned", "view.adopt.checked", "query.decided"];
 
-const COLLECTOR: [&str; 4] = ["gc.condemned", "gc.readers.listed", "gc.deleting", "gc.deleted"];
+const COLLECTOR: [&str; 5] = ["gc.condemned", "gc.condemned.listed", "gc.readers.listed", "gc.deleting", "gc.deleted"];
 
 /// Whose entry is read and collected.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -143,6 +143,14 @@ fn collect(dir: &Path) -> JoinHandle<usize> {
     })
 }
 
+fn write(dir: &Path) -> JoinHandle<Vec<String>> {
+    let dir = dir.to_owned();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async { results(&run(&Lab::open_at(&dir)).await) })
+    })
+}
+
 fn assert_rows(rows: &str, case: &str) {
     assert!(rows.contains("| 6 | 3 |"), "{case}: {rows}");
 }
@@ -203,12 +211,35 @@ async fn between(collector: &'static str) {
     assert_rows(&read(lab.dir()).join().unwrap(), collector);
 }
 
+/// A directory is condemned while its writer is at work, who publishes it and ends while the collector is held.
+async fn published_after_all() {
+    let lab = lab(Kept::View);
+    let (at_writer, at_collector) = (Gate::at("view.commit.before"), Gate::at("gc.condemned.listed"));
+    let writing = write(lab.dir());
+    at_writer.wait(&writing);
+    assert!(at_writer.is_reached(), "the writer never came there");
+    // As if the collector had asked for the lease right before the writer took it.
+    std::fs::remove_dir_all(lab.path(".alluvium/leases")).unwrap();
+    let collecting = collect(lab.dir());
+    at_collector.wait(&collecting);
+    assert!(at_collector.is_reached(), "the collector never came there");
+    let listing = caches_at(lab.dir()).cache().list().unwrap();
+    assert_eq!(listing.entries.iter().map(|entry| entry.state).collect::<Vec<_>>(), [EntryState::Condemned]);
+    at_writer.open();
+    assert_eq!(writing.join().unwrap(), ["first: write"]);
+    at_collector.open();
+    assert_eq!(collecting.join().unwrap(), 0);
+    assert_eq!(Kept::View.dirs(&lab), 1);
+    assert_eq!(results(&lab.run().await), ["first: hit"]);
+}
+
 /// Not a test of its own: what the child does.
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_child() {
     if std::env::var_os(CHILD).is_none() {
         return;
     }
+    published_after_all().await;
     for collector in COLLECTOR {
         between(collector).await;
         for reader_first in [true, false] {
