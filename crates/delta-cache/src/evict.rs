@@ -65,7 +65,8 @@ impl DeltaCache {
     ///
     /// # Errors
     /// [`CacheError::NoSuchEntry`] when one of the views has no entry, condemned ones included: nothing went then;
-    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a directory cannot be deleted.
+    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a directory cannot be deleted; all
+    /// others are.
     pub fn evict(&self, selection: &Selection, dry_run: bool) -> Result<CacheRemoval, CacheError> {
         let now = self.seam.unix_ms();
         let mut live = self.index.entries()?.found;

@@ -29,8 +29,8 @@ impl DeltaCache {
     /// over the budget, and deletes what was condemned and is read by nobody.
     ///
     /// # Errors
-    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a directory cannot be read or deleted:
-    /// what is condemned by then is deleted by the next collection.
+    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a directory cannot be read, or when one cannot be
+    /// deleted and all others are: what is condemned by then is deleted by the next collection.
     pub fn collect_garbage(&self, request: GcRequest) -> Result<CacheRemoval, CacheError> {
         let subject =
             Subject { scope: CacheScope::View, policy: CachePolicy::DeltaStaging, name: "view_cache", cache_key: None };

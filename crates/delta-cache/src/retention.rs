@@ -186,7 +186,7 @@ impl DeltaCache {
         })
     }
 
-    /// One pass over everything condemned.
+    /// One pass over everything condemned. What cannot be deleted keeps its mark, and is told when the rest is gone: the first of it.
     fn delete_unread(&self) -> Result<Vec<(Condemned, RemovalResult)>, CacheError> {
         let mut condemned = self.index.condemned()?;
         fail_point!("gc.condemned.listed");
@@ -204,10 +204,21 @@ impl DeltaCache {
             self.index.await_readers(&unseen, &alive)?;
         }
         let is_read = |one: &Condemned| !one.readers.as_ref().unwrap_or(&alive).is_disjoint(&alive);
+        let mut failed = None;
         for batch in condemned.iter().filter(|one| !is_read(one)).collect::<Vec<_>>().chunks(BATCH) {
-            self.delete_side_by_side(batch)?;
+            let ends = self.delete_side_by_side(batch);
             fail_point!("gc.deleted");
-            self.index.forget(&batch.iter().map(|one| one.id).collect::<Vec<_>>())?;
+            let mut gone = Vec::with_capacity(batch.len());
+            for (one, end) in batch.iter().zip(ends) {
+                match end {
+                    Ok(()) => gone.push(one.id),
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
+            self.index.forget(&gone)?;
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         let passed = condemned.into_iter().map(|one| match is_read(&one) {
             true => (one, RemovalResult::Condemned),
@@ -216,15 +227,15 @@ impl DeltaCache {
         Ok(passed.collect())
     }
 
-    /// Deletes all of a batch, on a thread for each share of it.
-    fn delete_side_by_side(&self, batch: &[&Condemned]) -> Result<(), CacheError> {
-        let delete = |share: &[&Condemned]| share.iter().try_for_each(|condemned| self.delete(condemned));
+    /// Deletes all of a batch, on a thread for each share of it; how each of them ended, in their order.
+    fn delete_side_by_side(&self, batch: &[&Condemned]) -> Vec<Result<(), CacheError>> {
+        let delete = |share: &[&Condemned]| share.iter().map(|condemned| self.delete(condemned)).collect::<Vec<_>>();
         thread::scope(|threads| {
             let mut shares = batch.chunks(SHARE);
             let own = shares.next().unwrap_or_default();
             let others: Vec<_> = shares.map(|share| threads.spawn(carry_fn(move || delete(share)))).collect();
             let others = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            iter::once(delete(own)).chain(others).collect()
+            iter::once(delete(own)).chain(others).flatten().collect()
         })
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use alluvium_contracts::{EntryState, RunResult};
+use alluvium_contracts::{CachedEntry, EntryState, RunResult};
 use alluvium_runs::GcRequest;
 
 use crate::caches::{caches_at, entry_dirs};
@@ -257,6 +257,36 @@ async fn retention_child() {
             }
         }
     }
+}
+
+/// It is told, and tried again by every later collection.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_deleted_keeps_nothing_else() {
+    let lab = lab(Kept::View);
+    lab.run().await;
+    lab.edit("alluvium.toml", "select k, s", "select s, k");
+    lab.run().await;
+    let caches = caches_at(lab.dir());
+    let cache = caches.cache();
+    let mut entries = cache.list().unwrap().entries;
+    // Deleted in this order.
+    entries.sort_by_key(|entry| entry.entry_id);
+    let [stuck, other] = entries.as_slice() else { panic!("{entries:?}") };
+    let dir = |entry: &CachedEntry| lab.path(".alluvium").join(&entry.cache_path);
+    // No directory can be removed by this name, by root neither.
+    std::fs::remove_dir_all(dir(stuck)).unwrap();
+    std::fs::write(dir(stuck), "").unwrap();
+    for _ in 0..2 {
+        let error = cache.collect_garbage(GcRequest { max_bytes: Some(0), dry_run: false }).unwrap_err();
+        assert!(error.to_string().contains(&stuck.cache_path), "{error}");
+        assert!(!dir(other).exists());
+        let left = cache.list().unwrap().entries;
+        let left: Vec<_> = left.iter().map(|entry| (entry.entry_id, entry.state)).collect();
+        assert_eq!(left, [(stuck.entry_id, EntryState::Condemned)]);
+    }
+    std::fs::remove_file(dir(stuck)).unwrap();
+    assert_eq!(collect(lab.dir()).join().unwrap(), 1);
+    assert_eq!(cache.list().unwrap().entries, []);
 }
 
 #[test]
