@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use alluvium_contracts::{CacheOperation, CacheVerification, ContentDigest, VerifiedEntry, VerifyResult};
+use fail::fail_point;
 
 use crate::cache::DeltaCache;
 use crate::entry::{DAMAGED, Entry, EntryFile, add_up, count_rows, rehash};
@@ -13,18 +14,24 @@ use crate::operation::Subject;
 impl DeltaCache {
     /// Reads every byte of the live entries of `views`, or of all if it is empty, and compares files and commit with the
     /// index, and the rows that each file is said to have with its footer. What is damaged is set aside; the next run computes
-    /// it again.
+    /// it again. What it looks at is not deleted meanwhile; what is condemned meanwhile is left out.
     ///
     /// # Errors
     /// [`CacheError::NoSuchEntry`] when one of `views` has no live entry, and nothing was looked at;
-    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a damaged entry cannot be set aside.
+    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a damaged entry cannot be set aside, or the
+    /// reader's file cannot be made.
     pub fn verify(&self, views: &[String]) -> Result<CacheVerification, CacheError> {
+        let _reading = self.begin_reading()?;
         let mut entries = self.index.entries()?.found;
         all_known(views, entries.iter().map(|entry| entry.view.as_str()))?;
         entries.retain(|entry| views.is_empty() || views.contains(&entry.view));
         entries.sort_by(|one, other| (one.scope, &one.view, one.id).cmp(&(other.scope, &other.view, other.id)));
+        fail_point!("verify.listed");
         let mut verified = Vec::with_capacity(entries.len());
         for entry in entries {
+            if self.index.is_condemned(entry.id)? {
+                continue;
+            }
             let damage = self.verify_entry(&entry)?;
             verified.push(VerifiedEntry {
                 cache_scope: entry.scope.word(),

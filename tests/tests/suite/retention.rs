@@ -233,6 +233,25 @@ async fn published_after_all() {
     assert_eq!(results(&lab.run().await), ["first: hit"]);
 }
 
+/// Every entry is looked at as a collection comes and goes, which may condemn it and not delete it.
+async fn collected_while_it_is_verified() {
+    let lab = lab(Kept::View);
+    lab.run().await;
+    let at_verifier = Gate::at("verify.listed");
+    let dir = lab.dir().to_owned();
+    let verifying = std::thread::spawn(move || caches_at(&dir).cache().verify(&[]).unwrap());
+    at_verifier.wait(&verifying);
+    assert!(at_verifier.is_reached(), "the verifier never came there");
+    assert_eq!(collect(lab.dir()).join().unwrap(), 1);
+    assert_eq!(Kept::View.dirs(&lab), 1, "it is read");
+    at_verifier.open();
+    let verified = verifying.join().unwrap();
+    assert_eq!((verified.damaged_count, verified.entries.len()), (0, 0), "{verified:?}");
+    assert_eq!(verified.notices, Vec::<String>::new());
+    collect(lab.dir()).join().unwrap();
+    assert_eq!(Kept::View.dirs(&lab), 0);
+}
+
 /// Not a test of its own: what the child does.
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_child() {
@@ -240,6 +259,7 @@ async fn retention_child() {
         return;
     }
     published_after_all().await;
+    collected_while_it_is_verified().await;
     for collector in COLLECTOR {
         between(collector).await;
         for reader_first in [true, false] {
