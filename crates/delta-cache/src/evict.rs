@@ -61,7 +61,8 @@ impl Selection {
 }
 
 impl DeltaCache {
-    /// Condemns the selected entries, and deletes what was condemned and is read by nobody. `dry_run` only says which.
+    /// Condemns the selected entries, and deletes what was condemned and is read by nobody. `dry_run` only says which. A tag or a run
+    /// that no entry is of is noticed.
     ///
     /// # Errors
     /// [`CacheError::NoSuchEntry`] when one of the views has no entry, condemned ones included: nothing went then;
@@ -73,9 +74,22 @@ impl DeltaCache {
         let condemned = self.index.condemned()?;
         let known = live.iter().map(|entry| entry.view.as_str());
         all_known(&selection.views, known.chain(condemned.iter().map(|condemned| condemned.view.as_str())))?;
+        self.notice_unmatched(selection, &live);
         live.sort_by(|one, other| (&one.view, one.created_unix_ms).cmp(&(&other.view, other.created_unix_ms)));
         let selected = live.iter().filter_map(|entry| Some((entry, selection.fits(entry, now)?)));
         let doomed = selected.map(|(entry, reason)| self.doom_entry(entry, reason)).collect();
         self.remove(doomed, None, dry_run)
+    }
+
+    /// No error: what is to go may have gone already, or never have come.
+    fn notice_unmatched(&self, selection: &Selection, live: &[Entry]) {
+        for tag in selection.tags.iter().filter(|tag| !live.iter().any(|entry| entry.tags.contains(tag))) {
+            self.notice(format!("no live entry has the tag `{tag}`"));
+        }
+        if let Some(run_id) = selection.run_id
+            && live.iter().all(|entry| entry.run_id != run_id)
+        {
+            self.notice(format!("no live entry was written by run {run_id}"));
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use alluvium_contracts::{CachedEntry, EntryState, RunResult};
-use alluvium_runs::GcRequest;
+use alluvium_runs::{GcRequest, Selection};
 
 use crate::caches::{caches_at, entry_dirs};
 use crate::lab::{Lab, answer, results, run};
@@ -307,6 +307,23 @@ async fn what_cannot_be_deleted_keeps_nothing_else() {
     std::fs::remove_file(dir(stuck)).unwrap();
     assert_eq!(collect(lab.dir()).join().unwrap(), 1);
     assert_eq!(cache.list().unwrap().entries, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_eviction_says_what_nothing_is_of() {
+    let lab = lab(Kept::View);
+    lab.edit("alluvium.toml", "[views.first]", "[views.first]\ntags = [\"nightly\"]");
+    let written = lab.run().await;
+    let caches = caches_at(lab.dir());
+    let run_id = "019bbfd4-1f00-7def-8123-456789abcdef".parse().unwrap();
+    let tags = vec!["nightly".to_owned(), "nighlty".to_owned()];
+    let unknown = Selection { tags: tags.clone(), run_id: Some(run_id), ..Selection::default() };
+    assert_eq!(caches.cache().evict(&unknown, false).unwrap().entries, []);
+    let said = ["no live entry has the tag `nighlty`".to_owned(), format!("no live entry was written by run {run_id}")];
+    assert_eq!(caches.take_notices(), said);
+    let known = Selection { tags: tags[..1].to_vec(), run_id: Some(written.run_id), ..Selection::default() };
+    assert_eq!(caches.cache().evict(&known, false).unwrap().entries.len(), 1);
+    assert_eq!(caches.take_notices(), Vec::<String>::new());
 }
 
 #[test]
