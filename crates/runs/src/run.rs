@@ -156,7 +156,7 @@ impl Pipeline {
             last.extend(taken.into_iter().map(LedgerEvent::CacheSnapshots));
         }
         last.extend(self.other_operations(&hooks.context));
-        let moves = decisions.sources.cursor_moves(run_id, summary.finished_unix_ms);
+        let (moves, waiting) = decisions.cursor_moves(self, run_id, summary.finished_unix_ms);
         let lost = match ended {
             // The next run closes it as killed, and finds by its commits what it published.
             Ended::LeftBehind => {
@@ -168,6 +168,9 @@ impl Pipeline {
         let mut document = self.drain_if_due(document, is_stopped).await?;
         // Snapshots were taken after the others had been.
         document.notices.extend(self.take_notices());
+        if summary.result == RunResult::Succeeded {
+            document.notices.extend(waiting);
+        }
         document.notices.extend(lost.into_iter().map(|CursorMove { to, .. }| {
             format!(
                 "the consumer `{}` of the changes of `{}` was moved by another run meanwhile, and stays where that run left it",

@@ -16,8 +16,9 @@ use datafusion::catalog::TableProvider;
 use tokio::sync::OnceCell;
 
 use crate::decide::{Decisions, register};
-use crate::error::RunError;
+use crate::error::{RunError, chain};
 use crate::execute::{Attempt, Outcomes};
+use crate::graph::Graph;
 use crate::pipeline::Pipeline;
 use crate::project::CHANGES;
 
@@ -161,17 +162,60 @@ impl Sources {
     pub(crate) fn consumer_of(&self, pin: &str) -> Option<&str> {
         self.consumed.iter().find(|consumed| consumed.changes.name() == pin).map(|consumed| consumed.consumer.as_str())
     }
+}
 
-    /// Where the consumers stand once this run has succeeded.
-    pub(crate) fn cursor_moves(&self, run_id: RunId, unix_ms: i64) -> Vec<CursorMove> {
+impl Decisions {
+    /// Where the consumers stand once this run has succeeded, and what is to be said then of those that stay where they are: what a
+    /// consumer has passed is read by nobody any more, so it waits for every view of the project that reads its changes.
+    pub(crate) fn cursor_moves(
+        &self,
+        pipeline: &Pipeline,
+        run_id: RunId,
+        unix_ms: i64,
+    ) -> (Vec<CursorMove>, Vec<String>) {
+        let (mut moves, mut notices) = (Vec::new(), Vec::new());
         // Who has read nothing new stays where it is.
-        let read = self.consumed.iter().filter(|consumed| consumed.changes.range().is_some());
-        read.map(|Consumed { changes, consumer, from }| CursorMove {
-            from: from.clone(),
-            to: changes.cursor(consumer, Some(run_id), unix_ms),
-        })
-        .collect()
+        for Consumed { changes, consumer, from } in
+            self.sources.consumed.iter().filter(|consumed| consumed.changes.range().is_some())
+        {
+            let to = changes.cursor(consumer, Some(run_id), unix_ms);
+            let why = match Graph::of(&pipeline.project, &self.session, &[]) {
+                Ok(project) => {
+                    let mut unread = readers_of(&project, &changes.name());
+                    unread.retain(|view| !self.views.contains_key(*view));
+                    if unread.is_empty() {
+                        moves.push(CursorMove { from: from.clone(), to });
+                        continue;
+                    }
+                    let unread: Vec<String> = unread.iter().map(|view| format!("`{view}`")).collect();
+                    format!(
+                        "not read by {}, which this run left out; a run of every view that reads them moves it",
+                        unread.join(", ")
+                    )
+                }
+                // A view that cannot be understood may read them.
+                Err(error) => format!("perhaps not read by every view, of which one is wrong: {}", chain(&error)),
+            };
+            notices.push(format!(
+                "the consumer `{consumer}` of the changes of `{}` stays where it was: they were {why}",
+                to.dataset_name
+            ));
+        }
+        (moves, notices)
     }
+}
+
+/// The views that read `table`, directly or through other views.
+fn readers_of<'a>(graph: &'a Graph, table: &str) -> Vec<&'a str> {
+    let mut readers: Vec<&str> = Vec::new();
+    // Views stand after what they read, so that one pass finds all.
+    for view in &graph.order {
+        let mut mentions = graph.mentions.get(view).into_iter().flatten();
+        if mentions.any(|name| name == table || readers.contains(&name.as_str())) {
+            readers.push(view);
+        }
+    }
+    readers
 }
 
 impl Attempt<'_> {

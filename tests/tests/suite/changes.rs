@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use alluvium_contracts::{CdfCursor, ReplayInputState, ReplayResult, RunDocument, RunResult};
-use alluvium_runs::{Hook, HookError, Pipeline, Project, RunName, RunStep};
+use alluvium_runs::{Hook, HookError, Pipeline, Project, RunName, RunOptions, RunStep, Silent};
 use async_trait::async_trait;
 
 use crate::crash::crashes;
-use crate::lab::{Lab, answer, results, run, write_parquet};
+use crate::lab::{Lab, answer, results, run, try_run, write_parquet};
 
 /// Publishes its events, with their changes.
 fn producer() -> Lab {
@@ -134,7 +134,7 @@ async fn a_run_that_fails_is_killed_or_interrupted_leaves_its_consumer() {
     assert_eq!(range(&pipeline).await, Some((1, 1, Some("nightly".to_owned()))), "it is on record what it read");
 
     let (stop, cancel) = tokio::sync::watch::channel(true);
-    let document = pipeline.run(Default::default(), &alluvium_runs::Silent, cancel).await.unwrap();
+    let document = pipeline.run(Default::default(), &Silent, cancel).await.unwrap();
     drop(stop);
     assert_eq!((document.result, cursor(&pipeline).unwrap().0), (RunResult::Interrupted, 0));
 
@@ -146,6 +146,84 @@ async fn a_run_that_fails_is_killed_or_interrupted_leaves_its_consumer() {
     succeeded(&document);
     assert_eq!(results(&document), ["fresh: hit", "checked: hit"], "the killed run had computed it");
     assert_eq!(cursor(&lab.open()).unwrap().0, 1);
+}
+
+/// Two views read the same changes, one of them by way of another.
+fn two_readers(producer: &Lab) -> Lab {
+    Lab::new(&format!(
+        r#"
+[sources.events]
+format = "delta"
+path = "{}"
+cdf_consumer = "nightly"
+
+[sources.events.cdf]
+starting_version = 0
+
+[views.a]
+sql = "select k from events__cdf where _change_type = 'insert'"
+
+[views.b]
+sql = "select k, 1 / (k - 7) as x from events__cdf where _change_type = 'insert'"
+
+[views.c]
+sql = "select k, x from b"
+
+[outputs.c]
+view = "c"
+path = "out/c"
+"#,
+        producer.path("out/events").display()
+    ))
+}
+
+#[tokio::test]
+async fn a_consumer_waits_for_every_view_that_reads_its_changes() {
+    let producer = producer();
+    publish(&producer, &[(1, "a")]).await;
+    let lab = two_readers(&producer);
+    succeeded(&lab.run().await);
+    publish(&producer, &[(2, "b")]).await;
+
+    // A run of less than all that read them, though all of it succeeded.
+    for (select, unread) in [("a", "`b`, `c`"), ("b", "`a`, `c`"), ("c", "`a`")] {
+        let options = RunOptions { select: vec![select.to_owned()], ..RunOptions::default() };
+        let document = try_run(&lab.open(), options, &Silent).await.unwrap();
+        succeeded(&document);
+        assert_eq!(range(&lab.open()).await, Some((1, 1, Some("nightly".to_owned()))));
+        assert_eq!(cursor(&lab.open()).unwrap().0, 0, "{select}");
+        let told = |notice: &String| {
+            notice.contains("consumer `nightly` of the changes of `events` stays")
+                && notice.contains(&format!("not read by {unread},"))
+        };
+        assert!(document.notices.iter().any(told), "{select}: {:?}", document.notices);
+    }
+    // A view that cannot be understood may read them.
+    lab.edit("alluvium.toml", "select k, x from b", "selec k, x from b");
+    let options = RunOptions { select: vec!["a".to_owned(), "b".to_owned()], ..RunOptions::default() };
+    let document = try_run(&lab.open(), options, &Silent).await.unwrap();
+    succeeded(&document);
+    assert_eq!(cursor(&lab.open()).unwrap().0, 0);
+    assert!(document.notices.iter().any(|notice| notice.contains("consumer `nightly`")), "{:?}", document.notices);
+    lab.edit("alluvium.toml", "selec k, x from b", "select k, x from b");
+
+    let document = lab.run().await;
+    succeeded(&document);
+    assert!(!document.notices.iter().any(|notice| notice.contains("consumer")), "{:?}", document.notices);
+    assert_eq!(results(&document), ["a: hit", "b: hit", "c: hit"], "the same changes again");
+    assert_eq!(keys(&lab.open(), "outputs.c").await, "2 ");
+    assert_eq!(cursor(&lab.open()).unwrap().0, 1);
+
+    // One of them fails, and the other goes on.
+    publish(&producer, &[(7, "g")]).await;
+    let options = RunOptions { keep_going: true, ..RunOptions::default() };
+    let document = try_run(&lab.open(), options, &Silent).await.unwrap();
+    assert_eq!((document.result, results(&document)[0].as_str()), (RunResult::Failed, "a: write"), "{document:#?}");
+    assert_eq!(cursor(&lab.open()).unwrap().0, 1);
+    lab.edit("alluvium.toml", "1 / (k - 7)", "1 + (k - 7)");
+    succeeded(&lab.run().await);
+    assert_eq!(keys(&lab.open(), "outputs.c").await, "7 ");
+    assert_eq!(cursor(&lab.open()).unwrap().0, 2);
 }
 
 /// Begins a run of its own in the midst of another, over more changes.
