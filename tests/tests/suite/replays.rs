@@ -85,3 +85,38 @@ async fn every_run_of_tpch_is_the_same_again() {
     }
     one_byte_names_its_input(&lab, hit.run_id, "nation.parquet", "nation").await;
 }
+
+/// `same` is said of what was compared, and of nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn views_that_nobody_kept_are_named_beside_those_that_are_the_same() {
+    let lab = Lab::new(
+        r#"
+[sources.events]
+format = "parquet"
+path = "data/events.parquet"
+
+[views.passing]
+sql = "select k, s from events where k > 1"
+cache = "none"
+
+[views.totals]
+sql = "select s, sum(k) as k from passing group by s"
+
+[views.published]
+sql = "select k from passing"
+cache = "none"
+
+[outputs.published]
+view = "published"
+path = "out/published"
+"#,
+    );
+    lab.parquet("data/events.parquet", &[(1, "a"), (2, "b")]);
+    let run_id = run(&lab.open()).await.run_id;
+    let replayed = replay(&lab.open(), run_id).await;
+    assert_eq!(replayed.result, ReplayResult::Same, "{replayed:#?}");
+    let mut names: Vec<_> = replayed.views.iter().map(|view| view.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["published", "totals"]);
+    assert_eq!(replayed.notices, ["`passing` is not compared: the run kept no rows of it"]);
+}

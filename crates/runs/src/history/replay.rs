@@ -32,7 +32,8 @@ impl Pipeline {
     /// An input that is not what it was makes the run `unreplayable`: nothing is executed then, and each such input is named. So does one
     /// that changes while it is replayed: then nothing is compared. Files that
     /// came beside those that it read are no change of it, but for a source with partition columns. A run that kept the rows of no view,
-    /// or of whose rows nothing is left, is `unreplayable`, too. Views that had no rows in the run are named in the notices.
+    /// or of whose rows nothing is left, is `unreplayable`, too. Views that had no rows in the run, or of which it kept none, are named in
+    /// the notices.
     ///
     /// Paths are those of the run's own project, whichever project of the cache root it is asked of. A manifest pins the settings that may
     /// change rows, and names the engine: of both the notices say what is another today, and so does the reason of rows that are `different`.
@@ -214,7 +215,7 @@ async fn rows_now(again: &Pipeline, view: &str) -> Result<Rows, RunError> {
     rows_digest(answer.batches).await.map_err(RunError::execute)
 }
 
-/// What a run left nothing to compare of, by name: views that gave it no rows; and where it kept the rows of none, every view.
+/// What a run left nothing to compare of, by name: views that gave it no rows, and views of which it kept none.
 fn uncompared(manifest: &RunManifest) -> Vec<String> {
     let is_bare = !manifest.views.iter().any(|view| is_kept(view, manifest));
     let without_rows = manifest.resolved_sql.keys().filter_map(|name| {
@@ -225,8 +226,8 @@ fn uncompared(manifest: &RunManifest) -> Vec<String> {
                 Some(reason) => format!("it failed in the run: {reason}"),
                 None => "it failed in the run".to_owned(),
             },
-            Some(_) if is_bare => "the run kept no rows of it".to_owned(),
-            Some(_) => return None,
+            Some(view) if is_kept(view, manifest) => return None,
+            Some(_) => "the run kept no rows of it".to_owned(),
         };
         Some(format!("`{name}` is not compared: {why}"))
     });
