@@ -87,6 +87,16 @@ impl Ledgers {
         run::begin(queue, run_files, &self.meter.seam, run_id, profile_name, manifest)
     }
 
+    /// Puts a manifest in the place of the one that a run began with, where it begins anew, over other inputs: if it is killed from
+    /// then on, this is the one that it leaves.
+    ///
+    /// # Errors
+    /// [`LedgerError::RunNotOpen`] if somebody closed the run meanwhile, [`LedgerError::Store`], [`LedgerError::Encode`]; then the run
+    /// has the manifest that it had.
+    pub fn renew_manifest(&self, run: &RunGuard, manifest: &RunManifest) -> Result<(), LedgerError> {
+        self.shared.queue.renew_manifest(run.run_id(), manifest)
+    }
+
     /// Records events in one transaction, with consecutive sequence numbers, and counts those of scope `view` in the rows of
     /// their runs. When it returns they are as durable as the queue store makes its commits. A plan bundle, a
     /// declaration of a dataset or a write policy that was recorded before is not recorded again.

@@ -6,7 +6,7 @@
 //! | `meta` | `ledgers/store_id` | the id of this store, as text |
 //! | `meta` | `ledgers/next_sequence` | the least number that the next event may get, big-endian u64 |
 //! | `meta` | `ledgers/run/` + run id | the row of a run that has not ended, as JSON |
-//! | `meta` | `ledgers/manifest/` + run id | the manifest that such a run began with, as the event that it would be |
+//! | `meta` | `ledgers/manifest/` + run id | the manifest that such a run last began with, as the event that it would be |
 //! | `meta` | `ledgers/hits/` + view name | what the newest entries of that name have been worth, as JSON |
 //! | `meta` | `ledgers/once/` + artifact id | empty: a document of a kind that is recorded once, and was |
 //! | `meta` | `ledgers/cursor/` + consumer + `/` + dataset | how far the consumer has read the changes of the dataset, in its envelope |
@@ -268,6 +268,17 @@ impl Queue {
                 txn.put(META, &run_key(MANIFEST, run_id), manifest)?;
             }
             put_run(txn, run_id, row)
+        })
+    }
+
+    /// Puts another manifest in the place of the one that an open run began with.
+    pub(crate) fn renew_manifest(&self, run_id: RunId, manifest: &RunManifest) -> Result<(), LedgerError> {
+        let manifest = enveloped(manifest)?;
+        self.store.write(|txn| {
+            if run_row(txn, run_id)?.is_none() {
+                return Err(LedgerError::RunNotOpen { run_id });
+            }
+            Ok(txn.put(META, &run_key(MANIFEST, run_id), &manifest)?)
         })
     }
 

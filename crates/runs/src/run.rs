@@ -130,6 +130,7 @@ impl Pipeline {
                         Ok(anew) => {
                             decisions = anew.with_shadows(run_id, options.shadow_percent);
                             manifest = self.manifest(run_id, started_unix_ms, &decisions);
+                            self.ledgers.renew_manifest(&guard, &manifest)?;
                         }
                         // The run began, so it ends as a run: with what it did, and why it could do no more.
                         Err(error) => {

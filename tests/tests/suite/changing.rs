@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use alluvium_contracts::RunResult;
-use alluvium_runs::{Observer, Progress, RunOptions};
+use alluvium_runs::{Observer, Progress, RunName, RunOptions};
+use tokio::sync::Notify;
 
 use crate::lab::{Lab, answer, results, try_run, write_parquet};
 
@@ -137,4 +138,48 @@ async fn a_file_that_goes_away_ends_the_run_as_failed_with_its_name() {
     assert!(reason.contains("events.parquet"), "{reason}");
     let runs = answer(&pipeline, "select result from alluvium.cache_runs").await;
     assert!(runs.contains("failed"), "{runs}");
+}
+
+/// Tells when a view whose file was rewritten starts again.
+struct Again {
+    rewriter: Rewriter,
+    started: Notify,
+}
+
+impl Observer for Again {
+    fn notify(&self, progress: &Progress) {
+        let is_rewritten = self.rewriter.done.load(Ordering::SeqCst) > 0;
+        self.rewriter.notify(progress);
+        if let Progress::ViewStarted { name } = progress
+            && is_rewritten
+            && name == self.rewriter.on
+        {
+            self.started.notify_one();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_killed_in_its_second_attempt_names_what_that_read() {
+    let lab = lab("delta_staging");
+    let again = Again { rewriter: rewriter(&lab, "everything", 1), started: Notify::new() };
+    let pipeline = lab.open();
+    tokio::select! {
+        biased;
+        () = again.started.notified() => {}
+        ended = try_run(&pipeline, RunOptions::default(), &again) => panic!("{ended:?}"),
+    }
+    drop(pipeline);
+    // It finds the other one killed, and reads the same file.
+    let next = lab.run().await.run_id;
+    let pipeline = lab.open();
+    let runs = pipeline.runs(9).await.unwrap().runs;
+    let killed = runs.iter().find(|run| run.run_id != next).unwrap();
+    assert_eq!(killed.result, RunResult::Killed);
+    let mut pins = Vec::new();
+    for run_id in [killed.run_id, next] {
+        let manifest = pipeline.manifest_of(&RunName::parse(&run_id.to_string()).unwrap()).await.unwrap();
+        pins.push(manifest.delta_inputs[0].pin.to_string());
+    }
+    assert_eq!(pins[0], pins[1]);
 }
