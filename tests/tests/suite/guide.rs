@@ -35,7 +35,7 @@ async fn rows(pipeline: &Pipeline, sql: &str) -> Vec<Value> {
     serde_json::from_slice(&writer.into_inner()).unwrap_or_default()
 }
 
-/// The pipeline that the queries speak of, with four versions of its output.
+/// The pipeline that the queries speak of, with four versions of its output, and of one that was there before.
 async fn lab() -> Lab {
     let lab = Lab::new(
         r#"
@@ -51,7 +51,10 @@ view = "daily_delays"
 path = "out/daily"
 "#,
     );
-    for k in 0..4 {
+    for k in 0..8 {
+        if k == 4 {
+            std::fs::remove_dir_all(lab.path("out/daily")).unwrap();
+        }
         lab.parquet("data/flights.parquet", &[(k, "a")]);
         run(&lab.open()).await;
     }
@@ -79,7 +82,9 @@ async fn a_version_leads_to_run_manifest_plan_inputs_and_trace_and_back() {
         CacheCommitMetadata::from_commit_info(&commit_info(&lab.path("out/daily"), 3).unwrap()).unwrap().unwrap();
     let manifest = pipeline.manifest_of(&RunName::parse(&metadata.run_id.to_string()).unwrap()).await.unwrap();
 
-    let [found] = rows(&pipeline, &query(&["run_inputs", "c.delta_version = 3"])).await.try_into().unwrap();
+    let table_id = manifest.outputs[0].table_id.as_ref().unwrap();
+    let asked = query(&["run_inputs", "c.delta_version = 3"]).replace('…', table_id);
+    let [found] = rows(&pipeline, &asked).await.try_into().unwrap();
     let told = |column: &str| found[column].as_str().unwrap_or_else(|| panic!("{column}: {found:#}")).to_owned();
     assert_eq!(told("run_id"), metadata.run_id.to_string());
     assert_eq!(Some(told("traceparent")), metadata.traceparent);
