@@ -1,4 +1,7 @@
 //! Where a replay works: a directory that it holds a lock on for as long as it lives, and that the next replay removes if it was killed.
+//!
+//! *Invariant:* such a directory carries its mark, which names it, from its locking on. One without is somebody else's, however it is
+//! called.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -9,8 +12,8 @@ use tempfile::TempDir;
 /// How the names of all of them begin.
 const PREFIX: &str = "alluvium-replay-";
 
-/// Beyond what losing to others who sweep explains.
-const TRIES: usize = 16;
+/// The file in each that says so, by the name of the directory: a copy of one is no longer ours.
+const MARK: &str = ".alluvium-replay";
 
 /// A directory of one replay, removed when it is dropped.
 pub(super) struct Scratch {
@@ -24,14 +27,12 @@ impl Scratch {
     pub(super) fn make(parent: Option<&Path>) -> io::Result<Self> {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
         sweep(&parent);
-        for _ in 0..TRIES {
-            let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent)?;
-            // Until it is locked, another one's sweep may take it for abandoned. A name is never drawn again.
-            if let Some(lock) = lock(dir.path()).filter(|_| dir.path().is_dir()) {
-                return Ok(Self { dir, _lock: lock });
-            }
-        }
-        Err(io::Error::other(format!("{} is swept all the time", parent.display())))
+        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent)?;
+        let lock = File::open(dir.path())?;
+        lock.lock()?;
+        // After the lock: nobody sweeps what is not marked.
+        fs::write(dir.path().join(MARK), name(dir.path()))?;
+        Ok(Self { dir, _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -39,13 +40,12 @@ impl Scratch {
     }
 }
 
-/// Removes the directories that nobody holds. What cannot be removed is another user's, and nothing to fail over.
+/// Removes the directories of replays that nobody holds, and nothing else. What cannot be removed is another user's, and nothing to fail over.
 fn sweep(parent: &Path) {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     // A link is no directory of ours.
-    let ours = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let ours = ours.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()));
-    for dir in ours.map(|entry| entry.path()).collect::<Vec<PathBuf>>() {
+    let ours = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path());
+    for dir in ours.filter(|dir| is_marked(dir)).collect::<Vec<PathBuf>>() {
         let Some(_lock) = lock(&dir) else { continue };
         match fs::remove_dir_all(&dir) {
             Ok(()) => {
@@ -56,6 +56,16 @@ fn sweep(parent: &Path) {
             }
         }
     }
+}
+
+/// Whether a replay made the directory and locked it.
+fn is_marked(dir: &Path) -> bool {
+    let name = name(dir);
+    name.starts_with(PREFIX.as_bytes()) && fs::read(dir.join(MARK)).is_ok_and(|mark| mark == name)
+}
+
+fn name(dir: &Path) -> &[u8] {
+    dir.file_name().unwrap_or_default().as_encoded_bytes()
 }
 
 /// `None`: somebody holds it, or it is not there or not ours.
@@ -79,6 +89,7 @@ mod tests {
         let left = parent.path().join(format!("{PREFIX}left"));
         fs::create_dir_all(left.join("root/kv")).unwrap();
         fs::write(left.join("root/kv/data"), "of a killed one").unwrap();
+        fs::write(left.join(MARK), name(&left)).unwrap();
         let another = parent.path().join("another");
         fs::create_dir(&another).unwrap();
         let linked = parent.path().join(format!("{PREFIX}link"));
@@ -92,6 +103,21 @@ mod tests {
             mine.path().to_owned()
         });
         assert!(!live.exists() && mine.exists(), "each goes with its replay");
+    }
+
+    /// Somebody's notes; the live directory of a build that marked and locked none; a copy that somebody made of one.
+    #[test]
+    fn what_has_the_name_and_not_the_mark_is_not_ours() {
+        let parent = tempfile::tempdir().unwrap();
+        let files = ["notes", "copy", "empty"].map(|name| parent.path().join(format!("{PREFIX}{name}")).join("mine"));
+        for file in &files {
+            fs::create_dir(file.parent().unwrap()).unwrap();
+            fs::write(file, "mine").unwrap();
+        }
+        fs::write(files[1].with_file_name(MARK), format!("{PREFIX}original")).unwrap();
+        fs::write(files[2].with_file_name(MARK), "").unwrap();
+        drop(Scratch::make(Some(parent.path())).unwrap());
+        assert!(files.iter().all(|file| file.exists()), "{files:?}");
     }
 
     #[test]
