@@ -218,7 +218,8 @@ fn put_back(queue: &Queue, ledger: Ledger, dir: &Path, left: &Left, applied: u64
         // A drain that was killed after its commit has left the events of that where they were.
         Some(last) if applied > last && !queue.holds(applied)? => Some(Loss::Outbox(
             "the outbox of the ledgers was put back to an earlier state: what was recorded since then and not drained is gone, \
-             consumers of changes stand where they stood then, and a run that was going on then is closed as killed"
+             consumers of changes stand where they stood then, and a run that was going on then is closed as killed, unless \
+             `cache_runs` has its end"
                 .to_owned(),
         )),
         _ => None,

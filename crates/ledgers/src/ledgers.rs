@@ -1,6 +1,6 @@
 //! The one handle: runs and events go in, tables come out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::operation::{self, Meter};
 use crate::queue::{CursorMove, KilledRun, LedgerLoss, Queue, Testimony};
 use crate::run::{self, RunGuard};
 use crate::table::{self, Access, Found};
-use crate::{Ledger, LedgerError};
+use crate::{Ledger, LedgerError, decode_rows};
 
 /// The ledgers of one cache root and the outbox before them. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -175,6 +175,47 @@ impl Ledgers {
         let (closed, notices) = run::close_killed(queue, run_files, &mut testify)?;
         self.notice(notices);
         Ok(closed)
+    }
+
+    /// Drops the rows of open runs that have ended, as `cache_runs` says: they came back with a copy of the queue store that was taken
+    /// while the run went on. Call it before [`close_killed_runs`](Self::close_killed_runs), which would give each a second summary. The
+    /// ledger is asked only where an open run has no run file; if it cannot be read, nothing is dropped.
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`], [`LedgerError::Store`].
+    pub async fn forget_ended_runs(&self) -> Result<Vec<RunId>, LedgerError> {
+        let Shared { queue, run_files, .. } = &*self.shared;
+        let suspects = run::suspects(queue, run_files)?;
+        if suspects.is_empty() {
+            return Ok(suspects);
+        }
+        let ended = match self.on_record(&suspects).await {
+            Ok(ended) => ended,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "it cannot be read how runs without a file ended"
+                );
+                return Ok(Vec::new());
+            }
+        };
+        queue.drop_ended(&ended)?;
+        Ok(ended)
+    }
+
+    /// Those of the runs that have a summary.
+    async fn on_record(&self, runs: &[RunId]) -> Result<Vec<RunId>, LedgerError> {
+        let ledger = Ledger::CacheRuns;
+        let table = self.table(ledger).await?;
+        let path = self.shared.dir.join(ledger.dir_name());
+        let found = table::having(table, "run_id", runs.iter().map(ToString::to_string).collect()).await;
+        let found = found.map_err(|source| LedgerError::Scan { ledger, path, source: Box::new(source) })?;
+        let mut on_record = BTreeSet::new();
+        for batch in &found {
+            let summaries: Vec<CacheRunSummary> = decode_rows(batch)?;
+            on_record.extend(summaries.into_iter().map(|summary| summary.run_id));
+        }
+        Ok(on_record.into_iter().collect())
     }
 
     /// The number of events that wait in the outbox.

@@ -372,6 +372,17 @@ impl Queue {
         })
     }
 
+    /// Drops what is left of runs that have ended: they are on record as it is.
+    pub(crate) fn drop_ended(&self, ended: &[RunId]) -> Result<(), LedgerError> {
+        self.store.write(|txn| {
+            for run_id in ended {
+                txn.delete(META, &run_key(RUN, *run_id))?;
+                txn.delete(META, &run_key(MANIFEST, *run_id))?;
+            }
+            Ok(())
+        })
+    }
+
     /// The runs that have begun and not ended.
     pub(crate) fn open_runs(&self) -> Result<Vec<RunId>, LedgerError> {
         self.store.read(|txn| {

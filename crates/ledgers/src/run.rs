@@ -71,6 +71,18 @@ pub(crate) fn end(
     Ok(lost)
 }
 
+/// The open runs that have no file. A run that was killed leaves its own, so either somebody tidied up too much, or the row is that of a
+/// run that has ended, and came back with a copy of the queue store.
+pub(crate) fn suspects(queue: &Queue, files: &RunFiles) -> Result<Vec<RunId>, LedgerError> {
+    let open = queue.open_runs()?;
+    if open.is_empty() {
+        return Ok(open);
+    }
+    let sweep = files.sweep()?;
+    let held = |run_id: &RunId| sweep.holds(&file_name(*run_id));
+    open.into_iter().filter_map(|run_id| held(&run_id).map(|held| (!held).then_some(run_id)).transpose()).collect()
+}
+
 /// The runs that were closed, and what a person should know.
 pub(crate) fn close_killed(
     queue: &Queue,

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alluvium_write_policy::GuardedScan;
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Fields, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::logical_expr::{LogicalPlanBuilder, cast, ident, lit};
+use datafusion::prelude::SessionContext;
 use deltalake_core::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 use deltalake_core::kernel::transaction::{PROTOCOL, TransactionError};
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
@@ -154,6 +156,17 @@ pub(crate) fn provider(ledger: Ledger, dir: &Path, table: &DeltaTable) -> Result
         true => Ok(provider),
         false => adapted(provider, &ledger.schema()).map_err(scan),
     }
+}
+
+/// The rows whose `column` has one of `values`.
+#[expect(clippy::disallowed_methods, reason = "a bare session over nothing but one ledger")]
+pub(crate) async fn having(
+    table: Arc<dyn TableProvider>,
+    column: &str,
+    values: Vec<String>,
+) -> Result<Vec<RecordBatch>, DataFusionError> {
+    let wanted = ident(column).in_list(values.into_iter().map(lit).collect(), false);
+    SessionContext::new().read_table(table)?.filter(wanted)?.collect().await
 }
 
 /// Whether anything was ever committed in `dir`.

@@ -6,9 +6,11 @@ mod remains;
 mod replay;
 mod scratch;
 
+use std::collections::BTreeMap;
+
 use alluvium_contracts::{
     CacheArtifact, CacheInventoryEntry, CacheRunSummary, RunArtifact, RunDifference, RunId, RunList, RunManifest,
-    RunRecord,
+    RunRecord, RunResult,
 };
 use alluvium_ledgers::{LedgerError, LedgerRow, decode_rows};
 use futures::TryStreamExt as _;
@@ -71,7 +73,7 @@ impl Pipeline {
     /// ```
     pub async fn runs(&self, limit: usize) -> Result<RunList, RunError> {
         let all = "select * from alluvium.cache_runs order by started_unix_ms desc, run_id desc";
-        let mut runs: Vec<CacheRunSummary> = self.rows_of(all).await?;
+        let mut runs = once_each(self.rows_of(all).await?);
         let omitted_count = runs.len().saturating_sub(limit) as u64;
         runs.truncate(limit);
         Ok(RunList { runs, omitted_count })
@@ -174,12 +176,13 @@ impl Pipeline {
         };
         let select = format!(
             "select * from alluvium.cache_runs where {condition} order by started_unix_ms desc, run_id desc limit {}",
-            match run {
-                RunName::Latest => 1,
-                RunName::Part(_) => MOST_NAMED,
-            }
+            2 * MOST_NAMED
         );
-        let mut found: Vec<CacheRunSummary> = self.rows_of(&select).await?;
+        let mut found = once_each(self.rows_of(&select).await?);
+        found.truncate(match run {
+            RunName::Latest => 1,
+            RunName::Part(_) => MOST_NAMED,
+        });
         match (found.pop(), found.as_slice()) {
             (Some(one), []) => Ok(one),
             (None, _) => Err(RunError::UnknownRun { name: name.to_owned() }),
@@ -210,12 +213,45 @@ impl Pipeline {
     }
 }
 
+/// One summary for each run, in order. Earlier builds closed a run again that had ended, where the queue store was put back from a copy: how
+/// it ended says the summary that is not `killed`.
+fn once_each(summaries: Vec<CacheRunSummary>) -> Vec<CacheRunSummary> {
+    let mut places = BTreeMap::new();
+    let mut runs: Vec<CacheRunSummary> = Vec::new();
+    for summary in summaries {
+        let place = *places.entry(summary.run_id).or_insert(runs.len());
+        match runs.get_mut(place) {
+            None => runs.push(summary),
+            Some(run) if run.result == RunResult::Killed && summary.result != RunResult::Killed => *run = summary,
+            Some(_) => {}
+        }
+    }
+    runs
+}
+
 /// Runs that a refusal of an ambiguous name lists.
 const MOST_NAMED: usize = 5;
 
 #[cfg(test)]
 mod tests {
+    use alluvium_contracts::Contract as _;
+
     use super::*;
+
+    #[test]
+    fn a_run_with_two_summaries_is_one_run_that_ended() {
+        let [one, two] = ["1", "2"].map(|n| format!("01890a5d-ac96-774b-bcce-b302099a805{n}").parse().unwrap());
+        let of = |run_id: RunId, result, finished_unix_ms| CacheRunSummary {
+            run_id,
+            result,
+            finished_unix_ms,
+            ..CacheRunSummary::example()
+        };
+        let (killed, ended) = (RunResult::Killed, RunResult::Succeeded);
+        let found = once_each(vec![of(two, killed, 4), of(one, killed, 3), of(two, ended, 2), of(one, killed, 1)]);
+        assert_eq!(found, [of(two, ended, 2), of(one, killed, 3)]);
+        assert_eq!(once_each(vec![of(one, ended, 2), of(one, killed, 3)]), [of(one, ended, 2)]);
+    }
 
     #[test]
     fn a_name_is_latest_or_part_of_an_id() {

@@ -43,7 +43,8 @@ struct Publication {
 impl Pipeline {
     /// Closes the runs of this cache root that were killed, but for those whose outputs are out of sight. What they wrote is told by
     /// their commits: to entries of the caches, to the snapshots of the engine's caches, and to the outputs that their manifests name.
-    pub(crate) fn close_killed_runs(&self) -> Result<(), LedgerError> {
+    pub(crate) async fn close_killed_runs(&self) -> Result<(), LedgerError> {
+        self.ledgers.forget_ended_runs().await?;
         self.ledgers.close_killed_runs_by(|killed| self.testimony(killed)).map(drop)
     }
 

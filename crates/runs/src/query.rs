@@ -282,7 +282,7 @@ impl Pipeline {
     /// it; the catalog lists the others.
     async fn register_ledgers(&self, session: &Session, wanted: &WantedLedgers) -> Result<(), RunError> {
         let tables = schema(session, LEDGERS)?;
-        self.close_killed_runs()?;
+        self.close_killed_runs().await?;
         let ledgers = Ledger::all().into_iter().filter(|ledger| wanted.listed || wanted.named.contains(ledger));
         let mut unread = BTreeSet::new();
         for (ledger, found) in self.ledgers.tables(ledgers).await? {

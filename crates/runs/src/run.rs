@@ -85,7 +85,7 @@ impl Pipeline {
         // A pipeline that is wrong is refused before there is a run.
         let mut outcomes = Outcomes::default();
         let mut decisions = self.decide(&options, &outcomes).await?.with_shadows(run_id, options.shadow_percent);
-        self.close_killed_runs()?;
+        self.close_killed_runs().await?;
         self.cache.seed_artifacts();
         let profile_name = self.project.spec().profile.name.as_deref().map(|name| redactor.kept(name));
         let profile_name = profile_name.as_deref();

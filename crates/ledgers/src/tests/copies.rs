@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use alluvium_contracts::{CacheArtifact, LedgerEvent};
 use alluvium_telemetry::{Clock, Ids, Seam};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::support::{Root, bundle, event, queue, select, views};
-use crate::{Ledger, Ledgers};
+use super::support::{Root, bundle, event, manifest, queue, select, sql, summary, views};
+use crate::{Ledger, LedgerError, Ledgers, RunGuard};
 
 const INVENTORY: Ledger = Ledger::CacheInventory;
 
@@ -100,6 +101,92 @@ async fn a_ledger_that_was_put_back_is_told_though_nobody_followed_it() {
         assert_eq!(root.ledgers().losses().unwrap().len(), 1);
         record(&root, "after").await;
         assert!(drain(&root).await.is_empty(), "told once");
+    }
+}
+
+/// The row of the run comes back with the copy; its file does not.
+#[tokio::test]
+async fn a_run_that_ended_after_the_copy_is_not_closed_again() {
+    let root = Root::new();
+    let backup = root.path().join("backup");
+    let ended = root.ledgers().begin_run(root.seam.run_id(), None, Some(&manifest(root.seam.run_id()))).unwrap();
+    let killed = root.ledgers().begin_run(root.seam.run_id(), None, None).unwrap();
+    let alive = root.ledgers().begin_run(root.seam.run_id(), None, None).unwrap();
+    let [ended_id, killed_id, alive_id] = [&ended, &killed, &alive].map(RunGuard::run_id);
+    replace(&root.queue_dir(), &backup);
+    let last = [LedgerEvent::RunManifests(Box::new(manifest(ended_id)))];
+    root.ledgers().end_run(ended, &summary(ended_id), &last).unwrap();
+    drain(&root).await;
+    drop(killed);
+
+    for again in [false, true] {
+        replace(&backup, &root.queue_dir());
+        let ledgers = root.ledgers();
+        // The second time the other one is on record too.
+        let expected = if again { vec![ended_id, killed_id] } else { vec![ended_id] };
+        assert_eq!(ledgers.forget_ended_runs().await.unwrap(), expected);
+        assert_eq!(ledgers.close_killed_runs().unwrap(), if again { vec![] } else { vec![killed_id] });
+        ledgers.drain().await.unwrap();
+    }
+    root.ledgers().end_run(alive, &summary(alive_id), &[]).unwrap();
+    drain(&root).await;
+    let found = sql(&root.ledgers(), "select run_id, result from cache_runs order by run_id").await;
+    let expected = [(ended_id, "succeeded"), (killed_id, "killed"), (alive_id, "succeeded")];
+    let expected = expected.map(|(run_id, result)| json!({"run_id": run_id, "result": result}));
+    assert_eq!(found, expected);
+    assert_eq!(sql(&root.ledgers(), "select run_id from run_manifests").await.len(), 1);
+}
+
+/// Any steps in any order, as below.
+#[tokio::test]
+async fn whatever_is_put_back_no_run_has_two_rows() {
+    for seed in 0..6_u64 {
+        let root = Root::new();
+        let backup = root.path().join("backup");
+        let mut alive: Vec<RunGuard> = Vec::new();
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut steps = Vec::new();
+        for _ in 0..24 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let one = ["begin", "end", "kill", "close", "drain", "copy", "put back"][(state >> 32) as usize % 7];
+            steps.push(one);
+            match (one, alive.pop()) {
+                ("begin", run) => {
+                    alive.extend(run);
+                    alive.push(root.ledgers().begin_run(root.seam.run_id(), None, None).unwrap());
+                }
+                ("end", Some(run)) => {
+                    let run_id = run.run_id();
+                    // The copy may be older than the run.
+                    match root.ledgers().end_run(run, &summary(run_id), &[]) {
+                        Ok(()) | Err(LedgerError::RunNotOpen { .. }) => {}
+                        Err(error) => panic!("seed {seed}: {steps:?}: {error}"),
+                    }
+                }
+                ("kill", Some(run)) => drop(run),
+                (one, run) => {
+                    alive.extend(run);
+                    match one {
+                        "close" => {
+                            root.ledgers().forget_ended_runs().await.unwrap();
+                            root.ledgers().close_killed_runs().unwrap();
+                        }
+                        "drain" => drop(drain(&root).await),
+                        "copy" if root.queue_dir().exists() => replace(&root.queue_dir(), &backup),
+                        "put back" if backup.exists() => replace(&backup, &root.queue_dir()),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        drop(alive);
+        root.ledgers().forget_ended_runs().await.unwrap();
+        root.ledgers().close_killed_runs().unwrap();
+        drain(&root).await;
+        let twice = "select run_id from cache_runs group by run_id having count(*) > 1";
+        assert_eq!(sql(&root.ledgers(), twice).await.len(), 0, "seed {seed}: {steps:?}");
     }
 }
 
