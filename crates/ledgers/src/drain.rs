@@ -153,9 +153,11 @@ async fn drain_one(
     meter: &Meter,
     notices: &mut Vec<String>,
 ) -> Result<(Drained, Option<Committed>), LedgerError> {
-    let app_id = format!("alluvium-outbox-{}", queue.id());
+    let app_id = app_id(queue);
     // A ledger that is as it was left is neither damaged nor newer.
-    let left = queue.left(ledger)?.unwrap_or_default();
+    let known = queue.left(ledger)?;
+    let is_known = known.is_some();
+    let left = known.unwrap_or_default();
     let held = left.tip.as_ref().and_then(|tip| tip.hold(dir, &ledger.schema()).unwrap_or(None));
     let mut tip = if held.is_some() { left.tip.clone() } else { None };
     let mut loss = None;
@@ -165,7 +167,10 @@ async fn drain_one(
             None => 0,
             Some(table) => {
                 let applied = applied(ledger, dir, &table, &app_id).await?;
-                loss = put_back(queue, ledger, dir, &left, applied)?;
+                loss = match is_known || applied > 0 {
+                    true => put_back(queue, ledger, dir, &left, applied)?,
+                    false => lost_outbox(queue, dir)?,
+                };
                 applied
             }
         },
@@ -226,6 +231,23 @@ fn put_back(queue: &Queue, ledger: Ledger, dir: &Path, left: &Left, applied: u64
     })
 }
 
+/// Whether the outbox that was drained into a ledger before this one is gone, and that is not known yet. This one has neither left the
+/// ledger nor committed to it.
+pub(crate) fn lost_outbox(queue: &Queue, dir: &Path) -> Result<Option<Loss>, LedgerError> {
+    const LOST: &str = "the outbox of the ledgers was lost: what was recorded and not drained is gone, and consumers of changes \
+                        begin anew";
+    let is_told = queue.losses()?.iter().any(|loss| loss.what == LOST);
+    Ok((!is_told && table::names_application(dir, OUTBOX)).then(|| Loss::Outbox(LOST.to_owned())))
+}
+
+/// How the app transactions of all outboxes begin.
+const OUTBOX: &str = "alluvium-outbox-";
+
+/// The app transaction of this one.
+pub(crate) fn app_id(queue: &Queue) -> String {
+    format!("{OUTBOX}{}", queue.id())
+}
+
 /// What a person should know of a ledger that loads and is not what the last drain left: it has lost rows, and what is left of it goes on.
 pub(crate) fn lost(ledger: Ledger, dir: &Path, left: &AppendTip) -> Option<String> {
     let lost = left.lost_commits(dir).unwrap_or_default();
@@ -239,7 +261,7 @@ pub(crate) fn lost(ledger: Ledger, dir: &Path, left: &AppendTip) -> Option<Strin
 }
 
 /// The highest sequence number that the table holds; 0 for none.
-async fn applied(ledger: Ledger, dir: &Path, table: &DeltaTable, app_id: &str) -> Result<u64, LedgerError> {
+pub(crate) async fn applied(ledger: Ledger, dir: &Path, table: &DeltaTable, app_id: &str) -> Result<u64, LedgerError> {
     let progress = |source| LedgerError::Progress { ledger, path: dir.to_path_buf(), source: Box::new(source) };
     let state = table.snapshot().map_err(progress)?;
     let version = state.transaction_version(table.log_store().as_ref(), app_id).await.map_err(progress)?;

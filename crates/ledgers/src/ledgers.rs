@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use crate::drain::{self, DrainReport};
 use crate::lock::{DrainLock, RunFiles};
 use crate::operation::{self, Meter};
-use crate::queue::{CursorMove, KilledRun, LedgerLoss, Queue, Testimony};
+use crate::queue::{CursorMove, Drained, KilledRun, Left, LedgerLoss, Loss, Queue, Testimony};
 use crate::run::{self, RunGuard};
 use crate::table::{self, Access, Found};
 use crate::{Ledger, LedgerError, decode_rows};
@@ -334,6 +334,9 @@ impl Ledgers {
                 let tip = queue.left(ledger)?.and_then(|left| left.tip);
                 let lost = tip.and_then(|tip| drain::lost(ledger, dir, &tip));
                 self.notice(lost.into_iter().collect());
+                if left.is_none() && drain::applied(ledger, dir, &table, &drain::app_id(queue)).await? == 0 {
+                    self.look_for_lost_outbox(ledger, dir).await?;
+                }
                 Some(table)
             }
             Found::Damaged(_) => {
@@ -345,6 +348,23 @@ impl Ledgers {
                 found?
             }
         })
+    }
+
+    /// Tells, once, of an outbox that is gone: a run that has nothing to drain does not find out.
+    async fn look_for_lost_outbox(&self, ledger: Ledger, dir: &Path) -> Result<(), LedgerError> {
+        let queue = &self.shared.queue;
+        // Nobody drains meanwhile.
+        let _lock = self.drain_lock().await?;
+        if queue.left(ledger)?.is_none()
+            && let Some(loss) = drain::lost_outbox(queue, dir)?
+        {
+            let Loss::Outbox(what) | Loss::Ledger(what) = &loss;
+            let what = what.clone();
+            let left = Left::default();
+            queue.forget(&[Drained { ledger, sequences: Vec::new(), left, loss: Some(loss) }])?;
+            self.notice(vec![what]);
+        }
+        Ok(())
     }
 
     /// The ledgers that were set aside as damaged, and where each lies: no answer has the rows that only they hold.
@@ -364,8 +384,8 @@ impl Ledgers {
         self.shared.queue.waiting()
     }
 
-    /// Rows that are gone because a ledger, or the outbox, was put back from a copy: what drains found, the newest of each. A ledger
-    /// that was set aside is not among them: it lies beside the others.
+    /// Rows that are gone because a ledger, or the outbox, was put back from a copy, or because the outbox was lost: what was found, the
+    /// newest of each. A ledger that was set aside is not among them: it lies beside the others.
     ///
     /// # Errors
     /// [`LedgerError::Store`].

@@ -81,12 +81,12 @@ pub(crate) struct Drained {
     pub(crate) loss: Option<Loss>,
 }
 
-/// Somebody put something back from a copy: what a person should know of it.
+/// Something was put back from a copy, or is gone: what a person should know of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// The ledger, and it lacks rows that it had.
     Ledger(String),
-    /// The outbox, and it lacks events that it had.
+    /// The outbox, and it lacks events that it had, or all of them.
     Outbox(String),
 }
 

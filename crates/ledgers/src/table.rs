@@ -169,6 +169,17 @@ pub(crate) async fn having(
     SessionContext::new().read_table(table)?.filter(wanted)?.collect().await
 }
 
+/// Whether a commit that is still in the log has an app transaction of an application whose name begins so.
+pub(crate) fn names_application(dir: &Path, prefix: &str) -> bool {
+    let is_one = |line: &str| {
+        let action: Option<serde_json::Value> = serde_json::from_str(line).ok();
+        action.is_some_and(|action| action["txn"]["appId"].as_str().is_some_and(|id| id.starts_with(prefix)))
+    };
+    let commits = fs::read_dir(dir.join("_delta_log")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut commits = commits.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    commits.any(|path| fs::read_to_string(path).is_ok_and(|commit| commit.lines().any(is_one)))
+}
+
 /// Whether anything was ever committed in `dir`.
 fn has_log(dir: &Path) -> Result<bool, (PathBuf, io::Error)> {
     let log = dir.join("_delta_log");

@@ -104,6 +104,36 @@ async fn a_ledger_that_was_put_back_is_told_though_nobody_followed_it() {
     }
 }
 
+#[tokio::test]
+async fn an_outbox_that_is_gone_is_told_once_by_a_drain_or_by_a_question() {
+    for by_drain in [true, false] {
+        let root = Root::new();
+        let run_id = root.seam.run_id();
+        let both = [event(run_id, "kept"), LedgerEvent::CacheRuns(summary(run_id))];
+        root.ledgers().record(&both).unwrap();
+        assert!(drain(&root).await.is_empty(), "the first drain of a root");
+        record(&root, "gone").await;
+        fs::remove_dir_all(root.queue_dir()).unwrap();
+
+        let told = if by_drain {
+            root.ledgers().record(&both).unwrap();
+            drain(&root).await
+        } else {
+            let ledgers = root.ledgers();
+            assert_eq!(views(&ledgers).await, ["kept"]);
+            ledgers.take_notices()
+        };
+        assert!(told.len() == 1 && told[0].contains("outbox") && told[0].contains("was lost"), "{told:?}");
+        let [loss] = root.ledgers().losses().unwrap().try_into().unwrap();
+        assert_eq!(loss.what, told[0], "kept for whoever asks later");
+        root.ledgers().record(&both).unwrap();
+        assert!(drain(&root).await.is_empty(), "told once");
+        let ledgers = root.ledgers();
+        assert_eq!(views(&ledgers).await.len(), if by_drain { 3 } else { 2 });
+        assert!(ledgers.take_notices().is_empty(), "told once");
+    }
+}
+
 /// The row of the run comes back with the copy; its file does not.
 #[tokio::test]
 async fn a_run_that_ended_after_the_copy_is_not_closed_again() {
