@@ -21,8 +21,9 @@ use futures::future::join_all;
 use tracing::Instrument as _;
 
 use crate::event::{self, DecodeError};
+use crate::loss::Loss;
 use crate::operation::{self, Meter};
-use crate::queue::{Drained, Left, Loss, Queue, Queued, Reason, Undrainable};
+use crate::queue::{Drained, Left, Queue, Queued, Reason, Undrainable};
 use crate::rows::{self, Row};
 use crate::table::{self, Access, Found};
 use crate::upkeep;

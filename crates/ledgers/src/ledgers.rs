@@ -14,8 +14,9 @@ use tracing::Instrument as _;
 
 use crate::drain::{self, DrainReport};
 use crate::lock::{DrainLock, RunFiles};
+use crate::loss::{LedgerLoss, Loss};
 use crate::operation::{self, Meter};
-use crate::queue::{CursorMove, Drained, KilledRun, Left, LedgerLoss, Loss, Queue, Testimony};
+use crate::queue::{CursorMove, Drained, KilledRun, Left, Queue, Testimony};
 use crate::run::{self, RunGuard};
 use crate::table::{self, Access, Found};
 use crate::{Ledger, LedgerError, decode_rows};
@@ -358,7 +359,7 @@ impl Ledgers {
         if queue.left(ledger)?.is_none()
             && let Some(loss) = drain::lost_outbox(queue, dir)?
         {
-            let Loss::Outbox(what) | Loss::Ledger(what) = &loss;
+            let (Loss::Outbox(what) | Loss::Ledger(what)) = &loss;
             let what = what.clone();
             let left = Left::default();
             queue.forget(&[Drained { ledger, sequences: Vec::new(), left, loss: Some(loss) }])?;

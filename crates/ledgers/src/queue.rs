@@ -36,6 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Encoded, decode, encode, encode_all, enveloped, payload};
 use crate::hits::{self, Hits};
+use crate::loss::{LedgerLoss, Loss};
 use crate::run_row::RunRow;
 use crate::{Ledger, LedgerError};
 
@@ -79,25 +80,6 @@ pub(crate) struct Drained {
     pub(crate) sequences: Vec<u64>,
     pub(crate) left: Left,
     pub(crate) loss: Option<Loss>,
-}
-
-/// Something was put back from a copy, or is gone: what a person should know of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Loss {
-    /// The ledger, and it lacks rows that it had.
-    Ledger(String),
-    /// The outbox, and it lacks events that it had, or all of them.
-    Outbox(String),
-}
-
-/// Rows that are gone, as a drain found out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct LedgerLoss {
-    /// When it was found, in milliseconds since 1970-01-01 UTC.
-    pub found_unix_ms: i64,
-    /// What is lost, and why.
-    pub what: String,
 }
 
 /// One event of the outbox, still encoded.
