@@ -94,7 +94,7 @@ pub struct PublishRequest<'a> {
 #[derive(Debug, Clone)]
 pub enum OutputState {
     /// Up to date.
-    Hit(Published),
+    Hit(Box<Published>),
     /// To be published.
     Stale {
         /// Why.
@@ -204,7 +204,7 @@ impl DeltaCache {
     pub async fn output_state(&self, target: &OutputTarget, bundle: &PlanBundle) -> Result<OutputState, CacheError> {
         let reading = self.begin(CacheOperation::Read, &target.subject(bundle));
         Ok(match self.look(target, bundle).instrument(reading.span().clone()).await {
-            Ok(Found::Current(version)) => OutputState::Hit(version.published(reading.hit(None))),
+            Ok(Found::Current(version)) => OutputState::Hit(Box::new(version.published(reading.hit(None)))),
             Ok(Found::Stale { reason, head }) => {
                 reading.miss();
                 OutputState::Stale { reason, head }

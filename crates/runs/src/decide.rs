@@ -59,7 +59,7 @@ pub(crate) enum State {
     /// A checked entry, by this lookup.
     Hit(Arc<Entry>, CacheOutcome),
     /// The published output holds its rows.
-    HitOutput(Published),
+    HitOutput(Box<Published>),
     /// Earlier work of this process holds its rows, by this lookup.
     HitMemory(CacheOutcome),
     /// To be computed.
