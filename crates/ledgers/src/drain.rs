@@ -91,8 +91,8 @@ pub(crate) async fn drain(
     }
     let (drained, committed): (Vec<_>, Vec<_>) = done.into_iter().unzip();
     queue.forget(&drained)?;
-    for Drained { loss, .. } in drained {
-        let (Some(Loss::Ledger(what)) | Some(Loss::Outbox(what))) = loss else { continue };
+    for loss in drained.iter().filter_map(|drained| drained.loss.as_ref()) {
+        let what = loss.what().to_owned();
         // The outbox is before several ledgers.
         if !report.notices.contains(&what) {
             report.notices.push(what);

@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 
 use crate::drain::{self, DrainReport};
 use crate::lock::{DrainLock, RunFiles};
-use crate::loss::{LedgerLoss, Loss};
+use crate::loss::LedgerLoss;
 use crate::operation::{self, Meter};
 use crate::queue::{CursorMove, Drained, KilledRun, Left, Queue, Testimony};
 use crate::run::{self, RunGuard};
@@ -359,8 +359,7 @@ impl Ledgers {
         if queue.left(ledger)?.is_none()
             && let Some(loss) = drain::lost_outbox(queue, dir)?
         {
-            let (Loss::Outbox(what) | Loss::Ledger(what)) = &loss;
-            let what = what.clone();
+            let what = loss.what().to_owned();
             let left = Left::default();
             queue.forget(&[Drained { ledger, sequences: Vec::new(), left, loss: Some(loss) }])?;
             self.notice(vec![what]);

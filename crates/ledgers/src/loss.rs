@@ -11,6 +11,14 @@ pub(crate) enum Loss {
     Outbox(String),
 }
 
+impl Loss {
+    /// It, in words.
+    pub(crate) fn what(&self) -> &str {
+        let (Self::Ledger(what) | Self::Outbox(what)) = self;
+        what
+    }
+}
+
 /// Rows that are gone, as a drain found out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

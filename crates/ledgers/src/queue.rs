@@ -424,15 +424,15 @@ impl Queue {
                 if passed > next_sequence(txn)? {
                     txn.put(META, NEXT_SEQUENCE, &passed.to_be_bytes())?;
                 }
-                let (key, what) = match loss {
-                    None => continue,
-                    Some(Loss::Ledger(what)) => {
+                let Some(loss) = loss else { continue };
+                let key = match loss {
+                    Loss::Ledger(_) => {
                         forget_once(txn, *ledger)?;
-                        (ledger_key(LOSS, *ledger), what)
+                        ledger_key(LOSS, *ledger)
                     }
-                    Some(Loss::Outbox(what)) => (format!("{LOSS}{OUTBOX}").into_bytes(), what),
+                    Loss::Outbox(_) => format!("{LOSS}{OUTBOX}").into_bytes(),
                 };
-                txn.put(META, &key, &json(&LedgerLoss { found_unix_ms, what: what.clone() })?)?;
+                txn.put(META, &key, &json(&LedgerLoss { found_unix_ms, what: loss.what().to_owned() })?)?;
             }
             Ok(())
         })

@@ -51,6 +51,19 @@ impl Graph {
         }
         readers
     }
+
+    /// The selected views that read `table`, directly or through other views.
+    pub(crate) fn downstream(&self, table: &str) -> Vec<&str> {
+        let mut readers: Vec<&str> = Vec::new();
+        // Views stand after what they read, so that one pass finds all.
+        for view in &self.order {
+            let mut mentions = self.mentions.get(view).into_iter().flatten();
+            if mentions.any(|name| name == table || readers.contains(&name.as_str())) {
+                readers.push(view);
+            }
+        }
+        readers
+    }
 }
 
 struct Walk<'a> {

@@ -175,13 +175,17 @@ impl Decisions {
     ) -> (Vec<CursorMove>, Vec<String>) {
         let (mut moves, mut notices) = (Vec::new(), Vec::new());
         // Who has read nothing new stays where it is.
-        for Consumed { changes, consumer, from } in
-            self.sources.consumed.iter().filter(|consumed| consumed.changes.range().is_some())
-        {
+        let mut consumed =
+            self.sources.consumed.iter().filter(|consumed| consumed.changes.range().is_some()).peekable();
+        if consumed.peek().is_none() {
+            return (moves, notices);
+        }
+        let project = Graph::of(&pipeline.project, &self.session, &[]).map_err(|error| chain(&error));
+        for Consumed { changes, consumer, from } in consumed {
             let to = changes.cursor(consumer, Some(run_id), unix_ms);
-            let why = match Graph::of(&pipeline.project, &self.session, &[]) {
+            let why = match &project {
                 Ok(project) => {
-                    let mut unread = readers_of(&project, &changes.name());
+                    let mut unread = project.downstream(&changes.name());
                     unread.retain(|view| !self.views.contains_key(*view));
                     if unread.is_empty() {
                         moves.push(CursorMove { from: from.clone(), to });
@@ -194,7 +198,7 @@ impl Decisions {
                     )
                 }
                 // A view that cannot be understood may read them.
-                Err(error) => format!("perhaps not read by every view, of which one is wrong: {}", chain(&error)),
+                Err(error) => format!("perhaps not read by every view, of which one is wrong: {error}"),
             };
             notices.push(format!(
                 "the consumer `{consumer}` of the changes of `{}` stays where it was: they were {why}",
@@ -203,19 +207,6 @@ impl Decisions {
         }
         (moves, notices)
     }
-}
-
-/// The views that read `table`, directly or through other views.
-fn readers_of<'a>(graph: &'a Graph, table: &str) -> Vec<&'a str> {
-    let mut readers: Vec<&str> = Vec::new();
-    // Views stand after what they read, so that one pass finds all.
-    for view in &graph.order {
-        let mut mentions = graph.mentions.get(view).into_iter().flatten();
-        if mentions.any(|name| name == table || readers.contains(&name.as_str())) {
-            readers.push(view);
-        }
-    }
-    readers
 }
 
 impl Attempt<'_> {

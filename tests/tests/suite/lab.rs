@@ -8,13 +8,12 @@ use std::time::Duration;
 use alluvium_contracts::{CacheKey, PlanDocument, ProfileSpec, RunDocument};
 use alluvium_profile::{RuntimeProfile, SessionFactory};
 use alluvium_runs::{Observer, OpenOptions, Pipeline, Project, RunError, RunOptions, Silent};
-use alluvium_telemetry::{Clock, Ids, Seam};
+use alluvium_telemetry::{Clock, Seam};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt as _;
 use parquet::arrow::ArrowWriter;
 use tempfile::TempDir;
-use uuid::Uuid;
 
 /// A project that is thrown away with the test.
 pub struct Lab {
@@ -146,7 +145,7 @@ pub fn sessions() -> SessionFactory {
 
 /// A seam whose wall clock stands an hour ahead.
 pub fn later() -> Seam {
-    Seam::new(Arc::new(Later), Arc::new(Drawn))
+    Seam::system().with_clock(Arc::new(Later))
 }
 
 #[derive(Debug)]
@@ -161,19 +160,5 @@ impl Clock for Later {
     fn monotonic(&self) -> Duration {
         static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
         START.elapsed()
-    }
-}
-
-#[derive(Debug)]
-pub struct Drawn;
-
-#[expect(clippy::disallowed_methods, reason = "ids of the test's own")]
-impl Ids for Drawn {
-    fn ordered(&self) -> Uuid {
-        Uuid::now_v7()
-    }
-
-    fn random(&self) -> Uuid {
-        Uuid::new_v4()
     }
 }

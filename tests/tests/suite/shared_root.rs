@@ -10,7 +10,7 @@ use alluvium_runs::{OpenOptions, Pipeline};
 use alluvium_telemetry::{Clock, Seam};
 
 use crate::crash::crashes;
-use crate::lab::{Drawn, Lab, Later, answer, batches, run};
+use crate::lab::{Lab, Later, answer, batches, run};
 
 /// A project of the given output over a cache root that is none of its own.
 fn project(root: &Path, output: &str) -> Lab {
@@ -109,7 +109,7 @@ impl Clock for Ahead {
 
 fn days_ahead(days: u64) -> OpenOptions {
     let clock = Ahead(Duration::from_secs(days * 24 * 60 * 60));
-    OpenOptions { seam: Some(Seam::new(Arc::new(clock), Arc::new(Drawn))), ..OpenOptions::default() }
+    OpenOptions { seam: Some(Seam::system().with_clock(Arc::new(clock))), ..OpenOptions::default() }
 }
 
 /// A project that was deleted does not keep its runs open for ever; how long it lasted is not how long nobody looked.

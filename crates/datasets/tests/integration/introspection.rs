@@ -10,12 +10,11 @@ use alluvium_datasets::{
     ConstraintKind, Dataset, EngineCacheFunctions, Pinner, SchemaIntrospection, SchemaQuestion, register_dataset,
 };
 use alluvium_profile::{CacheRoot, KvKind, Query, RuntimeProfile, Session, SessionFactory};
-use alluvium_telemetry::{Clock, Ids, Seam};
+use alluvium_telemetry::{Clock, Seam};
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::catalog::MemTable;
 use serde_json::json;
-use uuid::Uuid;
 
 use crate::support::{Project, columns, dataset, parquet, sorted};
 
@@ -266,25 +265,11 @@ impl Clock for Moved {
     }
 }
 
-#[derive(Debug)]
-struct Drawn;
-
-#[expect(clippy::disallowed_methods, reason = "ids of the test's own")]
-impl Ids for Drawn {
-    fn ordered(&self) -> Uuid {
-        Uuid::now_v7()
-    }
-
-    fn random(&self) -> Uuid {
-        Uuid::new_v4()
-    }
-}
-
 #[tokio::test]
 async fn answers_about_schemas_live_as_long_as_their_kind_says() {
     let project = Project::new();
     let clock = Arc::new(Moved::default());
-    let seam = Seam::new(Arc::clone(&clock) as Arc<dyn Clock>, Arc::new(Drawn));
+    let seam = Seam::system().with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
     for (name, ttl, seconds) in [("preset", None, 300), ("shorter", Some(7), 7), ("endless", Some(0), u64::MAX)] {
         let profile = profile(|spec| spec.kv.schema.ttl_seconds = ttl);
         let root = CacheRoot::open_with(&project.dir.path().join(name), profile.kv_settings(), &seam).unwrap();

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alluvium_contracts::{CacheArtifact, LedgerEvent};
-use alluvium_telemetry::{Clock, Ids, Seam};
+use alluvium_telemetry::{Clock, Seam};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::support::{Root, bundle, event, manifest, queue, select, sql, summary, views};
 use crate::{Ledger, LedgerError, Ledgers, RunGuard};
@@ -259,27 +258,13 @@ impl Clock for Still {
     }
 }
 
-#[derive(Debug)]
-struct Drawn;
-
-#[expect(clippy::disallowed_methods, reason = "ids of the test's own")]
-impl Ids for Drawn {
-    fn ordered(&self) -> Uuid {
-        Uuid::now_v7()
-    }
-
-    fn random(&self) -> Uuid {
-        Uuid::new_v4()
-    }
-}
-
 /// Without a clock, the first drain finds out, and what is recorded after it is safe.
 #[tokio::test]
 async fn where_the_clock_was_put_back_too_the_first_drain_mends_it() {
     let root = Root::new();
     let backup = root.path().join("backup");
     let still = || {
-        let seam = Seam::new(Arc::new(Still), Arc::new(Drawn));
+        let seam = Seam::system().with_clock(Arc::new(Still));
         Ledgers::open(root.path().join("cache_ledgers"), queue(root.path()), seam).unwrap()
     };
     let record = |view: &str| still().record(&[event(root.seam.run_id(), view)]).unwrap();
