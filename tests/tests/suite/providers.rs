@@ -1,4 +1,5 @@
-//! TPC-H's 22 queries give the same rows over every provider. `cargo xtask interop` asks DuckDB too, at ten times the scale.
+//! TPC-H's 22 queries give the same rows over every provider, and as cached views over Delta. `cargo xtask interop` asks DuckDB
+//! too, at ten times the scale.
 
 use std::fs::File;
 use std::path::Path;
@@ -14,7 +15,8 @@ use arrow::util::pretty::pretty_format_batches;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::lab::Lab;
+use crate::crash::child_that;
+use crate::lab::{Lab, answer, batches, results, run};
 use crate::tpch;
 use crate::transpile::with_room;
 
@@ -103,6 +105,46 @@ async fn in_other_words(session: &Session, queries: &Path, expected: &[(Vec<Stri
         }
     }
     assert!(carried > 30, "{carried}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tpch_over_delta_is_cached_and_hit_by_another_process_at_another_path() {
+    let lab = generate(0.01).await;
+    for table in TABLES {
+        let (file, delta) =
+            (format!("\"parquet\"\npath = \"{table}.parquet"), format!("\"delta\"\npath = \"delta/{table}"));
+        lab.edit("alluvium.toml", &file, &delta);
+    }
+    let written = run(&lab.open()).await;
+    assert!(written.views.iter().all(|view| view.cache_key.is_some()), "{written:#?}");
+    assert_eq!(written.views.len(), 23);
+    assert!(results(&written).iter().all(|view| view.ends_with(": write")), "{:?}", results(&written));
+
+    let other = tempfile::tempdir().unwrap();
+    let moved = other.path().join("moved");
+    std::fs::rename(lab.dir(), &moved).unwrap();
+    let child = child_that("crash::crash_child", &moved, "no such point#1").output().unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+
+    let pipeline = Lab::open_at(&moved);
+    let counts = "select result, count(*) as n, count(distinct view_name) as views from alluvium.cache_inventory \
+                  where output_name is null group by result order by result";
+    insta::assert_snapshot!(answer(&pipeline, counts).await, @r"
+    +--------+----+-------+
+    | result | n  | views |
+    +--------+----+-------+
+    | hit    | 23 | 23    |
+    | write  | 23 | 23    |
+    +--------+----+-------+
+    ");
+    let session = Provider::EngineDelta.session(&moved).await.unwrap();
+    for query in 1..=22 {
+        let sql = std::fs::read_to_string(moved.join(format!("q{query:02}.sql"))).unwrap();
+        let (schema, rows) = Provider::EngineDelta.answer(&session, &sql).await.unwrap();
+        let (_, computed) = told(&schema, &rows);
+        let held = batches(&pipeline, &format!("select * from q{query:02}")).await;
+        assert_eq!(told(&schema, &held).1, computed, "q{query:02}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
