@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use alluvium_contracts::ProfileSpec;
 use alluvium_delta_cache::{
-    ArtifactKey, ArtifactPolicy, ArtifactRequest, ArtifactRows, DeltaCache, GcRequest, Lookup, WriteRequest,
+    ArtifactKey, ArtifactPolicy, ArtifactRequest, ArtifactRows, DeltaCache, GcRequest, Lookup, UnstableRows,
+    WriteRequest,
 };
 use alluvium_plans::{PlanBundle, plan_view};
 use alluvium_profile::{CacheRoot, RuntimeProfile, Session, SessionFactory};
@@ -38,6 +39,7 @@ pub async fn write(cache: &DeltaCache, session: &Session, bundle: &PlanBundle) -
         run_id: Seam::system().run_id(),
         fresh: true,
         tags: &[],
+        unstable_rows: &UnstableRows::new(),
         reading: &reading,
     };
     let _written = cache.write(session, request, &|| Ok(())).await?;

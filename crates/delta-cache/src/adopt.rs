@@ -90,6 +90,7 @@ impl DeltaCache {
             entry.view == name
                 && content.published.is_none_or(|published| published.hash() == entry.schema_hash)
                 && entry.plan_fingerprint == content.plan_fingerprint
+                && content.rests_on(entry)
         };
         let mut found = Vec::new();
         for id in ids {
@@ -170,6 +171,7 @@ impl DeltaCache {
                 files: files.collect::<Option<_>>()?,
                 log_digest,
                 components: ours.components.clone(),
+                unstable_rows: ours.unstable_rows.clone(),
                 tags: ours.tags.clone(),
                 explanation: None,
             })

@@ -126,6 +126,7 @@ impl ArtifactKey {
             stability: self.stability,
             components: &self.components,
             inputs: &self.inputs,
+            unstable_rows: None,
             bundle: None,
             plan_artifact_id: self.plan_artifact_id,
             tags,

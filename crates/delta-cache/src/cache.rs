@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alluvium_contracts::{CacheKey, CacheOperation, CacheOutcome, CachePolicy, EntryId, MissExplanation, RunId};
 use alluvium_datasets::{ChangedError, PinnedFile, PinnedFiles};
-use alluvium_plans::{Earlier, PlanBundle, explain};
+use alluvium_plans::{PlanBundle, explain};
 use alluvium_profile::{CacheRoot, KvKind, Session};
 use alluvium_telemetry::{CacheMetrics, Seam};
 use arrow::datatypes::SchemaRef;
@@ -25,6 +25,7 @@ use crate::operation::Subject;
 use crate::provider::ComputedView;
 use crate::reading::Reading;
 use crate::scope::EntryScope;
+use crate::unstable_rows::UnstableRows;
 
 /// Asked right before a publication: have the sources changed since they were pinned?
 pub type BeforePublish<'a> = &'a (dyn Fn() -> Result<(), ChangedError> + Send + Sync);
@@ -65,6 +66,8 @@ pub struct WriteRequest<'a> {
     pub fresh: bool,
     /// What the entry can be evicted by, beside its view.
     pub tags: &'a [String],
+    /// Which rows of unstable views its computation reads: an entry that was computed from others is not taken.
+    pub unstable_rows: &'a UnstableRows,
     /// Keeps the entry from deletion; so that it is for the caller to hold until the last scan is done.
     pub reading: &'a Reading,
 }
@@ -158,8 +161,8 @@ impl DeltaCache {
         request: WriteRequest<'_>,
         before_publish: BeforePublish<'_>,
     ) -> Result<Written, CacheError> {
-        let WriteRequest { bundle, key, run_id, fresh, tags, reading: _ } = request;
-        let content = Content::of_view(bundle, key, tags);
+        let WriteRequest { bundle, key, run_id, fresh, tags, unstable_rows, reading: _ } = request;
+        let content = Content { unstable_rows: Some(unstable_rows), ..Content::of_view(bundle, key, tags) };
         let demand = Demand { published: bundle.published(), run_id, fresh };
         let streams = async {
             materialize::streams(session, bundle.plan(), bundle.published())
@@ -201,11 +204,7 @@ impl DeltaCache {
         bundle: Option<&PlanBundle>,
     ) -> Result<MissExplanation, CacheError> {
         let latest = self.index.latest(scope, name)?;
-        let earlier = latest.iter().map(|Latest { key, components, outline }| Earlier {
-            key: *key,
-            components,
-            outline: outline.as_ref(),
-        });
+        let earlier = latest.iter().map(Latest::earlier);
         Ok(explain(earlier, key, components, || bundle.and_then(PlanBundle::outline)))
     }
 
@@ -226,6 +225,7 @@ impl DeltaCache {
                 self.evicting(&content.staged(), None, || Ok(self.index.remove(scope, key, None)?))?;
                 return Ok(None);
             }
+            Row::Found(entry) if !content.rests_on(&entry) => return Ok(None),
             Row::Found(entry) => entry,
         };
         fail_point!("view.row.found");

@@ -10,6 +10,7 @@ use crate::entry::Entry;
 use crate::error::CacheError;
 use crate::operation::Subject;
 use crate::scope::EntryScope;
+use crate::unstable_rows::UnstableRows;
 
 /// A view, dataset or artifact that has a key.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +24,8 @@ pub(crate) struct Content<'a> {
     pub(crate) stability: Stability,
     pub(crate) components: &'a BTreeMap<String, String>,
     pub(crate) inputs: &'a [DeltaInput],
+    /// The rows that an entry of it has to have been computed from; none where that is for the caller to see.
+    pub(crate) unstable_rows: Option<&'a UnstableRows>,
     /// What is computed, where a plan says it: its document belongs to the commit.
     pub(crate) bundle: Option<&'a PlanBundle>,
     /// The identity of such a document, where it is known already.
@@ -52,6 +55,7 @@ impl<'a> Content<'a> {
             stability: identity.stability,
             components: bundle.components(),
             inputs: bundle.inputs(),
+            unstable_rows: None,
             bundle: Some(bundle),
             plan_artifact_id: None,
             tags,
@@ -69,6 +73,7 @@ impl<'a> Content<'a> {
             stability: entry.stability,
             components: &entry.components,
             inputs: &[],
+            unstable_rows: None,
             bundle: None,
             plan_artifact_id: entry.plan_artifact_id,
             tags: &entry.tags,
@@ -78,6 +83,11 @@ impl<'a> Content<'a> {
     /// The identity of its plan's document, which belongs to its commit.
     pub(crate) fn plan_artifact_id(&self) -> Option<ArtifactId> {
         self.bundle.and_then(|bundle| bundle.artifact_id().ok()).or(self.plan_artifact_id)
+    }
+
+    /// Whether an entry was computed from the rows that this is.
+    pub(crate) fn rests_on(&self, entry: &Entry) -> bool {
+        self.unstable_rows.is_none_or(|rows| *rows == entry.unstable_rows)
     }
 
     /// What operations on its table are done to.

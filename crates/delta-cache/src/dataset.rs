@@ -112,6 +112,7 @@ impl KeptDataset {
             stability: Stability::Exact,
             components: &self.components,
             inputs: &self.inputs,
+            unstable_rows: None,
             bundle: None,
             plan_artifact_id: None,
             tags: &[],

@@ -202,6 +202,7 @@ impl DeltaCache {
             compute_ms: None,
             stability: None,
             components: Default::default(),
+            unstable_rows: Default::default(),
             tags: Vec::new(),
         };
         let stream = futures::stream::iter([Ok(batch)]);

@@ -12,6 +12,7 @@ use alluvium_write_policy::footer_rows;
 use serde::{Deserialize, Serialize};
 
 use crate::scope::EntryScope;
+use crate::unstable_rows::UnstableRows;
 
 /// One cached view, dataset or artifact: a Delta table of one version, and what it takes to serve it without reading its log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub struct Entry {
     pub log_digest: ContentDigest,
     /// The components of its identity, against which a later miss is explained.
     pub components: BTreeMap<String, String>,
+    /// Which rows of unstable views it was computed from.
+    #[serde(default)]
+    pub unstable_rows: UnstableRows,
     /// The tags of its view when it was published.
     pub tags: Vec<String>,
     /// Why it was computed; none of an entry that was adopted.

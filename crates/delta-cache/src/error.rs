@@ -88,11 +88,11 @@ pub enum CacheError {
         #[source]
         source: ChangedError,
     },
-    /// Other processes took the lease over because this one was past its deadline, each time that it tried, and left nothing: what
-    /// was computed here was dropped.
+    /// Other processes took the lease over because this one was past its deadline: each time that it tried to publish an entry, or
+    /// while an output came to hold something else. What was computed here was dropped.
     #[error(
-        "the lease on `{name}` was taken over after its deadline, again and again; set lease_deadline_seconds in [profile] to more \
-         than `{name}` takes to compute, and run again"
+        "the lease on `{name}` was taken over after its deadline, and what was computed here is not published; set \
+         lease_deadline_seconds in [profile] to more than `{name}` takes to compute, and run again"
     )]
     Superseded {
         /// The view or output.

@@ -5,13 +5,15 @@
 //! | `entries`, `datasets`, `artifacts` | the 32 bytes of a cache key | the entry of a view, a dataset, an artifact |
 //! | `condemned` | an entry's id | an entry that serves no new hit and is to be deleted |
 //! | `kept` | the id of a run that is kept | the directories of the entries that its manifest names; damaged, it may be all |
-//! | `latest` | a view's name; for another scope `SCOPE:NAME` | keys, components and outlines of its newest entries, kept when the entries go |
+//! | `latest` | a view's name; for another scope `SCOPE:NAME` | keys, components and outlines of its newest entries and outputs, kept when they go |
 //! | `outputs` | an output's name and table | its last known publication |
 //! | `tokens` | what is leased | the current fencing token, and until when its owner is not overtaken |
 //! | `meta` | `next_token` | the last token drawn, over all that is leased |
 //!
 //! A store tells damage of its pages and not of what is in them. *Invariant:* no bit of a row flips unnoticed: every row but that
 //! of `meta`, which is a number, carries the digest of the rest, and an entry's says its key.
+
+mod latest;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -25,6 +27,8 @@ use serde::{Deserialize, Serialize};
 use crate::entry::{Entry, EntryFile};
 use crate::scope::EntryScope;
 
+pub(crate) use self::latest::Latest;
+
 const CONDEMNED: &str = "condemned";
 const KEPT: &str = "kept";
 const LATEST: &str = "latest";
@@ -32,18 +36,6 @@ const OUTPUTS: &str = "outputs";
 const TOKENS: &str = "tokens";
 const META: &str = "meta";
 const NEXT_TOKEN: &[u8] = b"next_token";
-/// Identities remembered of a view's name.
-const REMEMBERED: usize = 8;
-
-/// An identity that a view of this name had. Several pipelines may share a root, and so a name.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Latest {
-    pub(crate) key: CacheKey,
-    pub(crate) components: BTreeMap<String, String>,
-    /// What its query was made of; none of what has none, and of an entry that was found by its commit, which does not say it.
-    #[serde(default)]
-    pub(crate) outline: Option<Outline>,
-}
 
 /// Who holds a lease: see [`crate::lease`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -226,13 +218,15 @@ impl Index {
         })
     }
 
-    /// Publishes `entry` if its token is current and the index still holds what was `seen` for its key, or an older one that was
-    /// adopted since. One that was adopted itself stands, whatever its token. `outline` is what its query is made of.
+    /// Publishes `entry` if `token` is current and the index still holds what was `seen` for its key, or an older one that was
+    /// adopted since. One that was adopted itself stands, whatever the token. `outline` is what its query is made of. The entry keeps
+    /// the token of its commit, however often its writer had to take the lease.
     pub(crate) fn publish(
         &self,
         entry: &Entry,
         outline: Option<&Outline>,
         seen: Option<EntryId>,
+        token: u64,
     ) -> Result<Publication, StoreError> {
         let key = entry.key.as_bytes();
         let value = encode(entry);
@@ -240,15 +234,15 @@ impl Index {
             let held = txn.get(entry.scope.table(), key)?.and_then(|row| entry_of(key, row));
             let is_seen = held.as_ref().map(|held| held.id) == seen;
             let is_own = held.as_ref().is_some_and(|held| held.id == entry.id);
-            let is_older = held.as_ref().is_some_and(|held| held.fencing_token < entry.fencing_token);
-            let is_ours = (is_seen || is_older) && is_current(txn.get(TOKENS, key)?, entry.fencing_token);
+            let is_older = held.as_ref().is_some_and(|held| held.fencing_token < token);
+            let is_ours = (is_seen || is_older) && is_current(txn.get(TOKENS, key)?, token);
             if !(is_own || is_ours) {
                 return Ok(Publication::Superseded);
             }
             txn.put(entry.scope.table(), key, &value)?;
             // A collector may have taken its directory for one that nobody finishes.
             txn.delete(CONDEMNED, &id_key(entry.id))?;
-            remember(txn, entry, outline)?;
+            latest::remember(txn, entry.scope, &entry.view, &Latest::of_entry(entry, outline))?;
             Ok(Publication::Published)
         })
     }
@@ -265,7 +259,7 @@ impl Index {
                 return Ok(false);
             }
             txn.put(table, key, &value)?;
-            remember(txn, entry, None)?;
+            latest::remember(txn, entry.scope, &entry.view, &Latest::of_entry(entry, None))?;
             Ok(true)
         })
     }
@@ -434,29 +428,34 @@ impl Index {
         })
     }
 
-    /// Records a publication of an output, if the token is current.
+    /// Records a publication of an output, if the token is current; and of one that is the entry of its view, whose name comes with
+    /// it, the identity.
     pub(crate) fn publish_output(
         &self,
         output: &str,
         resource: &[u8],
         token: u64,
         row: &OutputRow,
+        identity: Option<(&str, Latest)>,
     ) -> Result<Publication, StoreError> {
-        let value = encode(row);
         self.store.write(|txn| {
             if !is_current(txn.get(TOKENS, resource)?, token) {
                 return Ok(Publication::Superseded);
             }
-            txn.put(OUTPUTS, output.as_bytes(), &value)?;
+            put_output(txn, output, row, identity.as_ref())?;
             Ok(Publication::Published)
         })
     }
 
     /// Records the files of a publication that were compared with the digests in its table's log. Guards nothing: the row
     /// names the commit that it speaks of.
-    pub(crate) fn remember_output(&self, output: &str, row: &OutputRow) -> Result<(), StoreError> {
-        let value = encode(row);
-        self.store.write(|txn| txn.put(OUTPUTS, output.as_bytes(), &value))
+    pub(crate) fn remember_output(
+        &self,
+        output: &str,
+        row: &OutputRow,
+        identity: Option<(&str, Latest)>,
+    ) -> Result<(), StoreError> {
+        self.store.write(|txn| put_output(txn, output, row, identity.as_ref()))
     }
 
     /// What is under a key, by a function of the key and its row.
@@ -489,15 +488,14 @@ fn kept(txn: &ReadTxn<'_>) -> Result<Kept, StoreError> {
     Ok(kept)
 }
 
-/// Puts the entry's identity before the others of its view's name. One that it had before has the same outline.
-fn remember(txn: &mut WriteTxn<'_>, entry: &Entry, outline: Option<&Outline>) -> Result<(), StoreError> {
-    let row = entry.scope.latest_row(&entry.view);
-    let mut latest: Vec<Latest> = txn.get(LATEST, row.as_bytes())?.and_then(decode).unwrap_or_default();
-    let before = latest.iter().position(|earlier| earlier.key == entry.key).map(|at| latest.remove(at));
-    let outline = outline.cloned().or_else(|| before.and_then(|before| before.outline));
-    latest.insert(0, Latest { key: entry.key, components: entry.components.clone(), outline });
-    latest.truncate(REMEMBERED);
-    txn.put(LATEST, row.as_bytes(), &encode(&latest))
+fn put_output(
+    txn: &mut WriteTxn<'_>,
+    output: &str,
+    row: &OutputRow,
+    identity: Option<&(&str, Latest)>,
+) -> Result<(), StoreError> {
+    txn.put(OUTPUTS, output.as_bytes(), &encode(row))?;
+    identity.map_or(Ok(()), |(view, identity)| latest::remember(txn, EntryScope::View, view, identity))
 }
 
 /// The entry of a row; none if that is not the row that was put under the key.
@@ -529,67 +527,4 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use alluvium_contracts::{SchemaHash, Stability};
-    use alluvium_profile::{CacheRoot, KvKind};
-    use alluvium_telemetry::Seam;
-
-    use super::*;
-
-    #[test]
-    fn an_entry_that_was_adopted_stands_when_its_own_writer_was_overtaken() {
-        let (dir, seam) = (tempfile::tempdir().unwrap(), Seam::system());
-        let root = Arc::new(CacheRoot::open(dir.path(), &seam).unwrap());
-        let index = Index::new(root.kv(KvKind::Index).unwrap().clone());
-        let key = CacheKey::of(b"key");
-        let draw = || index.begin_tenure(key.as_bytes(), 0, 1, Duration::from_secs(1)).unwrap().unwrap();
-        let entry = |fencing_token| Entry {
-            scope: EntryScope::View,
-            key,
-            view: "first".to_owned(),
-            id: seam.entry_id(),
-            dir: "view_cache/first".to_owned(),
-            fencing_token,
-            run_id: "019bbfd4-1f00-7def-8123-456789abcdef".parse().unwrap(),
-            created_unix_ms: 0,
-            plan_fingerprint: None,
-            plan_artifact_id: None,
-            schema_hash: SchemaHash::of(b"schema"),
-            stability: Stability::Exact,
-            compute_ms: 1.0,
-            row_count: 0,
-            files: Vec::new(),
-            log_digest: ContentDigest::of(b"log"),
-            components: BTreeMap::new(),
-            tags: Vec::new(),
-            explanation: None,
-        };
-        let overtaken = entry(draw());
-        let heir = entry(draw());
-        assert_eq!(index.publish(&overtaken, None, None).unwrap(), Publication::Superseded);
-        assert!(index.adopt(&overtaken).unwrap());
-        assert_eq!(index.publish(&overtaken, None, None).unwrap(), Publication::Published);
-        assert_eq!(index.publish(&heir, None, None).unwrap(), Publication::Published);
-        assert_eq!(index.publish(&overtaken, None, Some(heir.id)).unwrap(), Publication::Superseded);
-    }
-
-    #[test]
-    fn no_bit_of_a_row_flips_unnoticed() {
-        let run_id = "019bbfd4-1f00-7def-8123-456789abcdef".parse().unwrap();
-        let row = OutputRow { version: 7, run_id, fencing_token: Some(3), files: Vec::new() };
-        let bytes = encode(&row);
-        assert_eq!(decode::<OutputRow>(&bytes).map(|row| (row.version, row.fencing_token)), Some((7, Some(3))));
-        for at in 0..bytes.len() {
-            for bit in 0..8 {
-                let mut flipped = bytes.clone();
-                flipped[at] ^= 1 << bit;
-                assert!(decode::<OutputRow>(&flipped).is_none(), "bit {bit} of byte {at}");
-            }
-            assert!(decode::<OutputRow>(&bytes[..at]).is_none(), "cut off at {at}");
-        }
-        // Whole, and no row.
-        assert!(decode::<OutputRow>(&[ContentDigest::of(b"{}").as_bytes().as_slice(), b"{}"].concat()).is_none());
-    }
-}
+mod tests;

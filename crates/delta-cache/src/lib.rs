@@ -17,6 +17,7 @@
 //!   the digest that it had then.
 //! - Every read, write, eviction, rehash and wait for a lease is one [`CacheOutcome`](alluvium_contracts::CacheOutcome): its
 //!   span, its metrics and what a ledger stores of it are made from that value.
+//! - What was computed from rows of an unstable view is taken only where those are the rows that are read: [`UnstableRows`].
 //! - What is damaged is set aside and named, never read as absent, and never served.
 //! - An entry is deleted only when every [`Reading`] that began before it was condemned has ended.
 
@@ -57,6 +58,7 @@ mod retention;
 mod rows_digest;
 mod scope;
 mod shadow;
+mod unstable_rows;
 mod verify;
 mod write;
 
@@ -79,3 +81,4 @@ pub use reading::Reading;
 pub use rows_digest::{RowsDigester, rows_digest};
 pub use scope::EntryScope;
 pub use shadow::Shadow;
+pub use unstable_rows::UnstableRows;

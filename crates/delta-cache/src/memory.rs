@@ -14,6 +14,7 @@ use crate::error::CacheError;
 use crate::materialize;
 use crate::operation::Subject;
 use crate::scope::EntryScope;
+use crate::unstable_rows::UnstableRows;
 
 /// The rows of a view, and how many there are.
 pub type InMemory = (Arc<dyn TableProvider>, u64);
@@ -22,8 +23,15 @@ pub type InMemory = (Arc<dyn TableProvider>, u64);
 #[derive(Debug, Default)]
 pub(crate) struct Memory(Mutex<Tables>);
 
-/// Tables with their rows, by what they are of.
-type Tables = HashMap<(EntryScope, CacheKey), (Arc<MemTable>, u64)>;
+/// Tables, by what they are of.
+type Tables = HashMap<(EntryScope, CacheKey), Kept>;
+
+#[derive(Debug)]
+struct Kept {
+    table: Arc<MemTable>,
+    rows: u64,
+    computed_from: UnstableRows,
+}
 
 impl Memory {
     /// How many tables of a scope are kept.
@@ -32,13 +40,28 @@ impl Memory {
     }
 
     pub(crate) fn get(&self, scope: EntryScope, key: CacheKey) -> Option<InMemory> {
+        self.get_computed_from(scope, key, &UnstableRows::new())
+    }
+
+    fn get_computed_from(&self, scope: EntryScope, key: CacheKey, rows: &UnstableRows) -> Option<InMemory> {
         let tables = self.tables();
-        let (table, rows) = tables.get(&(scope, key))?;
-        Some((Arc::clone(table) as Arc<dyn TableProvider>, *rows))
+        let kept = tables.get(&(scope, key)).filter(|kept| kept.computed_from == *rows)?;
+        Some((Arc::clone(&kept.table) as Arc<dyn TableProvider>, kept.rows))
     }
 
     pub(crate) fn insert(&self, scope: EntryScope, key: CacheKey, table: Arc<MemTable>, rows: u64) {
-        self.tables().insert((scope, key), (table, rows));
+        self.insert_computed_from(scope, key, table, rows, &UnstableRows::new());
+    }
+
+    fn insert_computed_from(
+        &self,
+        scope: EntryScope,
+        key: CacheKey,
+        table: Arc<MemTable>,
+        rows: u64,
+        computed_from: &UnstableRows,
+    ) {
+        self.tables().insert((scope, key), Kept { table, rows, computed_from: computed_from.clone() });
     }
 
     pub(crate) fn remove(&self, scope: EntryScope, key: CacheKey) {
@@ -52,8 +75,8 @@ impl Memory {
 
 impl DeltaCache {
     /// The view's rows in memory, kept for the rest of the process where it has a key. Returns what scans them and how many
-    /// there are, and the outcome of keeping them: none for a view without a key, and where they were there already.
-    /// `fresh` computes them even then.
+    /// there are, and the outcome of keeping them: none for a view without a key, and where they were there already, computed from
+    /// the same `unstable_rows`. `fresh` computes them even then.
     ///
     /// # Errors
     /// [`CacheError::Compute`] when the query fails, [`CacheError::SourceChanged`] when `before_publish` finds a source
@@ -62,10 +85,11 @@ impl DeltaCache {
         &self,
         session: &Session,
         bundle: &PlanBundle,
+        unstable_rows: &UnstableRows,
         fresh: bool,
         before_publish: BeforePublish<'_>,
     ) -> Result<(InMemory, Option<CacheOutcome>), CacheError> {
-        if !fresh && let Some(kept) = self.in_memory(bundle) {
+        if !fresh && let Some(kept) = self.in_memory(bundle, unstable_rows) {
             return Ok((kept, None));
         }
         let Some(key) = bundle.cache_key() else {
@@ -76,7 +100,8 @@ impl DeltaCache {
         let computed = self.compute_in_memory(session, bundle, before_publish);
         match tracing::Instrument::instrument(computed, writing.span().clone()).await {
             Ok((table, rows)) => {
-                self.memory.insert(EntryScope::View, key, Arc::clone(&table), rows);
+                let kept = Arc::clone(&table);
+                self.memory.insert_computed_from(EntryScope::View, key, kept, rows, unstable_rows);
                 Ok(((table, rows), Some(writing.ok(None))))
             }
             Err(error) => {
@@ -86,12 +111,12 @@ impl DeltaCache {
         }
     }
 
-    /// Looks for the view's rows in memory.
+    /// The view's rows, if an earlier call kept them in memory and computed them from these `unstable_rows`.
     #[must_use]
-    pub fn lookup_memory(&self, bundle: &PlanBundle) -> Option<CacheOutcome> {
+    pub fn lookup_memory(&self, bundle: &PlanBundle, unstable_rows: &UnstableRows) -> Option<(InMemory, CacheOutcome)> {
         let reading = self.begin(CacheOperation::Read, &Subject::view(bundle, CachePolicy::Memory));
-        match self.in_memory(bundle) {
-            Some(_) => Some(reading.hit(None)),
+        match self.in_memory(bundle, unstable_rows) {
+            Some(kept) => Some((kept, reading.hit(None))),
             None => {
                 reading.miss();
                 None
@@ -99,10 +124,8 @@ impl DeltaCache {
         }
     }
 
-    /// The view's rows, if an earlier call kept them in memory. This is how they are taken, and counts as no lookup.
-    #[must_use]
-    pub fn in_memory(&self, bundle: &PlanBundle) -> Option<InMemory> {
-        self.memory.get(EntryScope::View, bundle.cache_key()?)
+    fn in_memory(&self, bundle: &PlanBundle, unstable_rows: &UnstableRows) -> Option<InMemory> {
+        self.memory.get_computed_from(EntryScope::View, bundle.cache_key()?, unstable_rows)
     }
 
     async fn compute_in_memory(

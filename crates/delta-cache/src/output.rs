@@ -5,17 +5,17 @@
 //! race looks again before it tries again.
 
 mod files;
+mod target;
 mod turn;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use alluvium_contracts::{
     ArtifactId, CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, CacheScope,
-    DeltaStatsDecision, DeltaWritePolicy, ForeignCommit, LineageSummary, LookupResult, PinDigest, RunId, WriteReport,
+    DeltaStatsDecision, ForeignCommit, LineageSummary, LookupResult, MissExplanation, RunId, WriteReport,
 };
-use alluvium_plans::PlanBundle;
+use alluvium_plans::{PlanBundle, explain};
 use alluvium_profile::Session;
 use alluvium_write_policy::{
     CommitOutcome, Committed, ReaderColumn, ResolvedWritePolicy, WriteOverrides, commit_replace, head_commit,
@@ -30,47 +30,21 @@ use tracing::Instrument as _;
 use crate::cache::{BeforePublish, DeltaCache, compute};
 use crate::entry::EntryFile;
 use crate::error::CacheError;
-use crate::index::OutputRow;
+use crate::index::{Latest, OutputRow};
 use crate::materialize;
-use crate::operation::{Subject, traceparent};
+use crate::operation::traceparent;
 use crate::rows_digest::digested;
+use crate::scope::EntryScope;
+use crate::unstable_rows::UnstableRows;
 use crate::write::stamped;
 
+use target::{app_id, resource, row_key};
 use turn::{Leased, Sight};
+
+pub use target::OutputTarget;
 
 /// How often a publication is tried against others that commit at the same time.
 const ATTEMPTS: u32 = 5;
-
-/// Where and how a view is published.
-#[derive(Debug, Clone)]
-pub struct OutputTarget {
-    /// The output's name.
-    pub name: String,
-    /// The directory of its Delta table.
-    pub path: PathBuf,
-    /// The directory as the pipeline file says it, for people.
-    pub declared_path: String,
-    /// How the table is written.
-    pub policy: DeltaWritePolicy,
-    /// What to do about somebody else's commit.
-    pub foreign_commit: ForeignCommit,
-    /// Whether the output is the entry of its view (`cache = "delta_output"`): then its operations are the view's.
-    pub is_entry: bool,
-}
-
-impl OutputTarget {
-    fn subject<'a>(&'a self, bundle: &'a PlanBundle) -> Subject<'a> {
-        match self.is_entry {
-            true => Subject::view(bundle, CachePolicy::DeltaOutput),
-            false => Subject {
-                scope: CacheScope::Output,
-                policy: CachePolicy::DeltaOutput,
-                name: &self.name,
-                cache_key: bundle.cache_key(),
-            },
-        }
-    }
-}
 
 /// What to publish, and on whose behalf.
 #[derive(Debug, Clone)]
@@ -87,6 +61,8 @@ pub struct PublishRequest<'a> {
     pub run_id: RunId,
     /// Publish even if the table holds the view already.
     pub fresh: bool,
+    /// Which rows of unstable views it publishes, or computes from: a table that holds others does not hold the view.
+    pub unstable_rows: UnstableRows,
 }
 
 /// What an output's table holds, compared with what it should.
@@ -101,6 +77,8 @@ pub enum OutputState {
         reason: String,
         /// The version at the head; none when there is no table.
         head: Option<u64>,
+        /// What of its view changed, where the output is the view's entry and this root has seen what the table holds.
+        explanation: Option<Box<MissExplanation>>,
     },
     /// The head is somebody else's commit, and the target says that this is an error.
     Foreign {
@@ -120,8 +98,12 @@ pub struct Published {
     pub compute_ms: Option<f64>,
     /// The document of the plan that computed it, as its commit names it.
     pub plan_artifact_id: Option<ArtifactId>,
+    /// The run that committed it.
+    pub run_id: RunId,
     /// The token of the lease under which it was committed, as its commit says it.
     pub fencing_token: Option<u64>,
+    /// Which rows of unstable views it holds, or was computed from.
+    pub unstable_rows: UnstableRows,
     /// Bytes in its files.
     pub size_bytes: u64,
     /// How the operation ended that found or committed it, for the ledger.
@@ -146,7 +128,9 @@ struct Version {
     row_count: Option<u64>,
     compute_ms: Option<f64>,
     plan_artifact_id: Option<ArtifactId>,
+    run_id: RunId,
     fencing_token: Option<u64>,
+    unstable_rows: UnstableRows,
     report: Option<Arc<PublicationReport>>,
     files: Vec<EntryFile>,
 }
@@ -158,17 +142,18 @@ impl Version {
 
     fn published(self, outcome: CacheOutcome) -> Published {
         let size_bytes = self.size_bytes();
-        let Self { version, row_count, compute_ms, plan_artifact_id, fencing_token, report, files } = self;
         Published {
-            version,
-            row_count,
-            compute_ms,
-            plan_artifact_id,
-            fencing_token,
+            version: self.version,
+            row_count: self.row_count,
+            compute_ms: self.compute_ms,
+            plan_artifact_id: self.plan_artifact_id,
+            run_id: self.run_id,
+            fencing_token: self.fencing_token,
+            unstable_rows: self.unstable_rows,
             size_bytes,
             outcome,
-            report,
-            files,
+            report: self.report,
+            files: self.files,
         }
     }
 }
@@ -176,8 +161,15 @@ impl Version {
 /// What a look at an output found.
 enum Found {
     Current(Version),
-    Stale { reason: String, head: Option<u64> },
-    Foreign { version: u64 },
+    /// With the key that the table holds, if the view's is another by now.
+    Stale {
+        reason: String,
+        head: Option<u64>,
+        held: Option<CacheKey>,
+    },
+    Foreign {
+        version: u64,
+    },
 }
 
 impl Published {
@@ -205,9 +197,10 @@ impl DeltaCache {
         let reading = self.begin(CacheOperation::Read, &target.subject(bundle));
         Ok(match self.look(target, bundle).instrument(reading.span().clone()).await {
             Ok(Found::Current(version)) => OutputState::Hit(Box::new(version.published(reading.hit(None)))),
-            Ok(Found::Stale { reason, head }) => {
+            Ok(Found::Stale { reason, head, held }) => {
                 reading.miss();
-                OutputState::Stale { reason, head }
+                let explanation = held.map(|held| self.difference_from(target, bundle, held)).transpose()?.flatten();
+                OutputState::Stale { reason, head, explanation }
             }
             Ok(Found::Foreign { version }) => {
                 reading.miss();
@@ -292,7 +285,7 @@ impl DeltaCache {
 
     async fn look(&self, target: &OutputTarget, bundle: &PlanBundle) -> Result<Found, CacheError> {
         let policy = self.resolve(target, bundle, &[])?;
-        let stale = |reason: String, head| Ok(Found::Stale { reason, head });
+        let stale = |reason: String, head| Ok(Found::Stale { reason, head, held: None });
         let Some(head) = head_commit(&target.path).map_err(self.read(target))? else {
             return stale("first publication".to_owned(), None);
         };
@@ -313,7 +306,8 @@ impl DeltaCache {
             return stale("its view is uncacheable".to_owned(), Some(version));
         };
         if ours.cache_key != Some(key) {
-            return stale("its view changed".to_owned(), Some(version));
+            let reason = "its view changed".to_owned();
+            return Ok(Found::Stale { reason, head: Some(version), held: ours.cache_key });
         }
         if ours.layout_hash != Some(policy.layout_hash()) {
             return stale("its write policy changed".to_owned(), Some(version));
@@ -324,7 +318,9 @@ impl DeltaCache {
                 row_count: ours.row_count,
                 compute_ms: ours.compute_ms,
                 plan_artifact_id: ours.artifact_ids.first().copied(),
+                run_id: ours.run_id,
                 fencing_token: ours.fencing_token,
+                unstable_rows: ours.unstable_rows,
                 report: None,
                 files,
             })),
@@ -333,6 +329,23 @@ impl DeltaCache {
                 stale(format!("it was damaged: {damage}"), Some(version))
             }
         }
+    }
+
+    /// What differs from the identity under which the output was published, where it is the view's entry and that is remembered.
+    fn difference_from(
+        &self,
+        target: &OutputTarget,
+        bundle: &PlanBundle,
+        held: CacheKey,
+    ) -> Result<Option<Box<MissExplanation>>, CacheError> {
+        if !target.is_entry {
+            return Ok(None);
+        }
+        let latest = self.index.latest(EntryScope::View, bundle.name())?;
+        let earlier = latest.iter().find(|latest| latest.key == held).map(Latest::earlier);
+        let explained =
+            earlier.map(|earlier| explain([earlier], bundle.cache_key(), bundle.components(), || bundle.outline()));
+        Ok(explained.filter(|explanation| !explanation.changes.is_empty()).map(Box::new))
     }
 
     /// The version that was written; or what holds the view by now, where somebody else's commit came first.
@@ -344,7 +357,7 @@ impl DeltaCache {
         mut head: Option<u64>,
         before_publish: BeforePublish<'_>,
     ) -> Result<Result<Version, Published>, CacheError> {
-        let PublishRequest { target, bundle, source, run_id, .. } = request;
+        let PublishRequest { target, bundle, source, run_id, unstable_rows, .. } = request;
         let schema = Arc::clone(bundle.published().arrow());
         for _ in 0..ATTEMPTS {
             let watch = self.seam.stopwatch();
@@ -370,6 +383,7 @@ impl DeltaCache {
                 row_count: Some(staged.row_count()),
                 content_hash: digests.finish(),
                 compute_ms: Some(compute_ms),
+                unstable_rows: unstable_rows.clone(),
                 ..metadata(target, bundle, &policy, run_id, lease.token)
             };
             fail_point!("output.commit.before");
@@ -391,7 +405,11 @@ impl DeltaCache {
             fail_point!("output.commit.after");
             let committed = match outcome {
                 CommitOutcome::Committed(committed) => committed,
-                CommitOutcome::Conflict { .. } => match self.sight(target, bundle, replaced).await? {
+                CommitOutcome::Conflict { .. } => match self.sight(target, bundle, &unstable_rows, replaced).await? {
+                    // Whoever has taken the lease over knows what the view is by now; this one no longer does.
+                    Sight::Stale(_) if self.index.tenure(&resource(target))?.token != lease.token => {
+                        return Err(CacheError::Superseded { name: target.name.clone() });
+                    }
                     Sight::Stale(newer) => {
                         head = newer;
                         continue;
@@ -407,7 +425,8 @@ impl DeltaCache {
                 files: files.clone(),
             };
             // The table is the truth; a lease that was taken over meanwhile only loses this record of it.
-            let _ = self.index.publish_output(&row_key(target), &resource(target), lease.token, &row)?;
+            let identity = target.identity(bundle);
+            let _ = self.index.publish_output(&row_key(target), &resource(target), lease.token, &row, identity)?;
             fail_point!("output.published");
             // Others need not wait until it is read back.
             drop(lease);
@@ -417,7 +436,9 @@ impl DeltaCache {
                 row_count: Some(row_count),
                 compute_ms: Some(compute_ms),
                 plan_artifact_id: metadata.artifact_ids.first().copied(),
+                run_id,
                 fencing_token: metadata.fencing_token,
+                unstable_rows: metadata.unstable_rows,
                 report,
                 files,
             }));
@@ -521,24 +542,7 @@ fn metadata(
         compute_ms: None,
         stability: Some(bundle.identity().stability),
         components: BTreeMap::new(),
+        unstable_rows: UnstableRows::new(),
         tags: Vec::new(),
     }
-}
-
-fn app_id(target: &OutputTarget) -> String {
-    format!("alluvium-output-{}", target.name)
-}
-
-/// By the table's place, because two pipelines may call their outputs alike. A table that was moved is read anew.
-fn row_key(target: &OutputTarget) -> String {
-    // A digest is as long for any path.
-    PinDigest::of(&identity(target)).to_string()
-}
-
-fn resource(target: &OutputTarget) -> [u8; 32] {
-    *CacheKey::of(&identity(target)).as_bytes()
-}
-
-fn identity(target: &OutputTarget) -> Vec<u8> {
-    [b"output", target.name.as_bytes(), target.path.as_os_str().as_encoded_bytes()].join(&0)
 }

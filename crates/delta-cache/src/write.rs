@@ -122,7 +122,8 @@ impl DeltaCache {
         }
         let seen = self.held(scope, key)?;
         let differences = || self.differences(scope, content.name, Some(key), content.components, content.bundle);
-        let explanation = if fresh { None } else { Some(differences()?) };
+        // What is there under the key and not taken is anew, and no miss.
+        let explanation = if fresh || seen.is_some() { None } else { Some(differences()?) };
         Ok(Turn::Ours(Leased { lease, seen, explanation, watch: self.seam.stopwatch() }))
     }
 
@@ -179,6 +180,7 @@ impl DeltaCache {
             compute_ms: Some(compute_ms),
             stability: Some(content.stability),
             components: content.components.clone(),
+            unstable_rows: content.unstable_rows.cloned().unwrap_or_default(),
             tags: content.tags.to_vec(),
         };
         fail_point!("view.commit.before");
@@ -188,7 +190,7 @@ impl DeltaCache {
         fail_point!("view.commit.after");
         // Whoever comes here without a lease in its way finds it by its commit, and may scan it: what is not published is collected.
         uncommitted.keep();
-        let mut entry = Entry {
+        let entry = Entry {
             scope,
             key,
             view: name.to_owned(),
@@ -207,12 +209,13 @@ impl DeltaCache {
             log_digest: Entry::hash_log(&table_dir)
                 .map_err(|error| CacheError::io("read the commit in", &table_dir)(std::io::Error::other(error)))?,
             components: content.components.clone(),
+            unstable_rows: content.unstable_rows.cloned().unwrap_or_default(),
             tags: content.tags.to_vec(),
             explanation,
         };
         let outline = content.bundle.and_then(PlanBundle::outline);
         for _ in 0..ATTEMPTS {
-            match self.index.publish(&entry, outline.as_ref(), seen)? {
+            match self.index.publish(&entry, outline.as_ref(), seen, lease.token)? {
                 Publication::Published => {
                     fail_point!("view.published");
                     return Ok(Placed::Ours(Arc::new(entry)));
@@ -231,7 +234,6 @@ impl DeltaCache {
             }
             // They left nothing. What is committed here stands for its key, whatever became of the sources since: see `crate::adopt`.
             seen = self.held(scope, key)?;
-            entry.fencing_token = lease.token;
         }
         Err(CacheError::Superseded { name: name.to_owned() })
     }

@@ -299,6 +299,7 @@ async fn commit(
         compute_ms: None,
         stability: None,
         components: BTreeMap::new(),
+        unstable_rows: BTreeMap::new(),
         tags: Vec::new(),
     };
     let failed = |error| LedgerError::append(ledger, dir, error);

@@ -2,19 +2,16 @@
 //!
 //! A key depends on pins, plans and upstream keys, never on rows; so hits and misses of the whole pipeline are known
 //! first, and with them which uncached views are needed at all.
-//!
-//! A key does not say which of the rows that an unstable view may have were read. *Invariant:* what was computed from such rows and
-//! is taken from a cache has a later fencing token than they have: an unstable view that is computed again takes its readers along.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use alluvium_contracts::{
     CacheOutcome, CachePolicy, ContentDigest, LineageSummary, MissExplanation, OutputResult, PlanDocument,
     PlannedOutput, PlannedView, RunId, Stability, ViewResult,
 };
 use alluvium_datasets::{ChangedError, PinnedDataset};
-use alluvium_delta_cache::{Entry, Lookup, OutputState, OutputTarget, Published, Reading};
+use alluvium_delta_cache::{Entry, InMemory, Lookup, OutputState, OutputTarget, Published, Reading};
 use alluvium_plans::{Input, PlanBundle, SessionPlans, ViewRef, one_line, plan_view};
 use alluvium_profile::{Session, real_path};
 use alluvium_telemetry::{end_span, plan_span, set_plan_hash};
@@ -26,6 +23,7 @@ use crate::graph::Graph;
 use crate::pipeline::Pipeline;
 use crate::run::RunOptions;
 use crate::sources::Sources;
+use crate::unstable::Reads;
 
 /// The decisions of one pass over the selected views, and the session that they were planned in.
 pub(crate) struct Decisions {
@@ -48,8 +46,12 @@ pub(crate) struct ViewDecision {
     /// A hit that is computed all the same, to be compared.
     pub(crate) shadow: bool,
     pub(crate) tags: Vec<String>,
-    /// The token of the newest unstable rows in its own; 0 of an exact view, whose rows are the same whenever they are computed.
-    token: u64,
+    /// What it reads of unstable views.
+    pub(crate) reads: Reads,
+    /// What its readers read of unstable views: its own rows if it is one that is kept, and else what it reads.
+    pub(crate) passes_on: Reads,
+    /// Which rows are bound, of one that is kept.
+    pub(crate) rows: OnceLock<String>,
     /// The sources that its computation reads in this run: its own, and those of upstream views without an entry.
     live: BTreeSet<String>,
 }
@@ -61,7 +63,7 @@ pub(crate) enum State {
     /// The published output holds its rows.
     HitOutput(Box<Published>),
     /// Earlier work of this process holds its rows, by this lookup.
-    HitMemory(CacheOutcome),
+    HitMemory(InMemory, CacheOutcome),
     /// To be computed.
     Compute {
         /// One line that says why.
@@ -121,33 +123,6 @@ impl Anew<'_> {
 }
 
 const FRESH: &str = "asked for with --fresh";
-
-/// The newest rows of unstable views that a view reads: what was computed under an earlier token holds others, under the same key.
-struct Unstable {
-    view: String,
-    token: u64,
-}
-
-impl Unstable {
-    /// The token of rows that are yet to be computed: no earlier one is as high.
-    const TO_COME: u64 = u64::MAX;
-
-    /// Whether what was found was computed before these rows.
-    fn overtakes(&self, found: &State) -> bool {
-        match found {
-            State::Hit(entry, _) => entry.fencing_token < self.token,
-            // Has no token: it was computed by this process, and from what its readers see but for what is to come.
-            State::HitMemory(_) => self.token == Self::TO_COME,
-            // An output that is older is stale by now.
-            State::HitOutput(_) | State::Compute { .. } | State::Idle => false,
-        }
-    }
-
-    fn reason(&self) -> String {
-        let when = if self.token == Self::TO_COME { "is computed anew" } else { "was computed anew since" };
-        format!("reads the unstable view {}, which {when}", self.view)
-    }
-}
 
 impl Decisions {
     /// Pins the sources, plans the selected views and looks every key up. `done` is what an earlier attempt of the same
@@ -279,7 +254,7 @@ impl Decisions {
         let (result, saved_ms, reason, explanation) = match &decision.state {
             State::Hit(entry, _) => (ViewResult::Hit, Some(entry.compute_ms), None, None),
             State::HitOutput(published) => (ViewResult::Hit, published.compute_ms, None, None),
-            State::HitMemory(_) => (ViewResult::Hit, None, None, None),
+            State::HitMemory(..) => (ViewResult::Hit, None, None, None),
             State::Idle => (ViewResult::Computed, None, Some(IDLE.to_owned()), None),
             State::Compute { reason, explanation } => {
                 let result = if decision.is_kept() { ViewResult::Write } else { ViewResult::Computed };
@@ -348,7 +323,8 @@ impl Decisions {
         let reference = Arc::new(ViewRef::new(view, Arc::clone(bundle.published().arrow())));
         register(&self.session, view, Arc::clone(&reference) as Arc<dyn datafusion::catalog::TableProvider>)
             .map_err(RunError::execute)?;
-        let unstable = self.newest_unstable(&bundle);
+        let reads = self.reads_of(&bundle);
+        let has_entry = policy == CachePolicy::DeltaStaging && bundle.cache_key().is_some();
         for (name, spec) in project.outputs_of(view) {
             let target = OutputTarget {
                 name: name.clone(),
@@ -368,28 +344,29 @@ impl Decisions {
             if anew.output(view, name) {
                 output.renew(FRESH);
             }
-            if let Some(unstable) = &unstable {
-                output.renew_before(unstable.token, &unstable.reason());
+            if !has_entry {
+                output.renew_unless(&reads);
             }
             self.outputs.insert(name.clone(), output);
         }
-        let mut fresh = anew.view(view);
-        let mut state = self.state(pipeline, &bundle, policy, fresh)?;
-        if let Some(unstable) = unstable.as_ref().filter(|unstable| unstable.overtakes(&state)) {
-            state = State::Compute { reason: unstable.reason(), explanation: None };
-            fresh = true;
+        let fresh = anew.view(view);
+        let mut state = self.state(pipeline, &bundle, policy, &reads, fresh)?;
+        if let State::Hit(entry, _) = &state
+            && let Some(other) = reads.other_than(&entry.unstable_rows)
+        {
+            state = State::Compute { reason: other.of_reader(), explanation: None };
         }
-        let token = token_of(&state, &bundle, policy, unstable.as_ref());
+        let passes_on = passed_on(&state, &bundle, policy, &reads);
+        if has_entry {
+            // What was published of an unstable view before it was computed again holds other rows under the same key.
+            for output in self.outputs.values_mut().filter(|output| output.view == view) {
+                output.renew_unless(&passes_on);
+            }
+        }
         let live = self.live_sources(&bundle);
-        // What was published of an unstable view before it was computed again holds other rows under the same key.
-        let reason = match token {
-            Unstable::TO_COME => "its view is computed again, and is unstable",
-            _ => "its view was computed again since, and is unstable",
-        };
-        for output in self.outputs.values_mut().filter(|output| output.view == view) {
-            output.renew_before(token, reason);
-        }
-        Ok(ViewDecision { bundle, policy, reference, state, fresh, shadow: false, tags, token, live })
+        let rows = OnceLock::new();
+        let shadow = false;
+        Ok(ViewDecision { bundle, policy, reference, state, fresh, shadow, tags, reads, passes_on, rows, live })
     }
 
     fn state(
@@ -397,6 +374,7 @@ impl Decisions {
         pipeline: &Pipeline,
         bundle: &PlanBundle,
         policy: CachePolicy,
+        reads: &Reads,
         fresh: bool,
     ) -> Result<State, RunError> {
         let compute = |reason: &str, explanation| State::Compute { reason: reason.to_owned(), explanation };
@@ -405,10 +383,13 @@ impl Decisions {
         }
         Ok(match policy {
             CachePolicy::None => compute("uncached: cache = \"none\"", None),
-            CachePolicy::Memory => match pipeline.cache.lookup_memory(bundle) {
-                Some(outcome) if !fresh => State::HitMemory(outcome),
-                Some(_) | None => compute("kept in memory: cache = \"memory\"", None),
-            },
+            CachePolicy::Memory => {
+                let found = reads.rows().and_then(|rows| pipeline.cache.lookup_memory(bundle, &rows));
+                match found {
+                    Some((kept, outcome)) if !fresh => State::HitMemory(kept, outcome),
+                    Some(_) | None => compute("kept in memory: cache = \"memory\"", None),
+                }
+            }
             CachePolicy::DeltaStaging => match pipeline.cache.lookup(&self.reading, bundle)? {
                 Lookup::Hit(entry, outcome) if !fresh => State::Hit(entry, outcome),
                 Lookup::Hit(..) => compute(FRESH, None),
@@ -418,7 +399,12 @@ impl Decisions {
                 Some((_, OutputDecision { state: OutputState::Hit(published), .. })) => {
                     State::HitOutput(published.clone())
                 }
-                Some((_, OutputDecision { state: OutputState::Stale { reason, .. }, .. })) => compute(reason, None),
+                Some((_, OutputDecision { state: OutputState::Stale { reason, explanation, .. }, .. })) => {
+                    match explanation.as_deref() {
+                        Some(explanation) => compute(&one_line(explanation), Some(explanation.clone())),
+                        None => compute(reason, None),
+                    }
+                }
                 Some((_, OutputDecision { state: OutputState::Foreign { .. }, .. })) => {
                     compute("the head of its output is somebody else's commit", None)
                 }
@@ -428,11 +414,13 @@ impl Decisions {
         })
     }
 
-    /// The newest unstable rows among those that a view reads; none where all are exact.
-    fn newest_unstable(&self, bundle: &PlanBundle) -> Option<Unstable> {
-        let read = bundle.reads().iter().filter_map(|name| Some((name, self.views.get(name)?.token)));
-        let (view, token) = read.max_by_key(|(_, token)| *token).filter(|(_, token)| *token > 0)?;
-        Some(Unstable { view: view.clone(), token })
+    /// What a view reads of unstable views.
+    fn reads_of(&self, bundle: &PlanBundle) -> Reads {
+        let mut reads = Reads::default();
+        for upstream in bundle.reads().iter().filter_map(|name| self.views.get(name)) {
+            reads.extend(&upstream.passes_on);
+        }
+        reads
     }
 
     fn live_sources(&self, bundle: &PlanBundle) -> BTreeSet<String> {
@@ -496,32 +484,33 @@ impl OutputDecision {
     fn renew(&mut self, reason: &str) {
         if let OutputState::Hit(published) = &self.state {
             self.fresh = true;
-            self.state = OutputState::Stale { reason: reason.to_owned(), head: Some(published.version) };
+            let head = Some(published.version);
+            self.state = OutputState::Stale { reason: reason.to_owned(), head, explanation: None };
         }
     }
 
-    /// Publishes it anew if what its table holds was published before `token` was drawn.
-    fn renew_before(&mut self, token: u64, reason: &str) {
+    /// Publishes it anew unless what its table holds are these rows, or was computed from them.
+    fn renew_unless(&mut self, rows: &Reads) {
         if let OutputState::Hit(published) = &self.state
-            && published.fencing_token.unwrap_or(0) < token
+            && let Some(other) = rows.other_than(&published.unstable_rows)
         {
-            self.renew(reason);
+            let (reason, head) = (other.of_output(&self.view), Some(published.version));
+            self.state = OutputState::Stale { reason, head, explanation: None };
         }
     }
 }
 
-/// The token of the newest unstable rows in those of a view, which reads `unstable` ones.
-fn token_of(state: &State, bundle: &PlanBundle, policy: CachePolicy, unstable: Option<&Unstable>) -> u64 {
-    if bundle.identity().stability != Stability::Unstable {
-        return 0;
-    }
-    match state {
-        State::Hit(entry, _) => entry.fencing_token,
-        State::HitOutput(published) => published.fencing_token.unwrap_or(0),
-        State::Compute { .. } if is_kept(bundle, policy) => Unstable::TO_COME,
-        // Rows that are in no table are as new as what they were computed from.
-        State::HitMemory(_) | State::Compute { .. } | State::Idle => unstable.map_or(0, |unstable| unstable.token),
-    }
+/// What the readers of a view read of unstable views by reading it.
+fn passed_on(state: &State, bundle: &PlanBundle, policy: CachePolicy, reads: &Reads) -> Reads {
+    let rows = match state {
+        _ if bundle.identity().stability == Stability::Exact => return Reads::default(),
+        State::Hit(entry, _) => Some(entry.rows_id()),
+        State::HitOutput(published) => Some(published.rows_id()),
+        State::Compute { .. } if is_kept(bundle, policy) => None,
+        // Rows that are in no table are those that they were computed from.
+        State::HitMemory(..) | State::Compute { .. } | State::Idle => return reads.clone(),
+    };
+    Reads::of(bundle.name(), rows)
 }
 
 fn is_kept(bundle: &PlanBundle, policy: CachePolicy) -> bool {
@@ -533,8 +522,20 @@ impl ViewDecision {
     pub(crate) fn explanation(&self) -> Option<&MissExplanation> {
         match &self.state {
             State::Compute { explanation, .. } => explanation.as_ref(),
-            State::Hit(..) | State::HitOutput(_) | State::HitMemory(_) | State::Idle => None,
+            State::Hit(..) | State::HitOutput(_) | State::HitMemory(..) | State::Idle => None,
         }
+    }
+
+    /// Binds the rows of one that is kept, and says which they are.
+    pub(crate) fn bind(&self, provider: Arc<dyn datafusion::catalog::TableProvider>, rows: String) {
+        self.reference.bind(provider);
+        // Bound once a pass; a second time it is the same.
+        let _ = self.rows.set(rows);
+    }
+
+    /// Whether its rows are kept in an entry.
+    pub(crate) fn has_entry(&self) -> bool {
+        self.policy == CachePolicy::DeltaStaging && self.is_kept()
     }
 
     /// Whether publishing its one output is how it is kept.

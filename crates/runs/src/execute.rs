@@ -294,7 +294,9 @@ impl Attempt<'_> {
                 self.decisions.outputs_of(name).all(|(_, output)| matches!(output.state, OutputState::Hit(_)));
             let needs_no_work = match &decision.state {
                 State::Idle => true,
-                State::Hit(..) | State::HitOutput(_) | State::HitMemory(_) => outputs_are_published && !decision.shadow,
+                State::Hit(..) | State::HitOutput(_) | State::HitMemory(..) => {
+                    outputs_are_published && !decision.shadow
+                }
                 State::Compute { .. } => false,
             };
             // Hooks are asked about everything.

@@ -46,6 +46,7 @@ mod semantics;
 mod shadow;
 mod sinks;
 mod sources;
+mod unstable;
 mod work;
 
 pub use alluvium_delta_cache::{CacheError, DeltaCache, GcRequest, Selection};

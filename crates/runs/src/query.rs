@@ -223,10 +223,8 @@ impl Pipeline {
                 Some((_, output)) => self.cache.output_provider(&output.target, published, schema)?,
                 None => self.cache.computed(&decision.bundle),
             },
-            State::HitMemory(_) | State::Compute { .. } | State::Idle => match self.cache.in_memory(&decision.bundle) {
-                Some((provider, _)) => provider,
-                None => self.cache.computed(&decision.bundle),
-            },
+            State::HitMemory((provider, _), _) => Arc::clone(provider),
+            State::Compute { .. } | State::Idle => self.cache.computed(&decision.bundle),
         })
     }
 

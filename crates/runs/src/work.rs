@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alluvium_contracts::{CacheKey, CachePolicy, CacheScope, OutputReport, OutputResult, ShadowResult, ViewResult};
 use alluvium_datasets::ChangedError;
-use alluvium_delta_cache::{CacheError, OutputState, PublishRequest, Published, WriteRequest, Written};
+use alluvium_delta_cache::{CacheError, OutputState, PublishRequest, Published, UnstableRows, WriteRequest, Written};
 use alluvium_telemetry::{end_span, view_span};
 use datafusion::catalog::TableProvider;
 use tracing::{Instrument as _, Span};
@@ -15,6 +15,7 @@ use crate::execute::Attempt;
 use crate::hooks::{HOOK, Refusal};
 use crate::pipeline::Pipeline;
 use crate::report::{OutputOutcome, ViewOutcome};
+use crate::unstable::Reads;
 
 /// Something to do.
 pub(crate) enum Task {
@@ -201,7 +202,8 @@ impl Attempt<'_> {
             }
             // An uncacheable view is computed once a run, so that all its readers see the same rows.
             (None, _) | (Some(_), CachePolicy::Memory) => {
-                let memory = cache.memory(session, bundle, decision.fresh, &before_publish).await?;
+                let rows = self.unstable_rows(&decision.reads);
+                let memory = cache.memory(session, bundle, &rows, decision.fresh, &before_publish).await?;
                 let ((provider, rows), written) = memory;
                 decision.reference.bind(provider);
                 let outcome = match written {
@@ -219,7 +221,7 @@ impl Attempt<'_> {
                 let request = self.publication(output, decision, None);
                 let published = cache.publish(session, request, &before_publish).await?;
                 let schema = bundle.published().arrow();
-                decision.reference.bind(cache.output_provider(&output.target, &published, schema)?);
+                decision.bind(cache.output_provider(&output.target, &published, schema)?, published.rows_id());
                 let outcome = ViewOutcome::of_operation(decision, &published.outcome, Some(reason.clone()));
                 Ok(outcome.with_published(&published, &output.target.declared_path))
             }
@@ -244,6 +246,7 @@ impl Attempt<'_> {
             run_id: self.run_id,
             fresh,
             tags: &decision.tags,
+            unstable_rows: &self.unstable_rows(&decision.reads),
             reading: &self.decisions.reading,
         };
         let (entry, outcome) = match cache.write(&self.decisions.session, request, &before_publish).await? {
@@ -257,7 +260,7 @@ impl Attempt<'_> {
                 (entry, outcome)
             }
         };
-        decision.reference.bind(cache.provider(&entry, bundle.published().arrow())?);
+        decision.bind(cache.provider(&entry, bundle.published().arrow())?, entry.rows_id());
         Ok(outcome.with_entry(&entry))
     }
 
@@ -268,24 +271,21 @@ impl Attempt<'_> {
         let hit = |outcome| ViewOutcome::of_operation(decision, outcome, None);
         match &decision.state {
             State::Hit(entry, outcome) => {
-                decision.reference.bind(cache.provider(entry, bundle.published().arrow())?);
+                decision.bind(cache.provider(entry, bundle.published().arrow())?, entry.rows_id());
                 Ok(hit(outcome).with_entry(entry))
             }
             State::HitOutput(published) => match self.decisions.outputs_of(bundle.name()).next() {
                 Some((_, output)) => {
                     let schema = bundle.published().arrow();
-                    decision.reference.bind(cache.output_provider(&output.target, published, schema)?);
+                    decision.bind(cache.output_provider(&output.target, published, schema)?, published.rows_id());
                     Ok(hit(&published.outcome).with_published(published, &output.target.declared_path))
                 }
                 None => Ok(hit(&published.outcome)),
             },
-            State::HitMemory(outcome) => match cache.in_memory(bundle) {
-                Some((provider, rows)) => {
-                    decision.reference.bind(provider);
-                    Ok(hit(outcome).with_rows(rows))
-                }
-                None => Ok(hit(outcome)),
-            },
+            State::HitMemory((provider, rows), outcome) => {
+                decision.reference.bind(Arc::clone(provider));
+                Ok(hit(outcome).with_rows(*rows))
+            }
             // Only what is computed to be compared reads an idle view; one that is to be computed is not served.
             State::Compute { .. } | State::Idle => {
                 decision.reference.bind(cache.computed(bundle));
@@ -384,7 +384,14 @@ impl Attempt<'_> {
             readers: self.decisions.lineage_of_readers(view.bundle.name()),
             run_id: self.run_id,
             fresh: output.fresh,
+            unstable_rows: self.unstable_rows(if view.has_entry() { &view.passes_on } else { &view.reads }),
         }
+    }
+
+    /// Which rows of unstable views are bound by now, of those that are read.
+    fn unstable_rows(&self, reads: &Reads) -> UnstableRows {
+        let bound = |view: &String| Some((view.clone(), self.decisions.views.get(view)?.rows.get()?.clone()));
+        reads.views().filter_map(bound).collect()
     }
 
     fn is_read(&self, view: &str) -> bool {

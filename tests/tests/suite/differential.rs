@@ -2,18 +2,17 @@
 //! is computed whose identity was there before.
 //!
 //! Every view has the columns `k bigint, g bigint, s text, x double, n struct<a bigint, b list<bigint>>`, so that any can
-//! read any. Sums are of integers and nothing is limited: rows are equal as multisets, with no tolerance.
+//! read any. Sums are of integers: rows are equal as multisets, with no tolerance. A view that takes some rows of its query may have
+//! others each time; it and what reads it have the rows that follow from those of the views before them.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
-use alluvium_contracts::{
-    CacheKey, CachePolicy, ContentDigest, OutputResult, RunDocument, RunResult, ViewReport, ViewResult,
-};
+use alluvium_contracts::{CachePolicy, ContentDigest, OutputResult, RunResult};
+use alluvium_runs::Pipeline;
 use arrow::array::{Array as _, ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{Field, Fields, Int64Type, SchemaRef};
@@ -23,9 +22,11 @@ use parquet::arrow::ArrowWriter;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
+use self::held::Held;
 use self::queries::{Query, Table};
 use crate::lab::{Lab, run};
 
+mod held;
 mod queries;
 
 /// A case is an edit after which everything is compared. There are at least as many; `ALLUVIUM_DIFFERENTIAL_CASES` asks for more, as
@@ -96,6 +97,10 @@ enum Edit {
         source: usize,
     },
     RewriteAlike,
+    /// The same content, found in another order.
+    Rotate {
+        source: usize,
+    },
     Delimiter {
         source: usize,
     },
@@ -122,6 +127,10 @@ enum Edit {
     Undo,
     /// Somebody deletes an output.
     Delete {
+        view: usize,
+    },
+    /// The entries of a view are evicted.
+    Evict {
         view: usize,
     },
 }
@@ -200,6 +209,21 @@ fn write_parquet(path: &Path, rows: &[Row]) {
     writer.close().unwrap();
 }
 
+impl View {
+    /// Of a head that is computed for each of its readers every one would have rows of its own.
+    fn policy(&self) -> CachePolicy {
+        match self.policy {
+            CachePolicy::None | CachePolicy::Memory if self.query.head => CachePolicy::DeltaStaging,
+            policy => policy,
+        }
+    }
+
+    /// An output of its own is the cache; one beside the cache follows it.
+    fn has_output(&self) -> bool {
+        self.policy() == CachePolicy::DeltaOutput || self.query.shape.is_multiple_of(3)
+    }
+}
+
 impl Model {
     fn apply(&mut self, edit: &Edit) {
         let (sources, views) = (self.sources.len(), self.views.len());
@@ -223,6 +247,7 @@ impl Model {
                 }
             }
             Edit::RewriteAlike => {}
+            Edit::Rotate { source } => self.sources[source % sources].files.rotate_left(1),
             Edit::Delimiter { source } => {
                 if let Format::Csv { delimiter } = &mut self.sources[source % sources].format {
                     *delimiter = if *delimiter == ',' { ';' } else { ',' };
@@ -234,14 +259,13 @@ impl Model {
             Edit::Space { view } => self.views[view % views].query.spaced ^= true,
             Edit::Policy { view, with } => self.views[view % views].policy = *with,
             Edit::Reverse => self.reversed ^= true,
-            Edit::Undo | Edit::Delete { .. } => {}
+            Edit::Undo | Edit::Delete { .. } | Edit::Evict { .. } => {}
         }
     }
 
     /// Writes the project, with the policies of its views or with no cache at all.
     fn write(&self, lab: &Lab, cached: bool) {
         let mut toml = String::new();
-        let mut tables = Vec::new();
         for (index, source) in self.sources.iter().enumerate() {
             let name = format!("source_{index}");
             source.write(&lab.path(&format!("data/{name}")));
@@ -250,27 +274,17 @@ impl Model {
             if let Format::Csv { delimiter } = source.format {
                 writeln!(toml, "options = {{ delimiter = \"{delimiter}\" }}").unwrap();
             }
-            let from = match source.format {
-                // A line of delimited text has no nested values.
-                Format::Csv { .. } => {
-                    format!("(select k, g, s, x, named_struct('a', k, 'b', make_array(g, k)) as n from {name})")
-                }
-                Format::Parquet | Format::Json => name.clone(),
-            };
-            tables.push(Table { name, from });
         }
         let mut views = Vec::new();
         for (index, view) in self.views.iter().enumerate() {
             let name = format!("view_{index}");
-            let policy = if cached { view.policy } else { CachePolicy::None };
-            let mut text =
-                format!("[views.{name}]\ncache = \"{policy}\"\nsql = \"\"\"{}\"\"\"\n", view.query.sql(&tables));
-            // An output of its own is the cache; one beside the cache follows it.
-            if policy == CachePolicy::DeltaOutput || (cached && view.query.shape % 3 == 0) {
+            let policy = if cached { view.policy() } else { CachePolicy::None };
+            let sql = view.query.sql(&self.tables(index));
+            let mut text = format!("[views.{name}]\ncache = \"{policy}\"\nsql = \"\"\"{sql}\"\"\"\n");
+            if cached && view.has_output() {
                 write!(text, "[outputs.{name}]\nview = \"{name}\"\npath = \"out/{name}\"\n").unwrap();
             }
             views.push(text);
-            tables.push(Table { name: name.clone(), from: name });
         }
         if self.reversed {
             views.reverse();
@@ -278,73 +292,84 @@ impl Model {
         lab.write("alluvium.toml", &(toml + &views.concat()));
     }
 
-    /// The columns of every view, and their rows, sorted.
-    async fn rows(&self, lab: &Lab) -> (SchemaRef, Vec<String>) {
-        let selects: Vec<_> = (0..self.views.len())
-            .map(|index| format!("select 'view_{index}' as view, k, g, s, x, n from view_{index}"))
-            .collect();
-        let answer = lab.open().sql(&selects.join(" union all ")).await.unwrap();
-        let batches: Vec<RecordBatch> = answer.batches.try_collect().await.unwrap();
-        let table = pretty_format_batches(&batches).unwrap().to_string();
-        // Without the head, which is missing where no rows came in no batch.
-        let mut rows: Vec<_> = table.lines().filter(|line| line.starts_with('|')).skip(1).map(str::to_owned).collect();
-        rows.sort_unstable();
-        (answer.schema, rows)
-    }
-}
-
-/// What the cache root and the outputs hold, by the identities that they were written under.
-#[derive(Debug, Default)]
-struct Held {
-    entries: BTreeSet<CacheKey>,
-    outputs: BTreeMap<String, CacheKey>,
-}
-
-impl Held {
-    /// Every kept view is written exactly if its identity is not held, and once a run.
-    fn check(&mut self, document: &RunDocument) -> Result<(), TestCaseError> {
-        let mut written = BTreeSet::new();
-        for view in &document.views {
-            let key = view.cache_key.ok_or_else(|| TestCaseError::fail(format!("{} has no key", view.name)))?;
-            // Its key does not say which rows of an unstable view it has read; its reason does, of one that was written.
-            let follows = view.reason.as_deref().and_then(|reason| reason.strip_prefix("reads the unstable view "));
-            if let (ViewResult::Write, Some(follows)) = (view.result, follows) {
-                let is_new = |other: &ViewReport| other.result == ViewResult::Write && follows.starts_with(&other.name);
-                prop_assert!(follows.ends_with("anew since") || document.views.iter().any(is_new), "{}", follows);
-                written.insert(key);
-                continue;
-            }
-            let expected = match view.cache_policy {
-                CachePolicy::DeltaStaging if self.entries.contains(&key) => ViewResult::Hit,
-                // Two views may say the same; one of them is written.
-                CachePolicy::DeltaStaging if view.result == ViewResult::Hit => {
-                    prop_assert!(
-                        document.views.iter().any(|other| other.cache_key == Some(key)
-                            && other.result == ViewResult::Write
-                            && other.cache_policy == CachePolicy::DeltaStaging),
-                        "{} hit what nobody wrote",
-                        view.name
-                    );
-                    ViewResult::Hit
+    /// What this view may read: the sources, and the views before it.
+    fn tables(&self, view: usize) -> Vec<Table> {
+        let sources = self.sources.iter().enumerate().map(|(index, source)| {
+            let name = format!("source_{index}");
+            let from = match source.format {
+                // A line of delimited text has no nested values.
+                Format::Csv { .. } => {
+                    format!("(select k, g, s, x, named_struct('a', k, 'b', make_array(g, k)) as n from {name})")
                 }
-                CachePolicy::DeltaStaging => {
-                    prop_assert!(written.insert(key), "{} was written twice", view.name);
-                    ViewResult::Write
-                }
-                CachePolicy::DeltaOutput if self.outputs.get(&view.name) == Some(&key) => ViewResult::Hit,
-                CachePolicy::DeltaOutput => ViewResult::Write,
-                CachePolicy::None | CachePolicy::Memory => continue,
+                Format::Parquet | Format::Json => name.clone(),
             };
-            prop_assert_eq!(view.result, expected, "{}: {:?}", &view.name, &view.reason);
+            Table { name, from }
+        });
+        let views = (0..view).map(|view| format!("view_{view}")).map(|name| Table { from: name.clone(), name });
+        sources.chain(views).collect()
+    }
+
+    /// Of every view whether it is a head, or may read one.
+    fn unstable(&self) -> Vec<bool> {
+        let sources = self.sources.len();
+        let mut unstable = Vec::new();
+        for (index, view) in self.views.iter().enumerate() {
+            let mut views =
+                view.query.reads(sources + index).into_iter().filter_map(|table| table.checked_sub(sources));
+            let reads_unstable = views.any(|view| unstable[view]);
+            unstable.push(view.query.head || reads_unstable);
         }
-        self.entries.extend(written);
-        // Whatever the view's policy was when it was published: its output is its cache if it says so later.
-        for output in &document.outputs {
-            let key = document.views.iter().find(|view| view.name == output.view).and_then(|view| view.cache_key);
-            self.outputs.extend(key.map(|key| (output.view.clone(), key)));
+        unstable
+    }
+
+    /// The columns of every view that is stable, and their rows.
+    async fn rows(&self, lab: &Lab) -> Option<(SchemaRef, Vec<String>)> {
+        let stable = self.unstable().into_iter().enumerate().filter(|(_, is_unstable)| !is_unstable);
+        let selects: Vec<_> =
+            stable.map(|(view, _)| format!("select 'view_{view}' as view, k, g, s, x, n from view_{view}")).collect();
+        if selects.is_empty() {
+            return None;
+        }
+        Some(rows_of(&lab.open(), &selects.join(" union all ")).await)
+    }
+
+    /// Unstable views and their outputs have rows that follow from those that the views before them have.
+    async fn agree(&self, lab: &Lab) -> Result<(), TestCaseError> {
+        let pipeline = lab.open();
+        for (view, _) in self.unstable().into_iter().enumerate().filter(|(_, is_unstable)| *is_unstable) {
+            let query = &self.views[view].query;
+            let (_, held) = rows_of(&pipeline, &format!("select k, g, s, x, n from view_{view}")).await;
+            let (_, mut whole) = rows_of(&pipeline, &query.whole_sql(&self.tables(view))).await;
+            if query.head {
+                prop_assert_eq!(held.len(), whole.len().min(query.head_rows()), "view_{}", view);
+                for row in &held {
+                    let found = whole.iter().position(|other| other == row);
+                    prop_assert!(found.is_some(), "view_{}: {} is not of {:?}", view, row, whole);
+                    found.map(|index| whole.remove(index));
+                }
+            } else {
+                prop_assert_eq!(&held, &whole, "view_{}", view);
+            }
+            if self.views[view].has_output() {
+                let (_, published) =
+                    rows_of(&pipeline, &format!("select k, g, s, x, n from outputs.view_{view}")).await;
+                prop_assert_eq!(&published, &held, "outputs.view_{}", view);
+            }
         }
         Ok(())
     }
+}
+
+/// The columns of an answer, and its rows, sorted.
+async fn rows_of(pipeline: &Pipeline, sql: &str) -> (SchemaRef, Vec<String>) {
+    let answer = pipeline.sql(sql).await.unwrap();
+    let batches: Vec<RecordBatch> = answer.batches.try_collect().await.unwrap();
+    let table = pretty_format_batches(&batches).unwrap().to_string();
+    // Without the head, which is missing where no rows came in no batch; and however wide the columns of others are.
+    let rows = table.lines().filter(|line| line.starts_with('|')).skip(1);
+    let mut rows: Vec<_> = rows.map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    rows.sort_unstable();
+    (answer.schema, rows)
 }
 
 async fn differ(mut model: Model, edits: &[Edit]) -> Result<(), TestCaseError> {
@@ -363,7 +388,10 @@ async fn differ(mut model: Model, edits: &[Edit]) -> Result<(), TestCaseError> {
         if let Some(Edit::Delete { view }) = edit {
             let output = format!("view_{}", view % model.views.len());
             let _ = std::fs::remove_dir_all(cached.path(&format!("out/{output}")));
-            held.outputs.remove(&output);
+            held.lose_output(&output);
+        }
+        if let Some(Edit::Evict { view }) = edit {
+            held.evict(&cached, &format!("view_{}", view % model.views.len()));
         }
         model.write(&cached, true);
         model.write(&plain, false);
@@ -372,6 +400,7 @@ async fn differ(mut model: Model, edits: &[Edit]) -> Result<(), TestCaseError> {
         prop_assert!(document.notices.is_empty(), "{:?}", &document.notices);
         held.check(&document)?;
         prop_assert_eq!(model.rows(&cached).await, model.rows(&plain).await, "after {:?}", edit);
+        model.agree(&cached).await?;
         // Nothing has changed: everything that is kept hits.
         let again = run(&cached.open()).await;
         held.check(&again)?;
@@ -406,8 +435,15 @@ fn policy() -> impl Strategy<Value = CachePolicy> {
 
 fn query() -> impl Strategy<Value = Query> {
     let from = any::<(u8, u8)>().prop_map(|(a, b)| (a.into(), b.into()));
-    let parts = (any::<u8>(), from, 0_i64..4, any::<bool>(), any::<bool>());
-    parts.prop_map(|(shape, from, constant, swapped, spaced)| Query { shape, from, constant, swapped, spaced })
+    let parts = (any::<u8>(), from, 0_i64..4, any::<bool>(), any::<bool>(), prop::bool::weighted(0.15));
+    parts.prop_map(|(shape, from, constant, swapped, spaced, head)| Query {
+        shape,
+        from,
+        constant,
+        swapped,
+        spaced,
+        head,
+    })
 }
 
 fn model() -> impl Strategy<Value = Model> {
@@ -429,6 +465,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => (at(), rows()).prop_map(|(source, rows)| Edit::AddFile { source, rows }),
         1 => at().prop_map(|source| Edit::DropFile { source }),
         1 => Just(Edit::RewriteAlike),
+        2 => at().prop_map(|source| Edit::Rotate { source }),
         1 => at().prop_map(|source| Edit::Delimiter { source }),
         2 => (at(), query()).prop_map(|(view, with)| Edit::Query { view, with }),
         2 => (at(), 0_i64..4).prop_map(|(view, with)| Edit::Constant { view, with }),
@@ -438,6 +475,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => Just(Edit::Reverse),
         2 => Just(Edit::Undo),
         1 => at().prop_map(|view| Edit::Delete { view }),
+        2 => at().prop_map(|view| Edit::Evict { view }),
     ]
 }
 

@@ -99,3 +99,36 @@ async fn a_renamed_file_is_no_reason() {
     lab.edit("alluvium.toml", "k > 1 group", "k > 2 group");
     assert_eq!(lab.plan().await.views[0].reason.as_deref(), Some("filter: k > 1 → k > 2"));
 }
+
+/// A view that is kept as its output has no entry; what it was published under is remembered with its publication.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_is_its_output_says_what_changed_since_it_was_published() {
+    let output = "cache = \"delta_output\"\n[outputs.named]\nview = \"named\"\npath = \"out/named\"\n";
+    let lab = Lab::new(&format!("{TOML}{output}"));
+    lab.parquet("data/events.parquet", &[(1, "a"), (2, "b"), (3, "b")]);
+    lab.run().await;
+    lab.edit("alluvium.toml", "upper(s) as name", "lower(s) as title");
+    let planned = lab.plan().await;
+    let named = planned.views.iter().find(|view| view.name == "named").unwrap();
+    let reason = "column name: removed (upper(s)); column title: added (lower(s)); and 2 more";
+    assert_eq!(named.reason.as_deref(), Some(reason));
+    let why = named.explanation.clone().unwrap();
+    assert_eq!(planned.outputs[0].reason.as_deref(), Some("its view changed"));
+
+    let document = lab.run().await;
+    let named = document.views.iter().find(|view| view.name == "named").unwrap();
+    assert_eq!((named.result, named.explanation.as_ref()), (ViewResult::Write, Some(&why)));
+    let stored =
+        "select document from alluvium.cache_artifacts where artifact_kind = 'miss_explanation' and name = 'named'";
+    assert!(lab.sql(stored).await.contains("lower(s)"), "{}", lab.sql(stored).await);
+
+    // Another root, or one whose index is lost, has not seen it: once it has found it published, it knows.
+    std::fs::remove_dir_all(lab.path(".alluvium/kv/index")).unwrap();
+    let reason = async || lab.plan().await.views.into_iter().find(|view| view.name == "named").unwrap().reason;
+    lab.edit("alluvium.toml", "lower(s) as title", "upper(s) as title");
+    assert_eq!(reason().await.as_deref(), Some("its view changed"));
+    lab.edit("alluvium.toml", "upper(s) as title", "lower(s) as title");
+    assert_eq!(reason().await, None);
+    lab.edit("alluvium.toml", "lower(s) as title", "upper(s) as title");
+    assert!(reason().await.is_some_and(|reason| reason.starts_with("column title: lower(s) → upper(s); ")));
+}

@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use alluvium_contracts::{CacheListing, EntryId, EntryState, RunResult};
+use alluvium_contracts::{CacheListing, EntryId, EntryState, OutputResult, RunResult};
 use alluvium_telemetry::Seam;
 
 use crate::caches::{caches_at, entry_dirs};
@@ -215,6 +215,22 @@ async fn an_owner_whose_successor_dies_has_not_computed_for_nothing() {
         assert!(lab.sql("select sum(total) as n from second").await.contains("| 6 |"), "{point}");
         assert_eq!(live(&listing(&lab)), live(&published), "{point}");
     }
+}
+
+/// What its successor has published is of a later state of the source.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_of_an_output_that_wakes_puts_nothing_over_that_of_its_successor() {
+    let lab = lab();
+    let owner = stopped_owner(&lab, "output.files.written");
+    set_deadline(&lab, 600);
+    lab.parquet("data/events.parquet", &[(1, "a"), (2, "b"), (3, "b"), (4, "b")]);
+    assert_eq!(lab.run().await.outputs[0].result, OutputResult::Write);
+    let said = woken(owner);
+    assert!(said.contains("superseded") || said.contains("taken over after its deadline"), "{said}");
+    let published = "select sum(total) as n from outputs.second";
+    assert!(lab.sql(published).await.contains("| 10 |"), "{}", lab.sql(published).await);
+    let again = lab.run().await;
+    assert_eq!(again.outputs[0].result, OutputResult::Hit, "{again:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

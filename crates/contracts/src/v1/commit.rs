@@ -69,6 +69,10 @@ pub struct CacheCommitMetadata {
     /// The components of the key, by name: with them an index that was lost can say again why a key moved.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub components: BTreeMap<String, String>,
+    /// Which rows of unstable views the content was computed from, by view: the id of an entry, or run and fencing token of the
+    /// commit of an output.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unstable_rows: BTreeMap<String, String>,
     /// The tags of the view.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
@@ -117,6 +121,7 @@ impl Contract for CacheCommitMetadata {
             compute_ms: Some(412.5),
             stability: Some(Stability::Exact),
             components: BTreeMap::from([("source flights: version".to_owned(), "42".to_owned())]),
+            unstable_rows: BTreeMap::from([("latest".to_owned(), "019bbfd4-1f00-7def-8123-456789abcdef".to_owned())]),
             tags: names(["nightly"]),
         }
     }

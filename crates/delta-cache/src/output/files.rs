@@ -4,7 +4,8 @@ use alluvium_contracts::{CacheCommitMetadata, CacheOperation};
 use alluvium_plans::PlanBundle;
 use alluvium_write_policy::active_files;
 
-use super::{OutputTarget, row_key};
+use super::OutputTarget;
+use super::target::row_key;
 use crate::cache::DeltaCache;
 use crate::entry::{Check, EntryFile, add_up, check, check_logged, unseen};
 use crate::error::CacheError;
@@ -48,7 +49,7 @@ impl DeltaCache {
             Check::Untouched(files) => Ok(files),
             Check::Restamped(files) => {
                 let row = OutputRow { version, run_id: ours.run_id, fencing_token: ours.fencing_token, files };
-                self.index.remember_output(&row_key(target), &row)?;
+                self.index.remember_output(&row_key(target), &row, target.identity(bundle))?;
                 Ok(row.files)
             }
             Check::Damaged(what) => Err(what),

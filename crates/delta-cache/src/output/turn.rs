@@ -4,10 +4,12 @@ use alluvium_contracts::CacheOperation;
 use alluvium_plans::PlanBundle;
 use alluvium_write_policy::ResolvedWritePolicy;
 
-use super::{Found, OutputTarget, PublishRequest, Published, resource};
+use super::target::resource;
+use super::{Found, OutputTarget, PublishRequest, Published};
 use crate::cache::DeltaCache;
 use crate::error::CacheError;
 use crate::lease::Lease;
+use crate::unstable_rows::UnstableRows;
 
 /// What a publication meets.
 pub(super) enum Sight {
@@ -28,12 +30,12 @@ pub(super) struct Leased {
 impl DeltaCache {
     /// Takes the lease on the output, and looks again: whoever held it may have published.
     pub(super) async fn output_turn(&self, request: &PublishRequest<'_>) -> Result<(Leased, Sight), CacheError> {
-        let PublishRequest { target, bundle, readers, fresh, .. } = request;
+        let PublishRequest { target, bundle, readers, fresh, unstable_rows, .. } = request;
         let policy = self.resolve(target, bundle, readers)?;
         // A fresh publication replaces what was there when it was asked for, and takes what is newer than that.
         let replaced = if *fresh { self.head_version(target)? } else { None };
         let lease = self.lease(&resource(target), &target.subject(bundle)).await?;
-        let sight = self.sight(target, bundle, replaced).await?;
+        let sight = self.sight(target, bundle, unstable_rows, replaced).await?;
         Ok((Leased { lease, policy, replaced }, sight))
     }
 
@@ -41,11 +43,13 @@ impl DeltaCache {
         &self,
         target: &OutputTarget,
         bundle: &PlanBundle,
+        unstable_rows: &UnstableRows,
         replaced: Option<u64>,
     ) -> Result<Sight, CacheError> {
         let watch = self.seam.stopwatch();
         Ok(match self.look(target, bundle).await? {
             Found::Current(version) if Some(version.version) == replaced => Sight::Stale(replaced),
+            Found::Current(version) if version.unstable_rows != *unstable_rows => Sight::Stale(Some(version.version)),
             // The same lookup again counts only where it has another answer.
             Found::Current(version) => {
                 let reading = self.begin(CacheOperation::Read, &target.subject(bundle)).since(watch);

@@ -12,6 +12,8 @@ pub(super) struct Query {
     /// Which of two names is which, where a shape has names that shadow others: another query then, of almost the same text.
     pub(super) swapped: bool,
     pub(super) spaced: bool,
+    /// Of its rows some: as many as the constant says and one more, whichever the engine meets first.
+    pub(super) head: bool,
 }
 
 /// A source or a view that a query may read.
@@ -30,13 +32,28 @@ const SHADOWING: u8 = 16;
 
 impl Query {
     pub(super) fn sql(&self, tables: &[Table]) -> String {
-        let a = &tables[self.from.0 % tables.len()];
-        let b = &tables[self.from.1 % tables.len()];
-        let sql = match self.shape % (PLAIN + SHADOWING) {
+        let sql = self.whole_sql(tables);
+        let sql = if self.head { format!("select * from ({sql}) as h limit {}", self.head_rows()) } else { sql };
+        if self.spaced { format!("/* the same */\n{}\n-- the end", sql.replace(' ', "  ")) } else { sql }
+    }
+
+    /// Without the limit of a head.
+    pub(super) fn whole_sql(&self, tables: &[Table]) -> String {
+        let [a, b] = self.reads(tables.len()).map(|table| &tables[table]);
+        match self.shape % (PLAIN + SHADOWING) {
             shape @ ..PLAIN => plain(shape, &a.from, &b.from, self.constant),
             shape => shadowing(shape - PLAIN, a, b, self.constant, self.swapped),
-        };
-        if self.spaced { format!("/* the same */\n{}\n-- the end", sql.replace(' ', "  ")) } else { sql }
+        }
+    }
+
+    /// How many rows a head has, if there are as many.
+    pub(super) fn head_rows(&self) -> usize {
+        usize::try_from(self.constant).unwrap_or_default() + 1
+    }
+
+    /// Which of so many tables it reads at most.
+    pub(super) fn reads(&self, tables: usize) -> [usize; 2] {
+        [self.from.0 % tables, self.from.1 % tables]
     }
 }
 

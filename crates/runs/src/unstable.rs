@@ -1,0 +1,97 @@
+//! Which rows of unstable views a view reads: what was computed from others is computed again with them.
+//!
+//! A key does not say which of the rows that an unstable view may have were read. *Invariant:* what a run takes from a cache was
+//! computed from the rows that the run reads: an unstable view that is computed again takes its readers along, and one that came
+//! back from an earlier time does too. See [`UnstableRows`].
+
+use std::collections::BTreeMap;
+
+use alluvium_delta_cache::UnstableRows;
+
+/// What is read of unstable views that are kept, directly or through views that are computed with their readers: by the view's name
+/// which of its rows, or none of those that are yet to be computed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Reads(BTreeMap<String, Option<String>>);
+
+/// Something was computed from other rows than those that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OtherRows<'r> {
+    view: &'r str,
+    how: &'static str,
+}
+
+impl Reads {
+    /// The rows of one view.
+    pub(crate) fn of(view: &str, rows: Option<String>) -> Self {
+        Self(BTreeMap::from([(view.to_owned(), rows)]))
+    }
+
+    /// Reads what another view passes on, too.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.0.extend(other.0.iter().map(|(view, rows)| (view.clone(), rows.clone())));
+    }
+
+    /// The views.
+    pub(crate) fn views(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+
+    /// Which rows; none while some are yet to be computed.
+    pub(crate) fn rows(&self) -> Option<UnstableRows> {
+        self.0.iter().map(|(view, rows)| Some((view.clone(), rows.clone()?))).collect()
+    }
+
+    /// What differs where something was computed from these `rows`.
+    pub(crate) fn other_than<'r>(&'r self, rows: &'r UnstableRows) -> Option<OtherRows<'r>> {
+        let read = self.0.iter().find_map(|(view, read)| match read {
+            None => Some(OtherRows { view, how: "is computed anew" }),
+            Some(read) if rows.get(view) != Some(read) => Some(OtherRows { view, how: "was computed anew since" }),
+            Some(_) => None,
+        });
+        let unread = || rows.keys().find(|view| !self.0.contains_key(*view));
+        read.or_else(|| unread().map(|view| OtherRows { view, how: "is read otherwise by now" }))
+    }
+}
+
+impl OtherRows<'_> {
+    /// The reason why a view is computed again.
+    pub(crate) fn of_reader(&self) -> String {
+        format!("reads the unstable view {}, which {}", self.view, self.how)
+    }
+
+    /// The reason why an output of `view` is published again.
+    pub(crate) fn of_output(&self, view: &str) -> String {
+        if self.view == view { format!("its view is unstable and {}", self.how) } else { self.of_reader() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(rows: &[(&str, &str)]) -> UnstableRows {
+        rows.iter().map(|(view, rows)| ((*view).to_owned(), (*rows).to_owned())).collect()
+    }
+
+    #[test]
+    fn only_the_very_rows_that_are_read_are_the_same() {
+        let mut reads = Reads::of("a", Some("1".to_owned()));
+        reads.extend(&Reads::of("b", Some("2".to_owned())));
+        assert_eq!(reads.other_than(&rows(&[("a", "1"), ("b", "2")])), None);
+        assert_eq!(reads.rows(), Some(rows(&[("a", "1"), ("b", "2")])));
+        for (other, reason) in [
+            (rows(&[("a", "1"), ("b", "1")]), "reads the unstable view b, which was computed anew since"),
+            (rows(&[("b", "2")]), "reads the unstable view a, which was computed anew since"),
+            (rows(&[("a", "1"), ("b", "2"), ("c", "3")]), "reads the unstable view c, which is read otherwise by now"),
+        ] {
+            assert_eq!(reads.other_than(&other).map(|other| other.of_reader()).as_deref(), Some(reason));
+        }
+        reads.extend(&Reads::of("b", None));
+        let other = rows(&[("a", "1"), ("b", "2")]);
+        let found = reads.other_than(&other).unwrap();
+        assert_eq!(found.of_reader(), "reads the unstable view b, which is computed anew");
+        assert_eq!(found.of_output("b"), "its view is unstable and is computed anew");
+        assert_eq!(reads.rows(), None);
+        assert_eq!(Reads::default().other_than(&UnstableRows::new()), None);
+    }
+}
