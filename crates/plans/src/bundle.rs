@@ -24,6 +24,7 @@ use crate::outline::Outline;
 use crate::published::{PublishError, PublishedSchema};
 use crate::stability::instabilities;
 use crate::stored::KeptPlan;
+use crate::tables::Tables;
 
 /// What a scan reference of a query stands for.
 #[derive(Debug, Clone)]
@@ -103,6 +104,10 @@ pub enum PlanError {
 /// Plans `query` over the tables that are registered in `session`, and derives its identity from `inputs`: what each
 /// registered name stands for. A table that is no key of `inputs` has no pin and makes the view uncacheable.
 ///
+/// `inputs` speaks of the tables that the session has by these names when this is called. Another table of such a name has no pin: a
+/// [`Query::DataFrame`], or a view of the engine that a query names, scans what had the name when and where it was made.
+/// Nor is a table pinned whose schema makes it anew each time that it is asked for.
+///
 /// # Errors
 /// [`PlanError::Query`] when the query is wrong or is no single one, [`PlanError::Publish`] when a column cannot be
 /// published.
@@ -122,11 +127,11 @@ pub async fn plan_view(
         session.plan_query(query).await.map_err(|source| PlanError::Query { view: view.to_owned(), source })?;
     // What came without a text has that of its plan, which names columns.
     let names_credentials = of_text.unwrap_or_else(|| names_credentials(&planned.plan.display_indent().to_string()));
-    Ok(PlanBundle { names_credentials, ..identify(session, view, planned.plan, inputs)? })
+    Ok(PlanBundle { names_credentials, ..identify(session, view, planned.plan, inputs).await? })
 }
 
 /// The bundle of an analyzed plan, wherever that came from: a query without credentials.
-pub(crate) fn identify(
+pub(crate) async fn identify(
     session: &Session,
     view: &str,
     plan: LogicalPlan,
@@ -135,7 +140,7 @@ pub(crate) fn identify(
     let published =
         PublishedSchema::of(plan.schema()).map_err(|source| PlanError::Publish { view: view.to_owned(), source })?;
     let canonical = canonicalize(&plan);
-    let leaves = Leaves::of(&canonical, inputs);
+    let leaves = Leaves::of(session, &canonical, inputs).await;
     let function_hashes = functions::hashes(&canonical.functions, session)
         .map_err(|source| PlanError::Functions { view: view.to_owned(), source })?;
     let functions = functions::judge(&canonical.functions, session);
@@ -364,17 +369,23 @@ struct Leaves {
 }
 
 impl Leaves {
-    fn of(canonical: &Canonical, inputs: &BTreeMap<String, Input>) -> Self {
+    async fn of(session: &Session, canonical: &Canonical, inputs: &BTreeMap<String, Input>) -> Self {
+        let names: BTreeSet<&str> = canonical.scans.iter().map(|scan| scan.table_name.table()).collect();
+        let names: Vec<&str> = names.into_iter().filter(|name| inputs.contains_key(*name)).collect();
+        let pinned = Tables::of(session, &names).await;
+        // Not by its text: a bare `a.b` reads like the table `b` of a schema `a`. Nor by its name: a frame of another session, or
+        // one from before a table was registered anew, scans another table of that name.
+        let tables: BTreeSet<(&TableReference, bool)> =
+            canonical.scans.iter().map(|scan| (&scan.table_name, pinned.has(scan))).collect();
         let mut leaves = Self::default();
-        // Not by its text: a bare `a.b` reads like the table `b` of a schema `a`.
-        let tables: BTreeSet<&TableReference> = canonical.scans.iter().map(|scan| &scan.table_name).collect();
-        for table in tables {
-            leaves.add(table, inputs);
+        for (table, is_pinned) in tables {
+            leaves.add(table, is_pinned, inputs);
         }
         leaves
     }
 
-    fn add(&mut self, table: &TableReference, inputs: &BTreeMap<String, Input>) {
+    /// `is_pinned`: whether it is the very table that `inputs` speaks of, if they know its name.
+    fn add(&mut self, table: &TableReference, is_pinned: bool, inputs: &BTreeMap<String, Input>) {
         let name = table.to_string();
         // Only a bare name can be an input: what is qualified lives in a schema of the engine's or of the ledgers.
         let bare = table.schema().is_none().then(|| table.table());
@@ -382,6 +393,12 @@ impl Leaves {
             self.denials.push(format!("{name} has no pin: its content has no identity"));
             return;
         };
+        if !is_pinned {
+            self.denials.push(format!(
+                "{name} is not the table that the session has by this name: its content has no identity"
+            ));
+            return;
+        }
         self.reads.push(name.clone());
         let (pin, version) = match input {
             Input::Dataset(dataset) => {
@@ -411,40 +428,4 @@ impl Leaves {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use alluvium_contracts::ProfileSpec;
-    use alluvium_profile::{RuntimeProfile, SessionFactory};
-    use datafusion::arrow::datatypes::{DataType, Field, Schema};
-    use datafusion::datasource::provider_as_source;
-    use datafusion::logical_expr::LogicalPlanBuilder;
-
-    use super::*;
-    use crate::ViewRef;
-
-    fn scan(table: TableReference) -> LogicalPlanBuilder {
-        let schema = Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, true)]));
-        let view = ViewRef::new(table.to_string(), schema);
-        LogicalPlanBuilder::scan(table, provider_as_source(Arc::new(view)), None).unwrap()
-    }
-
-    #[test]
-    fn a_pinned_table_hides_no_other_that_reads_like_it() {
-        let session = SessionFactory::new(RuntimeProfile::from(&ProfileSpec::default())).build().unwrap();
-        let input = Input::View { key: Some(CacheKey::of(b"a.b")), stability: Stability::Exact };
-        let inputs = BTreeMap::from([("a.b".to_owned(), input)]);
-        let bundle_of = |first: TableReference, second: TableReference| {
-            let plan = scan(first).union(scan(second).build().unwrap()).unwrap().build().unwrap();
-            identify(&session, "v", plan, &inputs).unwrap()
-        };
-        let (pinned, unpinned) = (TableReference::bare("a.b"), TableReference::partial("a", "b"));
-        let twice = bundle_of(pinned.clone(), pinned.clone());
-        assert!(twice.cache_key().is_some(), "{:?}", twice.identity());
-        for both in [bundle_of(pinned.clone(), unpinned.clone()), bundle_of(unpinned, pinned)] {
-            assert_eq!(both.cache_key(), None);
-            assert_eq!(both.identity().reasons, ["a.b has no pin: its content has no identity"]);
-            assert_eq!(both.reads(), ["a.b"]);
-        }
-    }
-}
+mod tests;

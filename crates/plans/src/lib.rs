@@ -25,6 +25,7 @@ mod stability;
 mod stored;
 #[cfg(feature = "substrait")]
 mod substrait;
+mod tables;
 mod transpile;
 mod view_ref;
 

@@ -42,7 +42,8 @@ use crate::lineage::lineage;
 use crate::published::PublishedSchema;
 #[cfg(feature = "substrait")]
 use crate::substrait::SubstraitPlan;
-use codec::{Tables, decode, encode};
+use crate::tables::Tables;
+use codec::{decode, encode};
 use not_kept::NotKept;
 use record::Record;
 
@@ -257,7 +258,7 @@ impl SessionPlans<'_> {
         }
         let tables = self.tables(&record.tables).await?;
         let plan = self.decode(record.encoding, &record.plan, tables).await?;
-        let bundle = identify(&self.session, view, plan, inputs).ok()?;
+        let bundle = identify(&self.session, view, plan, inputs).await.ok()?;
         (bundle.identity().plan_fingerprint == record.fingerprint).then_some((record, bundle))
     }
 
@@ -331,12 +332,8 @@ impl SessionPlans<'_> {
 
     /// The tables of these names, as the session would scan them; none where one is missing.
     async fn tables(&self, names: &[String]) -> Option<Tables> {
-        let mut tables = Tables::default();
-        for name in names {
-            let table = datafusion::common::TableReference::bare(name.as_str());
-            tables.insert(name, self.session.context().table_provider(table).await.ok()?);
-        }
-        Some(tables)
+        let tables = Tables::of(&self.session, names).await;
+        names.iter().all(|name| tables.has_name(name)).then_some(tables)
     }
 
     /// Whether its name and its version say which function it is.
@@ -363,7 +360,7 @@ impl Original<'_> {
     fn is(&self, back: &LogicalPlan) -> bool {
         let canonical = canonicalize(back);
         canonical.text == self.canonical.text
-            && canonical.scans.iter().all(|scan| self.tables.has(&scan.source))
+            && canonical.scans.iter().all(|scan| self.tables.has(scan))
             && PublishedSchema::of(back.schema()).is_ok_and(|published| published == *self.bundle.published())
             && lineage(back) == self.bundle.lineage()
     }

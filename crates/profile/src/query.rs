@@ -18,7 +18,8 @@ pub enum Query {
         /// The dialect that it is parsed by. What it means is the engine's, whatever the dialect.
         dialect: Dialect,
     },
-    /// A plan of the engine's builder, of this session or another.
+    /// A plan of the engine's builder, of this session or another. It scans the tables that it was made of, whatever has their
+    /// names by now in the session that is asked.
     DataFrame(DataFrame),
     /// A plan in the binary form of [Substrait](https://substrait.io), over the tables of the session that is asked.
     #[cfg(feature = "substrait")]

@@ -1,40 +1,18 @@
 //! Plans in the engine's own encoding. A table is its name: a plan that is read scans what the session has under it now.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Result, TableReference, not_impl_err, plan_err};
-use datafusion::datasource::source_as_provider;
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{Extension, LogicalPlan, TableSource};
+use datafusion::logical_expr::{Extension, LogicalPlan};
 use datafusion_proto::bytes::{
     logical_plan_from_bytes_with_extension_codec, logical_plan_to_bytes_with_extension_codec,
 };
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 
-/// The tables that a plan may scan, by their bare names.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Tables(BTreeMap<String, Arc<dyn TableProvider>>);
-
-impl Tables {
-    pub(super) fn insert(&mut self, name: &str, table: Arc<dyn TableProvider>) {
-        self.0.insert(name.to_owned(), table);
-    }
-
-    /// Whether a scan of `source` is a scan of one of these very tables.
-    pub(super) fn has(&self, source: &Arc<dyn TableSource>) -> bool {
-        source_as_provider(source).is_ok_and(|scanned| self.0.values().any(|table| is_same(table, &scanned)))
-    }
-
-    fn named(&self, table: &TableReference) -> Option<&Arc<dyn TableProvider>> {
-        match table {
-            TableReference::Bare { table } => self.0.get(table.as_ref()),
-            TableReference::Partial { .. } | TableReference::Full { .. } => None,
-        }
-    }
-}
+use crate::tables::{Tables, is_same};
 
 /// # Errors
 /// Where the engine has no encoding for a part of the plan, or it scans what is not among `tables`.
@@ -86,9 +64,4 @@ impl LogicalExtensionCodec for ByName {
             _ => plan_err!("the table {name} is no input of the view"),
         }
     }
-}
-
-fn is_same(one: &Arc<dyn TableProvider>, other: &Arc<dyn TableProvider>) -> bool {
-    // Not `Arc::ptr_eq`: one type may have several tables of methods.
-    std::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(other))
 }

@@ -15,7 +15,6 @@ use alluvium_functions::Function;
 use alluvium_profile::{Query, Session};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, DataFusionError};
-use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{EmptyRelation, LogicalPlan, TableScan};
 use datafusion_substrait::logical_plan::producer::{SubstraitProducer as _, to_substrait_plan};
@@ -28,6 +27,7 @@ use prost::Message as _;
 pub use self::error::NotCarried;
 use self::producer::Producer;
 use crate::canonical::canonicalize;
+use crate::tables::reads;
 
 /// Who made a plan, as it says itself.
 const PRODUCER: &str = "alluvium";
@@ -120,9 +120,8 @@ fn scans(plan: &LogicalPlan) -> Vec<TableScan> {
 
 /// A plan names its tables, so that the name has to mean the table that is scanned.
 async fn registered(session: &Session, scan: &TableScan) -> Result<(), NotCarried> {
-    let known = session.context().table_provider(scan.table_name.clone()).await;
-    match (known, source_as_provider(&scan.source)) {
-        (Ok(known), Ok(scanned)) if Arc::ptr_eq(&known, &scanned) => Ok(()),
+    match session.context().table_provider(scan.table_name.clone()).await {
+        Ok(known) if reads(scan, &known) => Ok(()),
         _ => Err(NotCarried::Table { table: scan.table_name.to_string() }),
     }
 }
