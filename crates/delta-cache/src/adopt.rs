@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use alluvium_contracts::{CacheCommitMetadata, CacheKey, CacheOperation, CachePolicy, EntryId};
+use alluvium_datasets::HashError;
 use alluvium_write_policy::{ReadError, added_files, head_commit};
 use fail::fail_point;
 
@@ -19,6 +20,7 @@ use crate::cache::DeltaCache;
 use crate::content::Content;
 use crate::entry::{Check, Entry, EntryFile, add_up, check_logged, unseen};
 use crate::error::CacheError;
+use crate::fault::{is_unreadable, refused};
 use crate::operation::Subject;
 use crate::place::entry_parent;
 use crate::scope::EntryScope;
@@ -98,8 +100,8 @@ impl DeltaCache {
             match self.committed_entry(scope, id, dir.clone(), key) {
                 Ok(entry) => found.extend(Some(entry).filter(is_it)),
                 Err(NoEntry::Damaged(what)) => self.set_orphan_aside(content, id, &dir, &what)?,
-                // Nobody's entry; it stays where it is.
-                Err(NoEntry::Other(_)) => {}
+                // Nobody's entry, or one that cannot be read now; it stays where it is.
+                Err(NoEntry::Other(_) | NoEntry::Unreadable(_)) => {}
             }
         }
         Ok(found)
@@ -147,7 +149,7 @@ impl DeltaCache {
                 path: file.path,
             })
         });
-        let log_digest = Entry::hash_log(table_dir).map_err(|error| NoEntry::Other(error.to_string()))?;
+        let log_digest = Entry::hash_log(table_dir).map_err(NoEntry::of_hash)?;
         let committed_unix_ms = head.commit_info.get("timestamp").and_then(serde_json::Value::as_i64);
         let whole = || {
             Some(Entry {
@@ -184,20 +186,29 @@ impl DeltaCache {
 }
 
 /// Why a directory makes no entry of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum NoEntry {
-    /// It never did: it was not finished, is somebody else's, or cannot be read.
+    /// It never did: it was not finished, or is somebody else's.
     Other(String),
+    /// The system does not let it be read, so it may make one.
+    Unreadable(ReadError),
     /// Its commit is not what was written.
     Damaged(String),
 }
 
 impl NoEntry {
     fn of_log(error: ReadError) -> Self {
-        let why = error.to_string();
         match error {
-            ReadError::DamagedCommit { .. } | ReadError::EmptyCommit { .. } => Self::Damaged(why),
-            _ => Self::Other(why),
+            ReadError::DamagedCommit { .. } | ReadError::EmptyCommit { .. } => Self::Damaged(error.to_string()),
+            error if is_unreadable(&error) => Self::Unreadable(error),
+            error => Self::Other(error.to_string()),
+        }
+    }
+
+    fn of_hash(error: HashError) -> Self {
+        match refused(error) {
+            Ok(error) => Self::Unreadable(error),
+            Err(error) => Self::Other(error.to_string()),
         }
     }
 
@@ -205,6 +216,7 @@ impl NoEntry {
     pub(crate) fn why(self) -> String {
         match self {
             Self::Other(why) | Self::Damaged(why) => why,
+            Self::Unreadable(error) => error.to_string(),
         }
     }
 }

@@ -11,6 +11,7 @@ use alluvium_telemetry::CacheSpan;
 use alluvium_write_policy::footer_rows;
 use serde::{Deserialize, Serialize};
 
+use crate::fault::{Fault, is_unreadable, refused};
 use crate::scope::EntryScope;
 use crate::unstable_rows::UnstableRows;
 
@@ -124,7 +125,8 @@ pub(crate) fn check_logged(table_dir: &Path, files: Vec<EntryFile>, verify: impl
     match check(table_dir, files, verify) {
         Check::Untouched(files) | Check::Restamped(files) => match count_rows(table_dir, &files) {
             Ok(()) => Check::Restamped(files),
-            Err(what) => Check::Damaged(what),
+            // Like whatever else a check cannot read.
+            Err(fault) => Check::Damaged(fault.why()),
         },
         damaged @ Check::Damaged(_) => damaged,
     }
@@ -149,16 +151,17 @@ impl<V: Fn() -> CacheSpan> Hashing<V> {
     }
 }
 
-/// Compares the bytes of files with their record, whatever their stamps say. `Err` says what is missing or changed.
-pub(crate) fn rehash(table_dir: &Path, files: &[EntryFile]) -> Result<Vec<EntryFile>, String> {
+/// Compares the bytes of files with their record, whatever their stamps say.
+pub(crate) fn rehash(table_dir: &Path, files: &[EntryFile]) -> Result<Vec<EntryFile>, Fault> {
     let rehashed = files.iter().map(|file| {
-        let (digest, stamp) = hash_file(table_dir.join(&file.path)).map_err(|error| match error {
-            HashError::NotFound { .. } => format!("{} is missing", file.path),
-            error => unreadable(&file.path, &error),
+        let (digest, stamp) = hash_file(table_dir.join(&file.path)).map_err(|error| match refused(error) {
+            Ok(error) => Fault::Unreadable(error),
+            Err(HashError::NotFound { .. }) => Fault::Damaged(format!("{} is missing", file.path)),
+            Err(error) => Fault::Damaged(unreadable(&file.path, &error)),
         })?;
         match digest == file.digest {
             true => Ok(EntryFile { stamp, ..file.clone() }),
-            false => Err(changed(&file.path)),
+            false => Err(Fault::Damaged(changed(&file.path))),
         }
     });
     rehashed.collect()
@@ -175,12 +178,16 @@ pub(crate) fn add_up(files: &[EntryFile], row_count: u64) -> Result<(), String> 
     }
 }
 
-/// Holds the rows that files are said to have against their footers. `Err` says which file has others.
-pub(crate) fn count_rows(table_dir: &Path, files: &[EntryFile]) -> Result<(), String> {
-    files.iter().try_for_each(|file| match footer_rows(&table_dir.join(&file.path)) {
-        Ok(rows) if rows == file.row_count => Ok(()),
-        Ok(rows) => Err(format!("{} holds {rows} rows, and is said to hold {}", file.path, file.row_count)),
-        Err(error) => Err(format!("the rows of {} cannot be counted: {error}", file.path)),
+/// Holds the rows that files are said to have against their footers.
+pub(crate) fn count_rows(table_dir: &Path, files: &[EntryFile]) -> Result<(), Fault> {
+    files.iter().try_for_each(|file| {
+        let damaged = match footer_rows(&table_dir.join(&file.path)) {
+            Ok(rows) if rows == file.row_count => return Ok(()),
+            Ok(rows) => format!("{} holds {rows} rows, and is said to hold {}", file.path, file.row_count),
+            Err(error) if is_unreadable(&error) => return Err(Fault::Unreadable(error)),
+            Err(error) => format!("the rows of {} cannot be counted: {error}", file.path),
+        };
+        Err(Fault::Damaged(damaged))
     })
 }
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use alluvium_contracts::CacheExport;
 use alluvium_profile::real_path;
 
-use crate::adopt::NoEntry;
 use crate::cache::DeltaCache;
 use crate::entry::{Entry, rehash};
 use crate::error::CacheError;
+use crate::fault::Fault;
 use crate::names::no_such_entry;
 use crate::reading::Reading;
 
@@ -19,7 +19,7 @@ impl DeltaCache {
     ///
     /// # Errors
     /// [`CacheError::NoSuchEntry`], [`CacheError::InsideRoot`], [`CacheError::Exists`], [`CacheError::Damaged`] when the entry is not what was written,
-    /// [`CacheError::Io`] when it cannot be copied.
+    /// [`CacheError::Io`] when it cannot be copied, [`CacheError::Read`] when the copy cannot be read.
     pub fn export(&self, _reading: &Reading, wanted: &str, to: &Path) -> Result<CacheExport, CacheError> {
         let Some(entry) = self.named(wanted)?.into_iter().next() else {
             return Err(no_such_entry(wanted, []));
@@ -56,8 +56,11 @@ impl DeltaCache {
 
     fn compare_copy(&self, entry: &Entry, copy: &Path) -> Result<(), CacheError> {
         let committed = self.entry_in(copy, entry.scope, entry.id, entry.dir.clone(), entry.key).map(drop);
-        let compared = committed.map_err(NoEntry::why).and_then(|()| rehash(copy, &entry.files).map(drop));
-        compared.map_err(|damage| CacheError::Damaged { view: entry.view.clone(), damage })
+        let compared = committed.map_err(Fault::from).and_then(|()| rehash(copy, &entry.files).map(drop));
+        compared.map_err(|fault| match fault {
+            Fault::Damaged(damage) => CacheError::Damaged { view: entry.view.clone(), damage },
+            Fault::Unreadable(source) => CacheError::Read { path: copy.to_owned(), source },
+        })
     }
 }
 

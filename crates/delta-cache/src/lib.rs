@@ -36,6 +36,7 @@ mod entry;
 mod error;
 mod evict;
 mod export;
+mod fault;
 mod frame_cache;
 mod gc;
 mod index;

@@ -6,6 +6,7 @@ use alluvium_contracts::{CacheOperation, Stability};
 use alluvium_plans::PlanBundle;
 use alluvium_profile::Session;
 use alluvium_telemetry::carry;
+use alluvium_write_policy::ReadError;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_plan::SendableRecordBatchStream;
@@ -15,6 +16,7 @@ use tracing::Instrument as _;
 use crate::cache::{BeforePublish, DeltaCache, compute};
 use crate::entry::{DAMAGED, Entry};
 use crate::error::CacheError;
+use crate::fault::{Fault, is_unreadable};
 use crate::materialize;
 use crate::operation::Subject;
 use crate::output::scan;
@@ -44,7 +46,8 @@ impl DeltaCache {
     ///
     /// # Errors
     /// [`CacheError::Compute`] when the query fails, [`CacheError::SourceChanged`] when `before_publish` finds a source
-    /// changed, so that nothing can be said; [`CacheError::Io`] when the entry cannot be set aside.
+    /// changed, and [`CacheError::Read`] when the system does not let the entry be read, so that nothing can be said;
+    /// [`CacheError::Io`] when the entry cannot be set aside.
     pub async fn shadow(
         &self,
         session: &Session,
@@ -55,10 +58,18 @@ impl DeltaCache {
     ) -> Result<Shadow, CacheError> {
         let subject = Subject::entry(entry);
         let verifying = self.begin(CacheOperation::Verify, &subject);
-        if let Err(damage) = verifying.span().in_scope(|| self.compare_record(entry)) {
-            verifying.error(DAMAGED);
-            self.evicting(&subject, Some(entry.size_bytes()), || self.set_aside(entry, &damage))?;
-            return Ok(Shadow::Differs(format!("a damaged record: {damage}")));
+        match verifying.span().in_scope(|| self.compare_record(entry)) {
+            Ok(()) => {}
+            Err(Fault::Damaged(damage)) => {
+                verifying.error(DAMAGED);
+                self.evicting(&subject, Some(entry.size_bytes()), || self.set_aside(entry, &damage))?;
+                return Ok(Shadow::Differs(format!("a damaged record: {damage}")));
+            }
+            Err(Fault::Unreadable(source)) => {
+                let error = self.unreadable(entry, source);
+                verifying.error(error.kind());
+                return Err(error);
+            }
         }
         let compared = self.compare_rows(session, bundle, entry, before_publish);
         let differs = match compared.instrument(verifying.span().clone()).await {
@@ -107,6 +118,10 @@ impl DeltaCache {
                 Some(format!("{} rows, as its view has, and other values in some", held.rows()))
             }
             Ok(held) => Some(format!("{} rows, where its view has {}", held.rows(), computed.rows())),
+            Err(error) if is_unreadable(&error) => {
+                let path = entry.table_dir(self.root.path());
+                return Err(self.unreadable(entry, ReadError::Io { path, source: std::io::Error::other(error) }));
+            }
             Err(error) => Some(format!("its rows cannot be read: {error}")),
         })
     }

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use alluvium_contracts::{CacheOperation, CacheVerification, ContentDigest, VerifiedEntry, VerifyResult};
+use alluvium_write_policy::ReadError;
 use fail::fail_point;
 
 use crate::cache::DeltaCache;
 use crate::entry::{DAMAGED, Entry, EntryFile, add_up, count_rows, rehash};
 use crate::error::CacheError;
+use crate::fault::Fault;
 use crate::names::all_known;
 use crate::operation::Subject;
 
@@ -18,6 +20,7 @@ impl DeltaCache {
     ///
     /// # Errors
     /// [`CacheError::NoSuchEntry`] when one of `views` has no live entry, and nothing was looked at;
+    /// [`CacheError::Read`] when the system does not let an entry be read: it stays where it is, and all others were looked at;
     /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a damaged entry cannot be set aside, or the
     /// reader's file cannot be made.
     pub fn verify(&self, views: &[String]) -> Result<CacheVerification, CacheError> {
@@ -28,11 +31,19 @@ impl DeltaCache {
         entries.sort_by(|one, other| (one.scope, &one.view, one.id).cmp(&(other.scope, &other.view, other.id)));
         fail_point!("verify.listed");
         let mut verified = Vec::with_capacity(entries.len());
+        let mut unreadable = None;
         for entry in entries {
             if self.index.is_condemned(entry.id)? {
                 continue;
             }
-            let damage = self.verify_entry(&entry)?;
+            let damage = match self.verify_entry(&entry) {
+                Ok(damage) => damage,
+                Err(error @ CacheError::Read { .. }) => {
+                    unreadable = unreadable.or(Some(error));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             verified.push(VerifiedEntry {
                 cache_scope: entry.scope.word(),
                 view_name: entry.view.clone(),
@@ -49,6 +60,9 @@ impl DeltaCache {
         };
         if dropped > 0 {
             self.notice(format!("{dropped} rows of the cache index did not decode and were dropped"));
+        }
+        if let Some(error) = unreadable {
+            return Err(error);
         }
         Ok(CacheVerification {
             damaged_count: verified.iter().filter(|entry| entry.damage.is_some()).count() as u64,
@@ -70,35 +84,48 @@ impl DeltaCache {
                 }
                 Ok(None)
             }
-            Err(damage) => {
+            Err(Fault::Damaged(damage)) => {
                 verifying.error(DAMAGED);
                 self.evicting(&subject, Some(entry.size_bytes()), || self.set_aside(entry, &damage))?;
                 Ok(Some(damage))
+            }
+            Err(Fault::Unreadable(source)) => {
+                let error = self.unreadable(entry, source);
+                verifying.error(error.kind());
+                Err(error)
             }
         }
     }
 
     /// The files with today's stamps; or what differs from what the index knows.
-    fn compare(&self, entry: &Entry) -> Result<Vec<EntryFile>, String> {
+    fn compare(&self, entry: &Entry) -> Result<Vec<EntryFile>, Fault> {
         self.compare_record(entry)?;
         rehash(&entry.table_dir(self.root.path()), &entry.files)
     }
 
     /// Compares the commit with the index, and the rows that both speak of with the footers of the files: all that a hit is
-    /// answered from beside the files' bytes. `Err` says what differs.
-    pub(crate) fn compare_record(&self, entry: &Entry) -> Result<(), String> {
-        let committed = self
-            .committed_entry(entry.scope, entry.id, entry.dir.clone(), entry.key)
-            .map_err(|none| format!("its Delta log cannot be used: {}", none.why()))?;
+    /// answered from beside the files' bytes.
+    pub(crate) fn compare_record(&self, entry: &Entry) -> Result<(), Fault> {
+        let committed = self.committed_entry(entry.scope, entry.id, entry.dir.clone(), entry.key);
+        let committed = committed.map_err(|none| match Fault::from(none) {
+            Fault::Damaged(why) => Fault::Damaged(format!("its Delta log cannot be used: {why}")),
+            unreadable @ Fault::Unreadable(_) => unreadable,
+        })?;
+        let damaged = |what: &str| Err(Fault::Damaged(what.to_owned()));
         if committed.log_digest != entry.log_digest {
-            return Err("its Delta log has other bytes than it was written with".to_owned());
+            return damaged("its Delta log has other bytes than it was written with");
         }
-        add_up(&entry.files, entry.row_count)?;
+        add_up(&entry.files, entry.row_count).map_err(Fault::Damaged)?;
         let recorded = |entry: &Entry| entry.files.iter().map(recorded).collect::<BTreeSet<_>>();
         if recorded(&committed) != recorded(entry) {
-            return Err("its Delta log names other files than the index".to_owned());
+            return damaged("its Delta log names other files than the index");
         }
         count_rows(&entry.table_dir(self.root.path()), &entry.files)
+    }
+
+    /// Why nothing can be said of an entry.
+    pub(crate) fn unreadable(&self, entry: &Entry, source: ReadError) -> CacheError {
+        CacheError::Read { path: entry.table_dir(self.root.path()), source }
     }
 }
 

@@ -32,7 +32,7 @@ impl Attempt<'_> {
                 return Ok(outcome);
             }
             // Says nothing about the entry.
-            Err(error @ CacheError::Compute { .. }) => {
+            Err(error @ (CacheError::Compute { .. } | CacheError::Read { .. })) => {
                 (None, Some(format!("its shadow computation failed, and its entry stands: {}", chain(&error))))
             }
             Err(error) => return Err(error),

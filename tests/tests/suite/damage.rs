@@ -20,7 +20,7 @@ use alluvium_contracts::{
 use alluvium_delta_cache::ArtifactKey;
 use alluvium_disk_kv_cache::{Order, StoreError};
 use alluvium_profile::{CacheRoot, KvKind};
-use alluvium_runs::{GcRequest, OpenOptions, Pipeline, Project, RunOptions, Silent};
+use alluvium_runs::{CacheError, GcRequest, OpenOptions, Pipeline, Project, RunOptions, Silent};
 
 use crate::artifacts::{NONE_IN_MEMORY, batches, caches, keep, rows_of};
 use crate::caches::caches_at;
@@ -596,6 +596,86 @@ async fn footers_are_held_against_what_is_said_of_them() {
     let document = lab.run().await;
     assert_eq!(document.views[0].result, ViewResult::Write, "{document:#?}");
     assert!(document.notices.iter().any(|notice| notice.contains("said to hold 4")), "{document:#?}");
+}
+
+/// A file that nobody can read, whoever asks, until this is dropped: a link to itself.
+struct Barred {
+    file: PathBuf,
+    aside: PathBuf,
+}
+
+impl Barred {
+    fn new(lab: &Lab, file: &Path) -> Self {
+        let barred = Self { file: file.to_owned(), aside: lab.path("aside") };
+        std::fs::rename(file, &barred.aside).unwrap();
+        std::os::unix::fs::symlink(file, file).unwrap();
+        barred
+    }
+}
+
+impl Drop for Barred {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.file).unwrap();
+        std::fs::rename(&self.aside, &self.file).unwrap();
+    }
+}
+
+/// The directory of the only entry of a view, its commit, and its one data file.
+fn files_of(lab: &Lab, view: &str) -> [PathBuf; 3] {
+    let shown = caches_at(lab.dir()).cache().show(view).unwrap().entries.remove(0);
+    let dir = lab.path(".alluvium").join(&shown.entry.cache_path);
+    let (log, data) = (dir.join("_delta_log/00000000000000000000.json"), dir.join(&shown.files[0].path));
+    [dir, log, data]
+}
+
+/// Verifies what cannot all be read; and says what was told meanwhile.
+fn verified_in_vain(lab: &Lab) -> Vec<String> {
+    let caches = caches_at(lab.dir());
+    let error = caches.cache().verify(&[]).unwrap_err();
+    assert!(matches!(error, CacheError::Read { .. }) && !error.is_input(), "{error:?}");
+    caches.take_notices()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_verify_cannot_read_stays_where_it_is() {
+    let lab = counted();
+    lab.run().await;
+    let [first, log, data] = files_of(&lab, "first");
+    for file in [&log, &data] {
+        let barred = Barred::new(&lab, file);
+        assert_eq!(verified_in_vain(&lab), Vec::<String>::new(), "{}", file.display());
+        drop(barred);
+        let verified = caches_at(lab.dir()).cache().verify(&[]).unwrap();
+        assert_eq!((verified.entries.len(), verified.damaged_count), (2, 0), "{verified:#?}");
+    }
+
+    // What is damaged beside it is found all the same.
+    let [loose, _, data] = files_of(&lab, "loose");
+    assert!(Harm::CutOff.befalls(&data));
+    let barred = Barred::new(&lab, &log);
+    let notices = verified_in_vain(&lab);
+    assert!(notices.len() == 1 && notices[0].contains("`loose`"), "{notices:?}");
+    assert!(first.exists() && !loose.exists());
+    drop(barred);
+    let verified = caches_at(lab.dir()).cache().verify(&[]).unwrap();
+    assert_eq!((verified.entries.len(), verified.damaged_count), (1, 0), "{verified:#?}");
+}
+
+/// A hit does not read the commit, which a shadow computation does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_computation_that_cannot_read_the_entry_leaves_it() {
+    let lab = counted();
+    lab.run().await;
+    let [first, log, _] = files_of(&lab, "first");
+    let barred = Barred::new(&lab, &log);
+    let document = shadowed(&lab).await;
+    drop(barred);
+    assert_eq!(document.result, RunResult::Succeeded, "{document:#?}");
+    assert_eq!((document.views[0].result, document.views[0].shadow), (ViewResult::Hit, None), "{document:#?}");
+    assert!(document.views[0].reason.as_ref().unwrap().contains("its entry stands"), "{document:#?}");
+    assert_eq!(document.notices, Vec::<String>::new());
+    assert!(first.exists() && !lab.path(".alluvium/quarantine").exists());
+    assert_eq!(shadowed(&lab).await.views[0].shadow, Some(ShadowResult::Agrees));
 }
 
 /// A row that says what is kept, and cannot be read, may say anything: nothing goes until it is said again.
