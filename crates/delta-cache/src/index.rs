@@ -404,12 +404,12 @@ impl Index {
         })
     }
 
-    /// Records who reads, for those of which that is not recorded yet.
-    pub(crate) fn await_readers(&self, ids: &[EntryId], readers: &BTreeSet<String>) -> Result<(), StoreError> {
+    /// Records who reads, for those marks (an id, and when it was condemned) of which that is not recorded yet.
+    pub(crate) fn await_readers(&self, marks: &[(EntryId, i64)], readers: &BTreeSet<String>) -> Result<(), StoreError> {
         self.store.write(|txn| {
-            for id in ids {
+            for (id, at) in marks {
                 let row = txn.get(CONDEMNED, &id_key(*id))?.and_then(decode::<Condemned>);
-                if let Some(row) = row.filter(|row| row.readers.is_none()) {
+                if let Some(row) = row.filter(|row| row.readers.is_none() && row.condemned_unix_ms == *at) {
                     let row = Condemned { readers: Some(readers.clone()), ..row };
                     txn.put(CONDEMNED, &id_key(*id), &encode(&row))?;
                 }

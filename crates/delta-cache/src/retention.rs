@@ -198,8 +198,7 @@ impl DeltaCache {
         let standing: BTreeSet<_> = self.index.condemned()?.iter().map(mark).collect();
         condemned.retain(|one| standing.contains(&mark(one)));
         fail_point!("gc.readers.listed");
-        let unseen: Vec<EntryId> =
-            condemned.iter().filter(|condemned| condemned.readers.is_none()).map(|condemned| condemned.id).collect();
+        let unseen: Vec<_> = condemned.iter().filter(|condemned| condemned.readers.is_none()).map(mark).collect();
         if !unseen.is_empty() && !alive.is_empty() {
             self.index.await_readers(&unseen, &alive)?;
         }
@@ -265,5 +264,51 @@ impl DeltaCache {
 
     fn live_bytes(&self) -> Result<u64, CacheError> {
         Ok(self.index.entries()?.found.iter().map(Entry::size_bytes).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use alluvium_contracts::CacheKey;
+    use alluvium_profile::{CacheRoot, KvKind};
+    use alluvium_telemetry::Seam;
+
+    use super::*;
+    use crate::index::Index;
+    use crate::scope::EntryScope;
+
+    #[test]
+    fn readers_are_those_of_the_mark_that_was_seen_and_of_no_newer_one() {
+        let (dir, seam) = (tempfile::tempdir().unwrap(), Seam::system());
+        let root = Arc::new(CacheRoot::open(dir.path(), &seam).unwrap());
+        let index = Index::new(root.kv(KvKind::Index).unwrap().clone());
+        let id = seam.entry_id();
+        let condemn = |condemned_unix_ms| {
+            let condemned = Condemned {
+                scope: EntryScope::View,
+                id,
+                key: CacheKey::of(b"key"),
+                view: "first".to_owned(),
+                dir: "view_cache/first".to_owned(),
+                size_bytes: 0,
+                reason: "asked for".to_owned(),
+                condemned_unix_ms,
+                readers: None,
+            };
+            assert_eq!(index.condemn(&[(condemned, Standing::Orphan)]).unwrap().len(), 1);
+        };
+        let readers = || index.condemned().unwrap().remove(0).readers;
+        let earlier = BTreeSet::from(["earlier.lock".to_owned()]);
+        let later = BTreeSet::from(["later.lock".to_owned()]);
+        condemn(1);
+        // It was published and condemned anew, and has other readers, when a collector comes to record those that it saw.
+        condemn(2);
+        index.await_readers(&[(id, 1)], &earlier).unwrap();
+        assert_eq!(readers(), None);
+        index.await_readers(&[(id, 2)], &later).unwrap();
+        index.await_readers(&[(id, 2)], &earlier).unwrap();
+        assert_eq!(readers(), Some(later));
     }
 }
