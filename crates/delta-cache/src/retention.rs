@@ -24,9 +24,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::{iter, thread};
 
-use alluvium_contracts::{CachePolicy, CacheRemoval, EntryId, RemovalResult, RemovedEntry, RunId};
+use alluvium_contracts::{CacheKey, CachePolicy, CacheRemoval, EntryId, RemovalResult, RemovedEntry, RunId};
 use alluvium_telemetry::carry_fn;
 use fail::fail_point;
 
@@ -205,8 +206,10 @@ impl DeltaCache {
         let is_read = |one: &Condemned| !one.readers.as_ref().unwrap_or(&alive).is_disjoint(&alive);
         let mut failed = None;
         for batch in condemned.iter().filter(|one| !is_read(one)).collect::<Vec<_>>().chunks(BATCH) {
-            let ends = self.delete_side_by_side(batch);
+            let ends = side_by_side(batch, |condemned| self.delete(condemned));
             fail_point!("gc.deleted");
+            // Before the marks go: who dies here leaves it to the next pass.
+            self.remove_emptied(batch);
             let mut gone = Vec::with_capacity(batch.len());
             for (one, end) in batch.iter().zip(ends) {
                 match end {
@@ -226,18 +229,6 @@ impl DeltaCache {
         Ok(passed.collect())
     }
 
-    /// Deletes all of a batch, on a thread for each share of it; how each of them ended, in their order.
-    fn delete_side_by_side(&self, batch: &[&Condemned]) -> Vec<Result<(), CacheError>> {
-        let delete = |share: &[&Condemned]| share.iter().map(|condemned| self.delete(condemned)).collect::<Vec<_>>();
-        thread::scope(|threads| {
-            let mut shares = batch.chunks(SHARE);
-            let own = shares.next().unwrap_or_default();
-            let others: Vec<_> = shares.map(|share| threads.spawn(carry_fn(move || delete(share)))).collect();
-            let others = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            iter::once(delete(own)).chain(others).flatten().collect()
-        })
-    }
-
     fn delete(&self, condemned: &Condemned) -> Result<(), CacheError> {
         fail_point!("gc.deleting");
         let subject = Subject {
@@ -252,14 +243,34 @@ impl DeltaCache {
             // Its writer dropped it, or another collector was quicker.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(source) => Err(CacheError::io("delete the condemned entry", &dir)(source)),
-        })?;
-        // The key's own directory goes with its last entry; a writer who is about to use it holds the lease.
-        if let Some(parent) = dir.parent()
-            && let Some(_keeping_out) = self.leases(&self.lease_dir()).keep_out(condemned.key.as_bytes())?
-        {
-            let _ = std::fs::remove_dir(parent);
+        })
+    }
+
+    /// Removes the own directories of the keys of a batch, where nothing is left in them. Once a key, when all of the batch are deleted:
+    /// who deletes the last of several side by side could find the lock held by another of them. A writer who is about to use one holds
+    /// the lease.
+    fn remove_emptied(&self, batch: &[&Condemned]) {
+        let mut parents: BTreeMap<CacheKey, BTreeSet<&Path>> = BTreeMap::new();
+        for one in batch {
+            parents.entry(one.key).or_default().extend(Path::new(&one.dir).parent());
         }
-        Ok(())
+        side_by_side(&Vec::from_iter(parents), |(key, parents)| {
+            match self.leases(&self.lease_dir()).keep_out(key.as_bytes()) {
+                Ok(Some(_keeping_out)) => {
+                    for parent in parents {
+                        let _ = std::fs::remove_dir(self.root.path().join(parent));
+                    }
+                }
+                Ok(None) => {}
+                // An empty directory is in nobody's way.
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the directory of a key may be left empty"
+                    );
+                }
+            }
+        });
     }
 
     fn live_bytes(&self) -> Result<u64, CacheError> {
@@ -267,11 +278,22 @@ impl DeltaCache {
     }
 }
 
+/// Does `work` to all of a batch, on a thread for each share of it; what it answers, in their order.
+fn side_by_side<T: Sync, R: Send>(batch: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let work_on = |share: &[T]| share.iter().map(&work).collect::<Vec<R>>();
+    thread::scope(|threads| {
+        let mut shares = batch.chunks(SHARE);
+        let own = shares.next().unwrap_or_default();
+        let others: Vec<_> = shares.map(|share| threads.spawn(carry_fn(move || work_on(share)))).collect();
+        let others = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        iter::once(work_on(own)).chain(others).flatten().collect()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use alluvium_contracts::CacheKey;
     use alluvium_profile::{CacheRoot, KvKind};
     use alluvium_telemetry::Seam;
 

@@ -252,6 +252,30 @@ async fn collected_while_it_is_verified() {
     assert_eq!(Kept::View.dirs(&lab), 0);
 }
 
+/// While entries of a key are deleted side by side somebody has its lock, as each of them had for a moment.
+async fn emptied_by_many() {
+    let lab = lab(Kept::View);
+    let key = lab.run().await.views[0].cache_key.unwrap();
+    let dir = entry_dirs(&lab.path(".alluvium"), "view_cache")[0].clone();
+    // What writers left who died before their commits: more than one thread deletes.
+    for entry in 0..99 {
+        std::fs::create_dir(dir.with_file_name(format!("7d0c7a55-0c61-4f0e-8a53-{entry:012x}"))).unwrap();
+    }
+    let (at_condemned, at_deleted) = (Gate::at("gc.condemned"), Gate::at("gc.deleted"));
+    let collecting = collect(lab.dir());
+    at_condemned.wait(&collecting);
+    let lock = std::fs::File::create(lab.path(&format!(".alluvium/leases/{}.lock", key.hex()))).unwrap();
+    lock.try_lock().unwrap();
+    at_condemned.open();
+    at_deleted.wait(&collecting);
+    assert!(at_deleted.is_reached(), "the collector never came there");
+    assert_eq!(Kept::View.dirs(&lab), 0);
+    drop(lock);
+    at_deleted.open();
+    assert_eq!(collecting.join().unwrap(), 100);
+    assert_eq!(std::fs::read_dir(lab.path(".alluvium/view_cache")).unwrap().count(), 0, "that of the key is gone too");
+}
+
 /// Not a test of its own: what the child does.
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_child() {
@@ -260,6 +284,7 @@ async fn retention_child() {
     }
     published_after_all().await;
     collected_while_it_is_verified().await;
+    emptied_by_many().await;
     for collector in COLLECTOR {
         between(collector).await;
         for reader_first in [true, false] {
