@@ -289,21 +289,23 @@ impl DeltaCache {
         }
     }
 
-    /// Condemns the artifacts of a plan, forgets what is known of them, and deletes what nobody reads.
+    /// Forgets what is known of the artifacts of a plan, condemns them, and deletes what nobody reads. What cannot be deleted is
+    /// noticed.
     ///
     /// # Errors
-    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a directory cannot be deleted.
+    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when the readers cannot be listed. What was in memory is gone
+    /// all the same.
     pub fn evict_artifacts(&self, plan: &PlanFingerprint) -> Result<CacheRemoval, CacheError> {
+        // First, so that nothing of it is served from memory whatever becomes of the rest.
+        for record in self.forget_records(plan) {
+            self.memory.remove(EntryScope::Artifact, record.cache_key);
+        }
         let entries = self.index.entries()?.found;
         let is_of_plan =
             |entry: &&Entry| entry.scope == EntryScope::Artifact && entry.plan_fingerprint.as_ref() == Some(plan);
         let doomed =
             entries.iter().filter(is_of_plan).map(|entry| self.doom_entry(entry, format!("asked for: {plan}")));
-        let removal = self.remove(doomed.collect(), None, false)?;
-        for record in self.forget_records(plan) {
-            self.memory.remove(EntryScope::Artifact, record.cache_key);
-        }
-        Ok(removal)
+        self.remove(doomed.collect(), None, false)
     }
 
     /// Under the lease of its key: in memory if its rows are few, else as an entry.

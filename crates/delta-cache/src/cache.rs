@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub struct DeltaCache {
     pub(crate) memory: Memory,
     pub(crate) artifacts: Artifacts,
     pub(crate) lease_deadline: Duration,
+    pub(crate) undeleted: AtomicU64,
     notices: Mutex<Vec<String>>,
 }
 
@@ -100,6 +102,7 @@ impl DeltaCache {
             metrics: CacheMetrics::global().clone(),
             memory: Memory::default(),
             artifacts: Artifacts::default(),
+            undeleted: AtomicU64::default(),
             notices: Mutex::default(),
             lease_deadline: Self::DEFAULT_LEASE_DEADLINE,
         })

@@ -62,12 +62,11 @@ impl Selection {
 
 impl DeltaCache {
     /// Condemns the selected entries, and deletes what was condemned and is read by nobody. `dry_run` only says which. A tag or a run
-    /// that no entry is of is noticed.
+    /// that no entry is of is noticed, and so is what cannot be deleted.
     ///
     /// # Errors
     /// [`CacheError::NoSuchEntry`] when one of the views has no entry, condemned ones included: nothing went then;
-    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a directory cannot be deleted; all
-    /// others are.
+    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when the readers cannot be listed.
     pub fn evict(&self, selection: &Selection, dry_run: bool) -> Result<CacheRemoval, CacheError> {
         let now = self.seam.unix_ms();
         let mut live = self.index.entries()?.found;

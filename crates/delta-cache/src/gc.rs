@@ -26,11 +26,11 @@ pub struct GcRequest {
 
 impl DeltaCache {
     /// Collects garbage: adopts the directories that stand for a key which has no entry, condemns the others and what is
-    /// over the budget, and deletes what was condemned and is read by nobody.
+    /// over the budget, and deletes what was condemned and is read by nobody. What cannot be deleted is noticed.
     ///
     /// # Errors
-    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a directory cannot be read, or when one cannot be
-    /// deleted and all others are: what is condemned by then is deleted by the next collection.
+    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a directory cannot be read: what is condemned by then
+    /// is deleted by the next collection.
     pub fn collect_garbage(&self, request: GcRequest) -> Result<CacheRemoval, CacheError> {
         let subject =
             Subject { scope: CacheScope::View, policy: CachePolicy::DeltaStaging, name: "view_cache", cache_key: None };

@@ -6,7 +6,7 @@
 //!    ([`Reading`](crate::Reading) is taken before a lookup). Their names are recorded once; readers who come later do
 //!    not matter, so a busy cache is collected too.
 //! 3. *Delete.* When none of those names is locked any more, and the row of `condemned` is still there, the directory goes, and after
-//!    it the row.
+//!    it the row. One that the file system does not delete stays condemned and is told: it holds up no other.
 //!
 //! What a kept run needs to be replayed is never condemned: [`DeltaCache::keep`] notes the directories of the entries that the run's
 //! manifest names, and the transaction that condemns looks there. Where it cannot be read what was noted for a run, nothing is
@@ -23,8 +23,10 @@
 //!   lost is an entry again: it was never damaged.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::{iter, thread};
 
 use alluvium_contracts::{CacheKey, CachePolicy, CacheRemoval, EntryId, RemovalResult, RemovedEntry, RunId};
@@ -80,6 +82,13 @@ impl DeltaCache {
         Ok(self.index.kept_runs()?)
     }
 
+    /// How many directories evictions and collections could not delete since the last call. Each stays condemned, is told by
+    /// [`take_notices`](Self::take_notices), and is tried again by the next of them.
+    #[must_use]
+    pub fn take_undeleted(&self) -> u64 {
+        self.undeleted.swap(0, Ordering::Relaxed)
+    }
+
     pub(crate) fn doom_entry(&self, entry: &Entry, reason: String) -> Doomed {
         let condemned = Condemned {
             scope: entry.scope,
@@ -111,7 +120,7 @@ impl DeltaCache {
     }
 
     /// Condemns `doomed`, deletes everything condemned that nobody can be reading, and reports both, earlier
-    /// condemnations first. `max_bytes` is only for the report.
+    /// condemnations first. What cannot be deleted is reported as condemned. `max_bytes` is only for the report.
     pub(crate) fn remove(
         &self,
         doomed: Vec<Doomed>,
@@ -187,7 +196,7 @@ impl DeltaCache {
         })
     }
 
-    /// One pass over everything condemned. What cannot be deleted keeps its mark, and is told when the rest is gone: the first of it.
+    /// One pass over everything condemned. What cannot be deleted keeps its mark for the next pass, and is told.
     fn delete_unread(&self) -> Result<Vec<(Condemned, RemovalResult)>, CacheError> {
         let mut condemned = self.index.condemned()?;
         fail_point!("gc.condemned.listed");
@@ -204,7 +213,7 @@ impl DeltaCache {
             self.index.await_readers(&unseen, &alive)?;
         }
         let is_read = |one: &Condemned| !one.readers.as_ref().unwrap_or(&alive).is_disjoint(&alive);
-        let mut failed = None;
+        let mut stuck = BTreeMap::new();
         for batch in condemned.iter().filter(|one| !is_read(one)).collect::<Vec<_>>().chunks(BATCH) {
             let ends = side_by_side(batch, |condemned| self.delete(condemned));
             fail_point!("gc.deleted");
@@ -214,17 +223,24 @@ impl DeltaCache {
             for (one, end) in batch.iter().zip(ends) {
                 match end {
                     Ok(()) => gone.push(one.id),
-                    Err(error) => failed = failed.or(Some(error)),
+                    Err(error) => {
+                        let cause = error.source().unwrap_or(&error).to_string();
+                        let way_out = "each collection tries again: see to its permissions, or delete it by hand";
+                        self.notice(format!("{error}: {cause}; it serves no hit, and {way_out}"));
+                        stuck.insert(one.id, cause);
+                    }
                 }
             }
             self.index.forget(&gone)?;
         }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let passed = condemned.into_iter().map(|one| match is_read(&one) {
-            true => (one, RemovalResult::Condemned),
-            false => (one, RemovalResult::Deleted),
+        self.undeleted.fetch_add(stuck.len() as u64, Ordering::Relaxed);
+        let passed = condemned.into_iter().map(|one| match stuck.remove(&one.id) {
+            Some(cause) => {
+                let reason = format!("{}; it cannot be deleted: {cause}", one.reason);
+                (Condemned { reason, ..one }, RemovalResult::Condemned)
+            }
+            None if is_read(&one) => (one, RemovalResult::Condemned),
+            None => (one, RemovalResult::Deleted),
         });
         Ok(passed.collect())
     }
@@ -246,9 +262,9 @@ impl DeltaCache {
         })
     }
 
-    /// Removes the own directories of the keys of a batch, where nothing is left in them. Once a key, when all of the batch are deleted:
-    /// who deletes the last of several side by side could find the lock held by another of them. A writer who is about to use one holds
-    /// the lease.
+    /// Removes the own directories of the keys of a batch, where nothing is left in them. Once a key, when all of the batch are
+    /// deleted: who deletes the last of several side by side could find the lock held by another of them. A writer who is about to use
+    /// one holds the lease.
     fn remove_emptied(&self, batch: &[&Condemned]) {
         let mut parents: BTreeMap<CacheKey, BTreeSet<&Path>> = BTreeMap::new();
         for one in batch {

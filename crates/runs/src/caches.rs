@@ -56,7 +56,8 @@ impl Caches {
         &self.cache
     }
 
-    /// [`DeltaCache::evict`], on record: what went is a `cache_removal` of `alluvium.cache_artifacts` by the name `evict`.
+    /// [`DeltaCache::evict`], on record: what went, and what could not be deleted, is a `cache_removal` of `alluvium.cache_artifacts` by
+    /// the name `evict`.
     ///
     /// # Errors
     /// As there. A record that cannot be written is a warning: what went is gone.
@@ -119,7 +120,7 @@ impl Caches {
         self.root.path()
     }
 
-    /// What was found damaged since the root was opened, and since the last call.
+    /// What was found damaged, or could not be deleted, since the root was opened, and since the last call.
     #[must_use]
     pub fn take_notices(&self) -> Vec<String> {
         let mut notices = self.root.notices();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use alluvium_contracts::{
     CacheCommitMetadata, CacheInventoryEntry, CachePolicy, CacheScope, LedgerEvent, LookupResult, PlanFingerprint,
-    ViewResult,
+    RemovalResult, ViewResult,
 };
 use alluvium_delta_cache::{Artifact, ArtifactKey, ArtifactPolicy, ArtifactRequest, ArtifactRows, DeltaCache};
 use alluvium_ledgers::{Ledger, Ledgers, decode_rows};
@@ -245,6 +245,28 @@ async fn artifacts_of_a_plan_have_its_identity_and_go_with_it() {
     assert_eq!((found.record().row_count, found.record().plan_artifact_id), (5, two.artifact_id().ok()));
     let file = std::fs::read_dir(root.path().join("runtime_artifacts")).unwrap().next().unwrap().unwrap().path();
     assert!(file.file_name().unwrap().to_str().unwrap().starts_with("a__"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn artifacts_of_a_plan_leave_memory_though_one_of_it_cannot_be_deleted() {
+    let root = TempDir::new().unwrap();
+    let cache = caches(root.path(), ArtifactPolicy { persist: true, memory_limit_bytes: 65_536 });
+    let plan = PlanFingerprint::of(b"plan");
+    let key = |name: &str| ArtifactKey::given(name, "v1").with_plan_fingerprint(plan);
+    let (small, large) = (key("small"), key("large"));
+    assert_eq!(keep(&cache, &small, batches(3)).await.record().storage, CachePolicy::Memory);
+    let path = keep(&cache, &large, batches(9_000)).await.record().cache_path.clone().unwrap();
+    let dir = root.path().join(&path);
+    // No directory can be removed by this name, by root neither.
+    std::fs::remove_dir_all(&dir).unwrap();
+    std::fs::write(&dir, "").unwrap();
+    let removed = cache.evict_artifacts(&plan).unwrap();
+    let results: Vec<_> = removed.entries.iter().map(|entry| entry.result).collect();
+    assert_eq!(results, [RemovalResult::Condemned]);
+    let told = cache.take_notices();
+    assert!(told.len() == 1 && told[0].contains(&path), "{told:?}");
+    assert!(load(&cache, &small).is_none() && load(&cache, &large).is_none());
+    assert_eq!(cache.artifact_records().unwrap(), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,13 +3,14 @@
 //!
 //! Fail points are the process's, so the interleavings are played in a child of this binary that does nothing else.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use alluvium_contracts::{CachedEntry, EntryState, RunResult};
+use alluvium_contracts::{CachedEntry, EntryState, RemovalResult, RunResult};
 use alluvium_runs::{GcRequest, Selection};
 
 use crate::caches::{caches_at, entry_dirs};
@@ -304,33 +305,53 @@ async fn retention_child() {
     }
 }
 
-/// It is told, and tried again by every later collection.
+/// Each is told, what went is on record all the same, and every later collection tries again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_deleted_keeps_nothing_else() {
     let lab = lab(Kept::View);
     lab.run().await;
     lab.edit("alluvium.toml", "select k, s", "select s, k");
     lab.run().await;
+    lab.edit("alluvium.toml", "select s, k", "select s");
+    lab.run().await;
     let caches = caches_at(lab.dir());
     let cache = caches.cache();
     let mut entries = cache.list().unwrap().entries;
     // Deleted in this order.
     entries.sort_by_key(|entry| entry.entry_id);
-    let [stuck, other] = entries.as_slice() else { panic!("{entries:?}") };
+    let [first, other, last] = entries.as_slice() else { panic!("{entries:?}") };
     let dir = |entry: &CachedEntry| lab.path(".alluvium").join(&entry.cache_path);
     // No directory can be removed by this name, by root neither.
-    std::fs::remove_dir_all(dir(stuck)).unwrap();
-    std::fs::write(dir(stuck), "").unwrap();
-    for _ in 0..2 {
-        let error = cache.collect_garbage(GcRequest { max_bytes: Some(0), dry_run: false }).unwrap_err();
-        assert!(error.to_string().contains(&stuck.cache_path), "{error}");
-        assert!(!dir(other).exists());
-        let left = cache.list().unwrap().entries;
-        let left: Vec<_> = left.iter().map(|entry| (entry.entry_id, entry.state)).collect();
-        assert_eq!(left, [(stuck.entry_id, EntryState::Condemned)]);
+    for stuck in [first, last] {
+        std::fs::remove_dir_all(dir(stuck)).unwrap();
+        std::fs::write(dir(stuck), "").unwrap();
     }
-    std::fs::remove_file(dir(stuck)).unwrap();
-    assert_eq!(collect(lab.dir()).join().unwrap(), 1);
+    for (pass, deleted) in [BTreeSet::from([other.entry_id]), BTreeSet::new()].into_iter().enumerate() {
+        let removal = caches.collect_garbage(GcRequest { max_bytes: Some(0), dry_run: false }).unwrap();
+        let of = |result: RemovalResult| {
+            let of_result = removal.entries.iter().filter(|entry| entry.result == result);
+            of_result.map(|entry| entry.entry_id).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(of(RemovalResult::Deleted), deleted, "{removal:?}");
+        assert_eq!(of(RemovalResult::Condemned), BTreeSet::from([first.entry_id, last.entry_id]), "{removal:?}");
+        let stuck = removal.entries.iter().filter(|entry| entry.reason.contains("it cannot be deleted: "));
+        assert_eq!(stuck.count(), 2, "{removal:?}");
+        assert!(!dir(other).exists());
+        let left: Vec<_> = cache.list().unwrap().entries.iter().map(|entry| (entry.entry_id, entry.state)).collect();
+        assert_eq!(left, [first, last].map(|stuck| (stuck.entry_id, EntryState::Condemned)));
+        assert_eq!((cache.take_undeleted(), cache.take_undeleted()), (2, 0));
+        let told = caches.take_notices();
+        assert_eq!(told.len(), 2, "{told:?}");
+        for (stuck, notice) in [first, last].into_iter().zip(&told) {
+            assert!(notice.contains(&stuck.cache_path) && notice.contains("delete it by hand"), "{notice}");
+        }
+        let recorded = "select count(*) as n from alluvium.cache_artifacts where artifact_kind = 'cache_removal'";
+        assert!(lab.sql(recorded).await.contains(&format!("| {} |", pass + 1)));
+    }
+    for stuck in [first, last] {
+        std::fs::remove_file(dir(stuck)).unwrap();
+    }
+    assert_eq!(collect(lab.dir()).join().unwrap(), 2);
     assert_eq!(cache.list().unwrap().entries, []);
 }
 

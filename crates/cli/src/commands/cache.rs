@@ -75,7 +75,8 @@ fn answer(command: &CacheCommand, caches: &Caches, style: &Style) -> Result<Exit
             print(cache.export(&reading, wanted, to).map_err(hinted)?, place.format, export)?;
         }
     }
-    Ok(Exit::Done)
+    // Each is told among the notices.
+    Ok(if cache.take_undeleted() == 0 { Exit::Done } else { Exit::Failed })
 }
 
 /// What is no name may be meant as the project's directory.
@@ -254,7 +255,10 @@ fn removal(document: &CacheRemoval, style: &Style) -> String {
     let waiting = document.entries.iter().filter(|entry| entry.result == RemovalResult::Condemned).count();
     let waiting = match waiting {
         0 => String::new(),
-        count => format!("; {} may still be read, the next collection deletes what is not", human::count(count as u64)),
+        count => format!(
+            "; {} may still be read or cannot be deleted, the next collection tries again",
+            human::count(count as u64)
+        ),
     };
     let live = if document.dry_run { "would be" } else { "is" };
     format!(

@@ -104,3 +104,29 @@ fn a_root_is_looked_after_and_the_pipeline_goes_on() {
     assert_eq!(found["entries"][0]["result"], "damaged");
     assert_eq!(rerun(&shop), [result("orders_clean", "write"), result("daily_revenue", "hit")]);
 }
+
+/// The list and the record of what went are not lost for it.
+#[test]
+fn a_directory_that_cannot_be_deleted_is_told_and_the_others_are_listed() {
+    let (_keep, shop) = project();
+    ends(0, &["run", &shop]);
+    let listed = document(0, "cache_listing", &shop, &["ls", "orders_clean"]);
+    let dir = Path::new(&shop).join(".alluvium").join(listed["entries"][0]["cache_path"].as_str().unwrap());
+    // No directory can be removed by this name, by root neither.
+    fs::remove_dir_all(&dir).unwrap();
+    fs::write(&dir, "").unwrap();
+    let (text, told) = ends(1, &["cache", "evict", "--all", "-C", &shop]);
+    assert!(text.contains("deleted") && text.contains("condemned"), "{text}");
+    assert!(told.contains("note: ") && told.contains(listed["entries"][0]["cache_path"].as_str().unwrap()), "{told}");
+    let collected = document(1, "cache_removal", &shop, &["gc"]);
+    assert_eq!(collected["entries"][0]["result"], "condemned");
+    let recorded = "select name from alluvium.cache_artifacts where artifact_kind = 'cache_removal' order by name";
+    let (recorded, _) = ends(0, &["sql", recorded, "-C", &shop]);
+    assert!(recorded.contains("evict") && recorded.contains("gc"), "{recorded}");
+    assert_eq!(
+        document(0, "cache_removal", &shop, &["evict", "--all", "--dry-run"])["entries"][0]["result"],
+        "condemned"
+    );
+    fs::remove_file(&dir).unwrap();
+    assert_eq!(document(0, "cache_removal", &shop, &["gc"])["entries"][0]["result"], "deleted");
+}
