@@ -289,23 +289,24 @@ impl DeltaCache {
         }
     }
 
-    /// Forgets what is known of the artifacts of a plan, condemns them, and deletes what nobody reads. What cannot be deleted is
-    /// noticed.
+    /// Forgets what is known of the artifacts of a plan, condemns them, and deletes what nobody reads: as [`evict`](Self::evict) does.
+    /// What cannot be deleted is noticed.
     ///
     /// # Errors
-    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when the readers cannot be listed. What was in memory is gone
-    /// all the same.
+    /// [`CacheError::Index`] when the index cannot be used, [`CacheError::Io`] when a directory cannot be listed. What was in memory is
+    /// gone all the same.
     pub fn evict_artifacts(&self, plan: &PlanFingerprint) -> Result<CacheRemoval, CacheError> {
         // First, so that nothing of it is served from memory whatever becomes of the rest.
         for record in self.forget_records(plan) {
             self.memory.remove(EntryScope::Artifact, record.cache_key);
         }
-        let entries = self.index.entries()?.found;
+        let live = self.index.entries()?.found;
+        let orphans = self.described_orphans(&live)?;
         let is_of_plan =
             |entry: &&Entry| entry.scope == EntryScope::Artifact && entry.plan_fingerprint.as_ref() == Some(plan);
         let doomed =
-            entries.iter().filter(is_of_plan).map(|entry| self.doom_entry(entry, format!("asked for: {plan}")));
-        self.remove(doomed.collect(), None, false)
+            self.select(&live, orphans, |_, entry| entry.filter(is_of_plan).map(|_| format!("asked for: {plan}")))?;
+        self.remove(doomed, None, false)
     }
 
     /// Under the lease of its key: in memory if its rows are few, else as an entry.

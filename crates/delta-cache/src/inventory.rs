@@ -12,7 +12,7 @@ use crate::entry::Entry;
 use crate::error::CacheError;
 use crate::index::Condemned;
 use crate::names::{all_known, no_such_entry};
-use crate::orphans::{Fate, Orphan, bytes_below};
+use crate::orphans::{Described, Fate, bytes_below};
 use crate::scope::EntryScope;
 
 impl DeltaCache {
@@ -23,12 +23,12 @@ impl DeltaCache {
     /// [`CacheError::Index`] when the index cannot be read, [`CacheError::Io`] when a directory cannot be listed.
     pub fn list(&self) -> Result<CacheListing, CacheError> {
         let live = self.index.entries()?.found;
-        let orphans = self.orphans(&live)?;
+        let orphans = self.described_orphans(&live)?;
         let mut entries: Vec<CachedEntry> = live.iter().map(summary).collect();
         entries.extend(self.index.condemned()?.into_iter().map(condemned));
-        entries.extend(orphans.into_iter().map(|orphan| {
-            let size_bytes = bytes_below(&self.root.path().join(&orphan.dir));
-            self.orphan(orphan, size_bytes)
+        entries.extend(orphans.into_iter().map(|described| {
+            let size_bytes = bytes_below(&self.root.path().join(&described.0.dir));
+            orphan(described, size_bytes)
         }));
         entries.sort_by(|one, other| {
             let order = |entry: &CachedEntry| (entry.state, Reverse(entry.created_unix_ms), entry.entry_id);
@@ -125,16 +125,6 @@ impl DeltaCache {
         entries.sort_by_key(|entry| (Reverse(entry.created_unix_ms), entry.id));
         Ok(entries)
     }
-
-    fn orphan(&self, orphan: Orphan, size_bytes: u64) -> CachedEntry {
-        match self.committed_entry(orphan.scope, orphan.id, orphan.dir.clone(), orphan.key) {
-            Ok(entry) => CachedEntry { state: EntryState::Orphan, size_bytes, ..summary(&entry) },
-            Err(_) => CachedEntry {
-                cache_key: Some(orphan.key),
-                ..unknown(orphan.scope, EntryState::Orphan, orphan.view, orphan.id, orphan.dir, size_bytes)
-            },
-        }
-    }
 }
 
 fn summary(entry: &Entry) -> CachedEntry {
@@ -162,6 +152,16 @@ fn summary(entry: &Entry) -> CachedEntry {
 fn condemned(condemned: Condemned) -> CachedEntry {
     let Condemned { scope, id, key, view, dir, size_bytes, .. } = condemned;
     CachedEntry { cache_key: Some(key), ..unknown(scope, EntryState::Condemned, view, id, dir, size_bytes) }
+}
+
+fn orphan((orphan, entry): Described, size_bytes: u64) -> CachedEntry {
+    match entry {
+        Some(entry) => CachedEntry { state: EntryState::Orphan, size_bytes, ..summary(&entry) },
+        None => CachedEntry {
+            cache_key: Some(orphan.key),
+            ..unknown(orphan.scope, EntryState::Orphan, orphan.view, orphan.id, orphan.dir, size_bytes)
+        },
+    }
 }
 
 /// An entry of which no more is known than where it lies.

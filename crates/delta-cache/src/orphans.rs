@@ -19,11 +19,14 @@ pub(crate) struct Orphan {
     pub(crate) scope: EntryScope,
     pub(crate) id: EntryId,
     pub(crate) key: CacheKey,
-    /// The view, dataset or artifact, as its directory is called.
+    /// The view, dataset or artifact, as its directory is called; of a [`Described`] one, as its commit says.
     pub(crate) view: String,
     /// Relative to the cache root.
     pub(crate) dir: String,
 }
+
+/// An orphan and the entry that its commit makes; none where there is no such commit, or it cannot be read.
+pub(crate) type Described = (Orphan, Option<Entry>);
 
 /// What an orphan turned out to be.
 #[derive(Debug)]
@@ -74,6 +77,18 @@ impl DeltaCache {
             }
         }
         Ok(orphans)
+    }
+
+    /// [`orphans`](Self::orphans), each with what its commit says. Their files are not looked at.
+    pub(crate) fn described_orphans(&self, live: &[Entry]) -> Result<Vec<Described>, CacheError> {
+        let described = self.orphans(live)?.into_iter().map(|mut orphan| {
+            let entry = self.committed_entry(orphan.scope, orphan.id, orphan.dir.clone(), orphan.key).ok();
+            if let Some(entry) = &entry {
+                orphan.view.clone_from(&entry.view);
+            }
+            (orphan, entry)
+        });
+        Ok(described.collect())
     }
 
     /// Finds out what becomes of each orphan: of those of one key that no row stands for, the one with the highest token
@@ -130,10 +145,8 @@ impl DeltaCache {
     /// [`CacheError::Index`] when the index cannot be read, [`CacheError::Io`] when a directory cannot be listed.
     pub fn committed_by(&self, run_id: RunId) -> Result<Vec<Entry>, CacheError> {
         let live = self.index.entries()?.found;
-        let orphans = self.orphans(&live)?.into_iter();
         // What cannot be read is nobody's.
-        let committed =
-            orphans.filter_map(|orphan| self.committed_entry(orphan.scope, orphan.id, orphan.dir, orphan.key).ok());
+        let committed = self.described_orphans(&live)?.into_iter().filter_map(|(_, entry)| entry);
         let mut entries: Vec<Entry> = committed.chain(live).filter(|entry| entry.run_id == run_id).collect();
         entries.sort_by_key(|entry| entry.created_unix_ms);
         Ok(entries)

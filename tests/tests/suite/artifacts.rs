@@ -270,6 +270,30 @@ async fn artifacts_of_a_plan_leave_memory_though_one_of_it_cannot_be_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn artifacts_of_a_plan_come_back_from_no_directory_that_was_left() {
+    let root = TempDir::new().unwrap();
+    let cache = caches(root.path(), NONE_IN_MEMORY);
+    let plan = PlanFingerprint::of(b"plan");
+    let key = ArtifactKey::given("made twice", "v1").with_plan_fingerprint(plan);
+    keep(&cache, &key, batches(5)).await;
+    let reading = cache.begin_reading().unwrap();
+    let request = ArtifactRequest {
+        key: &key,
+        rows: batches(5),
+        run_id: later().run_id(),
+        fresh: true,
+        tags: &[],
+        reading: &reading,
+    };
+    cache.artifact(request).await.unwrap();
+    drop(reading);
+    assert_eq!(tables(root.path()), 2);
+    assert_eq!(cache.evict_artifacts(&plan).unwrap().entries.len(), 2);
+    assert!(load(&cache, &key).is_none());
+    assert_eq!(tables(root.path()), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_artifact_leaves_a_row_in_the_inventory_that_says_what_its_operation_was() {
     let root = TempDir::new().unwrap();
     let seam = later();

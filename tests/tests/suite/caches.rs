@@ -187,6 +187,84 @@ async fn entries_are_evicted_by_view_tag_age_and_run() {
     assert_eq!(results(&lab.run().await), ["clean: write", "counted: write"]);
 }
 
+fn of_view(view: &str) -> Selection {
+    Selection { views: vec![view.to_owned()], ..Selection::default() }
+}
+
+fn gone(view: &str, count: usize) -> Vec<(String, RemovalResult)> {
+    vec![(view.to_owned(), RemovalResult::Deleted); count]
+}
+
+/// Also by tag, where what was left of an earlier run has another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_evicted_is_computed_again_whatever_was_left_of_it() {
+    let lab = lab();
+    lab.run().await;
+    fresh(&lab).await;
+    assert_eq!(states(&lab), ["clean live", "clean orphan", "counted live", "counted orphan"]);
+    let planned = caches(&lab).cache().evict(&of_view("clean"), true).unwrap();
+    assert_eq!(removed(&planned), vec![("clean".to_owned(), RemovalResult::Planned); 2]);
+    assert_eq!(planned.live_bytes_after, listed(&lab)[2].size_bytes, "bytes of orphans are none of live entries");
+    assert_eq!(evict(&lab, &of_view("clean")), gone("clean", 2));
+    assert_eq!(states(&lab), ["counted live", "counted orphan"]);
+    assert_eq!(lab.plan().await.views[0].result.as_str(), "write");
+    assert_eq!(results(&lab.run().await), ["clean: write", "counted: hit"]);
+
+    lab.edit("alluvium.toml", "tags = [\"nightly\"]", "tags = [\"hourly\"]");
+    fresh(&lab).await;
+    let hourly = Selection { tags: vec!["hourly".to_owned()], ..Selection::default() };
+    assert_eq!(evict(&lab, &hourly), gone("counted", 3));
+    assert_eq!(results(&lab.run().await), ["clean: hit", "counted: write"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_index_does_not_know_is_evicted_by_what_its_commit_says() {
+    let lab = lab();
+    let first = lab.run().await;
+    fresh(&lab).await;
+    let of_run = Selection { run_id: Some(first.run_id), ..Selection::default() };
+    let tagged = Selection { tags: vec!["raw".to_owned()], ..of_run.clone() };
+    let opened = caches(&lab);
+    assert_eq!(removed(&opened.cache().evict(&tagged, false).unwrap()), gone("clean", 1));
+    assert_eq!(removed(&opened.cache().evict(&of_run, false).unwrap()), gone("counted", 1));
+    assert_eq!(opened.take_notices(), Vec::<String>::new());
+    drop(opened);
+    assert_eq!(states(&lab), ["clean live", "counted live"]);
+
+    std::fs::remove_dir_all(lab.path(".alluvium/kv/index")).unwrap();
+    // Whoever wrote this died before its commit: it has a name, and nothing else.
+    let unfinished = listed(&lab)[0].cache_path.clone();
+    let unfinished = lab.path(".alluvium").join(unfinished).with_file_name("7d0c7a55-0c61-4f0e-8a53-0a1d2f6b9c11");
+    std::fs::create_dir(&unfinished).unwrap();
+    assert_eq!(states(&lab), ["clean orphan", "clean orphan", "counted orphan"]);
+    let old = Selection { older_than: Some(Duration::ZERO), ..of_view("clean") };
+    assert_eq!(removed(&caches(&lab).cache().evict(&old, true).unwrap()).len(), 1, "nobody knows how old the other is");
+    assert_eq!(evict(&lab, &of_view("clean")), gone("clean", 2));
+    assert!(!unfinished.exists());
+    assert_eq!(states(&lab), ["counted orphan"]);
+    assert!(caches(&lab).cache().evict(&of_view("clean"), false).unwrap_err().is_input());
+    assert_eq!(results(&lab.run().await), ["clean: write", "counted: hit"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_computed_is_not_evicted_and_that_is_told() {
+    let lab = lab();
+    lab.run().await;
+    fresh(&lab).await;
+    let orphan = listed(&lab).into_iter().find(|entry| entry.state == EntryState::Orphan).unwrap();
+    let key = orphan.cache_key.unwrap();
+    let lease = std::fs::File::create(lab.path(&format!(".alluvium/leases/{}.lock", key.hex()))).unwrap();
+    lease.try_lock().unwrap();
+    let opened = caches(&lab);
+    assert_eq!(removed(&opened.cache().evict(&of_view("clean"), false).unwrap()), gone("clean", 1));
+    let told = opened.take_notices();
+    assert!(told.len() == 1 && told[0].starts_with(&orphan.cache_path), "{told:?}");
+    drop((lease, opened));
+    assert_eq!(states(&lab), ["clean orphan", "counted live", "counted orphan"]);
+    assert_eq!(evict(&lab, &of_view("clean")), gone("clean", 1));
+    assert_eq!(states(&lab), ["counted live", "counted orphan"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_is_what_stands_for_nothing_and_what_is_worth_least() {
     let lab = lab();

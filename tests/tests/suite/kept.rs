@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use alluvium_contracts::{RemovalResult, ReplayResult, UnreplayableRun};
-use alluvium_runs::{Caches, GcRequest, OpenOptions, Opened, Pipeline, RunName, Selection};
+use alluvium_contracts::{RemovalResult, ReplayResult, UnreplayableRun, ViewResult};
+use alluvium_runs::{Caches, GcRequest, OpenOptions, Opened, Pipeline, RunName, RunOptions, Selection, Silent};
 use alluvium_telemetry::Seam;
 use alluvium_write_policy::Maintenance;
 use serde_json::Value;
 
-use crate::lab::{Lab, run};
+use crate::lab::{Lab, run, try_run};
 
 fn lab() -> Lab {
     let lab = Lab::new(
@@ -86,6 +86,22 @@ async fn what_a_kept_run_left_stays_until_it_is_released() {
     assert!(begins("view totals: nothing is left of its rows: ") && begins("view large: "), "{of_first:?}");
     let kept = lab.open().keep_run(&name).await.unwrap();
     assert_eq!((kept.entries.len(), kept.missing.len()), (0, 2), "it is said");
+}
+
+/// It is said, and may be found again.
+#[tokio::test]
+async fn what_a_kept_run_left_stays_though_a_newer_entry_of_its_key_is_evicted() {
+    let lab = lab();
+    run(&lab.open()).await;
+    lab.open().keep_run(&RunName::Latest).await.unwrap();
+    let fresh = RunOptions { fresh: true, ..RunOptions::default() };
+    let _ = try_run(&lab.open(), fresh, &Silent).await.unwrap();
+    let evicted = caches(&lab).cache().evict(&Selection::default(), false).unwrap();
+    let results: Vec<_> = evicted.entries.iter().map(|entry| (entry.view_name.as_str(), entry.result)).collect();
+    let deleted = ["large", "totals"].map(|view| (view, RemovalResult::Deleted));
+    let kept = ["large", "totals"].map(|view| (view, RemovalResult::Kept));
+    assert_eq!(results, [deleted, kept].concat());
+    assert!(run(&lab.open()).await.views.iter().all(|view| view.result == ViewResult::Hit));
 }
 
 async fn lost(pipeline: &Pipeline) -> Vec<UnreplayableRun> {

@@ -365,7 +365,7 @@ async fn an_eviction_says_what_nothing_is_of() {
     let tags = vec!["nightly".to_owned(), "nighlty".to_owned()];
     let unknown = Selection { tags: tags.clone(), run_id: Some(run_id), ..Selection::default() };
     assert_eq!(caches.cache().evict(&unknown, false).unwrap().entries, []);
-    let said = ["no live entry has the tag `nighlty`".to_owned(), format!("no live entry was written by run {run_id}")];
+    let said = ["no entry has the tag `nighlty`".to_owned(), format!("no entry was written by run {run_id}")];
     assert_eq!(caches.take_notices(), said);
     let known = Selection { tags: tags[..1].to_vec(), run_id: Some(written.run_id), ..Selection::default() };
     assert_eq!(caches.cache().evict(&known, false).unwrap().entries.len(), 1);
