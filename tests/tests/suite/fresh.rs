@@ -133,7 +133,7 @@ async fn an_output_follows_its_unstable_view_when_that_is_computed_again() {
     let document = lab.run().await;
     assert_eq!(results(&document), ["clean: hit", "counted: write", "direct: hit", "gathered: write"]);
     assert_eq!(outputs(&document), ["counted: hit 0", "direct: hit 0", "gathered: write 1"]);
-    assert_eq!(document.outputs[2].reason.as_deref(), Some("its view is computed again, and is unstable"));
+    assert_eq!(document.outputs[2].reason.as_deref(), Some("its view is unstable and is computed anew"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
