@@ -491,9 +491,13 @@ impl OutputDecision {
 
     /// Publishes it anew unless what its table holds are these rows, or was computed from them.
     fn renew_unless(&mut self, rows: &Reads) {
-        if let OutputState::Hit(published) = &self.state
-            && let Some(other) = rows.other_than(&published.unstable_rows)
-        {
+        let OutputState::Hit(published) = &self.state else { return };
+        let mut held = published.unstable_rows.clone();
+        // Published while its view had an entry, it holds rows of the view, and which they are matters to nobody by now.
+        if !rows.is_of(&self.view) {
+            held.remove(&self.view);
+        }
+        if let Some(other) = rows.other_than(&held) {
             let (reason, head) = (other.of_output(&self.view), Some(published.version));
             self.state = OutputState::Stale { reason, head, explanation: None };
         }

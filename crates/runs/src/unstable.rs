@@ -31,6 +31,11 @@ impl Reads {
         self.0.extend(other.0.iter().map(|(view, rows)| (view.clone(), rows.clone())));
     }
 
+    /// Whether it reads rows of this view.
+    pub(crate) fn is_of(&self, view: &str) -> bool {
+        self.0.contains_key(view)
+    }
+
     /// The views.
     pub(crate) fn views(&self) -> impl Iterator<Item = &String> {
         self.0.keys()
