@@ -206,7 +206,7 @@ impl DeltaCache {
         components: &BTreeMap<String, String>,
         bundle: Option<&PlanBundle>,
     ) -> Result<MissExplanation, CacheError> {
-        let latest = self.index.latest(scope, name)?;
+        let latest = self.index.latest(&scope.latest_row(name))?;
         let earlier = latest.iter().map(Latest::earlier);
         Ok(explain(earlier, key, components, || bundle.and_then(PlanBundle::outline)))
     }

@@ -5,7 +5,7 @@
 //! | `entries`, `datasets`, `artifacts` | the 32 bytes of a cache key | the entry of a view, a dataset, an artifact |
 //! | `condemned` | an entry's id | an entry that serves no new hit and is to be deleted |
 //! | `kept` | the id of a run that is kept | the directories of the entries that its manifest names; damaged, it may be all |
-//! | `latest` | a view's name; for another scope `SCOPE:NAME` | keys, components and outlines of its newest entries and outputs, kept when they go |
+//! | `latest` | a view's name; for another scope `SCOPE:NAME`, for its output `output:NAME` | keys, components and outlines of the newest, kept when they go |
 //! | `outputs` | an output's name and table | its last known publication |
 //! | `tokens` | what is leased | the current fencing token, and until when its owner is not overtaken |
 //! | `meta` | `next_token` | the last token drawn, over all that is leased |
@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::entry::{Entry, EntryFile};
 use crate::scope::EntryScope;
 
-pub(crate) use self::latest::Latest;
+pub(crate) use self::latest::{Latest, row_of_output};
 
 const CONDEMNED: &str = "condemned";
 const KEPT: &str = "kept";
@@ -148,10 +148,10 @@ impl Index {
         self.row(scope.table(), key.as_bytes(), entry_of)
     }
 
-    /// The identities that what has this name had, newest first.
-    pub(crate) fn latest(&self, scope: EntryScope, name: &str) -> Result<Vec<Latest>, StoreError> {
+    /// The identities that what has this row had, newest first.
+    pub(crate) fn latest(&self, row: &str) -> Result<Vec<Latest>, StoreError> {
         // Only explains a miss: damage costs the explanation, no more.
-        Ok(match self.row(LATEST, scope.latest_row(name).as_bytes(), |_, row| decode(row))? {
+        Ok(match self.row(LATEST, row.as_bytes(), |_, row| decode(row))? {
             Row::Found(latest) => latest,
             Row::Absent | Row::Damaged => Vec::new(),
         })
@@ -242,7 +242,7 @@ impl Index {
             txn.put(entry.scope.table(), key, &value)?;
             // A collector may have taken its directory for one that nobody finishes.
             txn.delete(CONDEMNED, &id_key(entry.id))?;
-            latest::remember(txn, entry.scope, &entry.view, &Latest::of_entry(entry, outline))?;
+            latest::remember(txn, &entry.scope.latest_row(&entry.view), &Latest::of_entry(entry, outline))?;
             Ok(Publication::Published)
         })
     }
@@ -259,7 +259,7 @@ impl Index {
                 return Ok(false);
             }
             txn.put(table, key, &value)?;
-            latest::remember(txn, entry.scope, &entry.view, &Latest::of_entry(entry, None))?;
+            latest::remember(txn, &entry.scope.latest_row(&entry.view), &Latest::of_entry(entry, None))?;
             Ok(true)
         })
     }
@@ -495,7 +495,7 @@ fn put_output(
     identity: Option<&(&str, Latest)>,
 ) -> Result<(), StoreError> {
     txn.put(OUTPUTS, output.as_bytes(), &encode(row))?;
-    identity.map_or(Ok(()), |(view, identity)| latest::remember(txn, EntryScope::View, view, identity))
+    identity.map_or(Ok(()), |(view, identity)| latest::remember(txn, &row_of_output(view), identity))
 }
 
 /// The entry of a row; none if that is not the row that was put under the key.

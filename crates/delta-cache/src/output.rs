@@ -30,11 +30,10 @@ use tracing::Instrument as _;
 use crate::cache::{BeforePublish, DeltaCache, compute};
 use crate::entry::EntryFile;
 use crate::error::CacheError;
-use crate::index::{Latest, OutputRow};
+use crate::index::{Latest, OutputRow, row_of_output};
 use crate::materialize;
 use crate::operation::traceparent;
 use crate::rows_digest::digested;
-use crate::scope::EntryScope;
 use crate::unstable_rows::UnstableRows;
 use crate::write::stamped;
 
@@ -341,7 +340,7 @@ impl DeltaCache {
         if !target.is_entry {
             return Ok(None);
         }
-        let latest = self.index.latest(EntryScope::View, bundle.name())?;
+        let latest = self.index.latest(&row_of_output(bundle.name()))?;
         let earlier = latest.iter().find(|latest| latest.key == held).map(Latest::earlier);
         let explained =
             earlier.map(|earlier| explain([earlier], bundle.cache_key(), bundle.components(), || bundle.outline()));

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{LATEST, decode, encode};
 use crate::entry::Entry;
-use crate::scope::EntryScope;
 
 /// Identities remembered of a name.
 const REMEMBERED: usize = 8;
@@ -35,14 +34,13 @@ impl Latest {
     }
 }
 
+/// The row of a view that is kept as its output.
+pub(crate) fn row_of_output(view: &str) -> String {
+    format!("output:{view}")
+}
+
 /// Puts an identity before the others of its name. One that it had before has the same outline.
-pub(super) fn remember(
-    txn: &mut WriteTxn<'_>,
-    scope: EntryScope,
-    name: &str,
-    identity: &Latest,
-) -> Result<(), StoreError> {
-    let row = scope.latest_row(name);
+pub(super) fn remember(txn: &mut WriteTxn<'_>, row: &str, identity: &Latest) -> Result<(), StoreError> {
     let mut latest: Vec<Latest> = txn.get(LATEST, row.as_bytes())?.and_then(decode).unwrap_or_default();
     let before = latest.iter().position(|earlier| earlier.key == identity.key).map(|at| latest.remove(at));
     let outline = identity.outline.clone().or_else(|| before.and_then(|before| before.outline));
