@@ -30,7 +30,8 @@ impl Telemetry {
             Command::Run(run) => Some(run),
             _ => None,
         };
-        let log = logging::layer(terminal, verbosity, run.is_some())?;
+        let reports = matches!(cli.command, Command::Run(_) | Command::Cache(_));
+        let log = logging::layer(terminal, verbosity, reports)?;
         let Some(run) = run else {
             tracing_subscriber::registry().with(log).init();
             let diagnostics = Diagnostics::new(seam, Redactor::default());

@@ -114,9 +114,12 @@ impl DeltaCache {
         let live = self.index.entries()?.found;
         let is_named = |entry: &&Entry| {
             let key = entry.key.to_string();
+            // Directories and tables are named by the digits alone.
+            let digits = key.split_once(':').map_or(key.as_str(), |(_, digits)| digits);
+            let given = wanted.trim_end_matches('…');
             entry.view == wanted
                 || entry.id.to_string() == wanted
-                || (wanted.len() >= TELLING && key.starts_with(wanted.trim_end_matches('…')))
+                || (wanted.len() >= TELLING && [key.as_str(), digits].iter().any(|key| key.starts_with(given)))
         };
         let mut entries: Vec<Entry> = live.iter().filter(is_named).cloned().collect();
         if entries.is_empty() {

@@ -70,7 +70,7 @@ impl Caches {
     }
 
     /// [`DeltaCache::collect_garbage`], on record: a `cache_removal` of `alluvium.cache_artifacts` by the name `gc`, whether anything
-    /// went or not.
+    /// went or not, but for a dry run.
     ///
     /// # Errors
     /// As [`evict`](Self::evict).
@@ -97,7 +97,9 @@ impl Caches {
     /// ```
     pub fn collect_garbage(&self, request: GcRequest) -> Result<CacheRemoval, CacheError> {
         let removal = self.cache.collect_garbage(request)?;
-        self.record("gc", &removal);
+        if !removal.dry_run {
+            self.record("gc", &removal);
+        }
         Ok(removal)
     }
 

@@ -17,7 +17,20 @@ pub(crate) struct Reads(BTreeMap<String, Option<String>>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OtherRows<'r> {
     view: &'r str,
-    how: &'static str,
+    since: Since,
+}
+
+/// What has become of rows that something was computed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    /// They are computed anew in this run.
+    IsComputed,
+    /// They were computed anew.
+    WasComputed,
+    /// None were read of a view of this name.
+    WasUnread,
+    /// They are not read any more, or through another view.
+    IsUnread,
 }
 
 impl Reads {
@@ -48,25 +61,40 @@ impl Reads {
 
     /// What differs where something was computed from these `rows`.
     pub(crate) fn other_than<'r>(&'r self, rows: &'r UnstableRows) -> Option<OtherRows<'r>> {
-        let read = self.0.iter().find_map(|(view, read)| match read {
-            None => Some(OtherRows { view, how: "is computed anew" }),
-            Some(read) if rows.get(view) != Some(read) => Some(OtherRows { view, how: "was computed anew since" }),
-            Some(_) => None,
+        let read = self.0.iter().find_map(|(view, read)| {
+            let since = match (read, rows.get(view)) {
+                (None, _) => Since::IsComputed,
+                (Some(read), Some(rows)) if read == rows => return None,
+                (Some(_), Some(_)) => Since::WasComputed,
+                (Some(_), None) => Since::WasUnread,
+            };
+            Some(OtherRows { view, since })
         });
         let unread = || rows.keys().find(|view| !self.0.contains_key(*view));
-        read.or_else(|| unread().map(|view| OtherRows { view, how: "is read otherwise by now" }))
+        read.or_else(|| unread().map(|view| OtherRows { view, since: Since::IsUnread }))
     }
 }
 
 impl OtherRows<'_> {
     /// The reason why a view is computed again.
     pub(crate) fn of_reader(&self) -> String {
-        format!("reads the unstable view {}, which {}", self.view, self.how)
+        let Self { view, since } = self;
+        match since {
+            Since::IsComputed => format!("reads the unstable view {view}, which is computed anew"),
+            Since::WasComputed => format!("reads the unstable view {view}, which was computed anew since"),
+            Since::WasUnread => format!("reads the unstable view {view}, which it did not read by this name before"),
+            Since::IsUnread => format!("read the unstable view {view}, which it reads otherwise by now"),
+        }
     }
 
     /// The reason why an output of `view` is published again.
     pub(crate) fn of_output(&self, view: &str) -> String {
-        if self.view == view { format!("its view is unstable and {}", self.how) } else { self.of_reader() }
+        match self.since {
+            _ if self.view != view => self.of_reader(),
+            Since::IsComputed => "its view is unstable and is computed anew".to_owned(),
+            Since::WasComputed => "its view is unstable and was computed anew since".to_owned(),
+            Since::WasUnread | Since::IsUnread => "its view is unstable and was kept otherwise before".to_owned(),
+        }
     }
 }
 
@@ -86,8 +114,8 @@ mod tests {
         assert_eq!(reads.rows(), Some(rows(&[("a", "1"), ("b", "2")])));
         for (other, reason) in [
             (rows(&[("a", "1"), ("b", "1")]), "reads the unstable view b, which was computed anew since"),
-            (rows(&[("b", "2")]), "reads the unstable view a, which was computed anew since"),
-            (rows(&[("a", "1"), ("b", "2"), ("c", "3")]), "reads the unstable view c, which is read otherwise by now"),
+            (rows(&[("b", "2")]), "reads the unstable view a, which it did not read by this name before"),
+            (rows(&[("a", "1"), ("b", "2"), ("c", "3")]), "read the unstable view c, which it reads otherwise by now"),
         ] {
             assert_eq!(reads.other_than(&other).map(|other| other.of_reader()).as_deref(), Some(reason));
         }

@@ -119,7 +119,7 @@ async fn an_entry_tells_what_it_is_and_why_it_was_computed() {
     // By key, by its first digits, and by id.
     let newest = &shown.entries[0].entry;
     let key = newest.cache_key.unwrap().to_string();
-    for wanted in [key.as_str(), &key[..12], &newest.entry_id.to_string()] {
+    for wanted in [key.as_str(), &key[..12], &key[3..15], &newest.entry_id.to_string()] {
         let found = caches(&lab).cache().show(wanted).unwrap();
         assert_eq!(found.entries.len(), 1, "{wanted}");
         assert_eq!(found.entries[0].entry.entry_id, newest.entry_id);

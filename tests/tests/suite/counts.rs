@@ -445,10 +445,12 @@ async fn after_an_eviction_a_collection_and_damage() {
             caches.evict(&first, false).unwrap();
             caches.collect_garbage(GcRequest { max_bytes: Some(0), dry_run: false }).unwrap();
             caches.collect_garbage(GcRequest::default()).unwrap();
+            // Tells, and is on no record.
+            caches.collect_garbage(GcRequest { dry_run: true, ..GcRequest::default() }).unwrap();
         })
         .await;
     let (evicted, collected) = (removals(&lab, "evict").await, removals(&lab, "gc").await);
-    assert_eq!((evicted.len(), collected.len() as u64, counted(&signals, "gc", "ok")), (1, 2, 2));
+    assert_eq!((evicted.len(), collected.len() as u64, counted(&signals, "gc", "ok")), (1, 2, 3));
     let gone = evicted.iter().chain(&collected).flat_map(|removal| &removal.entries);
     let gone = gone.filter(|entry| entry.result == RemovalResult::Deleted).count() as u64;
     assert_eq!((gone, counted(&signals, "evict", "ok")), (2, 2), "both views that had an entry");
