@@ -317,7 +317,7 @@ impl DeltaCache {
         demand: Demand<'_>,
         rows: Rows,
     ) -> Result<Artifact, CacheError> {
-        let leased = match self.turn(content, demand.fresh).await? {
+        let leased = match self.turn(content, demand).await? {
             Turn::Ours(leased) => leased,
             Turn::Found(entry, outcome) => return self.found(entry, outcome),
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use alluvium_contracts::{
     CacheCommitMetadata, CacheKey, CacheOperation, CacheOutcome, CachePolicy, DeltaWritePolicy, EntryId, LookupResult,
-    MissExplanation,
+    MissExplanation, RunId,
 };
 use alluvium_datasets::FileStamp;
 use alluvium_plans::PlanBundle;
@@ -65,7 +65,7 @@ impl DeltaCache {
         before_publish: BeforePublish<'_>,
     ) -> Result<Written, CacheError> {
         // Waiting for the lease is no part of a write: whoever held it may have published, and then there is none.
-        let leased = match self.turn(content, demand.fresh).await? {
+        let leased = match self.turn(content, demand).await? {
             Turn::Ours(leased) => leased,
             Turn::Found(entry, outcome) => return Ok(Written::Shared(entry, outcome)),
         };
@@ -94,21 +94,22 @@ impl DeltaCache {
     }
 
     /// Takes the lease on the key, and looks again: whoever held it may have published. Failing is the write's failure.
-    pub(crate) async fn turn(&self, content: &Content<'_>, fresh: bool) -> Result<Turn, CacheError> {
+    pub(crate) async fn turn(&self, content: &Content<'_>, demand: Demand<'_>) -> Result<Turn, CacheError> {
         let watch = self.seam.stopwatch();
-        self.try_turn(content, fresh).await.inspect_err(|error| {
+        self.try_turn(content, demand).await.inspect_err(|error| {
             self.begin(CacheOperation::Write, &content.staged()).since(watch).error(error.kind());
         })
     }
 
-    async fn try_turn(&self, content: &Content<'_>, fresh: bool) -> Result<Turn, CacheError> {
+    async fn try_turn(&self, content: &Content<'_>, demand: Demand<'_>) -> Result<Turn, CacheError> {
         let Content { scope, key, .. } = *content;
+        let Demand { run_id, fresh, .. } = demand;
         let seen_before = self.held(scope, key)?;
         let lease = self.lease(key.as_bytes(), &content.staged()).await?;
         fail_point!("view.lease.acquired");
-        // Whoever held the lease before may have published; a fresh run too takes what is newer than itself.
+        // Whoever held the lease before may have published; a fresh run too takes what is newer than itself, or its own for another view.
         let seen = self.held(scope, key)?;
-        if !fresh || seen != seen_before {
+        if !fresh || seen != seen_before || self.is_own(scope, key, run_id)? {
             let watch = self.seam.stopwatch();
             let found = match self.valid_entry(content)? {
                 None if !fresh && lease.is_exclusive() => self.adopt(content)?,
@@ -243,6 +244,12 @@ impl DeltaCache {
             Row::Found(entry) => Some(entry.id),
             Row::Absent | Row::Damaged => None,
         })
+    }
+
+    /// Whether this run has written the entry of a key for another view that says the same. Other scopes are given their rows.
+    fn is_own(&self, scope: EntryScope, key: CacheKey, run_id: RunId) -> Result<bool, CacheError> {
+        let is_own = |row| matches!(row, Row::Found(Entry { run_id: writer, .. }) if writer == run_id);
+        Ok(scope == EntryScope::View && is_own(self.index.entry(scope, key)?))
     }
 
     pub(crate) async fn lease(&self, resource: &[u8; 32], subject: &Subject<'_>) -> Result<Lease, CacheError> {

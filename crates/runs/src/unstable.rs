@@ -49,9 +49,9 @@ impl Reads {
         self.0.contains_key(view)
     }
 
-    /// The views.
-    pub(crate) fn views(&self) -> impl Iterator<Item = &String> {
-        self.0.keys()
+    /// The views, with which of their rows was known when it was decided what to do.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, Option<&String>)> {
+        self.0.iter().map(|(view, rows)| (view, rows.as_ref()))
     }
 
     /// Which rows; none while some are yet to be computed.

@@ -388,10 +388,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// Which rows of unstable views are bound by now, of those that are read.
+    /// Which rows of unstable views are read: those that were there when it was decided what to do, and those computed since.
     fn unstable_rows(&self, reads: &Reads) -> UnstableRows {
-        let bound = |view: &String| Some((view.clone(), self.decisions.views.get(view)?.rows.get()?.clone()));
-        reads.views().filter_map(bound).collect()
+        // What was there need not be bound yet: rows in memory that were computed from it are served before it is.
+        let known = |(view, decided): (&String, Option<&String>)| {
+            let rows = decided.or_else(|| self.decisions.views.get(view)?.rows.get())?;
+            Some((view.clone(), rows.clone()))
+        };
+        reads.iter().filter_map(known).collect()
     }
 
     fn is_read(&self, view: &str) -> bool {
