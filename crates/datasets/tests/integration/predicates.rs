@@ -63,6 +63,15 @@ fn file(number: i64) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.map(|(name, values)| (name, values, true))).unwrap()
 }
 
+const TOP: &str = " order by k desc limit 3";
+
+/// The rows of an answer whose only column is `k`, the greatest first.
+fn keys(answer: &str) -> Vec<i64> {
+    let mut keys: Vec<i64> = answer.lines().filter_map(|row| row.trim_matches(['|', ' ']).parse().ok()).collect();
+    keys.sort_unstable_by_key(|key| std::cmp::Reverse(*key));
+    keys
+}
+
 struct Tables {
     session: Session,
     _project: Project,
@@ -104,9 +113,17 @@ impl Tables {
         Ok(sorted(&pretty_format_batches(&rows)?.to_string()))
     }
 
-    /// The first scan that answers otherwise than memory. `None` too if the query fails over memory.
+    /// The first scan that answers otherwise than memory. `None` too if the query fails over memory, or has no right answer there: of
+    /// `cast(k as boolean) <> false` the engine concludes that `k` is constant, and does not sort by it.
     async fn difference(&self, sql: &str) -> Option<String> {
         let expected = self.ask(sql, "memory").await.ok()?;
+        if let Some(unsorted) = sql.strip_suffix(TOP) {
+            let mut top = keys(&self.ask(unsorted, "memory").await.ok()?);
+            top.truncate(3);
+            if keys(&expected) != top {
+                return None;
+            }
+        }
         for scan in SCANS {
             let found = self.ask(sql, scan).await.unwrap_or_else(|error| error.to_string());
             if found != expected {
