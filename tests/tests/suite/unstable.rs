@@ -182,7 +182,11 @@ async fn an_older_entry_that_comes_back_takes_nothing_that_was_computed_from_the
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_in_memory_are_those_of_the_unstable_view_that_is_there() {
     let lab = Lab::new(
+        // In one partition, so that the first file is met first.
         r#"
+[profile]
+target_partitions = 1
+
 [sources.events]
 format = "csv"
 path = "data/*.csv"
