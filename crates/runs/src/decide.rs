@@ -324,7 +324,7 @@ impl Decisions {
         register(&self.session, view, Arc::clone(&reference) as Arc<dyn datafusion::catalog::TableProvider>)
             .map_err(RunError::execute)?;
         let reads = self.reads_of(&bundle);
-        let has_entry = policy == CachePolicy::DeltaStaging && bundle.cache_key().is_some();
+        let has_entry = has_entry(&bundle, policy);
         for (name, spec) in project.outputs_of(view) {
             let target = OutputTarget {
                 name: name.clone(),
@@ -517,6 +517,10 @@ fn passed_on(state: &State, bundle: &PlanBundle, policy: CachePolicy, reads: &Re
     Reads::of(bundle.name(), rows)
 }
 
+fn has_entry(bundle: &PlanBundle, policy: CachePolicy) -> bool {
+    policy == CachePolicy::DeltaStaging && is_kept(bundle, policy)
+}
+
 fn is_kept(bundle: &PlanBundle, policy: CachePolicy) -> bool {
     bundle.cache_key().is_some() && matches!(policy, CachePolicy::DeltaStaging | CachePolicy::DeltaOutput)
 }
@@ -539,7 +543,7 @@ impl ViewDecision {
 
     /// Whether its rows are kept in an entry.
     pub(crate) fn has_entry(&self) -> bool {
-        self.policy == CachePolicy::DeltaStaging && self.is_kept()
+        has_entry(&self.bundle, self.policy)
     }
 
     /// Whether publishing its one output is how it is kept.
